@@ -1,0 +1,50 @@
+# Everything that a fresh machine needs is set up by the targets that need it.
+#   make demo    list -> extract -> concat on a tree of pictures; MEDIA_DIR=… and ONNX_MODEL_PATH=… for your own
+#   make test    every test
+
+# auto, cpu or cuda: which ONNX Runtime `make setup` fetches.
+RUNTIME ?= auto
+# Empty, or pure-rust where cmake and nasm cannot be had.
+FEATURES ?=
+# What runs the script behind `make model`: Python 3.10 to 3.12.
+PYTHON ?= python3
+# Where `make install` puts the program.
+PREFIX ?= $(HOME)/.local
+
+cargo_features = $(if $(FEATURES),--no-default-features --features $(FEATURES))
+program = target/release/simsearch
+
+.PHONY: demo test build setup packages python model install clean
+
+demo: build python
+	@SIMSEARCH=$(program) demo/run.sh
+
+test: setup python
+	SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features)
+
+build: setup
+	cargo build --release --locked --quiet $(cargo_features)
+
+# ONNX Runtime in runtime/, from the Python package index, pinned by version and hash.
+setup: packages
+	@setup/runtime.py $(RUNTIME)
+
+packages:
+	@FEATURES=$(FEATURES) setup/packages.sh
+
+python: packages
+	@setup/python.sh
+
+# MobileNetV3, fetched and converted; needs the internet.
+model: packages
+	$(PYTHON) models/fetch_mobilenet_v3.py
+
+# The program with its ONNX Runtime beside it, and a link on the PATH.
+install: build
+	mkdir -p $(PREFIX)/lib/simsearch $(PREFIX)/bin
+	cp -P $(program) runtime/lib* $(PREFIX)/lib/simsearch/
+	ln -sf ../lib/simsearch/simsearch $(PREFIX)/bin/simsearch
+
+clean:
+	cargo clean
+	rm -rf runtime .python demo/work

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Sees to the system's tools that a build needs: a C compiler, cmake and nasm (for libjpeg-turbo), and pip.
+# Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
+set -eu
+
+missing=""
+need() { # need PROGRAM PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+if [ "${FEATURES:-}" != pure-rust ]; then
+    need cc gcc
+    need cmake cmake
+    need nasm nasm
+fi
+need cc gcc
+need python3 python3
+python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
+missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+command -v cargo >/dev/null 2>&1 || {
+    echo "setup: cargo is missing; install Rust 1.92 or newer" >&2
+    exit 1
+}
+[ -n "${missing% }" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+    as_root=""
+elif sudo -n true 2>/dev/null; then
+    as_root="sudo"
+else
+    as_root=none
+fi
+if [ "$as_root" != none ] && command -v apt-get >/dev/null 2>&1; then
+    echo "setup: installing $missing"
+    # shellcheck disable=SC2086  # the list is meant to be split
+    $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
+    exit 0
+fi
+echo "setup: missing: $missing" >&2
+echo "setup: install them (Debian: apt-get install $missing)" >&2
+echo "setup: without cmake and nasm, FEATURES=pure-rust builds a slower program whose JPEG pixels are not exact" >&2
+exit 1
