@@ -1,0 +1,110 @@
+//! Files that are complete and durable, or not there at all.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc::O_NOFOLLOW;
+
+/// Writes a file under the temporary name `.<name>.tmp` beside `path`, makes it durable and gives it its name.
+/// Whatever stood there before stays until then. Of several processes that write one file at once, each waits its
+/// turn; what a killed one left is written over.
+///
+/// Where `path` leads to something that is no regular file (a pipe, `/dev/null`), the content is written to that.
+pub fn write(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(metadata) if !metadata.is_file() => {
+            return content(&mut OpenOptions::new().write(true).open(path)?);
+        }
+        _ => {}
+    }
+    // A link keeps leading where it led.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let temporary: PathBuf = directory.join(
+        [".".as_ref(), name, ".tmp".as_ref()]
+            .into_iter()
+            .collect::<OsString>(),
+    );
+    let mut file = open_locked(&temporary)?;
+    let written = file
+        .set_len(0)
+        .and_then(|()| content(&mut file))
+        .and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| fs::rename(&temporary, &path)) {
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    File::open(directory)?.sync_all()
+}
+
+/// Opens the temporary file, and makes sure that it still has its name once no other process holds it.
+fn open_locked(temporary: &Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(O_NOFOLLOW)
+            .open(temporary)?;
+        file.lock()?;
+        match fs::symlink_metadata(temporary) {
+            Ok(metadata) if metadata.ino() == file.metadata()?.ino() => return Ok(file),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("objects.txt");
+        fs::write(&path, "old").unwrap();
+        let result = write(&path, |file| {
+            file.write_all(b"half of the new")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert_eq!(result.unwrap_err().to_string(), "disk full");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_writer_are_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("objects.txt");
+        fs::write(
+            directory.path().join(".objects.txt.tmp"),
+            "a long leftover of a killed process",
+        )
+        .unwrap();
+        write(&path, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn links_keep_leading_where_they_led() {
+        let directory = tempfile::tempdir().unwrap();
+        let [target, link] = ["target", "link"].map(|name| directory.path().join(name));
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write(&link, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+}

@@ -1,0 +1,367 @@
+//! Command: packs per-object files into shard pairs.
+//!
+//! Each shard is written under temporary names and made durable; then its features and its object ids get their
+//! final names, in this order; then the per-object files go. Killed at any instant, the next call knows from the
+//! names alone how far it came: only temporary files, and the shard is written again; features in place and ids
+//! still temporary, and the rename is made good; both in place, and the per-object files of its ids are removed.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rayon::prelude::*;
+
+use crate::feature_dir::{FeatureDir, NestedFile, Packing};
+use crate::npy;
+use crate::progress::Progress;
+use crate::shard::{self, Part, ShardFiles, ShardNumber, ShardWriter};
+
+/// How many per-object files are read ahead, by all threads, while a shard is written.
+const READ_AHEAD: usize = 512;
+
+/// What to pack, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model's directory, `FEATURE_DIR/<model stem>`.
+    pub directory: PathBuf,
+    /// Rows of a full shard. Default: 10,000.
+    pub rows: usize,
+    /// Whether to leave what does not fill a shard unpacked. Default: no.
+    pub full_only: bool,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Summary {
+    /// Shards written.
+    pub shards: usize,
+    /// Rows in them.
+    pub rows: usize,
+    /// Per-object files that were left for a full shard.
+    pub left: usize,
+    /// Per-object files that were removed because their row stands in a shard already.
+    pub already_packed: usize,
+    /// Per-object files that cannot be packed; they were named on stderr, and are where they were.
+    pub refused: usize,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It packed what there was.
+    Packed(Summary),
+    /// Another process is packing the same directory; the text names it.
+    HeldBy(String),
+}
+
+/// Packs all per-object files of a model's directory.
+pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
+    ensure!(options.rows > 0, "a shard needs at least one row");
+    let started = Instant::now();
+    let path = &options.directory;
+    let directory = FeatureDir::open(path).with_context(|| {
+        format!(
+            "cannot open {}; `simsearch extract` makes it",
+            path.display()
+        )
+    })?;
+    let _lock = match directory
+        .lock_packing()
+        .with_context(|| format!("cannot lock {}", path.display()))?
+    {
+        Packing::Locked(lock) => lock,
+        Packing::HeldBy(holder) => return Ok(Ended::HeldBy(holder)),
+    };
+    finish_what_was_killed(&directory)?;
+    let pairs = ShardFiles::list(path)?.pairs(path)?;
+
+    let nested = directory
+        .nested_files()
+        .with_context(|| format!("cannot list {}", path.display()))?;
+    let mut run = Run {
+        directory: &directory,
+        progress,
+        summary: Summary::default(),
+    };
+    for file in &nested.not_text {
+        run.refuse(file, &anyhow!("its name is not UTF-8 text"));
+    }
+    let files = run.leave_out_packed(nested.files, &pairs)?;
+    if !files.is_empty() {
+        let length = feature_length(path, &pairs, &files)?;
+        let first = pairs
+            .last()
+            .map_or(ShardNumber(0), |last| ShardNumber(last.0 + 1));
+        run.pack(&files, first, length, options)?;
+    }
+    // All of them, not only those that this run emptied: a killed one may have left some empty.
+    for nested in nested.directories.iter().rev() {
+        directory
+            .remove_if_empty(nested)
+            .with_context(|| format!("cannot remove {}", path.join(nested).display()))?;
+    }
+    run.summary.seconds = started.elapsed().as_secs_f64();
+    Ok(Ended::Packed(run.summary))
+}
+
+/// Brings a directory in order in which a `concat` was killed.
+fn finish_what_was_killed(directory: &FeatureDir) -> Result<()> {
+    let path = directory.path();
+    let files = ShardFiles::list(path)?;
+    for (&number, &[features, object_ids]) in &files.temporary {
+        let finished = files.finished.get(&number).copied().unwrap_or_default();
+        if object_ids && finished == [true, false] {
+            // Both were durable before the first rename, so that the ids need only their name.
+            let temporary = path.join(number.temporary_name(Part::ObjectIds));
+            let ids = shard::read_object_ids(&temporary)?;
+            let features_path = path.join(number.file_name(Part::Features));
+            let (rows, _, _) = shard::features_shape(&features_path)?;
+            ensure!(
+                ids.len() == rows,
+                "{} has {} rows, {} has {rows}: they do not belong together; move both away",
+                temporary.display(),
+                ids.len(),
+                features_path.display()
+            );
+            put_in_place(directory, number, Part::ObjectIds)?;
+        } else if object_ids {
+            remove(&path.join(number.temporary_name(Part::ObjectIds)))?;
+        }
+        if features {
+            remove(&path.join(number.temporary_name(Part::Features)))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+fn put_in_place(directory: &FeatureDir, number: ShardNumber, part: Part) -> Result<()> {
+    let path = directory.path();
+    shard::put_in_place(path, number, part)
+        .and_then(|()| directory.sync())
+        .with_context(|| {
+            format!(
+                "cannot put {} in place",
+                path.join(number.file_name(part)).display()
+            )
+        })
+}
+
+/// The length that all features of this directory have: that of the shards, or else that of most per-object files.
+fn feature_length(
+    path: &Path,
+    pairs: &[ShardNumber],
+    files: &[NestedFile],
+) -> Result<Option<usize>> {
+    if let Some(last) = pairs.last() {
+        let (_, length, _) = shard::features_shape(&path.join(last.file_name(Part::Features)))?;
+        return Ok(Some(length));
+    }
+    let sizes: Vec<u64> = files
+        .par_iter()
+        .filter_map(|file| Some(fs::symlink_metadata(path.join(file.path())).ok()?.len()))
+        .collect();
+    let mut counts: HashMap<u64, usize> = HashMap::new();
+    sizes
+        .iter()
+        .for_each(|size| *counts.entry(*size).or_default() += 1);
+    // The first in order among equals, so that every run decides alike.
+    let most = counts.values().max().copied().unwrap_or(0);
+    let Some(common) = sizes.into_iter().find(|size| counts[size] == most) else {
+        return Ok(None);
+    };
+    let usual = files.iter().filter_map(|file| {
+        let bytes = fs::read(path.join(file.path()))
+            .ok()
+            .filter(|bytes| bytes.len() as u64 == common)?;
+        npy::feature_data(&bytes).ok().map(|data| data.len() / 4)
+    });
+    Ok(usual.take(1).next())
+}
+
+struct Run<'a> {
+    directory: &'a FeatureDir,
+    progress: &'a Progress,
+    summary: Summary,
+}
+
+impl Run<'_> {
+    /// Names a file that stays where it is.
+    fn refuse(&mut self, file: &Path, reason: &anyhow::Error) {
+        self.summary.refused += 1;
+        let path = self.directory.path().join(file);
+        self.progress
+            .warn(&format!("left unpacked: {}: {reason:#}", path.display()));
+    }
+
+    /// Drops the files whose ids stand in shards: removes those that say the same as their row, refuses the others.
+    /// Refuses all but the first of several files with one id.
+    fn leave_out_packed(
+        &mut self,
+        files: Vec<NestedFile>,
+        pairs: &[ShardNumber],
+    ) -> Result<Vec<NestedFile>> {
+        let path = self.directory.path();
+        let mut seen = HashSet::with_capacity(files.len());
+        let twice: HashSet<usize> = (0..files.len())
+            .filter(|&index| !seen.insert(files[index].object_id()))
+            .collect();
+        let mut packed: HashMap<&str, (ShardNumber, usize)> = HashMap::new();
+        if !files.is_empty() {
+            for &number in pairs {
+                for (row, id) in shard::object_ids(path, number)?.iter().enumerate() {
+                    if let Some(id) = seen.get(id.as_str()) {
+                        packed.insert(id, (number, row));
+                    }
+                }
+            }
+        }
+        let mut pending = Vec::with_capacity(files.len());
+        for (index, file) in files.iter().enumerate() {
+            if let Some(&(number, row)) = packed.get(file.object_id()) {
+                if same_as_row(path, file, number, row)? {
+                    self.remove_packed(std::slice::from_ref(file))?;
+                    self.summary.already_packed += 1;
+                } else {
+                    let shard = number.file_name(Part::Features);
+                    self.refuse(
+                        file.path(),
+                        &anyhow!("row {row} of {shard} says something else for its id"),
+                    );
+                }
+            } else if twice.contains(&index) {
+                self.refuse(file.path(), &anyhow!("another file has the same object id"));
+            } else {
+                pending.push(file.clone());
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Writes shards until the files are used up.
+    fn pack(
+        &mut self,
+        files: &[NestedFile],
+        first: ShardNumber,
+        length: Option<usize>,
+        options: &Options,
+    ) -> Result<()> {
+        let path = self.directory.path();
+        let mut number = first;
+        let mut writer: Option<ShardWriter> = None;
+        let mut packed: Vec<NestedFile> = Vec::new();
+        let writing = |number: ShardNumber| {
+            format!("cannot write shard {:04} in {}", number.0, path.display())
+        };
+        for ahead in files.chunks(READ_AHEAD) {
+            let read: Vec<Result<Vec<u8>>> = ahead
+                .par_iter()
+                .map(|file| read_feature(path, file, length))
+                .collect();
+            for (file, feature) in ahead.iter().zip(read) {
+                let data = match feature {
+                    Ok(data) => data,
+                    Err(error) => {
+                        self.refuse(file.path(), &error);
+                        continue;
+                    }
+                };
+                let shard = match &mut writer {
+                    Some(shard) => shard,
+                    none => none.insert(
+                        ShardWriter::create(path, number, data.len() / 4)
+                            .with_context(|| writing(number))?,
+                    ),
+                };
+                shard
+                    .push(file.object_id(), &data)
+                    .with_context(|| writing(number))?;
+                packed.push(file.clone());
+                if shard.rows() == options.rows {
+                    self.commit(writer.take(), number, &mut packed)
+                        .with_context(|| writing(number))?;
+                    number.0 += 1;
+                }
+            }
+            self.progress.advance(ahead.len() as u64);
+        }
+        if options.full_only {
+            self.summary.left = packed.len();
+            if writer.take().is_some() {
+                remove(&path.join(number.temporary_name(Part::Features)))?;
+            }
+        }
+        self.commit(writer, number, &mut packed)
+            .with_context(|| writing(number))
+    }
+
+    /// Makes a shard durable and visible, then removes its per-object files.
+    fn commit(
+        &mut self,
+        writer: Option<ShardWriter>,
+        number: ShardNumber,
+        packed: &mut Vec<NestedFile>,
+    ) -> Result<()> {
+        let Some(writer) = writer else { return Ok(()) };
+        let ids = writer.finish()?;
+        self.directory.sync()?;
+        for part in Part::ALL {
+            put_in_place(self.directory, number, part)?;
+        }
+        self.remove_packed(packed)?;
+        packed.clear();
+        self.summary.shards += 1;
+        self.summary.rows += ids.len();
+        Ok(())
+    }
+
+    /// Removes per-object files.
+    fn remove_packed(&self, files: &[NestedFile]) -> Result<()> {
+        let directory = self.directory;
+        files.par_iter().try_for_each(|file| {
+            let path = directory.path().join(file.path());
+            directory
+                .remove_feature(file)
+                .with_context(|| format!("cannot remove {}", path.display()))
+        })
+    }
+}
+
+/// The data of a per-object file (`4 d` bytes), checked to be one finite feature of `length` numbers.
+fn read_feature(directory: &Path, file: &NestedFile, length: Option<usize>) -> Result<Vec<u8>> {
+    let path = directory.join(file.path());
+    ensure!(fs::symlink_metadata(&path)?.is_file(), "not a regular file");
+    let mut bytes = fs::read(&path)?;
+    let data = npy::feature_data(&bytes)?.len();
+    if let Some(length) = length {
+        ensure!(
+            data == length * 4,
+            "has {} numbers, the others here have {length}",
+            data / 4
+        );
+    }
+    Ok(bytes.split_off(bytes.len() - data))
+}
+
+fn same_as_row(
+    directory: &Path,
+    file: &NestedFile,
+    number: ShardNumber,
+    row: usize,
+) -> Result<bool> {
+    let path = directory.join(number.file_name(Part::Features));
+    let (_, length, offset) = shard::features_shape(&path)?;
+    let mut stored = vec![0; length * 4];
+    File::open(&path)
+        .and_then(|shard| shard.read_exact_at(&mut stored, (offset + row * length * 4) as u64))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(read_feature(directory, file, None).is_ok_and(|data| data == stored))
+}

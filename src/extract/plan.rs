@@ -1,0 +1,256 @@
+//! Which of the listed objects are to be extracted.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::{fs, io};
+
+use anyhow::{Context, Result, bail};
+use indexmap::IndexMap;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rayon::prelude::*;
+
+use super::Options;
+use crate::failure::{Class, Failure, FailureReport, Stage};
+use crate::feature_dir::{FeatureDir, FeatureState};
+use crate::object::{ObjectId, ObjectList};
+use crate::recipe::Recipe;
+use crate::shard::{self, ShardFiles};
+
+/// How many listed objects, evenly over the list, are looked for before a run believes that the media is gone.
+const MOUNT_SAMPLE: usize = 64;
+
+/// The objects of a run.
+pub struct Plan {
+    /// Indices into the list, shuffled.
+    pub pending: Vec<u32>,
+    /// Objects whose feature exists.
+    pub existing: usize,
+    /// Objects that failed before and are not tried again, and lines that are no objects.
+    pub failed: usize,
+    /// Ids that stand in the report of failures although they have a feature.
+    resolved: HashSet<String>,
+}
+
+/// What is known of a listed object before the run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Pending,
+    Exists,
+    Failed,
+    /// The same path stands in the list before: nothing to do, and nothing wrong.
+    Repeated,
+    /// Pending, but not wanted in this run.
+    NotNow,
+}
+
+impl Plan {
+    /// Looks at every listed object: its line, the shards, its feature file, and the report of failures.
+    pub fn make(
+        options: &Options,
+        list: &ObjectList,
+        directory: &FeatureDir,
+        recipe: Option<&Recipe>,
+        report: &FailureReport,
+    ) -> Result<Plan> {
+        let reading = || format!("cannot read {}", report.path().display());
+        let known = report.failures().with_context(reading)?;
+        let mut standings = check_lines(list, report)?;
+        mark_packed(&mut standings, list, directory.path())?;
+        let length = recipe.map(|recipe| recipe.feature_length);
+        standings.par_iter_mut().enumerate().for_each_init(
+            Vec::new,
+            |buffer, (index, standing)| {
+                if *standing == Standing::Pending {
+                    *standing = look(
+                        options,
+                        list.entry(index),
+                        directory,
+                        length,
+                        &known,
+                        buffer,
+                    );
+                }
+            },
+        );
+        let count = |wanted| {
+            standings
+                .iter()
+                .filter(|standing| **standing == wanted)
+                .count()
+        };
+        let indices = |wanted| {
+            standings
+                .iter()
+                .enumerate()
+                .filter(move |(_, standing)| **standing == wanted)
+                .map(|(index, _)| index)
+        };
+        let mut pending: Vec<u32> = indices(Standing::Pending)
+            .map(|index| index as u32)
+            .collect();
+        let seed = options.seed.unwrap_or_else(|| rand::rng().random());
+        pending.shuffle(&mut StdRng::seed_from_u64(seed));
+        pending.truncate(options.limit.unwrap_or(usize::MAX));
+        let resolved = match known.is_empty() {
+            true => HashSet::new(),
+            false => indices(Standing::Exists)
+                .filter_map(|index| ObjectId::from_entry(list.entry(index)).ok())
+                .filter(|id| known.contains_key(id.as_str()))
+                .map(|id| id.as_str().to_owned())
+                .collect(),
+        };
+        let existing = count(Standing::Exists) + count(Standing::Repeated);
+        Ok(Plan {
+            pending,
+            existing,
+            failed: count(Standing::Failed),
+            resolved,
+        })
+    }
+
+    /// Stops a run whose pictures are all gone: their disk is not mounted, rather than thousands of files deleted.
+    pub fn check_mounted(&self, options: &Options, list: &ObjectList) -> Result<()> {
+        if self.pending.is_empty() || list.len() < MOUNT_SAMPLE {
+            return Ok(());
+        }
+        let is_missing = |index: usize| {
+            let found = fs::metadata(options.media_dir.join(list.entry(index)));
+            found.is_err_and(|error| Class::of_io(&error) == Class::Missing)
+        };
+        if (0..MOUNT_SAMPLE).all(|part| is_missing(part * list.len() / MOUNT_SAMPLE)) {
+            bail!(
+                "none of {MOUNT_SAMPLE} listed objects is below {}; is its disk mounted, and does {} belong to it?",
+                options.media_dir.display(),
+                options.objects.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a failure in the report is overtaken by a feature.
+    pub fn is_resolved(&self, directory: &FeatureDir, id: &str) -> bool {
+        self.resolved.contains(id)
+            || ObjectId::new(id).is_ok_and(|id| {
+                matches!(
+                    directory.feature_state(&id, &mut Vec::new()),
+                    Ok(FeatureState::Complete(_))
+                )
+            })
+    }
+}
+
+/// Finds the lines that are no objects, or whose object id stands in the list before; reports them.
+fn check_lines(list: &ObjectList, report: &FailureReport) -> Result<Vec<Standing>> {
+    let mut first_of: HashMap<&str, &str> = HashMap::with_capacity(list.len());
+    let mut standings = Vec::with_capacity(list.len());
+    for entry in list.entries() {
+        let problem = match ObjectId::from_entry(entry) {
+            Err(error) => Some(error.to_string()),
+            Ok(_) => {
+                let name = entry.rsplit('/').next().unwrap_or(entry);
+                match first_of.insert(name, entry) {
+                    None => None,
+                    Some(first) => {
+                        first_of.insert(name, first);
+                        if first == entry {
+                            standings.push(Standing::Repeated);
+                            continue;
+                        }
+                        Some(format!("{first} has the same object id and comes first"))
+                    }
+                }
+            }
+        };
+        standings.push(if problem.is_some() {
+            Standing::Failed
+        } else {
+            Standing::Pending
+        });
+        if let Some(message) = problem {
+            let (id, path) = (entry.to_owned(), entry.to_owned());
+            let failure = Failure {
+                id,
+                path,
+                stage: Stage::List,
+                class: Class::BadEntry,
+                message,
+                file: None,
+            };
+            report
+                .record(&failure)
+                .with_context(|| format!("cannot write {}", report.path().display()))?;
+        }
+    }
+    Ok(standings)
+}
+
+/// Marks the objects that stand in shards. Holds the ids of one shard at a time.
+fn mark_packed(standings: &mut [Standing], list: &ObjectList, directory: &Path) -> Result<()> {
+    let pairs = ShardFiles::list(directory)?.pairs(directory)?;
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(list.len());
+    for (index, entry) in list
+        .entries()
+        .enumerate()
+        .filter(|(index, _)| standings[*index] == Standing::Pending)
+    {
+        by_name.insert(entry.rsplit('/').next().unwrap_or(entry), index);
+    }
+    for number in pairs {
+        for id in shard::object_ids(directory, number)? {
+            if let Some(&index) = by_name.get(id.as_str()) {
+                standings[index] = Standing::Exists;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks at one object's feature file and its failure, if it has one.
+fn look(
+    options: &Options,
+    entry: &str,
+    directory: &FeatureDir,
+    length: Option<usize>,
+    known: &IndexMap<String, Failure>,
+    buffer: &mut Vec<u8>,
+) -> Standing {
+    let Ok(id) = ObjectId::from_entry(entry) else {
+        return Standing::Failed;
+    };
+    if let Ok(FeatureState::Complete(found)) = directory.feature_state(&id, buffer)
+        && length.is_none_or(|length| length == found)
+    {
+        return Standing::Exists;
+    }
+    match known.get(id.as_str()) {
+        Some(_) if options.retry_failed => Standing::Pending,
+        Some(failure) if failure.stands(&options.media_dir.join(entry)) => Standing::Failed,
+        None if options.retry_failed => Standing::NotNow,
+        _ => Standing::Pending,
+    }
+}
+
+/// Whether an error of the operating system concerns the whole run rather than one object: no space, too few file
+/// descriptors, a file system that became read-only.
+pub fn concerns_the_run(error: &io::Error) -> Option<&'static str> {
+    use nix::errno::Errno;
+    match Errno::from_raw(error.raw_os_error()?) {
+        Errno::ENOSPC => Some("the disk is full; free some space and run the same command again"),
+        Errno::EDQUOT => {
+            Some("the disk quota is used up; free some space and run the same command again")
+        }
+        Errno::EROFS => Some("the file system is read-only; give another --feature-dir"),
+        Errno::EMFILE => {
+            Some("too few file descriptors; raise the limit (`ulimit -n`) or use fewer --workers")
+        }
+        Errno::ENFILE => {
+            Some("the system has no file descriptors left; run the same command again later")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,68 @@
+//! A small pool of loaded models that the workers share.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use anyhow::Result;
+
+use crate::engine::Engine;
+use crate::model::Model;
+
+/// Models are loaded when they are first needed, each by the worker that needs it, so that they load side by side.
+pub struct Sessions<'a> {
+    engine: &'a dyn Engine,
+    most: usize,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Box<dyn Model>>,
+    loaded: usize,
+}
+
+impl<'a> Sessions<'a> {
+    /// A pool of at most `most` models (at least one).
+    pub fn new(most: usize, engine: &'a dyn Engine) -> Self {
+        Sessions {
+            engine,
+            most: most.max(1),
+            state: Mutex::default(),
+            returned: Condvar::new(),
+        }
+    }
+
+    /// Waits for a model and works with it.
+    pub fn with<T>(&self, work: impl FnOnce(&mut dyn Model) -> Result<T>) -> Result<T> {
+        let mut model = self.take()?;
+        let result = work(model.as_mut());
+        self.lock().idle.push(model);
+        self.returned.notify_one();
+        result
+    }
+
+    fn take(&self) -> Result<Box<dyn Model>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(model) = state.idle.pop() {
+                return Ok(model);
+            }
+            if state.loaded < self.most {
+                state.loaded += 1;
+                drop(state);
+                return self.engine.open().inspect_err(|_| {
+                    self.lock().loaded -= 1;
+                    self.returned.notify_one();
+                });
+            }
+            state = self
+                .returned
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,465 @@
+//! The workers: each carries a batch from end to end.
+
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::{Context, Error, Result, anyhow};
+
+use super::plan::{Plan, concerns_the_run};
+use super::sessions::Sessions;
+use super::{Options, Setup};
+use crate::failure::{Class, Failure, FailureReport, FileStamp, Stage};
+use crate::feature_dir::{Claims, FeatureDir, FeatureState, Scratch};
+use crate::interrupt::Interrupt;
+use crate::model::Form;
+use crate::npy;
+use crate::object::{ObjectId, ObjectList};
+use crate::pixels::{PictureError, PictureReader};
+use crate::progress::{Counts, Progress};
+
+/// How long a worker waits before it asks again for an object that another process has in hand.
+const CLAIM_POLL: Duration = Duration::from_millis(20);
+
+/// Files longer than this are no pictures that belong here; it bounds what one worker reads. 512 MiB.
+const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// Everything that the workers share.
+pub struct Work<'a> {
+    pub options: &'a Options,
+    pub setup: &'a Setup,
+    pub list: &'a ObjectList,
+    pub plan: &'a Plan,
+    pub directory: &'a FeatureDir,
+    pub report: &'a FailureReport,
+    pub sessions: &'a Sessions<'a>,
+    pub form: &'a Form,
+    pub counts: &'a Counts,
+    pub progress: &'a Progress,
+    pub interrupt: &'a Interrupt,
+}
+
+/// What the workers hand each other: the next object, and whether to stop.
+struct Shared {
+    scratch: Scratch,
+    claims: Claims,
+    cursor: AtomicUsize,
+    /// Objects that another process had in hand when their turn came.
+    deferred: Mutex<Vec<u32>>,
+    /// Cleared when the file system turns out to know no such locks.
+    claiming: AtomicBool,
+    failures: AtomicUsize,
+    stop: AtomicBool,
+    /// Why the run cannot go on.
+    error: Mutex<Option<Error>>,
+    started: Instant,
+}
+
+/// A batch on its way: the pictures that could be read.
+#[derive(Default)]
+struct Batch {
+    ids: Vec<ObjectId>,
+    /// Index into the list, for each picture.
+    indices: Vec<u32>,
+    /// `[n, height, width, 3]`.
+    pixels: Vec<u8>,
+    /// `[n, d]`.
+    features: Vec<f32>,
+}
+
+/// One worker's own things; its buffers are used again for every object.
+struct Worker {
+    slot: usize,
+    reader: PictureReader,
+    bytes: Vec<u8>,
+    batch: Batch,
+}
+
+impl Work<'_> {
+    /// Extracts the pending objects; the signal, when one stopped the run.
+    pub fn run(&self) -> Result<Option<i32>> {
+        let path = self.directory.path();
+        let preparing = || format!("cannot prepare {}", path.display());
+        let shared = Shared {
+            scratch: self.directory.scratch().with_context(preparing)?,
+            claims: self.directory.claims().with_context(preparing)?,
+            cursor: AtomicUsize::new(0),
+            deferred: Mutex::default(),
+            claiming: AtomicBool::new(true),
+            failures: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            error: Mutex::default(),
+            started: Instant::now(),
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.setup.workers)
+            .build()?;
+        self.progress.begin(self.plan.pending.len() as u64);
+        pool.broadcast(|context| {
+            if let Err(error) = self.work(&shared, context.index()) {
+                shared.stop.store(true, Ordering::Relaxed);
+                // The first error is the cause; those of the others follow from the same.
+                lock(&shared.error).get_or_insert(error);
+            }
+        });
+        self.progress.end();
+        match shared
+            .error
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            Some(error) => Err(error),
+            None => Ok(self.interrupt.signal()),
+        }
+    }
+
+    /// One worker: fills a batch, runs the model, writes the features, until nothing is left.
+    fn work(&self, shared: &Shared, slot: usize) -> Result<()> {
+        let reader = PictureReader::new(self.options.pixels);
+        let mut worker = Worker {
+            slot,
+            reader,
+            bytes: Vec::new(),
+            batch: Batch::default(),
+        };
+        while self.fill(shared, &mut worker)?.is_continue() {
+            let Batch {
+                pixels, features, ..
+            } = &mut worker.batch;
+            self.sessions
+                .with(|model| Ok(model.run(pixels, features)?))
+                .with_context(|| {
+                    format!(
+                        "cannot run a batch of {} pictures; try a smaller --batch-size",
+                        self.setup.batch
+                    )
+                })?;
+            self.write(shared, &mut worker)?;
+            self.progress
+                .show(self.counts, self.plan.pending.len() as u64, shared.started);
+        }
+        Ok(())
+    }
+
+    /// Reads and decodes objects until the batch is full; breaks when there is nothing left to run.
+    fn fill(&self, shared: &Shared, worker: &mut Worker) -> Result<ControlFlow<()>> {
+        worker.batch.clear();
+        while worker.batch.ids.len() < self.setup.batch && !self.stopped(shared) {
+            let Some((index, id)) = self.next(shared, worker.batch.ids.is_empty())? else {
+                break;
+            };
+            // Another process may have done it since this run began.
+            if let Ok(FeatureState::Complete(length)) =
+                self.directory.feature_state(&id, &mut worker.bytes)
+                && length == self.form.feature_length
+            {
+                shared.claims.release(&id);
+                self.counts.skipped.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let entry = self.list.entry(index as usize);
+            match self.read(entry, worker)? {
+                Ok(()) => {
+                    worker.batch.ids.push(id);
+                    worker.batch.indices.push(index);
+                }
+                Err(problem) => {
+                    self.fail(shared, &id, entry, problem)?;
+                    shared.claims.release(&id);
+                }
+            }
+        }
+        Ok(if worker.batch.ids.is_empty() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Claims the next object. Waits for objects that other processes have in hand only when `may_wait`.
+    fn next(&self, shared: &Shared, may_wait: bool) -> Result<Option<(u32, ObjectId)>> {
+        let object = |index: u32| -> Result<(u32, ObjectId)> {
+            Ok((
+                index,
+                ObjectId::from_entry(self.list.entry(index as usize))?,
+            ))
+        };
+        while let Some(&index) = self
+            .plan
+            .pending
+            .get(shared.cursor.fetch_add(1, Ordering::Relaxed))
+        {
+            let (index, id) = object(index)?;
+            if self.claim(shared, &id)? {
+                return Ok(Some((index, id)));
+            }
+            lock(&shared.deferred).push(index);
+        }
+        while may_wait && !self.stopped(shared) {
+            let Some(index) = lock(&shared.deferred).pop() else {
+                break;
+            };
+            let (index, id) = object(index)?;
+            if self.claim(shared, &id)? {
+                return Ok(Some((index, id)));
+            }
+            lock(&shared.deferred).insert(0, index);
+            std::thread::sleep(CLAIM_POLL);
+        }
+        Ok(None)
+    }
+
+    fn claim(&self, shared: &Shared, id: &ObjectId) -> Result<bool> {
+        if !shared.claiming.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        match shared.claims.claim(id) {
+            Ok(claimed) => Ok(claimed),
+            Err(error) => {
+                if shared.claiming.swap(false, Ordering::Relaxed) {
+                    self.progress.warn(&format!(
+                        "the file system of {} knows no locks ({error}): several copies would share the work by \
+                         chance alone",
+                        self.directory.path().display()
+                    ));
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// From an entry to pixels at the end of the batch. The inner error is this object's, the outer one the run's.
+    fn read(&self, entry: &str, worker: &mut Worker) -> Result<Result<(), Problem>> {
+        let path = self.options.media_dir.join(entry);
+        if let Err(error) = read_file(&path, &mut worker.bytes) {
+            if let Some(advice) = concerns_the_run(&error) {
+                return Err(
+                    Error::new(error).context(format!("cannot read {}: {advice}", path.display()))
+                );
+            }
+            if Class::of_io(&error) == Class::Missing {
+                self.check_still_mounted()?;
+            }
+            return Ok(Err(Problem::read(error)));
+        }
+        let Form { width, height, .. } = *self.form;
+        let pixels = &mut worker.batch.pixels;
+        let before = pixels.len();
+        pixels.resize(before + width * height * 3, 0);
+        let result = worker
+            .reader
+            .read(&worker.bytes, width, height, &mut pixels[before..]);
+        if result.is_err() {
+            pixels.truncate(before);
+        }
+        Ok(result.map_err(|error| Problem::decode(&error)))
+    }
+
+    /// A media directory that has become empty was unmounted: no reason to report every object as missing.
+    fn check_still_mounted(&self) -> Result<()> {
+        let media_dir = &self.options.media_dir;
+        match fs::read_dir(media_dir).map(|mut entries| entries.next().is_none()) {
+            Ok(false) => Ok(()),
+            _ => Err(anyhow!(
+                "the media directory {} is gone or empty; mount it and run the same command again",
+                media_dir.display()
+            )),
+        }
+    }
+
+    /// Writes the features of a batch and gives its objects up.
+    fn write(&self, shared: &Shared, worker: &mut Worker) -> Result<()> {
+        let Worker {
+            slot, bytes, batch, ..
+        } = worker;
+        let rows = batch.features.chunks_exact(self.form.feature_length);
+        for ((id, &index), feature) in batch.ids.iter().zip(&batch.indices).zip(rows) {
+            let entry = self.list.entry(index as usize);
+            if let Some(problem) = Problem::of_feature(feature) {
+                self.fail(shared, id, entry, problem)?;
+            } else {
+                bytes.clear();
+                npy::append_feature(feature, bytes);
+                match shared
+                    .scratch
+                    .write_feature(self.directory, id, *slot, bytes)
+                {
+                    Ok(()) => {
+                        self.counts.done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) => self.fail_to_write(shared, id, entry, error)?,
+                }
+            }
+            shared.claims.release(id);
+        }
+        Ok(())
+    }
+
+    fn fail_to_write(
+        &self,
+        shared: &Shared,
+        id: &ObjectId,
+        entry: &str,
+        error: io::Error,
+    ) -> Result<()> {
+        let path = self.directory.path().join(id.feature_path());
+        let advice = concerns_the_run(&error).or(match Class::of_io(&error) {
+            Class::Denied => Some("check its owner and mode, or give another --feature-dir"),
+            _ => None,
+        });
+        match advice {
+            Some(advice) => {
+                Err(Error::new(error).context(format!("cannot write {}: {advice}", path.display())))
+            }
+            None => self.fail(shared, id, entry, Problem::write(&path, error)),
+        }
+    }
+
+    /// Reports an object's failure; an error when the run shall not go on.
+    fn fail(&self, shared: &Shared, id: &ObjectId, entry: &str, problem: Problem) -> Result<()> {
+        let file = fs::metadata(self.options.media_dir.join(entry))
+            .ok()
+            .map(|metadata| FileStamp::of(&metadata));
+        let Problem {
+            stage,
+            class,
+            message,
+        } = problem;
+        let failure = Failure {
+            id: id.as_str().into(),
+            path: entry.into(),
+            stage,
+            class,
+            message,
+            file,
+        };
+        self.report
+            .record(&failure)
+            .with_context(|| format!("cannot write {}", self.report.path().display()))?;
+        self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        let failures = shared.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.options.max_errors.is_some_and(|most| failures >= most) {
+            shared.stop.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, shared: &Shared) -> bool {
+        shared.stop.load(Ordering::Relaxed) || self.interrupt.signal().is_some()
+    }
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.ids.clear();
+        self.indices.clear();
+        self.pixels.clear();
+        self.features.clear();
+    }
+}
+
+/// Why an object fails.
+struct Problem {
+    stage: Stage,
+    class: Class,
+    message: String,
+}
+
+impl Problem {
+    fn read(error: io::Error) -> Self {
+        let class = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(NotReadable::NotAFile) => Class::NotAFile,
+            Some(NotReadable::TooLong(_)) => Class::TooLarge,
+            None => Class::of_io(&error),
+        };
+        Problem {
+            stage: Stage::Read,
+            class,
+            message: error.to_string(),
+        }
+    }
+
+    fn decode(error: &PictureError) -> Self {
+        let class = match error {
+            PictureError::Empty => Class::Empty,
+            PictureError::NotAPicture => Class::NotAPicture,
+            PictureError::Unsupported { .. } => Class::Unsupported,
+            PictureError::Truncated { .. } => Class::Truncated,
+            PictureError::TooLarge { .. } | PictureError::TooLong { .. } => Class::TooLarge,
+            _ => Class::Corrupt,
+        };
+        let mut message = error.to_string();
+        if matches!(error, PictureError::TooLarge { .. }) {
+            message.push_str("; --max-pixels raises it");
+        }
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            message.push_str(": ");
+            message.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Problem {
+            stage: Stage::Decode,
+            class,
+            message,
+        }
+    }
+
+    fn of_feature(feature: &[f32]) -> Option<Self> {
+        let index = feature.iter().position(|value| !value.is_finite())?;
+        let message = format!(
+            "the model gives {} at index {index} of the feature",
+            feature[index]
+        );
+        Some(Problem {
+            stage: Stage::Run,
+            class: Class::Model,
+            message,
+        })
+    }
+
+    fn write(path: &Path, error: io::Error) -> Self {
+        let message = format!("cannot write {}: {error}", path.display());
+        Problem {
+            stage: Stage::Write,
+            class: Class::of_io(&error),
+            message,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NotReadable {
+    #[error("not a regular file")]
+    NotAFile,
+    #[error("{0} bytes are more than the limit of {MAX_FILE_BYTES} for one picture")]
+    TooLong(u64),
+}
+
+/// Reads a regular file whole. Never waits for a FIFO, and reads no device.
+fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    bytes.clear();
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other(NotReadable::NotAFile));
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(io::Error::other(NotReadable::TooLong(metadata.len())));
+    }
+    bytes.reserve(metadata.len() as usize);
+    file.by_ref().take(MAX_FILE_BYTES).read_to_end(bytes)?;
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,37 @@
+//! Turns a tree of pictures into feature vectors that can be searched for similar pictures.
+//!
+//! Every subcommand is a stage that reads files and writes files, and can be run again at any moment without harm:
+//!
+//! ```text
+//! media tree --list--> objects.txt --extract--> <model>/ab/cd/<object id>.npy --concat--> <model>/NNNN.{features,object_ids}.npy
+//! ```
+//!
+//! A picture travels like this: a line of `objects.txt` gives an [`object::ObjectId`]; where its feature does not
+//! exist, its bytes become RGB pixels of the model's input size ([`pixels`]), the pixels of a batch become features
+//! ([`model`]), and each feature becomes one complete `.npy` file ([`npy`], [`feature_dir`]). One worker carries a
+//! batch from end to end ([`extract`]); what workers share is a cursor over the pending objects and a small pool of
+//! sessions.
+//!
+//! Commands ([`list`], [`extract`], [`mod@concat`], [`doctor`]) use the leaves and never each other. Each outside crate
+//! has one home: `ort` in [`model`], `ndarray_npy` in [`npy`], `indicatif` in [`progress`], `clap` in the binary's
+//! `cli`.
+
+pub mod complete_file;
+pub mod concat;
+pub mod default_model;
+pub mod doctor;
+pub mod engine;
+pub mod extract;
+pub mod failure;
+pub mod feature_dir;
+pub mod graph;
+pub mod interrupt;
+pub mod list;
+pub mod model;
+pub mod npy;
+pub mod object;
+pub mod pixels;
+pub mod progress;
+pub mod recipe;
+pub mod runtime;
+pub mod shard;

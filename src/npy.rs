@@ -1,0 +1,379 @@
+//! The `.npy` format: headers as `numpy.save` writes them, and checked reads.
+//!
+//! Everything here works on memory. A reader never trusts a header further than the bytes that are there: sizes are
+//! compared with the length of the file before anything is allocated.
+
+use ndarray_npy::npy::header::Header;
+use thiserror::Error;
+
+/// The most bytes a header may take before this program declines to parse it. `numpy.save` writes 128 for every
+/// array that belongs here; the bound keeps crafted headers from costing time or stack.
+const MAX_HEADER: usize = 4096;
+
+/// Length of the headers that are written here, in bytes: `numpy.save` pads to a multiple of 64, and both kinds of
+/// array come to 128 for any number of rows that fits a file.
+pub const HEADER_LENGTH: usize = 128;
+
+/// Why bytes are no usable array.
+#[derive(Debug, Error)]
+pub enum NpyError {
+    /// The header is missing, cut off, too long, or no Python dictionary with the three keys.
+    #[error("no .npy header, or a damaged one")]
+    Header(#[source] Option<ndarray_npy::npy::header::ReadHeaderError>),
+    /// The array is not what belongs here.
+    #[error("holds {found}, expected {expected}")]
+    Kind {
+        /// What the header says.
+        found: String,
+        /// What is wanted.
+        expected: &'static str,
+    },
+    /// The file is shorter or longer than its header says.
+    #[error("is {found} bytes long, its header calls for {expected}")]
+    Length {
+        /// Length of the file in bytes.
+        found: u64,
+        /// Length that follows from the header, in bytes.
+        expected: u64,
+    },
+    /// A number is NaN or infinite.
+    #[error("holds a number that is not finite (at index {index})")]
+    NotFinite {
+        /// Index of the first such number.
+        index: usize,
+    },
+    /// A code point of a string is no character.
+    #[error("holds a string that is not Unicode (in row {row})")]
+    NotUnicode {
+        /// The row of the string.
+        row: usize,
+    },
+}
+
+/// The bytes that `numpy.save` writes before the data of a `<f4` array of this shape, C order.
+pub fn features_header(shape: &[usize]) -> Vec<u8> {
+    header("<f4", shape)
+}
+
+/// The bytes that `numpy.save` writes before `rows` strings of `width` characters (`<U{width}`, 4 bytes each).
+pub fn object_ids_header(rows: usize, width: usize) -> Vec<u8> {
+    header(&format!("<U{width}"), &[rows])
+}
+
+/// The literal is NumPy's to the last character; `ndarray_npy` leaves out the comma before the brace.
+fn header(descriptor: &str, shape: &[usize]) -> Vec<u8> {
+    let axes = match shape {
+        [one] => format!("({one},)"),
+        axes => format!(
+            "({})",
+            axes.iter()
+                .map(usize::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    };
+    let literal = format!("{{'descr': '{descriptor}', 'fortran_order': False, 'shape': {axes}, }}");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(((HEADER_LENGTH - bytes.len() - 2) as u16).to_le_bytes());
+    bytes.extend(literal.as_bytes());
+    assert!(
+        bytes.len() < HEADER_LENGTH,
+        "{literal} is longer than any header that belongs here"
+    );
+    bytes.resize(HEADER_LENGTH - 1, b' ');
+    bytes.push(b'\n');
+    bytes
+}
+
+/// What a header says, and where the data begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrayHeader {
+    /// NumPy's type string, such as `<f4`.
+    pub descriptor: String,
+    /// Whether the array is stored column by column.
+    pub fortran_order: bool,
+    /// The lengths of the axes.
+    pub shape: Vec<usize>,
+    /// Bytes before the data.
+    pub data_offset: usize,
+}
+
+/// Reads the header at the beginning of `bytes`, which need not hold the data.
+pub fn parse_header(bytes: &[u8]) -> Result<ArrayHeader, NpyError> {
+    let length = match bytes {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, 0, low, high, ..] => {
+            10 + usize::from(u16::from_le_bytes([*low, *high]))
+        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, 0, a, b, c, d, ..] => {
+            u32::from_le_bytes([*a, *b, *c, *d]).saturating_add(12) as usize
+        }
+        _ => return Err(NpyError::Header(None)),
+    };
+    if length > MAX_HEADER || length > bytes.len() {
+        return Err(NpyError::Header(None));
+    }
+    let header = Header::from_reader(&mut &bytes[..length])
+        .map_err(|error| NpyError::Header(Some(error)))?;
+    let descriptor = header.type_descriptor.as_string().cloned();
+    Ok(ArrayHeader {
+        descriptor: descriptor.unwrap_or_else(|| header.type_descriptor.to_string()),
+        fortran_order: header.layout.is_fortran(),
+        shape: header.shape,
+        data_offset: length,
+    })
+}
+
+/// Shape and data offset of a shard's features, `(rows, length, data offset)`; `<f4`, `(n, d)`, C order.
+///
+/// `bytes` is the beginning of the file (4096 bytes are enough), `file_length` its whole length in bytes.
+pub fn features_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, usize), NpyError> {
+    let header = parse_header(bytes)?;
+    let (&[rows, length], "<f4", false) = (
+        &header.shape[..],
+        &header.descriptor[..],
+        header.fortran_order,
+    ) else {
+        return Err(header.unexpected("float32 features (n, d) in C order"));
+    };
+    header.check_length(4, file_length)?;
+    Ok((rows, length, header.data_offset))
+}
+
+/// The feature in the bytes of a whole per-object file: `<f4`, `(d,)`, every number finite.
+///
+/// Returns the data as they stand in the file, `4 d` bytes, little-endian.
+pub fn feature_data(bytes: &[u8]) -> Result<&[u8], NpyError> {
+    let header = parse_header(bytes)?;
+    let (&[_], "<f4") = (&header.shape[..], &header.descriptor[..]) else {
+        return Err(header.unexpected("one float32 feature (d,)"));
+    };
+    header.check_length(4, bytes.len() as u64)?;
+    let data = &bytes[header.data_offset..];
+    match floats(data).position(|value| !value.is_finite()) {
+        Some(index) => Err(NpyError::NotFinite { index }),
+        None => Ok(data),
+    }
+}
+
+/// The object ids in the bytes of a whole `<U…` array `(n,)`, in order.
+pub fn object_ids(bytes: &[u8]) -> Result<Vec<String>, NpyError> {
+    let header = parse_header(bytes)?;
+    let width = header
+        .descriptor
+        .strip_prefix("<U")
+        .and_then(|width| width.parse::<u32>().ok());
+    let (&[_], Some(width @ 1..)) = (&header.shape[..], width) else {
+        return Err(header.unexpected("strings (n,)"));
+    };
+    let width = width as usize;
+    header.check_length(width as u64 * 4, bytes.len() as u64)?;
+    bytes[header.data_offset..]
+        .chunks_exact(width * 4)
+        .enumerate()
+        .map(|(row, cell)| {
+            let text: Option<String> = cell
+                .chunks_exact(4)
+                .map(|point| u32::from_le_bytes([point[0], point[1], point[2], point[3]]))
+                .map(char::from_u32)
+                .collect();
+            // NumPy pads with NUL, and drops trailing NULs when it reads.
+            text.map(|text| text.trim_end_matches('\0').to_owned())
+                .ok_or(NpyError::NotUnicode { row })
+        })
+        .collect()
+}
+
+/// Appends what `numpy.save` writes for one feature: header and data of a `<f4` `(d,)` array.
+pub fn append_feature(feature: &[f32], bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&features_header(&[feature.len()]));
+    bytes.extend(feature.iter().flat_map(|value| value.to_le_bytes()));
+}
+
+/// Appends one string of a `<U{width}` array: `width` code points of 4 bytes, padded with NUL.
+pub fn append_object_id(id: &str, width: usize, bytes: &mut Vec<u8>) {
+    let end = bytes.len() + width * 4;
+    bytes.extend(
+        id.chars()
+            .flat_map(|character| u32::from(character).to_le_bytes()),
+    );
+    bytes.resize(end, 0);
+}
+
+/// Little-endian 32-bit floats.
+pub fn floats(data: &[u8]) -> impl ExactSizeIterator<Item = f32> {
+    data.chunks_exact(4)
+        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}
+
+impl ArrayHeader {
+    fn unexpected(&self, expected: &'static str) -> NpyError {
+        let order = if self.fortran_order {
+            " in Fortran order"
+        } else {
+            ""
+        };
+        NpyError::Kind {
+            found: format!("{} {:?}{order}", self.descriptor, self.shape),
+            expected,
+        }
+    }
+
+    /// Compares the length of the file with what the shape calls for.
+    fn check_length(&self, element_bytes: u64, found: u64) -> Result<(), NpyError> {
+        let axes = self.shape.iter().map(|axis| *axis as u64);
+        let data = axes.chain([element_bytes]).try_fold(1u64, u64::checked_mul);
+        match data.and_then(|data| data.checked_add(self.data_offset as u64)) {
+            Some(expected) if expected == found => Ok(()),
+            expected => Err(NpyError::Length {
+                found,
+                expected: expected.unwrap_or(u64::MAX),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What NumPy 2.4 writes for `numpy.save(f, numpy.float32([1, -2.5]))`.
+    const TWO_FLOATS: &[u8] = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\
+        \x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\
+        \x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\x20\
+        \x20\x20\x20\x20\x20\x20\n\x00\x00\x80\x3f\x00\x00\x20\xc0";
+
+    fn with_header(text: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend(u16::try_from(text.len() + 1).unwrap().to_le_bytes());
+        bytes.extend(text.as_bytes());
+        bytes.push(b'\n');
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn a_feature_is_written_as_numpy_writes_it() {
+        let mut bytes = Vec::new();
+        append_feature(&[1.0, -2.5], &mut bytes);
+        assert_eq!(bytes, TWO_FLOATS);
+        assert_eq!(feature_data(&bytes).unwrap(), &TWO_FLOATS[128..]);
+    }
+
+    #[test]
+    fn object_ids_come_back_as_they_went_in() {
+        let ids = ["a.jpg", "äöü😀.png", "a much longer name.jpeg"];
+        let width = ids.iter().map(|id| id.chars().count()).max().unwrap();
+        let mut bytes = object_ids_header(ids.len(), width);
+        ids.iter()
+            .for_each(|id| append_object_id(id, width, &mut bytes));
+        assert_eq!(object_ids(&bytes).unwrap(), ids);
+    }
+
+    #[test]
+    fn every_torn_length_is_recognised() {
+        for length in 0..TWO_FLOATS.len() {
+            assert!(feature_data(&TWO_FLOATS[..length]).is_err(), "{length}");
+        }
+        let longer = [TWO_FLOATS, b"\0"].concat();
+        assert!(matches!(
+            feature_data(&longer),
+            Err(NpyError::Length { .. })
+        ));
+        assert!(matches!(feature_data(&[0; 136]), Err(NpyError::Header(_))));
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_named() {
+        let mut bytes = Vec::new();
+        append_feature(&[0.0, f32::NAN], &mut bytes);
+        assert!(matches!(
+            feature_data(&bytes),
+            Err(NpyError::NotFinite { index: 1 })
+        ));
+    }
+
+    #[test]
+    fn crafted_headers_are_refused_without_allocating_what_they_promise() {
+        for (text, name) in [
+            (
+                "{'descr': '<f4', 'fortran_order': False, 'shape': (18446744073709551615,), }",
+                "overflow",
+            ),
+            (
+                "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,), }",
+                "huge",
+            ),
+            (
+                "{'descr': '|O', 'fortran_order': False, 'shape': (2,), }",
+                "objects",
+            ),
+            (
+                "{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }",
+                "big-endian",
+            ),
+            (
+                "{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }",
+                "double",
+            ),
+            (
+                "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }",
+                "record",
+            ),
+            ("{'descr': '<f4', 'shape': (2,), }", "no order"),
+            ("[1, 2]", "no dictionary"),
+            ("", "empty"),
+        ] {
+            let bytes = with_header(text, &[0; 8]);
+            assert!(feature_data(&bytes).is_err(), "{name}");
+            assert!(object_ids(&bytes).is_err(), "{name}");
+            assert!(
+                features_shape(&bytes, bytes.len() as u64).is_err(),
+                "{name}"
+            );
+        }
+        let two_axes = with_header(
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }",
+            &[0; 8],
+        );
+        assert!(matches!(
+            feature_data(&two_axes),
+            Err(NpyError::Kind { .. })
+        ));
+        let nested = with_header(&"(".repeat(60_000), &[]);
+        assert!(feature_data(&nested).is_err());
+        let huge_ids = with_header(
+            "{'descr': '<U1000000000', 'fortran_order': False, 'shape': (99,), }",
+            &[0; 8],
+        );
+        assert!(matches!(
+            object_ids(&huge_ids),
+            Err(NpyError::Length { .. })
+        ));
+        let empty_ids = with_header(
+            "{'descr': '<U0', 'fortran_order': False, 'shape': (9999999999999,), }",
+            &[],
+        );
+        assert!(matches!(object_ids(&empty_ids), Err(NpyError::Kind { .. })));
+        let fortran = with_header(
+            "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2), }",
+            &[0; 8],
+        );
+        assert!(matches!(
+            features_shape(&fortran, fortran.len() as u64),
+            Err(NpyError::Kind { .. })
+        ));
+    }
+
+    #[test]
+    fn headers_of_format_versions_2_and_3_are_read() {
+        for version in [2, 3] {
+            let text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
+            let mut bytes = b"\x93NUMPY".to_vec();
+            bytes.extend([version, 0]);
+            bytes.extend((text.len() as u32).to_le_bytes());
+            bytes.extend(text);
+            bytes.extend(1f32.to_le_bytes());
+            assert_eq!(feature_data(&bytes).unwrap(), 1f32.to_le_bytes());
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Object ids, the list of objects (`objects.txt`), and where the feature of an object lives.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// The key of an object: its file name, extension included (`0000bada…d3.jpg`).
+///
+/// An `ObjectId` is always a plain file name of at least three characters whose nested path
+/// `<id[0:2]>/<id[2:4]>/<id>.npy` (slices of characters) stays where it belongs: no `/`, no NUL, no newline,
+/// and neither the name nor a slice is `.` or `..`, nor does the name begin with `..`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(Box<str>);
+
+/// Why a name cannot be an object id, or a line of `objects.txt` cannot be an object.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum BadEntry {
+    /// The line begins at the root of the file system.
+    #[error("the path is absolute; it must be relative to the media directory")]
+    Absolute,
+    /// The line climbs out of the media directory.
+    #[error("the path holds a `..` component")]
+    ParentComponent,
+    /// The path ends in `/`, or holds no name at all.
+    #[error("the path has no file name")]
+    NoName,
+    /// The path holds NUL or a newline.
+    #[error("the path holds a NUL or a newline")]
+    ControlCharacter,
+    /// The name begins with two dots, or its nested directories would be `.` or `..`.
+    #[error("the file name would not make a nested path inside the feature directory")]
+    Escapes,
+    /// Fewer than three characters leave the second nested directory without a name.
+    #[error("the file name is shorter than three characters")]
+    TooShort,
+}
+
+impl ObjectId {
+    /// Checks that `name` can be an object id.
+    pub fn new(name: &str) -> Result<Self, BadEntry> {
+        check_name(name).map(|()| ObjectId(name.into()))
+    }
+
+    /// The object id of one line of `objects.txt`: its file name.
+    pub fn from_entry(entry: &str) -> Result<Self, BadEntry> {
+        if entry.starts_with('/') {
+            return Err(BadEntry::Absolute);
+        }
+        let mut components = entry.split('/');
+        let name = components.next_back().unwrap_or_default();
+        if components.any(|component| component == "..") {
+            return Err(BadEntry::ParentComponent);
+        }
+        if entry.contains('\0') {
+            return Err(BadEntry::ControlCharacter);
+        }
+        Self::new(name)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The two nested directories of the feature, `<id[0:2]>` and `<id[2:4]>`; slices of characters.
+    pub fn directories(&self) -> (&str, &str) {
+        let (first, rest) = split_at_character(&self.0, 2);
+        (first, split_at_character(rest, 2).0)
+    }
+
+    /// The file name of the feature, `<id>.npy`.
+    pub fn feature_name(&self) -> String {
+        format!("{}.npy", self.0)
+    }
+
+    /// The path of the feature below a model's directory: `<id[0:2]>/<id[2:4]>/<id>.npy`.
+    pub fn feature_path(&self) -> PathBuf {
+        let (first, second) = self.directories();
+        [first, second, &self.feature_name()].iter().collect()
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+fn check_name(name: &str) -> Result<(), BadEntry> {
+    if name.is_empty() || name == "." {
+        return Err(BadEntry::NoName);
+    }
+    if name.contains(['\0', '\n']) {
+        return Err(BadEntry::ControlCharacter);
+    }
+    if name.starts_with("..") || name.contains('/') {
+        return Err(BadEntry::Escapes);
+    }
+    let (_, rest) = split_at_character(name, 2);
+    let (second, _) = split_at_character(rest, 2);
+    match second {
+        "" => Err(BadEntry::TooShort),
+        "." | ".." => Err(BadEntry::Escapes),
+        _ => Ok(()),
+    }
+}
+
+fn split_at_character(text: &str, count: usize) -> (&str, &str) {
+    let end = text
+        .char_indices()
+        .nth(count)
+        .map_or(text.len(), |(at, _)| at);
+    text.split_at(end)
+}
+
+/// The lines of an `objects.txt`, in the order of the file.
+///
+/// The text is held once; each line costs 16 bytes more.
+#[derive(Debug, Default)]
+pub struct ObjectList {
+    text: String,
+    lines: Vec<Range<usize>>,
+}
+
+/// Why the bytes are no list of objects.
+#[derive(Debug, Error)]
+#[error("line {line} is not UTF-8 text; make the list again with `simsearch list`")]
+pub struct NotText {
+    /// The number of the offending line, counted from 1.
+    pub line: usize,
+}
+
+impl ObjectList {
+    /// Reads a list: one path per line. A byte order mark, blank lines, a missing final newline and (where the
+    /// first line ends so) CRLF line ends are all accepted. Lines are not checked here: see
+    /// [`ObjectId::from_entry`].
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, NotText> {
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let line = 1 + error.as_bytes()[..valid]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
+            NotText { line }
+        })?;
+        let start = if text.starts_with('\u{feff}') {
+            '\u{feff}'.len_utf8()
+        } else {
+            0
+        };
+        let crlf = text[start..]
+            .split('\n')
+            .next()
+            .is_some_and(|first| first.ends_with('\r'));
+        let mut lines = Vec::new();
+        let mut at = start;
+        for line in text[start..].split('\n') {
+            let shown = if crlf {
+                line.strip_suffix('\r').unwrap_or(line)
+            } else {
+                line
+            };
+            if !shown.is_empty() {
+                lines.push(at..at + shown.len());
+            }
+            at += line.len() + 1;
+        }
+        lines.shrink_to_fit();
+        Ok(ObjectList { text, lines })
+    }
+
+    /// How many objects are listed.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The path of object `index`, relative to the media directory.
+    pub fn entry(&self, index: usize) -> &str {
+        &self.text[self.lines[index].clone()]
+    }
+
+    /// All paths in the order of the file.
+    pub fn entries(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|index| self.entry(index))
+    }
+}
+
+/// The ids that stand in the shards of a directory.
+pub type PackedIds = HashSet<Box<str>>;
+
+/// The directory name of a model's features: the file name of the model without its last extension.
+pub fn model_stem(model: &Path) -> Option<String> {
+    let stem = model.file_stem()?.to_str()?;
+    (!stem.starts_with('.')).then(|| stem.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_paths_slice_by_characters() {
+        for (name, expected) in [
+            ("0000bada.jpg", "00/00/0000bada.jpg.npy"),
+            ("a.b", "a./b/a.b.npy"),
+            (".jpg", ".j/pg/.jpg.npy"),
+            ("äöüß.jpg", "äö/üß/äöüß.jpg.npy"),
+            ("日本.jpg", "日本/.j/日本.jpg.npy"),
+            ("a b c.jpg", "a /b /a b c.jpg.npy"),
+        ] {
+            let id = ObjectId::new(name).unwrap();
+            assert_eq!(id.feature_path(), Path::new(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn entries_that_leave_the_feature_directory_are_refused() {
+        for (entry, expected) in [
+            ("/etc/passwd", BadEntry::Absolute),
+            ("object/../../x.jpg", BadEntry::ParentComponent),
+            ("object/..", BadEntry::Escapes),
+            ("..jpg", BadEntry::Escapes),
+            ("...", BadEntry::Escapes),
+            ("object/..x.jpg", BadEntry::Escapes),
+            ("ab..jpg", BadEntry::Escapes),
+            ("ab.", BadEntry::Escapes),
+            ("object/", BadEntry::NoName),
+            (".", BadEntry::NoName),
+            ("ab", BadEntry::TooShort),
+            ("a", BadEntry::TooShort),
+            ("object/a\0.jpg", BadEntry::ControlCharacter),
+            ("obj\0ect/a.jpg", BadEntry::ControlCharacter),
+            ("object/a\n.jpg", BadEntry::ControlCharacter),
+        ] {
+            assert_eq!(ObjectId::from_entry(entry), Err(expected), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_however_its_lines_end() {
+        for (bytes, expected) in [
+            ("a.jpg\nb.jpg\n", vec!["a.jpg", "b.jpg"]),
+            ("a.jpg\nb.jpg", vec!["a.jpg", "b.jpg"]),
+            ("\u{feff}a.jpg\r\n\r\nb.jpg\r\n", vec!["a.jpg", "b.jpg"]),
+            ("\n\na.jpg\n\n", vec!["a.jpg"]),
+            ("", vec![]),
+            ("\u{feff}", vec![]),
+            ("a.jpg\nodd\r\n", vec!["a.jpg", "odd\r"]),
+        ] {
+            let list = ObjectList::parse(bytes.into()).unwrap();
+            assert_eq!(list.entries().collect::<Vec<_>>(), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_not_text_names_the_line() {
+        let error = ObjectList::parse(b"a.jpg\nb.jpg\n\xff.jpg\n".to_vec()).unwrap_err();
+        assert_eq!(error.line, 3);
+    }
+
+    #[test]
+    fn a_model_is_named_by_its_stem() {
+        assert_eq!(
+            model_stem(Path::new("models/mobilenet_v3.onnx")).as_deref(),
+            Some("mobilenet_v3")
+        );
+        assert_eq!(
+            model_stem(Path::new("models/v1.2.onnx")).as_deref(),
+            Some("v1.2")
+        );
+        assert_eq!(model_stem(Path::new("..")), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! Which format a picture file is in.
+
+use std::fmt;
+
+use super::PictureError;
+
+/// A picture format that is read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// JPEG; also the first picture of an MPO file.
+    Jpeg,
+    /// PNG; also the default picture of an APNG file.
+    Png,
+    /// GIF, the first frame.
+    Gif,
+    /// WebP, the first frame.
+    WebP,
+    /// BMP.
+    Bmp,
+    /// TIFF and BigTIFF, the first page.
+    Tiff,
+    /// PBM, PGM, PPM and PAM.
+    Pnm,
+    /// ICO, the largest picture.
+    Ico,
+    /// QOI.
+    Qoi,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Gif => "GIF",
+            Self::WebP => "WebP",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
+            Self::Pnm => "PNM",
+            Self::Ico => "ICO",
+            Self::Qoi => "QOI",
+        })
+    }
+}
+
+impl Format {
+    /// The format that `bytes` start like; a file's name says nothing here.
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError::Empty`] or [`PictureError::NotAPicture`].
+    pub fn of(bytes: &[u8]) -> Result<Self, PictureError> {
+        match bytes {
+            [] => Err(PictureError::Empty),
+            [0xff, 0xd8, 0xff, ..] => Ok(Self::Jpeg),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Ok(Self::Png),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Self::Gif),
+            [
+                b'R',
+                b'I',
+                b'F',
+                b'F',
+                _,
+                _,
+                _,
+                _,
+                b'W',
+                b'E',
+                b'B',
+                b'P',
+                ..,
+            ] => Ok(Self::WebP),
+            [b'I', b'I', b'*' | b'+', 0, ..] | [b'M', b'M', 0, b'*' | b'+', ..] => Ok(Self::Tiff),
+            [0, 0, 1, 0, ..] => Ok(Self::Ico),
+            [b'q', b'o', b'i', b'f', ..] => Ok(Self::Qoi),
+            [b'P', b'1'..=b'7', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
+            [b'B', b'M', ..] => Ok(Self::Bmp),
+            _ => Err(PictureError::NotAPicture),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_format() {
+        let cases: [(&[u8], Format); 11] = [
+            (b"\xff\xd8\xff\xe0", Format::Jpeg),
+            (b"\x89PNG\r\n\x1a\n....", Format::Png),
+            (b"GIF87a", Format::Gif),
+            (b"GIF89a", Format::Gif),
+            (b"RIFF\0\0\0\0WEBPVP8 ", Format::WebP),
+            (b"BM\0\0", Format::Bmp),
+            (b"II*\0", Format::Tiff),
+            (b"MM\0+", Format::Tiff),
+            (b"P6\n1 1\n255\n", Format::Pnm),
+            (b"\0\0\x01\0", Format::Ico),
+            (b"qoif", Format::Qoi),
+        ];
+        for (bytes, format) in cases {
+            assert_eq!(Format::of(bytes).unwrap(), format);
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_no_picture() {
+        assert!(matches!(Format::of(b""), Err(PictureError::Empty)));
+        for bytes in [
+            &b"\xff"[..],
+            b"hello",
+            b"P6",
+            b"P9\n",
+            b"RIFF\0\0\0\0WAVE",
+            b"<html>",
+        ] {
+            assert!(matches!(Format::of(bytes), Err(PictureError::NotAPicture)));
+        }
+    }
+}

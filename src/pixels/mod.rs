@@ -1,0 +1,403 @@
+//! The bytes of a picture file -> RGB pixels -> the model's input size.
+//!
+//! [`PictureReader::read`] gives, byte for byte, what Pillow 13.0.0 gives for
+//! `Image.open(file).convert("RGB").resize((width, height))`: bicubic with antialiasing, without regard to the aspect
+//! ratio, and without a look at EXIF orientation or colour profiles. Transparency is dropped, not blended. Everything
+//! here works on memory: no files, no logging, no environment.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | [`PictureReader`], which ties the steps together, and why a picture can fail |
+//! | `format.rs` | which format the bytes are in |
+//! | `jpeg_turbo.rs`, `jpeg_rust.rs` | JPEG, through libjpeg-turbo or in Rust, by feature |
+//! | `png.rs`, `gif.rs`, `tiff.rs`, `bmp.rs`, `other.rs` | the other formats |
+//! | `convert.rs` | gray, CMYK, 16 bits, ... -> 8-bit RGB, as Pillow's `convert("RGB")` does it |
+//! | `resample.rs`, `resample_avx2.rs` | the change of size |
+
+use std::any::Any;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+mod bmp;
+mod convert;
+mod format;
+mod gif;
+mod other;
+mod png;
+mod resample;
+#[cfg(target_arch = "x86_64")]
+mod resample_avx2;
+mod tiff;
+
+#[cfg(feature = "turbojpeg")]
+#[path = "jpeg_turbo.rs"]
+mod jpeg;
+#[cfg(all(feature = "pure-rust", not(feature = "turbojpeg")))]
+#[path = "jpeg_rust.rs"]
+mod jpeg;
+#[cfg(not(any(feature = "turbojpeg", feature = "pure-rust")))]
+compile_error!(
+    "no JPEG decoder: build with the default features (libjpeg-turbo, needs cmake and nasm) \
+     or with `--no-default-features --features pure-rust`"
+);
+
+pub use format::Format;
+pub use jpeg::JPEG_DECODER;
+pub use resample::{Resampler, Size};
+
+/// The pixels that Pillow refuses to go beyond: twice its `Image.MAX_IMAGE_PIXELS`, which is a quarter of a gibibyte
+/// of 3-byte pixels (`1024 * 1024 * 1024 // 4 // 3`), is where it raises `DecompressionBombError`.
+pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
+
+/// The longest side of a picture: libpng's own default (`PNG_USER_WIDTH_MAX`, `PNG_USER_HEIGHT_MAX`). It bounds the
+/// memory for resampling coefficients, which grows with the side and not with the pixels.
+pub const MAX_SIDE: usize = 1_000_000;
+
+/// A buffer that one large picture has grown beyond this is given back after that picture.
+const KEPT_BUFFER_BYTES: usize = 64 << 20;
+
+/// Options of a [`PictureReader`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelOptions {
+    /// Pictures with more pixels fail before they are decoded. Default: [`DEFAULT_MAX_PIXELS`].
+    pub max_pixels: u64,
+    /// Let the JPEG decoder shrink large pictures by 2, 4 or 8 while decoding, to no less than twice the output size
+    /// on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature `pure-rust` alone.
+    /// Default: false.
+    pub scaled_decode: bool,
+}
+
+impl Default for PixelOptions {
+    fn default() -> Self {
+        Self {
+            max_pixels: DEFAULT_MAX_PIXELS,
+            scaled_decode: false,
+        }
+    }
+}
+
+/// Why a picture could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// There are no bytes.
+    #[error("file is empty")]
+    Empty,
+    /// The bytes start like no format that is known here.
+    #[error("not a picture in a known format")]
+    NotAPicture,
+    /// A picture in a format, or a variant of one, that is not read here.
+    #[error("{format} picture of an unsupported kind")]
+    Unsupported {
+        /// The picture's format.
+        format: Format,
+        /// What is not supported.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The bytes end before the picture does.
+    #[error("{format} picture is truncated")]
+    Truncated {
+        /// The picture's format.
+        format: Format,
+        /// What the decoder said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The bytes contradict the format.
+    #[error("{format} picture is corrupt")]
+    Corrupt {
+        /// The picture's format.
+        format: Format,
+        /// What the decoder said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// More pixels than [`PixelOptions::max_pixels`].
+    #[error("picture of {width} x {height} pixels is over the limit of {limit} pixels")]
+    TooLarge {
+        /// Pixels in a row, as the file says.
+        width: u64,
+        /// Rows, as the file says.
+        height: u64,
+        /// The most pixels allowed.
+        limit: u64,
+    },
+    /// A side longer than [`MAX_SIDE`].
+    #[error("picture of {width} x {height} pixels has a side over the limit of {MAX_SIDE} pixels")]
+    TooLong {
+        /// Pixels in a row, as the file says.
+        width: u64,
+        /// Rows, as the file says.
+        height: u64,
+    },
+    /// A decoder has a bug that this picture brought out. Nothing of it is left in the reader.
+    #[error("the picture's decoder panicked: {message}")]
+    DecoderPanicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// The decoder could not be set up, which has nothing to do with the picture.
+    #[error("cannot set up the {format} decoder")]
+    DecoderSetup {
+        /// The format it is for.
+        format: Format,
+        /// What the decoder said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl PictureError {
+    fn unsupported(format: Format, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let source = source.into();
+        Self::Unsupported { format, source }
+    }
+
+    fn truncated(format: Format, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let source = source.into();
+        Self::Truncated { format, source }
+    }
+
+    fn corrupt(format: Format, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let source = source.into();
+        Self::Corrupt { format, source }
+    }
+
+    /// An input error of a decoder that reads from memory: the bytes ran out, or it stands for bad content.
+    fn io(format: Format, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::UnexpectedEof {
+            Self::truncated(format, source)
+        } else {
+            Self::corrupt(format, source)
+        }
+    }
+}
+
+/// Reads pictures into RGB pixels of a wanted size. One per worker: it owns all buffers, and uses them again for the next
+/// picture.
+#[derive(Debug)]
+pub struct PictureReader {
+    options: PixelOptions,
+    picture: Picture,
+    resampler: Resampler,
+}
+
+impl PictureReader {
+    /// A reader without any buffers yet.
+    pub fn new(options: PixelOptions) -> Self {
+        Self {
+            options,
+            picture: Picture::default(),
+            resampler: Resampler::new(),
+        }
+    }
+
+    /// Decodes a picture, converts it to RGB, resamples it to `width` x `height` pixels and writes it to `out`
+    /// `[height, width, 3]`: rows from the top, pixels from the left, red, green and blue from 0 to 255.
+    ///
+    /// The format is that of the bytes; of several frames or pages it is the first. On an error, `out` is as before.
+    ///
+    /// # Errors
+    ///
+    /// See [`PictureError`]; the reader is ready for the next picture after any of them.
+    ///
+    /// # Panics
+    ///
+    /// When `out` has not `height * width * 3` bytes, or none.
+    pub fn read(
+        &mut self,
+        bytes: &[u8],
+        width: usize,
+        height: usize,
+        out: &mut [u8],
+    ) -> Result<(), PictureError> {
+        let size = Size { width, height };
+        assert_eq!(out.len(), size.rgb_len(), "output is not {size:?}");
+        assert!(!out.is_empty(), "output is empty");
+        self.decode_for(bytes, self.options.scaled_decode.then_some(size))?;
+        let Picture {
+            pixels, size: from, ..
+        } = &self.picture;
+        self.resampler.resample(pixels, *from, out, size);
+        self.give_back_large_buffers();
+        Ok(())
+    }
+
+    /// Decodes a picture and converts it to RGB, `[size.height, size.width, 3]`, in its own size.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<(Size, &[u8]), PictureError> {
+        self.decode_for(bytes, None)?;
+        Ok((self.picture.size, &self.picture.pixels))
+    }
+
+    /// Leaves the picture in `self.picture`.
+    fn decode_for(&mut self, bytes: &[u8], wanted: Option<Size>) -> Result<(), PictureError> {
+        let Self {
+            options, picture, ..
+        } = self;
+        let decoded = catch_panic(|| decode(bytes, options.max_pixels, wanted, picture));
+        if matches!(decoded, Err(PictureError::DecoderPanicked { .. })) {
+            self.picture = Picture::default();
+        }
+        decoded
+    }
+
+    fn give_back_large_buffers(&mut self) {
+        if self.picture.capacity() > KEPT_BUFFER_BYTES {
+            self.picture = Picture::default();
+            self.resampler = Resampler::new();
+        }
+    }
+}
+
+fn decode(
+    bytes: &[u8],
+    max_pixels: u64,
+    wanted: Option<Size>,
+    picture: &mut Picture,
+) -> Result<(), PictureError> {
+    let format = Format::of(bytes)?;
+    let limits = Limits { max_pixels };
+    match format {
+        Format::Jpeg => jpeg::decode(bytes, limits, wanted, picture),
+        Format::Png => png::decode(bytes, limits, picture),
+        Format::Gif => gif::decode(bytes, limits, picture),
+        Format::Tiff => tiff::decode(bytes, limits, picture),
+        Format::Bmp => bmp::decode(bytes, limits, picture),
+        Format::WebP | Format::Pnm | Format::Ico | Format::Qoi => {
+            other::decode(format, bytes, limits, picture)
+        }
+    }
+}
+
+/// Makes an error of a panic: the only place where one is caught. The caller throws away what `work` has left half
+/// done. The panic hook has printed the panic by then, unless the program has set another one.
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(PictureError::DecoderPanicked {
+            message: panic_message(&*panic),
+        })
+    })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+        .to_owned()
+}
+
+/// A decoded picture, and room for what a decoder gives before it is converted to RGB.
+#[derive(Debug, Default)]
+struct Picture {
+    /// RGB, `[size.height, size.width, 3]`.
+    pixels: Vec<u8>,
+    size: Size,
+    raw: Vec<u8>,
+}
+
+impl Picture {
+    /// Makes room for a picture of `size`. The pixels are those of the picture before, or zero.
+    fn resize(&mut self, size: Size) -> &mut [u8] {
+        self.size = size;
+        self.pixels.resize(size.rgb_len(), 0);
+        &mut self.pixels
+    }
+
+    /// Takes `raw_len` raw bytes of a picture of `size` from `fill` and converts them with `convert`.
+    fn fill_converted<E>(
+        &mut self,
+        size: Size,
+        raw_len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+        convert: impl FnOnce(&[u8], &mut [u8]),
+    ) -> Result<(), E> {
+        let mut raw = std::mem::take(&mut self.raw);
+        raw.resize(raw_len, 0);
+        let filled = fill(&mut raw);
+        if filled.is_ok() {
+            convert(&raw, self.resize(size));
+        }
+        self.raw = raw;
+        filled
+    }
+
+    fn capacity(&self) -> usize {
+        self.pixels.capacity() + self.raw.capacity()
+    }
+}
+
+/// What a decoder checks before it makes room for a picture.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    max_pixels: u64,
+}
+
+impl Limits {
+    /// The size that a file's header gives, when it is within the limits.
+    fn check(
+        self,
+        format: Format,
+        width: impl Into<u64>,
+        height: impl Into<u64>,
+    ) -> Result<Size, PictureError> {
+        let (width, height) = (width.into(), height.into());
+        if width == 0 || height == 0 {
+            return Err(PictureError::corrupt(format, "a side of zero pixels"));
+        }
+        if width.saturating_mul(height) > self.max_pixels {
+            return Err(PictureError::TooLarge {
+                width,
+                height,
+                limit: self.max_pixels,
+            });
+        }
+        match (usize::try_from(width), usize::try_from(height)) {
+            (Ok(w), Ok(h)) if w <= MAX_SIDE && h <= MAX_SIDE => Ok(Size {
+                width: w,
+                height: h,
+            }),
+            _ => Err(PictureError::TooLong { width, height }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_with_its_message() {
+        let of =
+            |work: fn() -> Result<(), PictureError>| catch_panic(work).unwrap_err().to_string();
+        assert_eq!(
+            of(|| panic!("at row {}", 7)),
+            "the picture's decoder panicked: at row 7"
+        );
+        assert_eq!(
+            of(|| panic!("plain")),
+            "the picture's decoder panicked: plain"
+        );
+    }
+
+    #[test]
+    fn limits_are_on_pixels_and_on_sides() {
+        let limits = Limits {
+            max_pixels: 3_000_000,
+        };
+        let check = |width: u64, height: u64| limits.check(Format::Png, width, height);
+        assert!(
+            check(1_500_000, 2).is_err_and(|error| matches!(error, PictureError::TooLong { .. }))
+        );
+        assert!(
+            check(u64::MAX, u64::MAX)
+                .is_err_and(|error| matches!(error, PictureError::TooLarge { .. }))
+        );
+        assert!(check(0, 5).is_err_and(|error| matches!(error, PictureError::Corrupt { .. })));
+        let size = Size {
+            width: 1_000_000,
+            height: 3,
+        };
+        assert_eq!(check(1_000_000, 3).unwrap(), size);
+    }
+}

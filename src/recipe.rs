@@ -1,0 +1,169 @@
+//! What made the features of a directory: written when it is first used, compared ever after.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::complete_file;
+
+/// The version of the directory's format that this program writes.
+pub const FORMAT: u32 = 1;
+
+/// What decides a feature, apart from the picture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Version of the directory's format.
+    pub format: u32,
+    /// SHA-256 of the model file, in hexadecimal.
+    pub model_sha256: String,
+    /// The model's output.
+    pub output: String,
+    /// How pictures become the model's input.
+    pub preprocessing: String,
+    /// Numbers in a feature.
+    pub feature_length: usize,
+    /// NumPy's type string of the features.
+    pub dtype: String,
+    /// Whether the graph ran as it is: then the features are those of the Python recipe to the last bit.
+    pub exact: bool,
+}
+
+/// Why a directory cannot be used with a recipe.
+#[derive(Debug, Error)]
+pub enum RecipeError {
+    /// The file cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no recipe.
+    #[error("{} is damaged; compare it with a copy, or move it away if you know what made the features", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The features of the directory were made in another way.
+    #[error(
+        "{} was made with {there}, this run would use {here}; mixed features cannot be compared, so give this run \
+         another --feature-dir",
+        path.display()
+    )]
+    Differs {
+        /// The directory.
+        path: PathBuf,
+        /// What the directory's recipe says where the two differ.
+        there: String,
+        /// What this run would do.
+        here: String,
+    },
+}
+
+impl Recipe {
+    /// The name of the file in a model's directory.
+    pub const FILE_NAME: &str = "recipe.json";
+
+    /// The recipe of a model's directory, where one is recorded.
+    pub fn read(directory: &Path) -> Result<Option<Recipe>, RecipeError> {
+        let path = directory.join(Self::FILE_NAME);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| RecipeError::Damaged { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(RecipeError::Io { path, source }),
+        }
+    }
+
+    /// Checks that the directory was made with this recipe; records it where none is recorded.
+    pub fn agree(&self, directory: &Path) -> Result<(), RecipeError> {
+        let Some(recorded) = Self::read(directory)? else {
+            let path = directory.join(Self::FILE_NAME);
+            complete_file::write(&path, |file| {
+                serde_json::to_writer_pretty(&mut *file, self)?;
+                file.write_all(b"\n")
+            })
+            .map_err(|source| RecipeError::Io { path, source })?;
+            // Of several first runs at once, the last one's recipe stands: all must agree with that.
+            return match Self::read(directory)? {
+                Some(recorded) => self.compare(&recorded, directory),
+                None => Ok(()),
+            };
+        };
+        self.compare(&recorded, directory)
+    }
+
+    fn compare(&self, recorded: &Recipe, directory: &Path) -> Result<(), RecipeError> {
+        let (mut there, mut here) = (Vec::new(), Vec::new());
+        for ((name, theirs), (_, ours)) in recorded.fields().into_iter().zip(self.fields()) {
+            if theirs != ours {
+                there.push(format!("{name} {theirs}"));
+                here.push(format!("{name} {ours}"));
+            }
+        }
+        if there.is_empty() {
+            return Ok(());
+        }
+        let [there, here] = [there, here].map(|fields| fields.join(", "));
+        Err(RecipeError::Differs {
+            path: directory.to_owned(),
+            there,
+            here,
+        })
+    }
+
+    fn fields(&self) -> [(&'static str, String); 7] {
+        [
+            ("format", self.format.to_string()),
+            ("the model with SHA-256", self.model_sha256.clone()),
+            ("output", self.output.clone()),
+            ("preprocessing", format!("`{}`", self.preprocessing)),
+            ("feature length", self.feature_length.to_string()),
+            ("type", self.dtype.clone()),
+            ("--exact", self.exact.to_string()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe() -> Recipe {
+        Recipe {
+            format: FORMAT,
+            model_sha256: "ab".repeat(32),
+            output: "feature_vector".into(),
+            preprocessing: "for a test".into(),
+            feature_length: 8,
+            dtype: "<f4".into(),
+            exact: false,
+        }
+    }
+
+    #[test]
+    fn a_directory_keeps_its_first_recipe() {
+        let directory = tempfile::tempdir().unwrap();
+        recipe().agree(directory.path()).unwrap();
+        recipe().agree(directory.path()).unwrap();
+        let other = Recipe {
+            model_sha256: "cd".repeat(32),
+            ..recipe()
+        };
+        let message = other.agree(directory.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("abab") && message.contains("cdcd"),
+            "{message}"
+        );
+        assert_eq!(Recipe::read(directory.path()).unwrap(), Some(recipe()));
+    }
+}
