@@ -1,0 +1,337 @@
+//! `simsearch list`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::{PROGRAM, TestEnv, finish, skip, succeed};
+
+/// What `find` and `sort` make of the media directory; the definition of what `list` writes.
+fn find_and_sort(env: &TestEnv, find: &str) -> String {
+    let line = format!("find {find} | LC_ALL=C sort");
+    succeed(
+        Command::new("sh")
+            .args(["-c", &line])
+            .current_dir(env.path("media")),
+    )
+}
+
+fn listed(env: &TestEnv) -> String {
+    fs::read_to_string(env.path("media/objects.txt")).unwrap()
+}
+
+/// Names that are hard to sort, to match or to print.
+const NAMES: [&str; 16] = [
+    "object/ab/cd/abcd.jpg",
+    "object/ab/cd.jpg",
+    "object/ab/cd-e.jpg",
+    "object/ab-c/1.jpg",
+    "object/ab.jpg",
+    "object/ab.jpg.jpg",
+    "object/B.jpg",
+    "object/.jpg",
+    "object/.hidden/2.jpg",
+    "object/a b 'c' \"d\".jpg",
+    "object/äöü.jpg",
+    "object/日本/語.jpg",
+    "object/😀.jpg",
+    "object/back\\slash.jpg",
+    "object/tab\there.jpg",
+    "object/carriage\rreturn.jpg",
+];
+
+#[test]
+fn the_list_is_what_find_and_sort_write() {
+    let env = TestEnv::new();
+    for name in NAMES {
+        env.write(Path::new("media").join(name), "");
+    }
+    for other in [
+        "object/upper.JPG",
+        "object/x.jpeg",
+        "object/x.jpg.png",
+        "object/jpg",
+        "object/xjpg",
+        "elsewhere/y.jpg",
+        "top.jpg",
+    ] {
+        env.write(Path::new("media").join(other), "");
+    }
+    fs::create_dir(env.path("media/object/directory.jpg")).unwrap();
+    nix::unistd::mkfifo(
+        &env.path("media/object/fifo.jpg"),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
+    symlink("ab.jpg", env.path("media/object/link.jpg")).unwrap();
+    symlink("../elsewhere", env.path("media/object/linked")).unwrap();
+
+    env.list(&[])
+        .exits(0)
+        .says(&["listed 16 objects in media/objects.txt"]);
+    let expected = find_and_sort(&env, "object -type f -name '*.jpg'");
+    assert_eq!(listed(&env), expected);
+    assert_eq!(expected.lines().count(), NAMES.len());
+
+    let outcome = env.list(&["--output", "-"]);
+    assert_eq!(outcome.exits(0).stdout, expected);
+    assert_eq!(outcome.stderr, "");
+
+    env.list(&["--quiet", "--output", "elsewhere.txt"]).exits(0);
+    assert_eq!(
+        fs::read_to_string(env.path("elsewhere.txt")).unwrap(),
+        expected
+    );
+}
+
+#[test]
+fn extensions_and_the_sub_directory_can_be_chosen() {
+    let env = TestEnv::new();
+    for name in [
+        "object/a.jpg",
+        "object/b.JPG",
+        "object/c.png",
+        "object/d.Png",
+        "object/e.webp",
+        "other/f.jpg",
+        "other/deep/g.jpg",
+    ] {
+        env.write(Path::new("media").join(name), "");
+    }
+    for (arguments, find) in [
+        (vec![], "object -type f -name '*.jpg'"),
+        (
+            vec!["--ext", "jpg", "--ext", "png"],
+            "object -type f \\( -name '*.jpg' -o -name '*.png' \\)",
+        ),
+        (vec!["--ignore-case"], "object -type f -iname '*.jpg'"),
+        (
+            vec!["--ext", "PNG", "--ignore-case"],
+            "object -type f -iname '*.png'",
+        ),
+        (vec!["other"], "other -type f -name '*.jpg'"),
+        (vec!["other/deep"], "other/deep -type f -name '*.jpg'"),
+    ] {
+        env.list(&arguments).exits(0);
+        let expected = find_and_sort(&env, find);
+        assert!(!expected.is_empty());
+        assert_eq!(listed(&env), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn without_a_sub_directory_called_object_the_whole_tree_is_listed() {
+    let env = TestEnv::new();
+    for name in ["b/1.jpg", "a.jpg", "b.jpg"] {
+        env.write(Path::new("media").join(name), "");
+    }
+    env.list(&[]).exits(0);
+    assert_eq!(listed(&env), "a.jpg\nb.jpg\nb/1.jpg\n");
+}
+
+#[test]
+fn the_media_directory_may_come_from_the_environment() {
+    let env = TestEnv::new();
+    env.write("media/object/a.jpg", "");
+    let mut command = env.command(["list"]);
+    command.env("MEDIA_DIR", env.path("media"));
+    finish(command).exits(0);
+    assert_eq!(listed(&env), "object/a.jpg\n");
+    env.run(["list"]).exits(2).says(&["--media-dir"]);
+}
+
+#[test]
+fn a_tree_without_pictures_gives_an_empty_list() {
+    let env = TestEnv::new();
+    fs::create_dir(env.path("media/object")).unwrap();
+    env.list(&[]).exits(0).says(&["listed 0 objects"]);
+    assert_eq!(listed(&env), "");
+}
+
+#[test]
+fn bad_directories_are_errors_that_leave_the_old_list() {
+    let env = TestEnv::new();
+    env.write("media/objects.txt", "old\n");
+    env.write("media/object/a.jpg", "");
+    for (arguments, say) in [
+        (
+            vec!["--media-dir", "nowhere"],
+            "cannot read the media directory nowhere",
+        ),
+        (
+            vec!["--media-dir", "media/object/a.jpg"],
+            "is not a directory",
+        ),
+        (
+            vec!["--media-dir", "media", "missing"],
+            "cannot read media/missing",
+        ),
+        (vec!["--media-dir", "media", "../media"], "no plain path"),
+        (vec!["--media-dir", "media", "/etc"], "no plain path"),
+        (
+            vec!["--media-dir", "media", "--output", "no/such/list.txt"],
+            "cannot write no/such/list.txt",
+        ),
+        (
+            vec!["--media-dir", "media", "--output", "media/object"],
+            "cannot write media/object",
+        ),
+    ] {
+        env.run(["list"].iter().chain(&arguments))
+            .exits(1)
+            .says(&[say]);
+        assert_eq!(listed(&env), "old\n", "{arguments:?}");
+    }
+}
+
+#[test]
+fn links_are_followed_only_when_asked() {
+    let env = TestEnv::new();
+    env.write("media/object/real.jpg", "");
+    env.write("outside/far.jpg", "");
+    symlink("real.jpg", env.path("media/object/to_file.jpg")).unwrap();
+    symlink(
+        env.path("outside"),
+        env.path("media/object/to_directory.jpg"),
+    )
+    .unwrap();
+    env.list(&[]).exits(0);
+    assert_eq!(listed(&env), "object/real.jpg\n");
+    env.list(&["--follow-links"]).exits(0);
+    assert_eq!(
+        listed(&env),
+        find_and_sort(&env, "-L object -type f -name '*.jpg'")
+    );
+    assert!(listed(&env).contains("object/to_directory.jpg/far.jpg\n"));
+
+    symlink("nowhere.jpg", env.path("media/object/broken.jpg")).unwrap();
+    env.list(&[]).exits(0).does_not_say("broken.jpg");
+    env.list(&["--follow-links"]).exits(3).says(&["broken.jpg"]);
+}
+
+#[test]
+fn a_loop_of_links_is_an_error_that_names_the_link() {
+    let env = TestEnv::new();
+    env.write("media/objects.txt", "old\n");
+    env.write("media/object/ab/a.jpg", "");
+    symlink("../../object", env.path("media/object/ab/again")).unwrap();
+    env.list(&["--follow-links"])
+        .exits(1)
+        .says(&["media/object/ab/again leads back to", "remove the link"]);
+    assert_eq!(listed(&env), "old\n");
+    env.list(&[]).exits(0);
+    assert_eq!(listed(&env), "object/ab/a.jpg\n");
+}
+
+#[test]
+fn paths_that_make_no_line_are_left_out_and_named() {
+    let env = TestEnv::new();
+    env.write("media/object/good.jpg", "");
+    env.write("media/object/two\nlines.jpg", "");
+    env.write("media/object/new\nline/inside.jpg", "");
+    env.write(
+        Path::new("media/object").join(OsStr::from_bytes(b"latin\xe4.jpg")),
+        "",
+    );
+    // Files that are not asked for may have whatever name.
+    env.write("media/object/other\nkind.png", "");
+    env.list(&[])
+        .exits(3)
+        .says(&[
+            r"two\nlines.jpg",
+            r"new\nline/inside.jpg",
+            r"latin\xE4.jpg",
+            "not UTF-8",
+            "newline",
+        ])
+        .does_not_say("kind.png");
+    assert_eq!(listed(&env), "object/good.jpg\n");
+}
+
+#[test]
+fn of_equal_file_names_the_first_is_kept_and_both_are_named() {
+    let env = TestEnv::new();
+    for name in [
+        "object/b/same.jpg",
+        "object/a/same.jpg",
+        "object/c/same.jpg",
+        "object/c/other.jpg",
+    ] {
+        env.write(Path::new("media").join(name), "");
+    }
+    env.list(&[]).exits(3).says(&[
+        "object/b/same.jpg has the same object id as object/a/same.jpg",
+        "object/c/same.jpg has the same object id as object/a/same.jpg",
+    ]);
+    assert_eq!(listed(&env), "object/a/same.jpg\nobject/c/other.jpg\n");
+}
+
+#[test]
+fn an_unreadable_directory_is_named_and_the_rest_is_listed() {
+    let env = TestEnv::new();
+    env.write("media/object/open/a.jpg", "");
+    env.write("media/object/shut/b.jpg", "");
+    // Root reads everything: the run is somebody else's then, who needs a program that he can get at.
+    let program = env.path("simsearch");
+    fs::copy(PROGRAM, &program).unwrap();
+    let mode = |path: &str, mode| {
+        fs::set_permissions(env.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode("", 0o755);
+    mode("media/object/shut", 0o000);
+    let mut command = Command::new(&program);
+    command
+        .args(["list", "--media-dir", "media", "--output", "-"])
+        .current_dir(env.path(""));
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534);
+    }
+    if let Err(error) = command.output() {
+        mode("media/object/shut", 0o755);
+        skip!("this user cannot run a program as another one: {error}");
+    }
+    let outcome = finish(command);
+    mode("media/object/shut", 0o755);
+    outcome.exits(3).says(&["media/object/shut"]);
+    assert_eq!(outcome.stdout, "object/open/a.jpg\n");
+}
+
+#[test]
+fn a_write_that_fails_midway_leaves_the_old_list_and_no_other_file() {
+    let env = TestEnv::new();
+    env.write("media/objects.txt", "old\n");
+    for index in 0..2000 {
+        env.write(format!("media/object/{index:04}.jpg"), "");
+    }
+    // With the signal ignored, a file that grows beyond the limit is an error of `write`.
+    let script = "trap '' XFSZ; ulimit -f 4; exec \"$0\" list --media-dir media";
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script, PROGRAM])
+        .current_dir(env.path(""));
+    finish(command)
+        .exits(1)
+        .says(&["cannot write media/objects.txt"]);
+    assert_eq!(listed(&env), "old\n");
+    assert_eq!(fs::read_dir(env.path("media")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let env = TestEnv::new();
+    env.write("media/object/a.jpg", "");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = env.command(["list", "--media-dir", "media", "--output", "-"]);
+    let child = command
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let outcome = crate::wait("list into a closed pipe".into(), child);
+    assert_eq!(outcome.exits(0).stderr, "");
+}

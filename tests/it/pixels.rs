@@ -1,0 +1,346 @@
+//! The pixels of pictures against those of Pillow 13.0.0.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use simsearch::pixels::{PictureError, PictureReader, PixelOptions};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Pictures that Pillow refuses and that come out all the same, with the reason.
+const READ_WHERE_PILLOW_REFUSES: [(&str, &str); 2] = [
+    (
+        "jpeg_short_adobe.jpg",
+        "the Adobe segment's content is not needed",
+    ),
+    ("png_wrong_header_crc.png", "checksums are not looked at"),
+];
+
+/// Pictures that come out differently, with the reason; by no more than one level.
+const DIFFERENT: [(&str, &str); 2] = [
+    (
+        "pnm_p5_maxval_100.pgm",
+        "the image crate rounds levels down where Pillow rounds to the nearest",
+    ),
+    (
+        "pnm_p6_maxval_100.ppm",
+        "the image crate rounds levels down where Pillow rounds to the nearest",
+    ),
+];
+
+/// One line of `tests/data/pixels.sha256`.
+struct Expectation {
+    hash: String,
+    width: usize,
+    height: usize,
+    name: String,
+}
+
+fn data() -> PathBuf {
+    Path::new(ROOT).join("tests/data")
+}
+
+fn picture(name: &str) -> Vec<u8> {
+    fs::read(data().join("pictures").join(name)).unwrap()
+}
+
+fn expectations() -> Vec<Expectation> {
+    let list = fs::read_to_string(data().join("pixels.sha256")).unwrap();
+    let parse = |line: &str| {
+        let [hash, size, name] = line.split("  ").collect::<Vec<_>>().try_into().unwrap();
+        let (width, height) = size.split_once('x').unwrap();
+        Expectation {
+            hash: hash.to_owned(),
+            width: width.parse().unwrap(),
+            height: height.parse().unwrap(),
+            name: name.to_owned(),
+        }
+    };
+    list.lines().map(parse).collect()
+}
+
+fn hash(pixels: &[u8]) -> String {
+    Sha256::digest(pixels)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The hash of the picture in the wanted size; `0x0` is its own.
+fn read(
+    reader: &mut PictureReader,
+    bytes: &[u8],
+    width: usize,
+    height: usize,
+) -> Result<String, PictureError> {
+    if width == 0 {
+        return reader.decode(bytes).map(|(_, pixels)| hash(pixels));
+    }
+    let mut out = vec![0; width * height * 3];
+    reader
+        .read(bytes, width, height, &mut out)
+        .map(|()| hash(&out))
+}
+
+fn listed(name: &str, list: &[(&str, &str)]) -> bool {
+    list.iter().any(|(listed, _)| *listed == name)
+}
+
+#[test]
+fn every_format_and_mode_comes_out_as_pillow_reads_it() {
+    let exact_jpeg = cfg!(feature = "turbojpeg");
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let mut wrong = Vec::new();
+    let expectations = expectations();
+    assert!(
+        expectations.len() > 500,
+        "only {} expectations",
+        expectations.len()
+    );
+    for Expectation {
+        hash,
+        width,
+        height,
+        name,
+    } in expectations
+    {
+        let found = read(&mut reader, &picture(&name), width, height);
+        let fits = match &found {
+            Err(_) => hash == "refused",
+            Ok(_) if hash == "refused" => listed(&name, &READ_WHERE_PILLOW_REFUSES),
+            Ok(found) => *found == hash || listed(&name, &DIFFERENT),
+        };
+        let about_jpeg = name.contains("jpeg") || name.contains("mpo");
+        if !fits && (exact_jpeg || !about_jpeg) {
+            wrong.push(format!("{width}x{height} {name}: {found:?}, not {hash}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn failures_say_of_which_kind_they_are() {
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let mut failure = |name: &str| {
+        let error = reader.decode(&picture(name)).unwrap_err();
+        match error {
+            PictureError::Empty => "empty",
+            PictureError::NotAPicture => "not a picture",
+            PictureError::Unsupported { .. } => "unsupported",
+            PictureError::Truncated { .. } => "truncated",
+            PictureError::Corrupt { .. } => "corrupt",
+            PictureError::TooLarge { .. } => "too large",
+            _ => "other",
+        }
+    };
+    assert_eq!(failure("empty.jpg"), "empty");
+    assert_eq!(failure("text.jpg"), "not a picture");
+    for name in [
+        "png_truncated.png",
+        "gif_truncated.gif",
+        "webp_truncated.webp",
+        "bmp_truncated.bmp",
+    ] {
+        assert_eq!(failure(name), "truncated", "{name}");
+    }
+    for name in ["tiff_truncated.tif", "pnm_truncated.ppm"] {
+        assert_eq!(failure(name), "truncated", "{name}");
+    }
+    assert_eq!(failure("png_huge_header.png"), "too large");
+    if cfg!(feature = "turbojpeg") {
+        assert_eq!(failure("jpeg_12_bit.jpg"), "unsupported");
+        assert_eq!(failure("jpeg_warning_then_error.jpg"), "corrupt");
+        for name in [
+            "jpeg_header_only.jpg",
+            "jpeg_truncated.jpg",
+            "jpeg_without_end.jpg",
+            "jpeg_truncated_progressive.jpg",
+        ] {
+            assert_eq!(failure(name), "truncated", "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_header_that_claims_a_huge_picture_fails_before_there_is_memory_for_it() {
+    let mut jpeg = picture("jpeg_420.jpg");
+    let frame = jpeg
+        .windows(2)
+        .position(|marker| marker == [0xff, 0xc0])
+        .unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let error = reader.decode(&jpeg).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PictureError::TooLarge {
+                width: 65500,
+                height: 65500,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn the_limit_is_on_pixels_and_inclusive() {
+    let bytes = picture("png_rgb_8.png");
+    let read = |max_pixels| {
+        let options = PixelOptions {
+            max_pixels,
+            ..PixelOptions::default()
+        };
+        PictureReader::new(options)
+            .decode(&bytes)
+            .map(|(size, _)| (size.width, size.height))
+    };
+    assert_eq!(read(29 * 21).unwrap(), (29, 21));
+    assert!(matches!(
+        read(29 * 21 - 1),
+        Err(PictureError::TooLarge { limit: 608, .. })
+    ));
+}
+
+/// libjpeg-turbo 3.1 gives the size of the picture before for the picture after a header without a scan: a buffer of
+/// that size may be too small.
+#[test]
+fn a_jpeg_header_without_a_scan_does_not_confuse_the_next_picture() {
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let size = |reader: &mut PictureReader, name| {
+        let decoded = reader.decode(&picture(name));
+        decoded.map(|(size, _)| (size.width, size.height)).ok()
+    };
+    assert_eq!(size(&mut reader, "jpeg_1x1.jpg"), Some((1, 1)));
+    assert_eq!(size(&mut reader, "jpeg_header_only.jpg"), None);
+    assert_eq!(size(&mut reader, "jpeg_230x340.jpg"), Some((230, 340)));
+}
+
+#[test]
+fn damaged_pictures_never_panic_and_leave_the_reader_as_it_was() {
+    let mut reader = PictureReader::new(PixelOptions {
+        max_pixels: 1_000_000,
+        ..PixelOptions::default()
+    });
+    let good = picture("png_rgb_8.png");
+    let expected = hash(reader.decode(&good).unwrap().1);
+    let mut state = 1_u32;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+        (state >> 8) as usize % below
+    };
+    for entry in fs::read_dir(data().join("pictures")).unwrap() {
+        let path = entry.unwrap().path();
+        let whole = fs::read(&path).unwrap();
+        for round in 0..if whole.is_empty() { 0 } else { 12 } {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + round % 4 {
+                let at = random(
+                    bytes
+                        .len()
+                        .min(if round % 2 == 0 { 200 } else { usize::MAX }),
+                );
+                bytes[at] = random(256) as u8;
+            }
+            if round % 3 == 0 {
+                bytes.truncate(random(bytes.len()));
+            }
+            let panicked = matches!(
+                reader.decode(&bytes),
+                Err(PictureError::DecoderPanicked { .. })
+            );
+            assert!(!panicked, "{} round {round}", path.display());
+        }
+    }
+    assert_eq!(hash(reader.decode(&good).unwrap().1), expected);
+}
+
+/// Only for libjpeg-turbo: the pure Rust decoder always decodes in full size.
+#[cfg(feature = "turbojpeg")]
+#[test]
+fn scaled_decoding_comes_close_to_the_exact_pixels() {
+    let bytes = picture("jpeg_230x340.jpg");
+    let read = |scaled_decode| {
+        let mut out = vec![0; 50 * 70 * 3];
+        let options = PixelOptions {
+            scaled_decode,
+            ..PixelOptions::default()
+        };
+        PictureReader::new(options)
+            .read(&bytes, 50, 70, &mut out)
+            .unwrap();
+        out
+    };
+    let (exact, scaled) = (read(false), read(true));
+    assert_ne!(exact, scaled);
+    let difference: u32 = exact
+        .iter()
+        .zip(&scaled)
+        .map(|(a, b)| u32::from(a.abs_diff(*b)))
+        .sum();
+    let mean = f64::from(difference) / exact.len() as f64;
+    assert!(mean < 3.0, "differ by {mean} levels in the mean");
+}
+
+/// Only for libjpeg-turbo: with the pure Rust decoder the pixels differ a little.
+#[cfg(feature = "turbojpeg")]
+#[test]
+fn the_190_shared_photographs_are_exact() {
+    let shared = std::env::var_os("SIMSEARCH_SHARED").map(PathBuf::from);
+    let shared = shared.unwrap_or_else(|| Path::new(ROOT).join("../shared"));
+    let Ok(list) = fs::read_to_string(shared.join("golden/pixels.sha256")) else {
+        println!("skipped: no golden/pixels.sha256 in {}", shared.display());
+        return;
+    };
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let mut wrong = Vec::new();
+    for line in list.lines() {
+        let (expected, name) = line.split_once("  ").unwrap();
+        let path = shared
+            .join("media/object")
+            .join(&name[..2])
+            .join(&name[2..4])
+            .join(name);
+        if read(&mut reader, &fs::read(path).unwrap(), 224, 224).unwrap() != expected {
+            wrong.push(name);
+        }
+    }
+    assert_eq!(list.lines().count(), 190);
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// What Pillow's pixels are in the mean: red, green and blue.
+#[cfg(all(feature = "pure-rust", not(feature = "turbojpeg")))]
+const PURE_RUST_MEANS: [(&str, [u8; 3]); 7] = [
+    ("jpeg_420.jpg", [143, 142, 139]),
+    ("jpeg_422_progressive.jpg", [142, 142, 140]),
+    ("jpeg_gray.jpg", [142, 142, 142]),
+    ("jpeg_rgb.jpg", [143, 142, 140]),
+    ("jpeg_cmyk.jpg", [56, 57, 57]),
+    ("jpeg_ycck.jpg", [66, 60, 67]),
+    ("jpeg_cmyk_without_adobe.jpg", [56, 57, 57]),
+];
+
+/// Only for the pure Rust decoder: every kind of JPEG comes out, with nearly the pixels of libjpeg-turbo.
+#[cfg(all(feature = "pure-rust", not(feature = "turbojpeg")))]
+#[test]
+fn the_pure_rust_decoder_reads_gray_and_cmyk() {
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let mut mean = |name: &str| {
+        let (_, pixels) = reader.decode(&picture(name)).unwrap();
+        let mut sums = [0.0; 3];
+        for pixel in pixels.chunks_exact(3) {
+            for (sum, &value) in sums.iter_mut().zip(pixel) {
+                *sum += f64::from(value) / (pixels.len() / 3) as f64;
+            }
+        }
+        sums.map(|sum| sum.round() as u8)
+    };
+    for (name, expected) in PURE_RUST_MEANS {
+        let found = mean(name);
+        let close = found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 2);
+        assert!(close, "{name}: {found:?}, not {expected:?}");
+    }
+}
