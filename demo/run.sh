@@ -1,0 +1,34 @@
+#!/bin/sh
+# The demo: list -> extract -> concat, then what came out. Works below demo/work/; a MEDIA_DIR of your own is only read.
+set -eu
+
+demo=$(cd "$(dirname "$0")" && pwd)
+work="$demo/work"
+python="$demo/../.python/python"
+features="$work/feature"
+mkdir -p "$work"
+if [ -z "${MEDIA_DIR:-}" ]; then
+    MEDIA_DIR="$work/media"
+    rm -rf "$MEDIA_DIR" "$features"
+    "$python" "$demo/make_pictures.py" "$MEDIA_DIR"
+else
+    # Pictures of another tree may carry the same names.
+    features="$work/feature-of-$(printf %s "$MEDIA_DIR" | cksum | cut -d' ' -f1)"
+fi
+if [ -n "${ONNX_MODEL_PATH:-}" ]; then
+    stem=$(basename "$ONNX_MODEL_PATH")
+    stem=${stem%.*}
+else
+    stem=descriptor_v1
+    unset ONNX_MODEL_PATH
+fi
+export MEDIA_DIR
+
+step() { # runs a command that may leave out some objects (exit code 3)
+    printf '\n$ simsearch %s\n' "$*"
+    "$SIMSEARCH" "$@" || [ $? = 3 ]
+}
+step list --output "$work/objects.txt"
+step extract --objects "$work/objects.txt" --feature-dir "$features"
+step concat --feature-dir "$features" --model "$stem"
+"$python" "$demo/show_neighbours.py" "$features/$stem"
