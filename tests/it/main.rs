@@ -32,10 +32,14 @@ const VARIABLES: [&str; 4] = [
 /// A process that takes longer than this hangs. (The slowest needs seconds.)
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Says why a test cannot run here, and ends it.
+/// Says why a test cannot run here, and ends it. Written past the test harness, which shows what a test prints only
+/// when it fails.
 macro_rules! skip {
     ($($why:tt)*) => {{
-        eprintln!("skipped: {}", format!($($why)*));
+        use std::io::Write as _;
+        let test = std::thread::current();
+        let line = format!("skipped: {}: {}\n", test.name().unwrap_or("a test"), format!($($why)*));
+        std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
         return;
     }};
 }
