@@ -2,7 +2,7 @@
 #   make demo    list -> extract -> concat on a tree of pictures; MEDIA_DIR=… and ONNX_MODEL_PATH=… for your own
 #   make test    every test
 
-# auto, cpu or cuda: which ONNX Runtime `make setup` fetches.
+# auto, cpu, cuda or openvino: which ONNX Runtime `make setup` fetches.
 RUNTIME ?= auto
 # Empty, or pure-rust where cmake and nasm cannot be had.
 FEATURES ?=
@@ -14,12 +14,12 @@ PREFIX ?= $(HOME)/.local
 cargo_features = $(if $(FEATURES),--no-default-features --features $(FEATURES))
 program = target/release/simsearch
 
-.PHONY: demo test build setup packages python model install clean
+.PHONY: demo test build setup openvino packages python model install clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
 
-test: setup python
+test: setup python openvino
 	SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features)
 
 build: setup
@@ -28,6 +28,10 @@ build: setup
 # ONNX Runtime in runtime/, from the Python package index, pinned by version and hash.
 setup: packages
 	@setup/runtime.py $(RUNTIME)
+
+# A second one for the tests and the benchmark: OpenVINO, which is there for x86_64 only.
+openvino: packages
+	@[ "$$(uname -m)" != x86_64 ] || setup/runtime.py openvino target/runtime-openvino
 
 packages:
 	@FEATURES=$(FEATURES) setup/packages.sh

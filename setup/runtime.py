@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Puts ONNX Runtime's shared libraries into the project's folder `runtime/`.
 
-    runtime.py [auto|cpu|cuda]
+    runtime.py [auto|cpu|cuda|openvino] [FOLDER]
 
-The libraries come out of the wheel of the Python package `onnxruntime` (or `onnxruntime-gpu`), which pip downloads
-and checks against the version and hash in `setup/runtime-<kind>.txt`. Nothing is installed: the Python that runs
-this stays as it was. `auto`, the default, means `cuda` where `nvidia-smi` answers, else what is there already, else
-`cpu`. The folder is put in place in one step, complete or not at all.
+The libraries come out of the wheel of the Python package `onnxruntime` (or `onnxruntime-gpu`, `onnxruntime-openvino`),
+which pip downloads and checks against the version and hash in `setup/runtime-<kind>.txt`. Nothing is installed: the
+Python that runs this stays as it was. `auto`, the default, means `cuda` where `nvidia-smi` answers, else what is there
+already, else `cpu`. The folder is put in place in one step, complete or not at all.
 """
 import hashlib
 import pathlib
@@ -18,8 +18,8 @@ import tempfile
 import zipfile
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-FOLDER = PROJECT / "runtime"
-KINDS = ("cpu", "cuda")
+FOLDER = pathlib.Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else PROJECT / "runtime"
+KINDS = ("cpu", "cuda", "openvino")
 # The wheel of one Python version serves all: the libraries in it do not depend on Python.
 WHEEL_FOR = ["--only-binary=:all:", "--implementation=cp", "--python-version=3.12", "--abi=cp312"]
 
@@ -67,20 +67,24 @@ def download(kind: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 def unpack(wheel: pathlib.Path, kind: str, folder: pathlib.Path) -> None:
-    sums = []
+    stored: dict[str, str] = {}  # checksum: file
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
             name = pathlib.PurePosixPath(member).name
             if name.startswith("lib") and ".so" in name:
                 content = archive.read(member)
-                (folder / name).write_bytes(content)
-                sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+                checksum = hashlib.sha256(content).hexdigest()
+                if checksum in stored:  # a wheel holds no links: what a link should be is a copy
+                    (folder / name).symlink_to(stored[checksum])
+                else:
+                    (folder / name).write_bytes(content)
+                    stored[checksum] = name
             elif name in ("LICENSE", "ThirdPartyNotices.txt"):
                 (folder / name).write_bytes(archive.read(member))
     (library,) = [path.name for path in folder.glob("libonnxruntime.so.*.*.*")]
     for link in ("libonnxruntime.so", "libonnxruntime.so.1"):
         (folder / link).symlink_to(library)
-    (folder / "SHA256SUMS").write_text("".join(sorted(sums)))
+    (folder / "SHA256SUMS").write_text("".join(f"{checksum}  {name}\n" for checksum, name in stored.items()))
     (folder / "KIND").write_text(f"{kind}\n{requirements(kind).read_text()}")
 
 
@@ -92,7 +96,8 @@ def main() -> None:
     if kind_there() == kind:
         return
     print(f"setup: fetching ONNX Runtime ({kind})", flush=True)
-    with tempfile.TemporaryDirectory(dir=PROJECT, prefix=".runtime-") as scratch:
+    FOLDER.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER.parent, prefix=".runtime-") as scratch:
         wheel = download(kind, pathlib.Path(scratch))
         fresh = pathlib.Path(scratch) / "runtime"
         fresh.mkdir()

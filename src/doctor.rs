@@ -6,7 +6,7 @@ use std::process::Command;
 use serde::Serialize;
 
 use crate::engine::{ModelFile, Places};
-use crate::model::{Form, Model, Provider, Runtime, SessionOptions};
+use crate::model::{Feed, Form, Model, Precision, Provider, Runtime, SessionOptions};
 use crate::pixels::JPEG_DECODER;
 
 /// What to look at.
@@ -123,13 +123,19 @@ pub fn examine(options: &Options) -> Findings {
         path: runtime.path().to_owned(),
         version: runtime.version().to_owned(),
     });
-    for provider in [Provider::Cpu, Provider::Cuda, Provider::TensorRt] {
+    for provider in Provider::ALL {
         let session = SessionOptions {
             provider,
             device: options.device,
+            precision: Precision::Fp32,
             output_name: options.output_name.clone(),
         };
-        let opened = runtime.open(&model.bytes, None, &session, &options.places.folders());
+        let opened = runtime.open(
+            &model.bytes,
+            &Feed::default(),
+            &session,
+            &options.places.folders(),
+        );
         let reason = match opened {
             Ok(opened) => {
                 found.form.get_or_insert_with(|| opened.form().clone());

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::complete_file;
+use crate::model::Precision;
 
 /// The version of the directory's format that this program writes.
 pub const FORMAT: u32 = 1;
@@ -27,6 +28,9 @@ pub struct Recipe {
     pub feature_length: usize,
     /// NumPy's type string of the features.
     pub dtype: String,
+    /// What the graph computed with.
+    #[serde(default)]
+    pub precision: Precision,
     /// Whether the graph ran as it is: then the features are those of the Python recipe to the last bit.
     pub exact: bool,
 }
@@ -121,7 +125,7 @@ impl Recipe {
         })
     }
 
-    fn fields(&self) -> [(&'static str, String); 7] {
+    fn fields(&self) -> [(&'static str, String); 8] {
         [
             ("format", self.format.to_string()),
             ("the model with SHA-256", self.model_sha256.clone()),
@@ -129,6 +133,7 @@ impl Recipe {
             ("preprocessing", format!("`{}`", self.preprocessing)),
             ("feature length", self.feature_length.to_string()),
             ("type", self.dtype.clone()),
+            ("--precision", self.precision.name().to_owned()),
             ("--exact", self.exact.to_string()),
         ]
     }
@@ -146,6 +151,7 @@ mod tests {
             preprocessing: "for a test".into(),
             feature_length: 8,
             dtype: "<f4".into(),
+            precision: Precision::Fp32,
             exact: false,
         }
     }
@@ -165,5 +171,24 @@ mod tests {
             "{message}"
         );
         assert_eq!(Recipe::read(directory.path()).unwrap(), Some(recipe()));
+    }
+
+    #[test]
+    fn a_recipe_that_names_no_precision_is_of_fp32() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut older = serde_json::to_value(recipe()).unwrap();
+        older.as_object_mut().unwrap().remove("precision").unwrap();
+        let path = directory.path().join(Recipe::FILE_NAME);
+        fs::write(path, older.to_string()).unwrap();
+        recipe().agree(directory.path()).unwrap();
+        let fewer_bits = Recipe {
+            precision: Precision::Bf16,
+            ..recipe()
+        };
+        let message = fewer_bits.agree(directory.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("fp32") && message.contains("bf16"),
+            "{message}"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Command: pending objects -> batches -> features -> files.
 
+mod comparison;
 mod plan;
 mod sessions;
 mod work;
@@ -12,17 +13,18 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Execution};
 use crate::failure::FailureReport;
 use crate::feature_dir::FeatureDir;
-use crate::graph::Rewrites;
 use crate::interrupt::Interrupt;
-use crate::model::{Form, Provider};
+use crate::model::{Form, Precision};
 use crate::object::ObjectList;
 use crate::pixels::PixelOptions;
 use crate::progress::{Counts, Progress};
 use crate::recipe::{self, Recipe};
 
+pub use comparison::Agreement;
+use comparison::Comparison;
 use plan::Plan;
 use sessions::Sessions;
 use work::Work;
@@ -36,8 +38,6 @@ pub struct Options {
     pub objects: PathBuf,
     /// The model's directory of features, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
-    /// Pictures in a call of the model. Default: 8 on the CPU, 64 on a GPU.
-    pub batch_size: Option<usize>,
     /// Threads that carry batches. Default: the processors that this process may use.
     pub workers: Option<usize>,
     /// Seed of the order. Default: a random one.
@@ -64,10 +64,6 @@ pub struct Source<'a> {
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
 }
 
-/// Pictures in a call of the model, on the CPU: larger ones are no faster there.
-const CPU_BATCH: usize = 8;
-/// Pictures in a call of the model, on a GPU.
-const GPU_BATCH: usize = 64;
 /// Models loaded at once on a GPU: one batch is copied while the other runs.
 const GPU_SESSIONS: usize = 2;
 
@@ -101,37 +97,29 @@ pub struct Summary {
 /// How the model of a run ran.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Setup {
-    /// The execution provider.
-    pub provider: Provider,
-    /// Pictures in a call of the model.
-    pub batch: usize,
+    /// What it ran on.
+    #[serde(flatten)]
+    pub execution: Execution,
     /// Threads that carried batches.
     pub workers: usize,
-    /// What was done to the graph to run it faster; none where it ran as it is.
-    pub rewrites: Option<Rewrites>,
+    /// How far the features are from those of fp32, where they are not of fp32.
+    pub agreement: Option<Agreement>,
 }
 
 impl Setup {
-    fn new(options: &Options, engine: &dyn Engine) -> Self {
-        let provider = engine.provider();
+    fn new(options: &Options, execution: Execution) -> Self {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         Setup {
-            provider,
-            batch: options.batch_size.unwrap_or(if provider == Provider::Cpu {
-                CPU_BATCH
-            } else {
-                GPU_BATCH
-            }),
+            execution,
             workers: options.workers.unwrap_or_else(processors),
-            rewrites: engine.rewrites(),
+            agreement: None,
         }
     }
 
     fn sessions(&self) -> usize {
-        if self.provider == Provider::Cpu {
-            self.workers
-        } else {
-            GPU_SESSIONS
+        match self.execution.provider.is_gpu() {
+            true => GPU_SESSIONS,
+            false => self.workers,
         }
     }
 }
@@ -160,10 +148,12 @@ pub fn extract(
     let (mut stopped, mut setup) = (None, None);
     if !plan.pending.is_empty() {
         let engine = (source.start)()?;
-        let setup = setup.insert(Setup::new(options, engine.as_ref()));
+        let setup = setup.insert(Setup::new(options, engine.execution()));
         let sessions = Sessions::new(setup.sessions(), engine.as_ref());
         let form = sessions.with(|model| Ok(model.form().clone()))?;
-        recipe(source, &form, options).agree(path)?;
+        let precision = setup.execution.precision;
+        recipe(source, &form, precision, options).agree(path)?;
+        let comparison = Comparison::new(engine.as_ref(), progress);
         let work = Work {
             options,
             setup,
@@ -173,11 +163,13 @@ pub fn extract(
             report: &report,
             sessions: &sessions,
             form: &form,
+            comparison: comparison.as_ref(),
             counts: &counts,
             progress,
             interrupt,
         };
         stopped = work.run()?;
+        setup.agreement = comparison.and_then(Comparison::finish);
     }
     let reporting = || format!("cannot write {}", report.path().display());
     report
@@ -228,7 +220,7 @@ fn check_media_directory(path: &Path) -> Result<()> {
     }
 }
 
-fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
+fn recipe(source: &Source<'_>, form: &Form, precision: Precision, options: &Options) -> Recipe {
     let Form { width, height, .. } = form;
     let scaled = if options.pixels.scaled_decode {
         ", JPEG scaled while decoding"
@@ -245,6 +237,7 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
         ),
         feature_length: form.feature_length,
         dtype: "<f4".into(),
+        precision,
         exact: options.exact,
     }
 }

@@ -10,6 +10,7 @@ use std::{fs, io};
 
 use anyhow::{Context, Error, Result, anyhow};
 
+use super::comparison::Comparison;
 use super::plan::{Plan, concerns_the_run};
 use super::sessions::Sessions;
 use super::{Options, Setup};
@@ -38,6 +39,8 @@ pub struct Work<'a> {
     pub report: &'a FailureReport,
     pub sessions: &'a Sessions<'a>,
     pub form: &'a Form,
+    /// Where the features are not those of fp32.
+    pub comparison: Option<&'a Comparison<'a>>,
     pub counts: &'a Counts,
     pub progress: &'a Progress,
     pub interrupt: &'a Interrupt,
@@ -135,9 +138,12 @@ impl Work<'_> {
                 .with_context(|| {
                     format!(
                         "cannot run a batch of {} pictures; try a smaller --batch-size",
-                        self.setup.batch
+                        self.setup.execution.batch
                     )
                 })?;
+            if let Some(comparison) = self.comparison {
+                comparison.compare(pixels, features)?;
+            }
             self.write(shared, &mut worker)?;
             self.progress
                 .show(self.counts, self.plan.pending.len() as u64, shared.started);
@@ -148,7 +154,7 @@ impl Work<'_> {
     /// Reads and decodes objects until the batch is full; breaks when there is nothing left to run.
     fn fill(&self, shared: &Shared, worker: &mut Worker) -> Result<ControlFlow<()>> {
         worker.batch.clear();
-        while worker.batch.ids.len() < self.setup.batch && !self.stopped(shared) {
+        while worker.batch.ids.len() < self.setup.execution.batch && !self.stopped(shared) {
             let Some((index, id)) = self.next(shared, worker.batch.ids.is_empty())? else {
                 break;
             };

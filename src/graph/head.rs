@@ -4,6 +4,7 @@ use prost::Message;
 
 use super::index::Index;
 use super::onnx::{Attribute, FLOAT, Graph, INT64, Node, Tensor, TensorHeader};
+use super::unused;
 
 /// Weights of at least this many bytes are worth it. A convolution reads its weights once for each picture, a matrix
 /// product once for each batch; that matters from about the size of a core's own cache (2 MiB on Sapphire Rapids).
@@ -105,15 +106,6 @@ fn is_large(dims: &[i64]) -> bool {
         [outputs, inputs, 1, 1] => outputs.saturating_mul(*inputs).saturating_mul(4) >= WORTH_IT,
         _ => false,
     }
-}
-
-/// A name that no value of the graph has.
-fn unused(index: &Index, name: &str) -> String {
-    let mut name = name.to_string();
-    while index.producer(&name).is_some() || index.uses(&name) > 0 {
-        name.push('_');
-    }
-    name
 }
 
 #[cfg(test)]

@@ -120,15 +120,7 @@ fn small_constant(bytes: &[u8]) -> Option<(String, Constant)> {
         return None;
     }
     let tensor = Tensor::decode(bytes).ok()?;
-    let values: Vec<f32> = match &tensor.raw_data {
-        Some(raw) => raw
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect(),
-        None => tensor.float_data,
-    };
+    let values = tensor.floats();
     if values.len() != usize::try_from(count).ok()? {
         return None;
     }

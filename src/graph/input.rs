@@ -8,13 +8,13 @@ use std::collections::HashSet;
 
 use super::index::{Constant, Index};
 use super::onnx::{FLOAT, Graph, Node};
-use super::{InputForm, Layout, remove};
+use super::{Layout, Table, plain_table, remove};
 
 /// Channels of a colour picture.
 const CHANNELS: usize = 3;
 
 /// From `[n, h, w, c]` to `[n, c, h, w]`.
-const TO_PLANES: [i64; 4] = [0, 3, 1, 2];
+pub const TO_PLANES: [i64; 4] = [0, 3, 1, 2];
 
 /// What a node does with a pixel and a constant.
 type Operator = fn(f32, f32) -> f32;
@@ -29,37 +29,25 @@ enum Step {
     },
 }
 
-/// Takes the preprocessing out of the graph, which then wants its input in the form that is returned. `None`, and the
+/// Takes the preprocessing out of the graph, which then wants its input by the table that is returned. `None`, and the
 /// graph as it was, when there is nothing to take out or the input is not one batch of f32 colour pictures.
-pub fn hoist_preprocessing(graph: &mut Graph) -> Option<InputForm> {
-    let [input] = graph.input.as_slice() else {
-        return None;
-    };
-    let tensor = input.r#type.as_ref()?.tensor_type.as_ref()?;
-    let dims = &tensor.shape.as_ref()?.dim;
-    if tensor.elem_type() != FLOAT || dims.len() != TO_PLANES.len() {
-        return None;
-    }
-    let is_colour = |axis: usize| dims[axis].dim_value == Some(CHANNELS as i64);
-    let layout = match (is_colour(1), is_colour(3)) {
-        (true, false) => Layout::Nchw,
-        (false, true) => Layout::Nhwc,
-        _ => return None,
-    };
-
-    let mut form = InputForm::plain(layout);
+pub fn hoist_preprocessing(graph: &mut Graph) -> Option<Table> {
+    let layout = picture_layout(graph)?;
+    let input = &graph.input[0];
+    let mut table = plain_table();
+    let mut now = layout;
     let mut gone = HashSet::new();
     let index = Index::new(graph);
     let mut value = input.name();
     while let Some((number, node)) = index.only_consumer(value)
-        && let Some(step) = step(&index, node, value, form.layout)
+        && let Some(step) = step(&index, node, value, now)
         && gone.insert(number)
     {
         match step {
             Step::Nothing => {}
-            Step::ToPlanes => form.layout = Layout::Nchw,
+            Step::ToPlanes => now = Layout::Nchw,
             Step::Map { operator, constant } => {
-                for (table, constant) in form.table.iter_mut().zip(constant) {
+                for (table, constant) in table.iter_mut().zip(constant) {
                     table
                         .iter_mut()
                         .for_each(|entry| *entry = operator(*entry, constant));
@@ -74,25 +62,33 @@ pub fn hoist_preprocessing(graph: &mut Graph) -> Option<InputForm> {
     }
 
     let (value, name) = (value.to_string(), input.name().to_string());
-    for node in &mut graph.node {
-        for read in &mut node.input {
-            if *read == value {
-                read.clone_from(&name);
-            }
-        }
-    }
-    if layout != form.layout
-        && let Some(shape) = graph.input[0]
-            .r#type
-            .as_mut()
-            .and_then(|kind| kind.tensor_type.as_mut())
-            .and_then(|tensor| tensor.shape.as_mut())
+    graph.read_instead(&value, &name);
+    if layout != now
+        && let Some(dims) = graph.input[0].dims_mut()
     {
         // `[n, h, w, c]` becomes `[n, c, h, w]`.
-        shape.dim[1..].rotate_right(1);
+        dims[1..].rotate_right(1);
     }
     remove(graph, &gone);
-    Some(form)
+    Some(table)
+}
+
+/// The order of the axes of the one input, when that is a batch of f32 colour pictures.
+pub fn picture_layout(graph: &Graph) -> Option<Layout> {
+    let [input] = graph.input.as_slice() else {
+        return None;
+    };
+    let tensor = input.r#type.as_ref()?.tensor_type.as_ref()?;
+    let dims = &tensor.shape.as_ref()?.dim;
+    if tensor.elem_type() != FLOAT || dims.len() != TO_PLANES.len() {
+        return None;
+    }
+    let is_colour = |axis: usize| dims[axis].dim_value == Some(CHANNELS as i64);
+    match (is_colour(1), is_colour(3)) {
+        (true, false) => Some(Layout::Nchw),
+        (false, true) => Some(Layout::Nhwc),
+        _ => None,
+    }
 }
 
 /// What a node does to pixels in that layout; `None` when a table of bytes cannot do it.
@@ -146,6 +142,7 @@ fn per_channel(constant: &Constant, layout: Layout) -> Option<[f32; CHANNELS]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Feed;
     use super::super::onnx::{Attribute, Model, Tensor};
     use super::super::tests::{model, node, operators, rewritten, tensor};
     use super::*;
@@ -192,8 +189,9 @@ mod tests {
         assert_eq!(shape(&graph), [2, 3, 5, 7]);
         assert!(graph.initializer.is_empty());
         assert!(rewritten.report.preprocessing);
-        let form = rewritten.input.unwrap();
-        assert_eq!(form.layout, Layout::Nchw);
+        let Some(Feed::Floats(table)) = rewritten.feed else {
+            panic!("no table");
+        };
         for (channel, (scale, mean)) in [(1.5, 0.485), (2.0, 0.456), (2.5, 0.406)]
             .into_iter()
             .enumerate()
@@ -201,7 +199,7 @@ mod tests {
             for byte in [0_u8, 1, 128, 255] {
                 let wanted: f32 = 2.0 / (f32::from(byte) / 255.0 * scale - mean);
                 assert_eq!(
-                    form.table[channel][usize::from(byte)],
+                    table[channel][usize::from(byte)],
                     wanted,
                     "{channel} {byte}"
                 );
@@ -211,12 +209,11 @@ mod tests {
 
     #[test]
     fn scale_without_a_transposition_keeps_the_layout() {
-        for (shape_in, layout) in [(NHWC, Layout::Nhwc), ([2, 3, 5, 7], Layout::Nchw)] {
+        for shape_in in [NHWC, [2, 3, 5, 7]] {
             let nodes = vec![node("a", "Mul", "x two"), node("y", "Relu", "a")];
             let (graph, rewritten) = rewritten(&model(&shape_in, nodes, constants())).unwrap();
-            let form = rewritten.input.unwrap();
-            assert_eq!((form.layout, shape(&graph)), (layout, shape_in.to_vec()));
-            assert_eq!(form.table[0][255], 2.0);
+            assert_eq!(shape(&graph), shape_in);
+            assert!(matches!(rewritten.feed, Some(Feed::Floats(table)) if table[0][255] == 2.0));
         }
     }
 

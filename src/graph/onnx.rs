@@ -114,7 +114,7 @@ pub struct Attribute {
     pub ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "11")]
     pub graphs: Vec<Vec<u8>>,
-    /// `AttributeType`: 1 for `f`, 2 for `i`.
+    /// `AttributeType`: 1 for `f`, 2 for `i`, 7 for `ints`.
     #[prost(int32, optional, tag = "20")]
     pub kind: Option<i32>,
 }
@@ -211,10 +211,49 @@ pub struct Dimension {
 
 /// `TensorProto.DataType.FLOAT`.
 pub const FLOAT: i32 = 1;
+/// `TensorProto.DataType.UINT8`.
+pub const UINT8: i32 = 2;
+/// `TensorProto.DataType.FLOAT16`.
+pub const FLOAT16: i32 = 10;
 /// `TensorProto.DataType.INT64`.
 pub const INT64: i32 = 7;
 /// `TensorProto.DataLocation.EXTERNAL`.
 pub const EXTERNAL: i32 = 1;
+
+impl Graph {
+    /// Lets every node that reads one value read another.
+    pub fn read_instead(&mut self, value: &str, other: &str) {
+        for read in self.node.iter_mut().flat_map(|node| &mut node.input) {
+            if read == value {
+                other.clone_into(read);
+            }
+        }
+    }
+}
+
+impl Tensor {
+    /// The values of a tensor of f32.
+    pub fn floats(&self) -> Vec<f32> {
+        match &self.raw_data {
+            Some(raw) => (raw.as_chunks::<4>().0.iter())
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect(),
+            None => self.float_data.clone(),
+        }
+    }
+}
+
+impl ValueInfo {
+    /// The type and shape, when it is a tensor.
+    pub fn tensor_mut(&mut self) -> Option<&mut TensorType> {
+        self.r#type.as_mut()?.tensor_type.as_mut()
+    }
+
+    /// The axes, when it is a tensor of known rank.
+    pub fn dims_mut(&mut self) -> Option<&mut Vec<Dimension>> {
+        Some(&mut self.tensor_mut()?.shape.as_mut()?.dim)
+    }
+}
 
 impl Node {
     /// A node of the default domain.
@@ -261,6 +300,16 @@ impl Attribute {
             name: Some(name.to_string()),
             f: Some(value),
             kind: Some(1),
+            ..Attribute::default()
+        }
+    }
+
+    /// An attribute of several i64.
+    pub fn ints(name: &str, values: &[i64]) -> Self {
+        Attribute {
+            name: Some(name.to_string()),
+            ints: values.to_vec(),
+            kind: Some(7),
             ..Attribute::default()
         }
     }

@@ -78,7 +78,7 @@ fn machines_read_the_same() {
         .iter()
         .map(|found| found["provider"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["cpu", "cuda", "tensorrt"]);
+    assert_eq!(names, ["cpu", "openvino", "cuda", "tensorrt"]);
     for found in providers {
         assert_eq!(
             found["works"],

@@ -22,7 +22,7 @@ const MODELS: [&str; 3] = [
 ];
 
 /// Makes the shared pictures the media directory's own, and lists those of `entries`.
-fn media(env: &TestEnv, shared: &Path, entries: &[&str]) {
+pub(crate) fn media(env: &TestEnv, shared: &Path, entries: &[&str]) {
     let shared = fs::canonicalize(shared).unwrap();
     symlink(shared.join("media/object"), env.path("media/object")).unwrap();
     env.objects(entries);
@@ -116,11 +116,18 @@ fn feature_files_are_those_of_the_reference_to_the_last_byte() {
             .args([env.path("media"), env.path("expected"), file.clone()])
             .args(["--threads", "1"]);
         succeed(&mut python);
-        env.extract(file.to_str().unwrap(), &["--exact", "--batch-size", "5"])
-            .exits(0);
         let expected = files_ending(&env.tree(&format!("expected/{model}")), ".npy");
         assert_eq!(expected.len(), 12);
-        let found = files_ending(&env.tree(&format!("features/{model}")), ".npy");
-        assert_same_tree(&found, &expected);
+        for batch in [
+            &[][..],
+            &["--batch-size", "5", "--workers", "3"],
+            &["--batch-size", "64", "--workers", "1"],
+        ] {
+            env.extract(file.to_str().unwrap(), &[&["--exact"], batch].concat())
+                .exits(0);
+            let found = files_ending(&env.tree(&format!("features/{model}")), ".npy");
+            assert_same_tree(&found, &expected);
+            fs::remove_dir_all(env.path("features")).unwrap();
+        }
     }
 }

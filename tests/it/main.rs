@@ -6,6 +6,7 @@ mod extract;
 mod golden;
 mod list;
 mod pixels;
+mod precision;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -393,6 +394,26 @@ pub fn read_feature(path: &Path) -> Vec<f32> {
     let data =
         npy::feature_data(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     npy::floats(data).collect()
+}
+
+/// The cosine of each feature in one tree and its namesake in another.
+#[track_caller]
+pub fn npy_cosines(one: &Tree, other: &Tree) -> Vec<f64> {
+    assert!(one.keys().eq(other.keys()), "the trees have other files");
+    let numbers = |file: &[u8]| -> Vec<f64> {
+        let data = npy::feature_data(file).unwrap();
+        npy::floats(data).map(f64::from).collect()
+    };
+    let product = |one: &[f64], other: &[f64]| -> f64 {
+        one.iter().zip(other).map(|(one, other)| one * other).sum()
+    };
+    one.values()
+        .zip(other.values())
+        .map(|(one, other)| {
+            let [one, other] = [one, other].map(|file| numbers(file));
+            product(&one, &other) / (product(&one, &one) * product(&other, &other)).sqrt()
+        })
+        .collect()
 }
 
 /// ONNX Runtime, where this machine has it.

@@ -1,0 +1,121 @@
+//! How long each stage of a picture's way takes on one core.
+//!
+//! ```text
+//! cargo bench --bench stages -- MEDIA_DIR MODEL ROUNDS [exact] [bf16] [batch=N] [runtime=FILE]
+//! ```
+//!
+//! Prints one JSON object: milliseconds a picture, the median of the rounds, for reading the file, decoding and
+//! resampling, the model, and writing the feature; and their sum.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use simsearch::engine::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
+use simsearch::feature_dir::FeatureDir;
+use simsearch::model::{Precision, Provider};
+use simsearch::npy;
+use simsearch::object::{ObjectId, ObjectList};
+use simsearch::pixels::{PictureReader, PixelOptions};
+
+const STAGES: [&str; 4] = ["read", "decode_and_resample", "model", "write"];
+
+fn main() -> Result<()> {
+    // `cargo bench` adds `--bench`.
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    let [media_dir, model, rounds, options @ ..] = &arguments[..] else {
+        anyhow::bail!(
+            "usage: stages MEDIA_DIR MODEL ROUNDS [exact] [bf16] [batch=N] [runtime=FILE]"
+        );
+    };
+    let has = |word: &str| options.iter().any(|option| option == word);
+    let value = |name: &str| {
+        let mut values = options
+            .iter()
+            .filter_map(|option| option.strip_prefix(name));
+        values.next().map(str::to_owned)
+    };
+    let engine_options = engine::Options {
+        wanted: match has("bf16") {
+            true => Wanted::Auto,
+            false => Wanted::Only(Provider::Cpu),
+        },
+        precision: if has("bf16") {
+            Precision::Bf16
+        } else {
+            Precision::Fp32
+        },
+        device: 0,
+        output_name: None,
+        batch_size: value("batch=").map(|number| number.parse()).transpose()?,
+        exact: has("exact"),
+    };
+    let places = Places {
+        named: value("runtime=").map(PathBuf::from),
+        program: std::env::current_exe().ok(),
+        library_path: None,
+    };
+    let model = ModelFile::read(Some(Path::new(model)))?;
+    let engine = OnnxEngine::start(&places, model, &engine_options, &|line| eprintln!("{line}"))?;
+    let batch = engine.execution().batch;
+    let mut model = engine.open()?;
+    let (width, height) = (model.form().width, model.form().height);
+    let length = model.form().feature_length;
+
+    let media_dir = Path::new(media_dir);
+    let list = fs::read(media_dir.join("objects.txt")).context("no list of objects")?;
+    let list = ObjectList::parse(list)?;
+    let entries: Vec<&str> = list.entries().take(1000).collect();
+    let scratch_folder = tempfile::tempdir()?;
+    let directory = FeatureDir::create(scratch_folder.path())?;
+    let scratch = directory.scratch()?;
+
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let mut pixels = vec![0; batch * width * height * 3];
+    let (mut features, mut file) = (Vec::new(), Vec::new());
+    let mut milliseconds = STAGES.map(|_| Vec::new());
+    for _ in 0..rounds.parse()? {
+        let mut seconds = [0.0; STAGES.len()];
+        for entries in entries.chunks(batch) {
+            for (entry, pixels) in entries.iter().zip(pixels.chunks_mut(width * height * 3)) {
+                let started = Instant::now();
+                let bytes = fs::read(media_dir.join(entry))?;
+                seconds[0] += started.elapsed().as_secs_f64();
+                let started = Instant::now();
+                reader.read(&bytes, width, height, pixels)?;
+                seconds[1] += started.elapsed().as_secs_f64();
+            }
+            let started = Instant::now();
+            model.run(&pixels[..entries.len() * width * height * 3], &mut features)?;
+            seconds[2] += started.elapsed().as_secs_f64();
+            let started = Instant::now();
+            for (entry, feature) in entries.iter().zip(features.chunks(length)) {
+                file.clear();
+                npy::append_feature(feature, &mut file);
+                scratch.write_feature(&directory, &ObjectId::from_entry(entry)?, 0, &file)?;
+            }
+            seconds[3] += started.elapsed().as_secs_f64();
+        }
+        for (all, seconds) in milliseconds.iter_mut().zip(seconds) {
+            all.push(seconds * 1000.0 / entries.len() as f64);
+        }
+    }
+    let medians = milliseconds.map(median);
+    let mut found = serde_json::Map::new();
+    for (stage, median) in STAGES.iter().zip(medians) {
+        found.insert((*stage).to_owned(), median.into());
+    }
+    found.insert("sum".into(), medians.iter().sum::<f64>().into());
+    found.insert("batch".into(), batch.into());
+    println!("{}", serde_json::to_string(&found)?);
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,215 @@
+//! Other ways to run a graph than the CPU provider's: OpenVINO, fewer bits, and what a GPU is given.
+
+use std::path::{Path, PathBuf};
+
+use simsearch::graph::{Target, rewrite};
+use simsearch::model::{Feed, Model, Precision, Provider, Runtime, SessionOptions};
+
+use crate::golden::media;
+use crate::{
+    ROOT, TestEnv, files_ending, model_file, need_runtime, need_shared, npy_cosines, skip,
+};
+
+/// An ONNX Runtime with OpenVINO, where `make test` could fetch one.
+fn openvino() -> Option<PathBuf> {
+    let path = Path::new(ROOT).join("target/runtime-openvino/libonnxruntime.so");
+    path.exists().then_some(path)
+}
+
+/// That runtime, or the end of the test.
+macro_rules! need_openvino {
+    () => {
+        match openvino() {
+            Some(runtime) => runtime.to_str().unwrap().to_owned(),
+            None => skip!("target/runtime-openvino is not there; `make test` fetches it on x86_64"),
+        }
+    };
+}
+
+fn has_bf16() -> bool {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    processor.contains("avx512_bf16")
+}
+
+/// Forty small pictures, listed.
+fn forty_pictures() -> TestEnv {
+    let env = TestEnv::new();
+    let entries: Vec<String> = (0..40).map(|seed| format!("pic{seed:02}.ppm")).collect();
+    for (seed, entry) in entries.iter().enumerate() {
+        env.picture(entry, seed);
+    }
+    env.objects(&entries);
+    env
+}
+
+#[test]
+fn openvino_in_fp32_gives_the_features_of_the_cpu_provider() {
+    need_runtime!();
+    let runtime = need_openvino!();
+    let env = forty_pictures();
+    env.extract("nhwc", &[]).exits(0);
+    let expected = files_ending(&env.tree("features"), ".npy");
+    std::fs::rename(env.path("features"), env.path("expected")).unwrap();
+    let outcome = env.extract(
+        "nhwc",
+        &["--provider", "openvino", "--runtime", &runtime, "--json"],
+    );
+    outcome.exits(0).says(&["provider: openvino"]);
+    let json = outcome.json();
+    assert_eq!(json["provider"], "openvino");
+    assert_eq!(json["precision"], "fp32");
+    assert_eq!(
+        json["rewrites"]["batch"], json["batch"],
+        "the batch is fixed\n{outcome}"
+    );
+    assert!(json["agreement"].is_null());
+    let found = files_ending(&env.tree("features"), ".npy");
+    let cosines = npy_cosines(&found, &expected);
+    assert_eq!(cosines.len(), 40);
+    assert!(cosines.iter().all(|cosine| *cosine > 0.999_999));
+}
+
+#[test]
+fn fewer_bits_say_how_far_they_are_from_fp32_and_do_not_mix_with_it() {
+    need_runtime!();
+    let runtime = need_openvino!();
+    if !has_bf16() {
+        skip!("this processor has no AVX512_BF16");
+    }
+    let env = forty_pictures();
+    // Two workers would leave out of the comparison what one decodes while the other compares.
+    let bf16 = ["--precision", "bf16", "--runtime", &runtime, "--json"];
+    let arguments = [&bf16[..], &["--provider", "auto", "--workers", "1"]].concat();
+    let outcome = env.extract("nhwc", &arguments);
+    outcome
+        .exits(0)
+        .says(&["bf16 against fp32 on 40 pictures: cosine "]);
+    let agreement = &outcome.json()["agreement"];
+    assert_eq!(agreement["pictures"], 40);
+    let least = agreement["cosine_least"].as_f64().unwrap();
+    assert!((0.9..1.0).contains(&least), "{outcome}");
+    assert!(agreement["cosine_mean"].as_f64().unwrap() >= least);
+
+    env.objects(&["pic00.ppm", "new.ppm"]);
+    env.picture("new.ppm", 99);
+    env.extract("nhwc", &[])
+        .exits(1)
+        .says(&["--precision bf16", "--precision fp32"]);
+    let outcome = env.extract("nhwc", &arguments);
+    assert_eq!(outcome.exits(0).counts(), [1, 1, 0, 0]);
+}
+
+#[test]
+fn real_weights_in_bf16_keep_their_features() {
+    need_runtime!();
+    let runtime = need_openvino!();
+    let shared = need_shared!();
+    if !has_bf16() {
+        skip!("this processor has no AVX512_BF16");
+    }
+    let env = TestEnv::new();
+    let model = shared.join("models/mobilenet_v3_large_minimalistic_fv.onnx");
+    let model = model.to_str().unwrap();
+    let list = std::fs::read_to_string(shared.join("golden/objects.txt")).unwrap();
+    media(&env, &shared, &list.lines().step_by(4).collect::<Vec<_>>());
+    let arguments = [
+        "--provider",
+        "auto",
+        "--precision",
+        "bf16",
+        "--workers",
+        "1",
+    ];
+    let outcome = env.extract(
+        model,
+        &[&arguments[..], &["--runtime", &runtime, "--json"]].concat(),
+    );
+    let agreement = &outcome.exits(0).json()["agreement"];
+    assert_eq!(agreement["pictures"], 48);
+    // The prototype had 0.9990 at least and 0.9994 in the mean.
+    assert!(
+        agreement["cosine_least"].as_f64().unwrap() > 0.998,
+        "{outcome}"
+    );
+    assert!(
+        agreement["cosine_mean"].as_f64().unwrap() > 0.999,
+        "{outcome}"
+    );
+}
+
+#[test]
+fn precisions_that_a_provider_does_not_compute_in_are_refused() {
+    let runtime = need_runtime!();
+    let env = forty_pictures();
+    for (arguments, says) in [
+        (
+            &["--precision", "bf16", "--provider", "cpu"][..],
+            &["cpu", "bf16", "openvino"][..],
+        ),
+        (
+            &["--precision", "fp16", "--provider", "openvino"],
+            &["openvino", "fp16", "cuda"],
+        ),
+    ] {
+        env.extract("nhwc", arguments).exits(1).says(says);
+    }
+    let exact = ["--precision", "bf16", "--exact"];
+    env.extract("nhwc", &exact).exits(2).says(&["--exact"]);
+    let without = ["--precision", "bf16", "--provider", "auto"];
+    if runtime
+        .with_file_name("libonnxruntime_providers_openvino.so")
+        .exists()
+    {
+        skip!("this ONNX Runtime has OpenVINO");
+    }
+    env.extract("nhwc", &without)
+        .exits(1)
+        .says(&["built without it", "make setup RUNTIME=openvino"]);
+}
+
+#[test]
+fn what_a_gpu_is_given_computes_the_same() {
+    let path = need_runtime!();
+    let runtime = Runtime::load(&path).unwrap();
+    let options = SessionOptions {
+        provider: Provider::Cpu,
+        device: 0,
+        precision: Precision::Fp32,
+        output_name: None,
+    };
+    for name in ["nhwc", "nchw"] {
+        let original = std::fs::read(model_file(name)).unwrap();
+        let mut plain = runtime
+            .open(&original, &Feed::default(), &options, &[])
+            .unwrap();
+        let size = plain.form().height * plain.form().width * 3;
+        // Five pictures in batches of three: one call is full, one is not.
+        let pixels: Vec<u8> = (0..5 * size).map(|index| (index * 7 % 256) as u8).collect();
+        let mut expected = Vec::new();
+        plain.run(&pixels, &mut expected).unwrap();
+        for (half, tolerance) in [(false, 1e-6), (true, 4e-3)] {
+            let target = Target::Gpu { batch: 3, half };
+            let rewritten = rewrite(&original, target).unwrap().unwrap();
+            assert_eq!(rewritten.report.batch, Some(3));
+            assert_eq!(rewritten.feed, Some(Feed::Bytes));
+            let mut model = runtime
+                .open(&rewritten.model, &Feed::Bytes, &options, &[])
+                .unwrap();
+            assert_eq!(model.form().fixed_batch, Some(3));
+            let mut found = Vec::new();
+            model.run(&pixels, &mut found).unwrap();
+            assert_eq!(found.len(), expected.len());
+            let largest = expected.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+            for (found, expected) in found.iter().zip(&expected) {
+                let error = (found - expected).abs() / largest;
+                assert!(
+                    error <= tolerance,
+                    "{name}, half {half}: {found} and {expected}"
+                );
+            }
+            if half {
+                assert_ne!(found, expected, "f16 rounds otherwise");
+            }
+        }
+    }
+}
