@@ -46,7 +46,7 @@ model: packages
 # The program with its ONNX Runtime beside it, and a link on the PATH.
 install: build
 	mkdir -p $(PREFIX)/lib/simsearch $(PREFIX)/bin
-	cp -P $(program) runtime/lib* $(PREFIX)/lib/simsearch/
+	cp -P $(program) runtime/lib* runtime/SHA256SUMS $(PREFIX)/lib/simsearch/
 	ln -sf ../lib/simsearch/simsearch $(PREFIX)/bin/simsearch
 
 clean:

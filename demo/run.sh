@@ -7,11 +7,13 @@ work="$demo/work"
 python="$demo/../.python/python"
 features="$work/feature"
 mkdir -p "$work"
+kinds=""
 if [ -z "${MEDIA_DIR:-}" ]; then
     MEDIA_DIR="$work/media"
     rm -rf "$MEDIA_DIR" "$features"
     "$python" "$demo/make_pictures.py" "$MEDIA_DIR"
 else
+    kinds="--ignore-case --ext jpg --ext jpeg --ext png --ext webp"
     # Pictures of another tree may carry the same names.
     features="$work/feature-of-$(printf %s "$MEDIA_DIR" | cksum | cut -d' ' -f1)"
 fi
@@ -28,7 +30,8 @@ step() { # runs a command that may leave out some objects (exit code 3)
     printf '\n$ simsearch %s\n' "$*"
     "$SIMSEARCH" "$@" || [ $? = 3 ]
 }
-step list --output "$work/objects.txt"
+# shellcheck disable=SC2086  # the options are meant to be split
+step list $kinds --output "$work/objects.txt"
 step extract --objects "$work/objects.txt" --feature-dir "$features"
 step concat --feature-dir "$features" --model "$stem"
 "$python" "$demo/show_neighbours.py" "$features/$stem"

@@ -14,9 +14,15 @@ MOST = 5000  # objects looked at: the distances of all pairs take 4 * MOST ** 2 
 
 directory = pathlib.Path(sys.argv[1])
 shards = sorted(directory.glob("*.features.npy"), key=lambda path: int(path.name.split(".")[0]))
+if not shards:
+    sys.exit(f"\n{directory.name}: no features, nothing to show")
 features = np.concatenate([np.load(path) for path in shards])[:MOST]
 ids = np.concatenate([np.load(str(path).replace(".features.", ".object_ids.")) for path in shards])[:MOST]
 print(f"\n{directory.name}: {len(shards)} shard(s), features {features.shape} {features.dtype}, ids {ids.shape} {ids.dtype}")
+
+if len(ids) < 2:
+    print("one picture has no neighbours")
+    sys.exit()
 
 squares = (features**2).sum(axis=1)
 distances = np.sqrt(np.maximum(squares[:, None] - 2 * features @ features.T + squares, 0))

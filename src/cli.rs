@@ -4,17 +4,18 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use simsearch::concat::{self, Ended};
 use simsearch::doctor;
 use simsearch::engine::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
 use simsearch::extract;
+use simsearch::feature_dir::model_directory;
 use simsearch::interrupt::Interrupt;
 use simsearch::list::{self, Output};
 use simsearch::model::{Precision, Provider};
-use simsearch::object::model_stem;
 use simsearch::pixels::{DEFAULT_MAX_PIXELS, PixelOptions};
 use simsearch::progress::{Progress, duration};
 
@@ -39,28 +40,41 @@ goes on from there.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Walk the media tree and write the sorted list of objects.
+    ///
+    /// Symbolic links are not followed. Of two files with one name the first is listed, since a file's name is its
+    /// object id. Takes less than 100 bytes of memory an object beyond the paths.
+    #[command(after_help = EXIT_CODES)]
     List(ListArguments),
     /// Extract the features of all listed objects that have none yet.
     ///
-    /// Several copies may run at once, on one machine or on many that share the directories. EXIF orientation is
-    /// ignored, as the Python recipe does.
+    /// Several copies may run at once, on one machine or on many that share the directories. Pictures become the pixels
+    /// that Pillow makes with `Image.open(p).convert("RGB").resize((224, 224))`; EXIF orientation is ignored.
+    #[command(after_help = EXIT_CODES)]
     Extract(Box<ExtractArguments>),
     /// Pack per-object features into shards that numpy reads as they are.
+    #[command(after_help = EXIT_CODES)]
     Concat(ConcatArguments),
     /// Say what is found on this machine, what works, and what to do about the rest.
+    #[command(after_help = EXIT_CODES)]
     Doctor(DoctorArguments),
+    /// Load an ONNX Runtime library and run a model; see `engine::Places::trial`.
+    #[command(hide = true, name = TRY_LIBRARY)]
+    TryLibrary { library: PathBuf },
 }
+
+/// The name of the hidden command.
+const TRY_LIBRARY: &str = "try-library";
 
 #[derive(Debug, Args)]
 struct ListArguments {
     /// Directory of the pictures; the listed paths are relative to it.
     #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
     media_dir: PathBuf,
-    /// Sub-directory to walk [default: `object` where it exists, else the whole tree].
+    /// Sub-directory to walk, `.` for the whole tree [default: `object` where it exists, else the whole tree].
     #[arg(value_name = "SUBDIRECTORY")]
     subdirectory: Option<PathBuf>,
     /// File name extension to list; may be repeated.
-    #[arg(long = "ext", value_name = "EXT", default_value = "jpg")]
+    #[arg(long = "ext", value_name = "EXT", default_value = "jpg", value_parser = extension)]
     extensions: Vec<String>,
     /// Match extensions in upper and lower case alike.
     #[arg(long)]
@@ -96,7 +110,7 @@ struct ExtractArguments {
     /// CPU through OpenVINO, fp16 on a GPU.
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
-    /// Run the graph as it is, slower: features equal to those of the Python recipe to the last bit.
+    /// Features equal to those of onnxruntime in Python to the last bit: the graph is not rewritten, which is slower.
     #[arg(long, conflicts_with = "precision")]
     exact: bool,
     /// Let the JPEG decoder shrink large pictures: faster, and no longer the exact pixels.
@@ -111,7 +125,7 @@ struct ExtractArguments {
     /// Seed of the order in which objects are taken [default: random].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Extract at most this many objects.
+    /// Take at most this many objects, those that fail included.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Stop after this many failed objects [default: never].
@@ -134,7 +148,7 @@ struct ExtractArguments {
 #[derive(Debug, Args)]
 struct ModelArguments {
     /// ONNX model [default: a small one inside the program].
-    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "FILE")]
+    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "FILE", value_parser = path_or_nothing())]
     model: Option<PathBuf>,
     /// Output of the model [default: `feature_vector`, or the only one].
     #[arg(long, value_name = "NAME")]
@@ -143,7 +157,7 @@ struct ModelArguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     device: i32,
     /// ONNX Runtime: libonnxruntime.so, or its folder [default: searched for].
-    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
+    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE", value_parser = path_or_nothing())]
     runtime: Option<PathBuf>,
 }
 
@@ -153,7 +167,7 @@ struct ConcatArguments {
     #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
     feature_dir: PathBuf,
     /// Model whose features to pack: its file, or the name of its directory [default: the only one there].
-    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "MODEL")]
+    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "MODEL", value_parser = path_or_nothing())]
     model: Option<PathBuf>,
     /// Rows of a full shard.
     #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one)]
@@ -194,6 +208,28 @@ enum PrecisionArgument {
     Fp16,
 }
 
+/// A path that may be empty, as an unset variable in a Makefile is: [`given`] then takes it for left out.
+fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+fn given(path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+fn extension(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("must be the end of a name, such as jpg".into()),
+        _ if text.starts_with('.') || text.contains(['*', '/']) => {
+            let bare = text.trim_start_matches(['*', '.']);
+            Err(format!(
+                "must be without dot, star or slash, such as `{bare}`"
+            ))
+        }
+        _ => Ok(text.into()),
+    }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("must be a whole number, 1 or more".into()),
@@ -208,6 +244,9 @@ pub fn run() -> Result<ExitCode> {
         Command::Extract(arguments) => run_extract(*arguments),
         Command::Concat(arguments) => run_concat(&arguments),
         Command::Doctor(arguments) => run_doctor(arguments),
+        Command::TryLibrary { library } => {
+            engine::try_library(&library).map(|()| ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -244,7 +283,7 @@ fn run_list(arguments: ListArguments) -> Result<ExitCode> {
 fn run_extract(arguments: ExtractArguments) -> Result<ExitCode> {
     let progress = Progress::new(arguments.quiet);
     let interrupt = Interrupt::install().context("cannot catch signals")?;
-    let model = ModelFile::read(arguments.model.model.as_deref())?;
+    let model = ModelFile::read(given(arguments.model.model).as_deref())?;
     if model.is_default {
         progress.note(&format!(
             "model: {}, which ships with the program; `make model` fetches MobileNetV3, --model names it",
@@ -302,6 +341,7 @@ fn run_extract(arguments: ExtractArguments) -> Result<ExitCode> {
     };
     let source = extract::Source {
         sha256: &sha256,
+        precision: engine_options.precision,
         start: &start,
     };
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;
@@ -339,6 +379,11 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
             "interrupted, {} objects are left; the same command goes on from here",
             summary.left
         ));
+    } else if summary.too_many_errors {
+        progress.warn(&format!(
+            "stopped after as many failures as --max-errors allows, {} objects are left",
+            summary.left
+        ));
     } else if summary.left > 0 {
         progress.note(&format!("{} objects are left", summary.left));
     }
@@ -346,7 +391,10 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
 
 fn run_concat(arguments: &ConcatArguments) -> Result<ExitCode> {
     let progress = Progress::new(arguments.quiet);
-    let directory = model_directory(&arguments.feature_dir, arguments.model.as_deref())?;
+    let directory = model_directory(
+        &arguments.feature_dir,
+        given(arguments.model.clone()).as_deref(),
+    )?;
     let options = concat::Options {
         directory,
         rows: arguments.rows,
@@ -389,14 +437,14 @@ fn run_concat(arguments: &ConcatArguments) -> Result<ExitCode> {
 fn run_doctor(arguments: DoctorArguments) -> Result<ExitCode> {
     let findings = doctor::examine(&doctor::Options {
         places: places(arguments.model.runtime),
-        model: arguments.model.model,
+        model: given(arguments.model.model),
         output_name: arguments.model.output_name,
         device: arguments.model.device,
     });
     if arguments.json {
         print_json(&findings)?;
     } else {
-        write!(io::stdout(), "{findings}").context("cannot write to standard output")?;
+        print(format_args!("{findings}"))?;
     }
     Ok(if findings.problems.is_empty() {
         ExitCode::SUCCESS
@@ -406,62 +454,23 @@ fn run_doctor(arguments: DoctorArguments) -> Result<ExitCode> {
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    writeln!(io::stdout(), "{}", serde_json::to_string(value)?)
-        .context("cannot write to standard output")
+    print(format_args!("{}\n", serde_json::to_string(value)?))
 }
 
-fn places(named: Option<PathBuf>) -> Places {
-    Places {
-        named,
-        program: std::env::current_exe().ok(),
-        library_path: std::env::var_os("LD_LIBRARY_PATH"),
+/// Prints to standard output. Who reads it may have gone: the exit code is what it would have been.
+fn print(text: std::fmt::Arguments<'_>) -> Result<()> {
+    match io::stdout().write_fmt(text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
     }
 }
 
-/// The directory of a model's features: that of the named model, or the only one below `feature_dir`.
-fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathBuf> {
-    let entries = std::fs::read_dir(feature_dir).with_context(|| {
-        format!(
-            "cannot read the feature directory {}",
-            feature_dir.display()
-        )
-    })?;
-    let mut stems: Vec<String> = entries
-        .filter_map(|entry| entry.ok())
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    stems.sort();
-    let known = || match &stems[..] {
-        [] => "it holds none; `simsearch extract` makes one".to_owned(),
-        stems => format!("it holds: {}", stems.join(", ")),
-    };
-    let Some(model) = model else {
-        return match &stems[..] {
-            [stem] => Ok(feature_dir.join(stem)),
-            _ => bail!(
-                "--model must say whose features below {}; {}",
-                feature_dir.display(),
-                known()
-            ),
-        };
-    };
-    // A stem may hold a dot: what is there under the whole name is meant rather than what is before the dot.
-    let named = model
-        .to_str()
-        .filter(|name| stems.iter().any(|stem| stem == name))
-        .map(str::to_owned);
-    match named
-        .or_else(|| model_stem(model))
-        .filter(|stem| stems.contains(stem))
-    {
-        Some(stem) => Ok(feature_dir.join(stem)),
-        None => bail!(
-            "{} has no features of {}; {}",
-            feature_dir.display(),
-            model.display(),
-            known()
-        ),
+fn places(named: Option<PathBuf>) -> Places {
+    let program = std::env::current_exe().ok();
+    Places {
+        named: given(named),
+        trial: program.clone().map(|program| (program, TRY_LIBRARY)),
+        program,
+        library_path: std::env::var_os("LD_LIBRARY_PATH"),
     }
 }

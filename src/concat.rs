@@ -91,13 +91,19 @@ pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
     for file in &nested.not_text {
         run.refuse(file, &anyhow!("its name is not UTF-8 text"));
     }
+    directory
+        .remove_leftovers()
+        .with_context(|| format!("cannot tidy {}", path.display()))?;
     let files = run.leave_out_packed(nested.files, &pairs)?;
     if !files.is_empty() {
         let length = feature_length(path, &pairs, &files)?;
-        let first = pairs
-            .last()
-            .map_or(ShardNumber(0), |last| ShardNumber(last.0 + 1));
-        run.pack(&files, first, length, options)?;
+        let first = pairs.last().map_or(ShardNumber::FIRST, |last| last.next());
+        let packed = run.pack(&files, first, length, options);
+        if packed.is_err() {
+            // What a full disk cut short would keep it full; the next call would remove it all the same.
+            let _ = finish_what_was_killed(&directory);
+        }
+        packed?;
     }
     // All of them, not only those that this run emptied: a killed one may have left some empty.
     for nested in nested.directories.iter().rev() {
@@ -237,6 +243,8 @@ impl Run<'_> {
                         &anyhow!("row {row} of {shard} says something else for its id"),
                     );
                 }
+            } else if file.object_id().is_empty() {
+                self.refuse(file.path(), &anyhow!("its name holds no object id"));
             } else if twice.contains(&index) {
                 self.refuse(file.path(), &anyhow!("another file has the same object id"));
             } else {
@@ -288,7 +296,7 @@ impl Run<'_> {
                 if shard.rows() == options.rows {
                     self.commit(writer.take(), number, &mut packed)
                         .with_context(|| writing(number))?;
-                    number.0 += 1;
+                    number = number.next();
                 }
             }
             self.progress.advance(ahead.len() as u64);

@@ -94,19 +94,19 @@ pub fn examine(options: &Options) -> Findings {
                 .into(),
         );
     }
-    let model = match ModelFile::read(options.model.as_deref()) {
-        Ok(model) => model,
-        Err(error) => {
-            findings.problems.push(format!("{error:#}"));
-            return findings;
-        }
-    };
-    let found = findings.model.insert(ModelFound {
-        stem: model.stem.clone(),
-        is_default: model.is_default,
-        sha256: model.sha256(),
-        form: None,
+    // Without its model, the rest is looked at with the one inside the program.
+    let model = ModelFile::read(options.model.as_deref()).unwrap_or_else(|error| {
+        findings.problems.push(format!("{error:#}"));
+        ModelFile::inside()
     });
+    if findings.problems.is_empty() {
+        findings.model = Some(ModelFound {
+            stem: model.stem.clone(),
+            is_default: model.is_default,
+            sha256: model.sha256(),
+            form: None,
+        });
+    }
     let loaded = options
         .places
         .find()
@@ -128,7 +128,10 @@ pub fn examine(options: &Options) -> Findings {
             provider,
             device: options.device,
             precision: Precision::Fp32,
-            output_name: options.output_name.clone(),
+            output_name: options
+                .output_name
+                .clone()
+                .filter(|_| findings.model.is_some()),
         };
         let opened = runtime.open(
             &model.bytes,
@@ -138,7 +141,9 @@ pub fn examine(options: &Options) -> Findings {
         );
         let reason = match opened {
             Ok(opened) => {
-                found.form.get_or_insert_with(|| opened.form().clone());
+                if let Some(found) = &mut findings.model {
+                    found.form.get_or_insert_with(|| opened.form().clone());
+                }
                 None
             }
             Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),

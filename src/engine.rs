@@ -47,16 +47,27 @@ pub struct Places {
     pub program: Option<PathBuf>,
     /// `LD_LIBRARY_PATH`.
     pub library_path: Option<OsString>,
+    /// How to try a library in a process of its own: a program, and its arguments before the library's path. Default: a
+    /// library is not tried.
+    pub trial: Option<(PathBuf, &'static str)>,
 }
 
 impl Places {
     /// Finds the library and checks it.
     pub fn find(&self) -> Result<PathBuf, runtime::RuntimeError> {
-        runtime::find(
+        let library = runtime::find(
             self.named.as_deref(),
             self.program.as_deref(),
             self.library_path.as_deref(),
-        )
+        )?;
+        match &self.trial {
+            // Bytes that `make setup` knows need no trial, which takes 0.05 s.
+            Some((program, argument)) if !runtime::has_checksum(&library) => {
+                runtime::try_apart(program, argument, &library)?;
+            }
+            _ => {}
+        }
+        Ok(library)
     }
 
     /// The folders in which the system looks for libraries.
@@ -80,12 +91,7 @@ impl ModelFile {
     /// Reads a model, or takes the one inside the program where none is named.
     pub fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
-            let stem = default_model::STEM.to_owned();
-            return Ok(ModelFile {
-                stem,
-                bytes: default_model::BYTES.into(),
-                is_default: true,
-            });
+            return Ok(ModelFile::inside());
         };
         let stem = model_stem(path).with_context(|| {
             format!(
@@ -102,10 +108,31 @@ impl ModelFile {
         })
     }
 
+    /// The model inside the program.
+    pub fn inside() -> Self {
+        ModelFile {
+            stem: default_model::STEM.to_owned(),
+            bytes: default_model::BYTES.into(),
+            is_default: true,
+        }
+    }
+
     /// SHA-256 of the file, in hexadecimal.
     pub fn sha256(&self) -> String {
         runtime::sha256_of(&self.bytes)
     }
+}
+
+/// Loads a library and runs the model inside the program with it: what [`Places::trial`] is for.
+pub fn try_library(library: &Path) -> Result<()> {
+    let options = SessionOptions {
+        provider: Provider::Cpu,
+        device: 0,
+        precision: Precision::Fp32,
+        output_name: None,
+    };
+    Runtime::load(library)?.open(default_model::BYTES, &Feed::default(), &options, &[])?;
+    Ok(())
 }
 
 /// Which provider the user wants.

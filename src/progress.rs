@@ -14,19 +14,67 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// How far a run of `extract` is.
 #[derive(Debug, Default)]
 pub struct Counts {
+    /// What is true of the list before the run.
+    before: Total,
     /// Features written.
     pub done: AtomicU64,
-    /// Objects whose feature existed, or that another process did meanwhile.
+    /// Objects that another process did meanwhile.
     pub skipped: AtomicU64,
-    /// Objects that failed.
+    /// Objects that failed in this run.
     pub failed: AtomicU64,
+}
+
+/// Objects of the list, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Features written in this run.
+    pub done: u64,
+    /// Objects whose feature existed, or that another process did meanwhile.
+    pub skipped: u64,
+    /// Objects that failed, in this run or before.
+    pub failed: u64,
+}
+
+impl Counts {
+    /// Begins with the objects whose feature exists, and those that failed and are not tried again.
+    pub fn new(existing: usize, failed: usize) -> Self {
+        Counts {
+            before: Total {
+                done: 0,
+                skipped: existing as u64,
+                failed: failed as u64,
+            },
+            ..Counts::default()
+        }
+    }
+
+    /// What is true of the whole list now.
+    pub fn total(&self) -> Total {
+        let [done, skipped, failed] =
+            [&self.done, &self.skipped, &self.failed].map(|count| count.load(Ordering::Relaxed));
+        Total {
+            done,
+            skipped: self.before.skipped + skipped,
+            failed: self.before.failed + failed,
+        }
+    }
+
+    /// Objects that this run is through with.
+    fn finished(&self) -> u64 {
+        [&self.done, &self.skipped, &self.failed]
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
 }
 
 /// Shows how a run goes, and prints its messages without disturbing the bar.
 #[derive(Debug)]
 pub struct Progress {
+    /// Hidden but between [`Progress::begin`] and [`Progress::end`].
     bar: ProgressBar,
     quiet: bool,
+    terminal: bool,
     plain: bool,
     last_line: Mutex<Instant>,
 }
@@ -35,13 +83,10 @@ impl Progress {
     /// Chooses by what stderr is; `quiet` leaves only warnings and errors.
     pub fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if terminal && !quiet {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
         Progress {
-            bar,
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
             quiet,
+            terminal,
             plain: !terminal && !quiet,
             last_line: Mutex::new(Instant::now()),
         }
@@ -55,6 +100,9 @@ impl Progress {
             self.bar.set_style(style.progress_chars("=> "));
         }
         self.bar.reset();
+        if self.terminal && !self.quiet {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 
     /// Counts on where no more than a number is to be shown.
@@ -62,40 +110,33 @@ impl Progress {
         self.bar.inc(count);
     }
 
-    /// Shows how far `extract` is: `pending` objects were to be done, `started` is when the first batch began.
+    /// Shows how far `extract` is: `pending` objects were to be done, `started` is when the first was taken.
     pub fn show(&self, counts: &Counts, pending: u64, started: Instant) {
-        if self.quiet {
+        if self.quiet || !(self.terminal || self.is_time_for_a_line()) {
             return;
         }
-        let [done, skipped, failed] = [&counts.done, &counts.skipped, &counts.failed]
-            .map(|count| count.load(Ordering::Relaxed));
-        let finished = done + skipped + failed;
-        let to_do = pending.saturating_sub(finished);
-        let seconds = started.elapsed().as_secs_f64();
-        let rate = done as f64 / seconds.max(1e-3);
-        let mut message = format!("done {done}, skipped {skipped}, failed {failed}, to do {to_do}");
-        let _ = write!(message, ", {rate:.0} images/s");
-        if finished > 0 && seconds > 1.0 {
-            let left = seconds * to_do as f64 / finished as f64;
-            let _ = write!(message, ", {} left", duration(left));
-        }
-        self.bar.set_position(finished);
+        let message = describe(counts, pending, started.elapsed().as_secs_f64());
         if self.plain {
-            let mut last = self
-                .last_line
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if last.elapsed() >= PLAIN_INTERVAL {
-                *last = Instant::now();
-                self.line(&message);
-            }
+            self.line(&message);
         }
+        self.bar.set_position(counts.finished());
         self.bar.set_message(message);
+    }
+
+    /// Whether the last line is long enough ago; then there is to be one now.
+    fn is_time_for_a_line(&self) -> bool {
+        let mut last = (self.last_line.lock()).unwrap_or_else(PoisonError::into_inner);
+        let is_time = last.elapsed() >= PLAIN_INTERVAL;
+        if is_time {
+            *last = Instant::now();
+        }
+        is_time
     }
 
     /// Takes the bar away.
     pub fn end(&self) {
         self.bar.finish_and_clear();
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
     }
 
     /// Says something that a person may want to know; not with `--quiet`.
@@ -118,6 +159,26 @@ impl Progress {
     }
 }
 
+/// How far `extract` is, `seconds` after the first of `pending` objects was taken.
+fn describe(counts: &Counts, pending: u64, seconds: f64) -> String {
+    let finished = counts.finished();
+    let to_do = pending.saturating_sub(finished);
+    let rate = counts.done.load(Ordering::Relaxed) as f64 / seconds.max(1e-3);
+    let Total {
+        done,
+        skipped,
+        failed,
+    } = counts.total();
+    let mut message = format!(
+        "done {done}, skipped {skipped}, failed {failed}, to do {to_do}, {rate:.0} images/s"
+    );
+    if finished > 0 && seconds > 1.0 {
+        let left = seconds * to_do as f64 / finished as f64;
+        let _ = write!(message, ", {} left", duration(left));
+    }
+    message
+}
+
 /// A length of time for people: `4.2 s`, `42 s`, `3 min 05 s`, `2 h 07 min`.
 pub fn duration(seconds: f64) -> String {
     if (0.0..9.95).contains(&seconds) {
@@ -134,6 +195,24 @@ pub fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_before_the_run_counts_for_the_list_and_not_for_the_time_left() {
+        let counts = Counts::new(1000, 100);
+        counts.done.store(30, Ordering::Relaxed);
+        counts.skipped.store(5, Ordering::Relaxed);
+        counts.failed.store(15, Ordering::Relaxed);
+        assert_eq!(
+            describe(&counts, 200, 10.0),
+            "done 30, skipped 1005, failed 115, to do 150, 3 images/s, 30 s left"
+        );
+        let total = Total {
+            done: 30,
+            skipped: 1005,
+            failed: 115,
+        };
+        assert_eq!(counts.total(), total);
+    }
 
     #[test]
     fn durations_read_well() {

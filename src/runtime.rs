@@ -3,7 +3,10 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 use object::{Endianness, ReadCache, ReadRef, elf};
@@ -190,10 +193,62 @@ pub fn check(path: &Path) -> Result<(), RuntimeError> {
     Ok(())
 }
 
+/// How long a library may take to be tried; what takes longer hangs.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lets a program try a library that cannot be checked otherwise, so that one which kills the process kills that one.
+pub fn try_apart(program: &Path, argument: &str, library: &Path) -> Result<(), RuntimeError> {
+    let broken = |reason: String| RuntimeError::Broken {
+        path: library.to_owned(),
+        reason,
+    };
+    let mut command = Command::new(program);
+    command.arg(argument).arg(library);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // A program that cannot be started again is no reason to stop.
+    let Ok(mut child) = command.spawn() else {
+        return Ok(());
+    };
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            // An error that it ends with by itself comes up again, with its words.
+            Ok(Some(status)) => {
+                return match status.signal() {
+                    Some(signal) => Err(broken(format!(
+                        "it crashes when it is used (signal {signal})"
+                    ))),
+                    None => Ok(()),
+                };
+            }
+            Ok(None) if started.elapsed() > TRIAL_PATIENCE => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(broken("it hangs when it is used".into()));
+            }
+            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// The kind of processor that this program is for, as ELF files name it.
+const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
+    elf::EM_AARCH64
+} else {
+    elf::EM_X86_64
+};
+
 /// Where the last segment, section and table of a 64-bit ELF file end, in bytes.
 fn elf_end<'data>(file: impl ReadRef<'data>) -> Result<u64, String> {
     let header = elf::FileHeader64::<Endianness>::parse(file).map_err(|error| error.to_string())?;
     let endian = header.endian().map_err(|error| error.to_string())?;
+    if header.e_machine(endian) != MACHINE {
+        return Err("it is for another kind of processor".into());
+    }
     let table = header.e_shoff(endian)
         + u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
     let segments = header
@@ -245,6 +300,11 @@ fn needed_libraries<'data>(file: impl ReadRef<'data>) -> Option<Vec<String>> {
             .map(|name| String::from_utf8_lossy(name).into_owned())
             .collect(),
     )
+}
+
+/// Whether `make setup` left a checksum of a library, which [`check`] then compares.
+pub fn has_checksum(library: &Path) -> bool {
+    recorded_checksum(library).is_some()
 }
 
 fn recorded_checksum(library: &Path) -> Option<String> {
@@ -308,6 +368,18 @@ mod tests {
                 bytes.len()
             );
         }
+    }
+
+    #[test]
+    fn a_library_for_another_processor_is_recognised() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("libonnxruntime.so");
+        let mut bytes = fs::read(a_library()).unwrap();
+        // `e_machine`; 8 is MIPS.
+        bytes[18..20].copy_from_slice(&[8, 0]);
+        fs::write(&copy, &bytes).unwrap();
+        let error = check(&copy).unwrap_err().to_string();
+        assert!(error.contains("another kind of processor"), "{error}");
     }
 
     #[test]

@@ -35,6 +35,14 @@ impl Part {
 }
 
 impl ShardNumber {
+    /// The number of the first shard of a directory.
+    pub const FIRST: Self = Self(0);
+
+    /// The number behind this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// The name of a finished file, such as `0012.features.npy`.
     pub fn file_name(self, part: Part) -> String {
         format!("{:04}{}", self.0, part.suffix())
@@ -49,7 +57,8 @@ impl ShardNumber {
     pub fn parse(file_name: &str) -> Option<(Self, Part)> {
         Part::ALL.into_iter().find_map(|part| {
             let digits = file_name.strip_suffix(part.suffix())?;
-            let number = Self(digits.parse().ok()?);
+            // More than 32 bits is no number that `concat` has counted up to.
+            let number = Self(digits.parse::<u32>().ok()?.into());
             (number.file_name(part) == file_name).then_some((number, part))
         })
     }
@@ -328,6 +337,7 @@ mod tests {
             "+001.object_ids.npy",
             "0001.npy",
             "a.features.npy",
+            "18446744073709551615.features.npy",
         ] {
             assert_eq!(ShardNumber::parse(name), None, "{name}");
         }

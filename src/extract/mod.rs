@@ -1,6 +1,7 @@
 //! Command: pending objects -> batches -> features -> files.
 
 mod comparison;
+mod packed;
 mod plan;
 mod sessions;
 mod work;
@@ -8,19 +9,19 @@ mod work;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::engine::{Engine, Execution};
+use crate::engine::Engine;
 use crate::failure::FailureReport;
 use crate::feature_dir::FeatureDir;
+use crate::graph::Rewrites;
 use crate::interrupt::Interrupt;
-use crate::model::{Form, Precision};
+use crate::model::{Form, Precision, Provider};
 use crate::object::ObjectList;
 use crate::pixels::PixelOptions;
-use crate::progress::{Counts, Progress};
+use crate::progress::{Counts, Progress, Total};
 use crate::recipe::{self, Recipe};
 
 pub use comparison::Agreement;
@@ -60,6 +61,8 @@ pub struct Options {
 pub struct Source<'a> {
     /// SHA-256 of the model file, in hexadecimal.
     pub sha256: &'a str,
+    /// What the graph computes with.
+    pub precision: Precision,
     /// Starts the runtime; called once, and only when there is something to do.
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
 }
@@ -87,41 +90,23 @@ pub struct Summary {
     /// The signal that stopped the run.
     #[serde(skip)]
     pub signal: Option<i32>,
+    /// Whether the run stopped because of [`Options::max_errors`].
+    #[serde(skip)]
+    pub too_many_errors: bool,
     /// Where the failures are reported.
     pub failures: Option<PathBuf>,
-    /// How the model ran; none where there was nothing to do.
-    #[serde(flatten)]
-    pub setup: Option<Setup>,
-}
-
-/// How the model of a run ran.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub struct Setup {
-    /// What it ran on.
-    #[serde(flatten)]
-    pub execution: Execution,
+    /// The execution provider; this and what follows is none where there was nothing to do.
+    pub provider: Option<Provider>,
+    /// What the graph computed with.
+    pub precision: Option<Precision>,
+    /// Pictures in a call of the model.
+    pub batch: Option<usize>,
     /// Threads that carried batches.
-    pub workers: usize,
+    pub workers: Option<usize>,
+    /// What was done to the graph to run it faster; none where it ran as it is.
+    pub rewrites: Option<Rewrites>,
     /// How far the features are from those of fp32, where they are not of fp32.
     pub agreement: Option<Agreement>,
-}
-
-impl Setup {
-    fn new(options: &Options, execution: Execution) -> Self {
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        Setup {
-            execution,
-            workers: options.workers.unwrap_or_else(processors),
-            agreement: None,
-        }
-    }
-
-    fn sessions(&self) -> usize {
-        match self.execution.provider.is_gpu() {
-            true => GPU_SESSIONS,
-            false => self.workers,
-        }
-    }
 }
 
 /// Extracts the features of all pending objects.
@@ -135,6 +120,11 @@ pub fn extract(
     let list = read_list(&options.objects)?;
     check_media_directory(&options.media_dir)?;
     let path = &options.directory;
+    // A model that does not run leaves no directory behind.
+    let mut engine = match path.exists() || list.is_empty() {
+        true => None,
+        false => Some((source.start)()?),
+    };
     let directory = FeatureDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let recorded = Recipe::read(path)?;
@@ -143,20 +133,34 @@ pub fn extract(
 
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
     plan.check_mounted(options, &list)?;
-    let counts = Counts::default();
-    counts.failed.store(plan.failed as u64, Ordering::Relaxed);
-    let (mut stopped, mut setup) = (None, None);
-    if !plan.pending.is_empty() {
-        let engine = (source.start)()?;
-        let setup = setup.insert(Setup::new(options, engine.execution()));
-        let sessions = Sessions::new(setup.sessions(), engine.as_ref());
+    let counts = Counts::new(plan.existing, plan.failed);
+    let mut summary = Summary::default();
+    if plan.pending.is_empty() {
+        if let Some(recorded) = &recorded {
+            recipe_as_recorded(source, recorded, options).agree(path)?;
+        }
+        directory
+            .remove_leftovers()
+            .with_context(|| format!("cannot tidy {}", path.display()))?;
+    } else {
+        let engine = match engine.take() {
+            Some(engine) => engine,
+            None => (source.start)()?,
+        };
+        let execution = engine.execution();
+        let workers = options.workers.unwrap_or_else(processors);
+        let sessions = match execution.provider.is_gpu() {
+            true => GPU_SESSIONS,
+            false => workers,
+        };
+        let sessions = Sessions::new(sessions, engine.as_ref());
         let form = sessions.with(|model| Ok(model.form().clone()))?;
-        let precision = setup.execution.precision;
-        recipe(source, &form, precision, options).agree(path)?;
+        recipe(source, &form, options).agree(path)?;
         let comparison = Comparison::new(engine.as_ref(), progress);
         let work = Work {
             options,
-            setup,
+            workers,
+            batch: execution.batch,
             list: &list,
             plan: &plan,
             directory: &directory,
@@ -168,18 +172,30 @@ pub fn extract(
             progress,
             interrupt,
         };
-        stopped = work.run()?;
-        setup.agreement = comparison.and_then(Comparison::finish);
+        let ended = work.run()?;
+        summary = Summary {
+            signal: ended.signal,
+            too_many_errors: ended.too_many_errors,
+            provider: Some(execution.provider),
+            precision: Some(execution.precision),
+            batch: Some(execution.batch),
+            workers: Some(workers),
+            rewrites: execution.rewrites,
+            agreement: comparison.and_then(Comparison::finish),
+            ..summary
+        };
     }
     let reporting = || format!("cannot write {}", report.path().display());
     report
         .tidy(|id| plan.is_resolved(&directory, id))
         .with_context(reporting)?;
 
-    let [done, skipped, failed] =
-        [&counts.done, &counts.skipped, &counts.failed].map(|count| count.load(Ordering::Relaxed));
+    let Total {
+        done,
+        skipped,
+        failed,
+    } = counts.total();
     let seconds = started.elapsed().as_secs_f64();
-    let skipped = skipped + plan.existing as u64;
     Ok(Summary {
         listed: list.len(),
         done,
@@ -188,10 +204,14 @@ pub fn extract(
         left: (list.len() as u64).saturating_sub(done + skipped + failed),
         seconds,
         images_per_second: done as f64 / seconds,
-        signal: stopped,
         failures: report.path().exists().then(|| report.path().to_owned()),
-        setup,
+        ..summary
     })
+}
+
+/// The processors that this process may use, by its affinity and the limits of its control group.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn read_list(path: &Path) -> Result<ObjectList> {
@@ -220,24 +240,45 @@ fn check_media_directory(path: &Path) -> Result<()> {
     }
 }
 
-fn recipe(source: &Source<'_>, form: &Form, precision: Precision, options: &Options) -> Recipe {
+/// What made the features of this run.
+fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
     let Form { width, height, .. } = form;
-    let scaled = if options.pixels.scaled_decode {
-        ", JPEG scaled while decoding"
-    } else {
-        ""
-    };
-    let decoder = crate::pixels::JPEG_DECODER;
     Recipe {
         format: recipe::FORMAT,
         model_sha256: source.sha256.to_owned(),
         output: form.output.clone(),
-        preprocessing: format!(
-            "RGB, bicubic {width}x{height} as Pillow 13, JPEG by {decoder}{scaled}, / 255"
-        ),
+        preprocessing: format!("RGB, bicubic {width}x{height}{}", behind_the_size(options)),
         feature_length: form.feature_length,
         dtype: "<f4".into(),
-        precision,
+        precision: source.precision,
         exact: options.exact,
     }
+}
+
+/// The recipe of a run that never starts the model: what only the model could tell is taken as recorded. Its checksum
+/// vouches for that.
+fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options) -> Recipe {
+    let there = &recorded.preprocessing;
+    let size = there.find(PILLOW).map_or(&**there, |end| &there[..end]);
+    Recipe {
+        model_sha256: source.sha256.to_owned(),
+        preprocessing: format!("{size}{}", behind_the_size(options)),
+        precision: source.precision,
+        exact: options.exact,
+        format: recipe::FORMAT,
+        ..recorded.clone()
+    }
+}
+
+/// Whose way of resampling it is.
+const PILLOW: &str = " as Pillow 13";
+
+/// What follows the size of the pictures in the text on preprocessing.
+fn behind_the_size(options: &Options) -> String {
+    let scaled = match options.pixels.scaled_decode {
+        true => ", JPEG scaled while decoding",
+        false => "",
+    };
+    let decoder = crate::pixels::JPEG_DECODER;
+    format!("{PILLOW}, JPEG by {decoder}{scaled}, / 255")
 }

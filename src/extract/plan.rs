@@ -16,7 +16,7 @@ use crate::failure::{Class, Failure, FailureReport, Stage};
 use crate::feature_dir::{FeatureDir, FeatureState};
 use crate::object::{ObjectId, ObjectList};
 use crate::recipe::Recipe;
-use crate::shard::{self, ShardFiles};
+use crate::shard::{self, ShardFiles, ShardNumber};
 
 /// How many listed objects, evenly over the list, are looked for before a run believes that the media is gone.
 const MOUNT_SAMPLE: usize = 64;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub existing: usize,
     /// Objects that failed before and are not tried again, and lines that are no objects.
     pub failed: usize,
+    /// The number that the next shard has.
+    pub next_shard: ShardNumber,
     /// Ids that stand in the report of failures although they have a feature.
     resolved: HashSet<String>,
 }
@@ -57,7 +59,7 @@ impl Plan {
         let reading = || format!("cannot read {}", report.path().display());
         let known = report.failures().with_context(reading)?;
         let mut standings = check_lines(list, report)?;
-        mark_packed(&mut standings, list, directory.path())?;
+        let next_shard = mark_packed(&mut standings, list, directory.path())?;
         let length = recipe.map(|recipe| recipe.feature_length);
         standings.par_iter_mut().enumerate().for_each_init(
             Vec::new,
@@ -106,6 +108,7 @@ impl Plan {
             pending,
             existing,
             failed: count(Standing::Failed),
+            next_shard,
             resolved,
         })
     }
@@ -186,12 +189,18 @@ fn check_lines(list: &ObjectList, report: &FailureReport) -> Result<Vec<Standing
     Ok(standings)
 }
 
-/// Marks the objects that stand in shards. Holds the ids of one shard at a time.
-fn mark_packed(standings: &mut [Standing], list: &ObjectList, directory: &Path) -> Result<()> {
+/// Marks the objects that stand in shards, and returns the number that the next shard has. Holds the ids of one at a
+/// time.
+fn mark_packed(
+    standings: &mut [Standing],
+    list: &ObjectList,
+    directory: &Path,
+) -> Result<ShardNumber> {
     let pairs = ShardFiles::list(directory)?.pairs(directory)?;
-    if pairs.is_empty() {
-        return Ok(());
-    }
+    let Some(last) = pairs.last() else {
+        return Ok(ShardNumber::FIRST);
+    };
+    let next = last.next();
     let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(list.len());
     for (index, entry) in list
         .entries()
@@ -207,7 +216,7 @@ fn mark_packed(standings: &mut [Standing], list: &ObjectList, directory: &Path) 
             }
         }
     }
-    Ok(())
+    Ok(next)
 }
 
 /// Looks at one object's feature file and its failure, if it has one.

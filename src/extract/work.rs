@@ -10,10 +10,11 @@ use std::{fs, io};
 
 use anyhow::{Context, Error, Result, anyhow};
 
+use super::Options;
 use super::comparison::Comparison;
+use super::packed::Packed;
 use super::plan::{Plan, concerns_the_run};
 use super::sessions::Sessions;
-use super::{Options, Setup};
 use crate::failure::{Class, Failure, FailureReport, FileStamp, Stage};
 use crate::feature_dir::{Claims, FeatureDir, FeatureState, Scratch};
 use crate::interrupt::Interrupt;
@@ -32,7 +33,10 @@ const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Everything that the workers share.
 pub struct Work<'a> {
     pub options: &'a Options,
-    pub setup: &'a Setup,
+    /// Threads that carry batches.
+    pub workers: usize,
+    /// Pictures in a call of the model.
+    pub batch: usize,
     pub list: &'a ObjectList,
     pub plan: &'a Plan,
     pub directory: &'a FeatureDir,
@@ -47,9 +51,10 @@ pub struct Work<'a> {
 }
 
 /// What the workers hand each other: the next object, and whether to stop.
-struct Shared {
+struct Shared<'a> {
     scratch: Scratch,
     claims: Claims,
+    packed: Mutex<Packed<'a>>,
     cursor: AtomicUsize,
     /// Objects that another process had in hand when their turn came.
     deferred: Mutex<Vec<u32>>,
@@ -60,6 +65,14 @@ struct Shared {
     /// Why the run cannot go on.
     error: Mutex<Option<Error>>,
     started: Instant,
+}
+
+/// How a run ended.
+pub struct Ended {
+    /// The signal that stopped it.
+    pub signal: Option<i32>,
+    /// Whether it stopped because too many objects failed.
+    pub too_many_errors: bool,
 }
 
 /// A batch on its way: the pictures that could be read.
@@ -83,13 +96,14 @@ struct Worker {
 }
 
 impl Work<'_> {
-    /// Extracts the pending objects; the signal, when one stopped the run.
-    pub fn run(&self) -> Result<Option<i32>> {
+    /// Extracts the pending objects.
+    pub fn run(&self) -> Result<Ended> {
         let path = self.directory.path();
         let preparing = || format!("cannot prepare {}", path.display());
         let shared = Shared {
             scratch: self.directory.scratch().with_context(preparing)?,
             claims: self.directory.claims().with_context(preparing)?,
+            packed: Mutex::new(Packed::new(path, self.plan.next_shard)),
             cursor: AtomicUsize::new(0),
             deferred: Mutex::default(),
             claiming: AtomicBool::new(true),
@@ -99,7 +113,7 @@ impl Work<'_> {
             started: Instant::now(),
         };
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.setup.workers)
+            .num_threads(self.workers)
             .build()?;
         self.progress.begin(self.plan.pending.len() as u64);
         pool.broadcast(|context| {
@@ -116,12 +130,15 @@ impl Work<'_> {
             .unwrap_or_else(PoisonError::into_inner)
         {
             Some(error) => Err(error),
-            None => Ok(self.interrupt.signal()),
+            None => Ok(Ended {
+                signal: self.interrupt.signal(),
+                too_many_errors: shared.stop.into_inner(),
+            }),
         }
     }
 
     /// One worker: fills a batch, runs the model, writes the features, until nothing is left.
-    fn work(&self, shared: &Shared, slot: usize) -> Result<()> {
+    fn work(&self, shared: &Shared<'_>, slot: usize) -> Result<()> {
         let reader = PictureReader::new(self.options.pixels);
         let mut worker = Worker {
             slot,
@@ -138,33 +155,29 @@ impl Work<'_> {
                 .with_context(|| {
                     format!(
                         "cannot run a batch of {} pictures; try a smaller --batch-size",
-                        self.setup.execution.batch
+                        self.batch
                     )
                 })?;
             if let Some(comparison) = self.comparison {
                 comparison.compare(pixels, features)?;
             }
             self.write(shared, &mut worker)?;
-            self.progress
-                .show(self.counts, self.plan.pending.len() as u64, shared.started);
+            self.show(shared);
         }
         Ok(())
     }
 
     /// Reads and decodes objects until the batch is full; breaks when there is nothing left to run.
-    fn fill(&self, shared: &Shared, worker: &mut Worker) -> Result<ControlFlow<()>> {
+    fn fill(&self, shared: &Shared<'_>, worker: &mut Worker) -> Result<ControlFlow<()>> {
         worker.batch.clear();
-        while worker.batch.ids.len() < self.setup.execution.batch && !self.stopped(shared) {
+        while worker.batch.ids.len() < self.batch && !self.stopped(shared) {
             let Some((index, id)) = self.next(shared, worker.batch.ids.is_empty())? else {
                 break;
             };
-            // Another process may have done it since this run began.
-            if let Ok(FeatureState::Complete(length)) =
-                self.directory.feature_state(&id, &mut worker.bytes)
-                && length == self.form.feature_length
-            {
+            if self.is_done_meanwhile(shared, &id, &mut worker.bytes)? {
                 shared.claims.release(&id);
                 self.counts.skipped.fetch_add(1, Ordering::Relaxed);
+                self.show(shared);
                 continue;
             }
             let entry = self.list.entry(index as usize);
@@ -176,6 +189,7 @@ impl Work<'_> {
                 Err(problem) => {
                     self.fail(shared, &id, entry, problem)?;
                     shared.claims.release(&id);
+                    self.show(shared);
                 }
             }
         }
@@ -186,8 +200,27 @@ impl Work<'_> {
         })
     }
 
+    /// Whether another process has made the feature since this run began, and perhaps packed it.
+    fn is_done_meanwhile(
+        &self,
+        shared: &Shared<'_>,
+        id: &ObjectId,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool> {
+        match self.directory.feature_state(id, buffer) {
+            Ok(FeatureState::Complete(length)) => Ok(length == self.form.feature_length),
+            Ok(FeatureState::Absent) => lock(&shared.packed).holds(id),
+            _ => Ok(false),
+        }
+    }
+
+    fn show(&self, shared: &Shared<'_>) {
+        let pending = self.plan.pending.len() as u64;
+        self.progress.show(self.counts, pending, shared.started);
+    }
+
     /// Claims the next object. Waits for objects that other processes have in hand only when `may_wait`.
-    fn next(&self, shared: &Shared, may_wait: bool) -> Result<Option<(u32, ObjectId)>> {
+    fn next(&self, shared: &Shared<'_>, may_wait: bool) -> Result<Option<(u32, ObjectId)>> {
         let object = |index: u32| -> Result<(u32, ObjectId)> {
             Ok((
                 index,
@@ -219,7 +252,7 @@ impl Work<'_> {
         Ok(None)
     }
 
-    fn claim(&self, shared: &Shared, id: &ObjectId) -> Result<bool> {
+    fn claim(&self, shared: &Shared<'_>, id: &ObjectId) -> Result<bool> {
         if !shared.claiming.load(Ordering::Relaxed) {
             return Ok(true);
         }
@@ -278,7 +311,7 @@ impl Work<'_> {
     }
 
     /// Writes the features of a batch and gives its objects up.
-    fn write(&self, shared: &Shared, worker: &mut Worker) -> Result<()> {
+    fn write(&self, shared: &Shared<'_>, worker: &mut Worker) -> Result<()> {
         let Worker {
             slot, bytes, batch, ..
         } = worker;
@@ -307,7 +340,7 @@ impl Work<'_> {
 
     fn fail_to_write(
         &self,
-        shared: &Shared,
+        shared: &Shared<'_>,
         id: &ObjectId,
         entry: &str,
         error: io::Error,
@@ -326,7 +359,13 @@ impl Work<'_> {
     }
 
     /// Reports an object's failure; an error when the run shall not go on.
-    fn fail(&self, shared: &Shared, id: &ObjectId, entry: &str, problem: Problem) -> Result<()> {
+    fn fail(
+        &self,
+        shared: &Shared<'_>,
+        id: &ObjectId,
+        entry: &str,
+        problem: Problem,
+    ) -> Result<()> {
         let file = fs::metadata(self.options.media_dir.join(entry))
             .ok()
             .map(|metadata| FileStamp::of(&metadata));
@@ -354,7 +393,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn stopped(&self, shared: &Shared) -> bool {
+    fn stopped(&self, shared: &Shared<'_>) -> bool {
         shared.stop.load(Ordering::Relaxed) || self.interrupt.signal().is_some()
     }
 }
@@ -430,9 +469,14 @@ impl Problem {
 
     fn write(path: &Path, error: io::Error) -> Self {
         let message = format!("cannot write {}: {error}", path.display());
+        // Of a path that the program makes itself, something else stands in the way rather than nothing.
+        let class = match Class::of_io(&error) {
+            Class::Missing => Class::Io,
+            class => class,
+        };
         Problem {
             stage: Stage::Write,
-            class: Class::of_io(&error),
+            class,
             message,
         }
     }

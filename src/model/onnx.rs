@@ -27,7 +27,7 @@ enum Input {
     /// As f32 by a table, in a buffer that is used again.
     Floats { table: Table, buffer: Vec<f32> },
     /// As bytes, in a tensor that a device copies from by itself.
-    Bytes(Bound),
+    Bytes(Box<Bound>),
 }
 
 /// Tensors that are used for every batch, in memory from and to which a device copies by itself.
@@ -62,7 +62,8 @@ impl OnnxModel {
                 buffer: Vec::new(),
             },
             Feed::Bytes => {
-                Input::Bytes(Bound::new(&session, &form, options).map_err(ModelError::Run)?)
+                let bound = Bound::new(&session, &form, options).map_err(ModelError::Run)?;
+                Input::Bytes(Box::new(bound))
             }
         };
         let mut model = OnnxModel {

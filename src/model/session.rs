@@ -29,10 +29,13 @@ pub struct Runtime {
 impl Runtime {
     /// Loads the library at `path`, which [`runtime::find`] has checked.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let builder = ort::init_from(path).map_err(|source| ModelError::Load {
+        let failed = |source| ModelError::Load {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        // A bare file name would be looked for in the system's folders.
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let builder = ort::init_from(absolute).map_err(failed)?;
         // The program never talks to the network, and neither does the library.
         let environment = builder
             .with_telemetry(false)

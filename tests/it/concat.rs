@@ -643,6 +643,50 @@ fn the_model_is_named_by_its_file_or_its_stem_or_is_the_only_one() {
 }
 
 #[test]
+fn a_models_own_directory_is_not_taken_for_the_root() {
+    let env = TestEnv::new();
+    write_features(&env, &["scene01.jpg", "scene02.jpg"]);
+    env.write("features/model/recipe.json", "{}");
+    let own = ["concat", "--feature-dir", "features/model"];
+    env.run(own)
+        .exits(1)
+        .says(&["--feature-dir features --model model"]);
+    // What is no model's directory does not make the choice unclear.
+    fs::create_dir_all(env.path("features/lost+found/a/b")).unwrap();
+    env.concat(&[]).exits(0).says(&["packed 2 features"]);
+    env.run(own).exits(1);
+}
+
+#[test]
+fn a_holder_that_has_not_named_itself_is_another_process() {
+    let env = TestEnv::new();
+    write_features(&env, &numbered(0..1));
+    let directory = FeatureDir::open(&env.path("features/model")).unwrap();
+    let Packing::Locked(_lock) = directory.lock_packing().unwrap() else {
+        panic!("nobody else is here");
+    };
+    fs::write(env.path("features/model/.lock"), "").unwrap();
+    env.concat(&[])
+        .exits(11)
+        .says(&["is being packed by another process"]);
+}
+
+#[test]
+fn directories_of_longer_names_go_when_they_are_emptied_and_only_then() {
+    let env = TestEnv::new();
+    env.write("features/model/long/longer/a.jpg.npy", feature_file(&[1.0]));
+    env.write("features/model/ab/cd/.npy", feature_file(&[1.0]));
+    fs::create_dir_all(env.path("features/model/somebody/elses")).unwrap();
+    env.concat(&[]).exits(3).says(&[
+        "packed 1 feature",
+        "ab/cd/.npy: its name holds no object id",
+    ]);
+    assert!(!env.path("features/model/long").exists());
+    assert!(env.path("features/model/somebody/elses").exists());
+    assert!(env.path("features/model/ab/cd/.npy").exists());
+}
+
+#[test]
 fn other_files_in_the_directory_stay() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..3));

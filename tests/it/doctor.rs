@@ -132,6 +132,13 @@ fn a_model_that_cannot_be_used_is_a_problem() {
             "stdout should hold `{says}`\n{outcome}"
         );
     }
+    let outcome = doctor(&env, &runtime, &["--model", "missing.onnx"]);
+    for text in ["runtime      ONNX Runtime 1.", "provider     cpu: works"] {
+        assert!(
+            outcome.stdout.contains(text),
+            "the rest is looked at all the same\n{outcome}"
+        );
+    }
     let model = model_file("no_feature_vector");
     let model = model.to_str().unwrap();
     let outcome = doctor(&env, &runtime, &["--model", model]);

@@ -971,6 +971,98 @@ fn another_model_of_the_same_name_is_refused() {
 }
 
 #[test]
+fn another_recipe_is_refused_also_where_all_is_done() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 2);
+    env.extract("nhwc", &[]).exits(0);
+    env.extract("nhwc", &["--exact"]).exits(1).says(&[
+        "--exact false",
+        "--exact true",
+        "another --feature-dir",
+    ]);
+    env.extract("nhwc", &["--scaled-decode"])
+        .exits(1)
+        .says(&["JPEG scaled while decoding"]);
+    env.write("nhwc.onnx", "no model at all");
+    let other = env.argument("nhwc.onnx");
+    env.extract(&other, &[])
+        .exits(1)
+        .says(&["the model with SHA-256"]);
+    let outcome = env.extract("nhwc", &["--json"]);
+    assert_eq!(outcome.exits(0).counts(), [0, 2, 0, 0]);
+    let json = outcome.json();
+    for name in ["provider", "precision", "batch", "workers", "rewrites"] {
+        assert!(
+            json.get(name).is_some_and(Value::is_null),
+            "`{name}` is there, and nothing\n{outcome}"
+        );
+    }
+}
+
+#[test]
+fn a_run_that_cannot_start_leaves_no_directory() {
+    let runtime = need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 1);
+    env.extract("unfit_rank_3", &[]).exits(1);
+    env.extract("nhwc", &["--runtime", "nowhere.so"]).exits(1);
+    if !has_cuda(&runtime) {
+        env.extract("nhwc", &["--provider", "cuda"]).exits(1);
+    }
+    assert!(!env.path("features").exists());
+}
+
+#[test]
+fn leftovers_of_a_killed_run_go_also_where_nothing_is_to_be_done() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 1);
+    env.extract("nhwc", &[]).exits(0);
+    let plant = || {
+        env.write("features/nhwc/.tmp/0123456789abcdef.lock", "");
+        env.write("features/nhwc/.tmp/0123456789abcdef.0", "half a feature");
+    };
+    plant();
+    env.extract("nhwc", &[]).exits(0);
+    assert!(!env.path("features/nhwc/.tmp").exists());
+    plant();
+    env.concat(&[]).exits(0);
+    assert!(!env.path("features/nhwc/.tmp").exists());
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_change_the_exit_code() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.write("media/no-picture.jpg", "no picture");
+    env.picture("a-picture.jpg", 1);
+    env.objects(&["no-picture.jpg", "a-picture.jpg"]);
+    let mut command = env.extract_command("nhwc", &["--json"]);
+    // A pipe whose reading end is closed already.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer).stderr(Stdio::null());
+    assert_eq!(command.status().unwrap().code(), Some(3));
+}
+
+#[test]
+fn variables_that_are_set_to_nothing_are_as_good_as_not_set() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 1);
+    let mut command = env.command([
+        "extract",
+        "--media-dir",
+        "media",
+        "--feature-dir",
+        "features",
+    ]);
+    command.env("ONNX_MODEL_PATH", "").env("ORT_DYLIB_PATH", "");
+    finish(command).exits(0).says(&["model: descriptor_v1"]);
+}
+
+#[test]
 fn a_list_that_cannot_be_used_is_an_error() {
     let env = TestEnv::new();
     env.extract("nhwc", &[]).exits(1).says(&[

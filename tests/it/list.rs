@@ -153,6 +153,52 @@ fn a_tree_without_pictures_gives_an_empty_list() {
 }
 
 #[test]
+fn where_nothing_is_found_it_says_what_else_is_there() {
+    let env = TestEnv::new();
+    for (name, count) in [("JPG", 3), ("png", 2), ("txt", 1)] {
+        for number in 0..count {
+            env.write(format!("media/object/{number}.{name}"), "");
+        }
+    }
+    env.list(&[]).exits(0).says(&[
+        "no file below media/object ends in .jpg",
+        "3 in .JPG, 2 in .png, 1 in .txt",
+        "--ignore-case",
+    ]);
+    assert_eq!(listed(&env), "");
+    env.list(&["--ext", "png"])
+        .exits(0)
+        .does_not_say("no file below");
+    // An empty list in the place of one that is not would be the work of a disk that is not mounted.
+    let before = listed(&env);
+    env.list(&[]).exits(1).says(&["mounted", "objects.txt"]);
+    assert_eq!(listed(&env), before);
+    for extension in [".jpg", "*.jpg", "a/b", ""] {
+        env.list(&["--ext", extension]).exits(2);
+    }
+}
+
+#[test]
+fn the_whole_tree_is_a_dot_and_a_linked_tree_needs_a_word() {
+    let env = TestEnv::new();
+    env.write("media/object/a.jpg", "");
+    env.write("media/other/b.jpg", "");
+    for whole in [".", "./"] {
+        env.list(&[whole]).exits(0);
+        assert_eq!(listed(&env), "object/a.jpg\nother/b.jpg\n");
+    }
+    env.list(&["./other"]).exits(0);
+    assert_eq!(listed(&env), "other/b.jpg\n");
+    fs::rename(env.path("media/object"), env.path("elsewhere")).unwrap();
+    symlink("../elsewhere", env.path("media/object")).unwrap();
+    env.list(&[])
+        .exits(1)
+        .says(&["media/object is a symbolic link", "--follow-links"]);
+    env.list(&["--follow-links"]).exits(0);
+    assert_eq!(listed(&env), "object/a.jpg\n");
+}
+
+#[test]
 fn bad_directories_are_errors_that_leave_the_old_list() {
     let env = TestEnv::new();
     env.write("media/objects.txt", "old\n");
@@ -225,6 +271,26 @@ fn a_loop_of_links_is_an_error_that_names_the_link() {
     assert_eq!(listed(&env), "old\n");
     env.list(&[]).exits(0);
     assert_eq!(listed(&env), "object/ab/a.jpg\n");
+}
+
+#[test]
+fn a_link_to_itself_is_a_loop() {
+    let env = TestEnv::new();
+    env.write("media/object/a.jpg", "");
+    symlink("itself", env.path("media/object/itself")).unwrap();
+    env.list(&[]).exits(0);
+    env.list(&["--follow-links"])
+        .exits(1)
+        .says(&["media/object/itself leads back to itself: a loop"]);
+}
+
+#[test]
+fn a_path_that_begins_with_a_byte_order_mark_is_left_out() {
+    let env = TestEnv::new();
+    env.write("media/\u{feff}a.jpg", "");
+    env.write("media/b.jpg", "");
+    env.list(&[]).exits(3).says(&["byte order mark"]);
+    assert_eq!(listed(&env), "b.jpg\n");
 }
 
 #[test]

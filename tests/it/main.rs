@@ -7,6 +7,7 @@ mod golden;
 mod list;
 mod pixels;
 mod precision;
+mod runtime;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

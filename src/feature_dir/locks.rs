@@ -1,0 +1,170 @@
+//! What keeps several processes apart that work in one directory.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
+use nix::libc;
+use nix::sys::stat::Mode;
+
+use super::FeatureDir;
+use crate::object::ObjectId;
+
+/// The file below a model's directory whose locks tell processes what others have in hand.
+const LOCK: &str = ".lock";
+
+impl FeatureDir {
+    /// Opens the file whose locks tell other processes which objects this one has in hand.
+    pub fn claims(&self) -> io::Result<Claims> {
+        Ok(Claims {
+            file: self.lock_file()?,
+        })
+    }
+
+    /// Takes the lock that lets one `concat` at a time work here.
+    pub fn lock_packing(&self) -> io::Result<Packing> {
+        for _ in 0..HOLDER_POLLS {
+            let mut file = self.lock_file()?;
+            if lock_byte(&file, PACKING_OFFSET, libc::F_WRLCK)? {
+                let host = nix::unistd::gethostname()?;
+                file.set_len(0)?;
+                writeln!(
+                    file,
+                    "process {} on {}",
+                    std::process::id(),
+                    host.to_string_lossy()
+                )?;
+                return Ok(Packing::Locked(PackingLock { file }));
+            }
+            let mut holder = String::new();
+            file.read_to_string(&mut holder)?;
+            if holder.ends_with('\n') {
+                return Ok(Packing::HeldBy(holder.trim().to_owned()));
+            }
+            // It has just begun and not named itself yet, or is about to end.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Packing::HeldBy("another process".to_owned()))
+    }
+
+    /// Opens the lock that keeps the writers of the failure report apart.
+    pub fn report_lock(&self) -> io::Result<ReportLock> {
+        Ok(ReportLock {
+            file: self.lock_file()?,
+        })
+    }
+
+    fn lock_file(&self) -> io::Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(openat(&self.root, LOCK, flags, Mode::from_bits_truncate(0o666))?.into())
+    }
+}
+
+/// How many times, a millisecond apart, a process that holds the lock is asked for its name.
+const HOLDER_POLLS: usize = 1000;
+
+/// The answer to [`FeatureDir::lock_packing`].
+#[derive(Debug)]
+pub enum Packing {
+    /// This process may pack, as long as it keeps the lock.
+    Locked(PackingLock),
+    /// Another process packs; the text is what it wrote about itself.
+    HeldBy(String),
+}
+
+/// The lock of a running `concat`; given up when dropped, or when the process ends in whatever way.
+#[derive(Debug)]
+pub struct PackingLock {
+    file: File,
+}
+
+impl Drop for PackingLock {
+    fn drop(&mut self) {
+        // Nothing depends on the text: it only names the holder.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Tells the processes that share a directory which objects they have in hand.
+///
+/// A claim is a lock on one byte of a file, at an offset made from the object id. The system gives it up when the
+/// process ends, however it ends, so there are no stale claims.
+#[derive(Debug)]
+pub struct Claims {
+    file: File,
+}
+
+impl Claims {
+    /// Claims an object for this process; `false` when another process has it.
+    ///
+    /// # Errors
+    /// The file system may not know such locks (`ENOLCK`, `EOPNOTSUPP`).
+    pub fn claim(&self, id: &ObjectId) -> io::Result<bool> {
+        lock_byte(&self.file, claim_offset(id), libc::F_WRLCK)
+    }
+
+    /// Gives up a claim.
+    pub fn release(&self, id: &ObjectId) {
+        // Cannot fail on a file that could be locked; and if it did, the claim would end with the process.
+        let _ = lock_byte(&self.file, claim_offset(id), libc::F_UNLCK);
+    }
+}
+
+/// The lock under which the failure report is written.
+#[derive(Debug)]
+pub struct ReportLock {
+    file: File,
+}
+
+impl ReportLock {
+    /// Waits until no other process holds the lock, and holds it until the answer is dropped.
+    pub fn hold(&self) -> io::Result<impl Drop> {
+        struct Held<'a>(&'a File);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                let _ = lock_byte(self.0, REPORT_OFFSET, libc::F_UNLCK);
+            }
+        }
+        // The lock is held for a few system calls, so that waiting is short.
+        while !lock_byte(&self.file, REPORT_OFFSET, libc::F_WRLCK)? {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Held(&self.file))
+    }
+}
+
+/// Offsets of locks, above every one that [`claim_offset`] makes.
+const PACKING_OFFSET: i64 = 1 << 62;
+const REPORT_OFFSET: i64 = PACKING_OFFSET + 1;
+
+/// An offset that is the same in every process, below 2^62: FNV-1a of the id. Two ids that share one are merely
+/// never worked on by two processes at the same moment.
+fn claim_offset(id: &ObjectId) -> i64 {
+    let hash = id
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    (hash >> 2) as i64
+}
+
+/// Sets or clears the lock on one byte of a file; `false` when another process holds it. The lock belongs to the
+/// open file, not to the process, so that closing another handle of the same file does not lose it.
+pub(super) fn lock_byte(file: &File, offset: i64, kind: libc::c_int) -> io::Result<bool> {
+    let lock = libc::flock {
+        l_type: kind as _,
+        l_whence: libc::SEEK_SET as _,
+        l_start: offset,
+        l_len: 1,
+        l_pid: 0,
+    };
+    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

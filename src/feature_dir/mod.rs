@@ -1,0 +1,152 @@
+//! One model's directory of features: nested per-object files, and what keeps several processes in it apart.
+//!
+//! A file under a final name is complete: it is written to a scratch directory of this process and renamed. Paths
+//! below the directory are opened one component at a time without following symbolic links, so that nothing is
+//! written or removed outside, whatever stands inside.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the directory, and the feature of one object |
+//! | `nested.rs` | all per-object files, and their directories |
+//! | `scratch.rs` | writing a feature aside, and the leftovers of killed processes |
+//! | `locks.rs` | claims on objects, and the locks of `concat` and of the failure report |
+//! | `choose.rs` | which model's directory is meant |
+
+mod choose;
+mod locks;
+mod nested;
+mod scratch;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+
+pub use choose::model_directory;
+pub use locks::{Claims, Packing, PackingLock, ReportLock};
+pub use nested::{NestedFile, NestedFiles};
+pub use scratch::Scratch;
+
+use crate::npy::{self, NpyError};
+use crate::object::ObjectId;
+
+/// How directories are opened: never through a symbolic link.
+const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+/// A model's directory, `FEATURE_DIR/<model stem>`.
+#[derive(Debug)]
+pub struct FeatureDir {
+    path: PathBuf,
+    root: OwnedFd,
+}
+
+/// What stands where the feature of an object belongs.
+#[derive(Debug)]
+pub enum FeatureState {
+    /// Nothing.
+    Absent,
+    /// A complete feature of this many numbers.
+    Complete(usize),
+    /// A file that is no complete feature: torn by a power loss, or written by something else.
+    Torn(NpyError),
+}
+
+impl FeatureDir {
+    /// Opens the directory, making it where it does not exist.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        Self::open(path)
+    }
+
+    /// Opens a directory that exists.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let root = File::open(path)?;
+        if !root.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(FeatureDir {
+            path: path.to_owned(),
+            root: root.into(),
+        })
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at the feature of an object; `buffer` is room to read it into.
+    pub fn feature_state(&self, id: &ObjectId, buffer: &mut Vec<u8>) -> io::Result<FeatureState> {
+        // Non-blocking, so that a FIFO under the name of a feature does not hold up the run.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mut file = match openat(&self.root, &id.feature_path(), flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT) => return Ok(FeatureState::Absent),
+            Err(error) => return Err(error.into()),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other(
+                "something that is no regular file stands in the feature's place",
+            ));
+        }
+        buffer.clear();
+        file.read_to_end(buffer)?;
+        Ok(match npy::feature_data(buffer) {
+            Ok(data) => FeatureState::Complete(data.len() / 4),
+            Err(error) => FeatureState::Torn(error),
+        })
+    }
+
+    /// Opens the nested directory of an object, making it where it does not exist.
+    fn nested(&self, id: &ObjectId) -> io::Result<OwnedFd> {
+        let (first, second) = id.directories();
+        loop {
+            match self.open_nested(first, second) {
+                Err(Errno::ENOENT) => {}
+                result => return Ok(result?),
+            }
+            // `concat` may remove an empty directory between the two calls: then make it again.
+            self.make_nested(first, second)?;
+        }
+    }
+
+    fn open_nested(&self, first: &str, second: &str) -> nix::Result<OwnedFd> {
+        let outer = openat(&self.root, first, DIRECTORY, Mode::empty())?;
+        openat(&outer, second, DIRECTORY, Mode::empty())
+    }
+
+    fn make_nested(&self, first: &str, second: &str) -> nix::Result<()> {
+        let ignore_existing = |result| match result {
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        };
+        ignore_existing(mkdirat(&self.root, first, Mode::from_bits_truncate(0o777)))?;
+        match openat(&self.root, first, DIRECTORY, Mode::empty()) {
+            Ok(outer) => {
+                match ignore_existing(mkdirat(&outer, second, Mode::from_bits_truncate(0o777))) {
+                    Err(Errno::ENOENT) => Ok(()), // removed again by `concat`: the caller tries once more
+                    other => other,
+                }
+            }
+            Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes what was renamed or made in the directory itself durable.
+    pub fn sync(&self) -> io::Result<()> {
+        File::from(self.root.try_clone()?).sync_all()
+    }
+}
+
+/// Whether an open directory was removed.
+fn has_no_name(directory: OwnedFd) -> io::Result<bool> {
+    Ok(File::from(directory).metadata()?.nlink() == 0)
+}
