@@ -1,6 +1,7 @@
 //! The integration tests, in one binary: a file per part of the tool.
 
 mod concat;
+mod descriptor;
 mod doctor;
 mod extract;
 mod golden;
