@@ -1,6 +1,7 @@
 # Everything that a fresh machine needs is set up by the targets that need it.
 #   make demo    list -> extract -> concat on a tree of pictures; MEDIA_DIR=… and ONNX_MODEL_PATH=… for your own
 #   make test    every test
+#   make bench   how fast it is
 
 # auto, cpu, cuda or openvino: which ONNX Runtime `make setup` fetches.
 RUNTIME ?= auto
@@ -14,13 +15,19 @@ PREFIX ?= $(HOME)/.local
 cargo_features = $(if $(FEATURES),--no-default-features --features $(FEATURES))
 program = target/release/simsearch
 
-.PHONY: demo test build setup openvino packages python model install clean
+.PHONY: demo test bench build setup openvino packages python model install clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
 
 test: setup python openvino
 	SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features)
+
+# How fast: simsearch, the Python recipe and a plain Rust program in turn, on the pictures of ../shared; half an hour.
+bench: build python openvino
+	@cargo bench --locked --quiet --bench stages --no-run
+	.python/python benches/bench.py
+	.python/python benches/commands.py
 
 build: setup
 	cargo build --release --locked --quiet $(cargo_features)

@@ -1,11 +1,13 @@
 //! How long each stage of a picture's way takes on one core.
 //!
 //! ```text
-//! cargo bench --bench stages -- MEDIA_DIR MODEL ROUNDS [exact] [bf16] [batch=N] [runtime=FILE]
+//! cargo bench --bench stages -- MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | fp16] [batch=N] [runtime=FILE]
+//!     [scratch=DIR]
 //! ```
 //!
 //! Prints one JSON object: milliseconds a picture, the median of the rounds, for reading the file, decoding and
-//! resampling, the model, and writing the feature; and their sum.
+//! resampling, the model, and writing the feature; and their sum. The features go below `scratch` and stay there, or
+//! else below a temporary directory that is removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +31,7 @@ fn main() -> Result<()> {
         .collect();
     let [media_dir, model, rounds, options @ ..] = &arguments[..] else {
         anyhow::bail!(
-            "usage: stages MEDIA_DIR MODEL ROUNDS [exact] [bf16] [batch=N] [runtime=FILE]"
+            "usage: stages MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | fp16] [batch=N] [runtime=FILE] [scratch=DIR]"
         );
     };
     let has = |word: &str| options.iter().any(|option| option == word);
@@ -39,16 +41,15 @@ fn main() -> Result<()> {
             .filter_map(|option| option.strip_prefix(name));
         values.next().map(str::to_owned)
     };
+    let (provider, precision) = match (has("bf16"), has("fp16"), has("cuda")) {
+        (true, _, _) => (Provider::OpenVino, Precision::Bf16),
+        (_, true, _) => (Provider::Cuda, Precision::Fp16),
+        (_, _, true) => (Provider::Cuda, Precision::Fp32),
+        _ => (Provider::Cpu, Precision::Fp32),
+    };
     let engine_options = engine::Options {
-        wanted: match has("bf16") {
-            true => Wanted::Auto,
-            false => Wanted::Only(Provider::Cpu),
-        },
-        precision: if has("bf16") {
-            Precision::Bf16
-        } else {
-            Precision::Fp32
-        },
+        wanted: Wanted::Only(provider),
+        precision,
         device: 0,
         output_name: None,
         batch_size: value("batch=").map(|number| number.parse()).transpose()?,
@@ -57,7 +58,8 @@ fn main() -> Result<()> {
     let places = Places {
         named: value("runtime=").map(PathBuf::from),
         program: std::env::current_exe().ok(),
-        library_path: None,
+        library_path: std::env::var_os("LD_LIBRARY_PATH"),
+        trial: None,
     };
     let model = ModelFile::read(Some(Path::new(model)))?;
     let engine = OnnxEngine::start(&places, model, &engine_options, &|line| eprintln!("{line}"))?;
@@ -70,15 +72,18 @@ fn main() -> Result<()> {
     let list = fs::read(media_dir.join("objects.txt")).context("no list of objects")?;
     let list = ObjectList::parse(list)?;
     let entries: Vec<&str> = list.entries().take(1000).collect();
-    let scratch_folder = tempfile::tempdir()?;
-    let directory = FeatureDir::create(scratch_folder.path())?;
-    let scratch = directory.scratch()?;
+    let temporary = tempfile::tempdir()?;
+    let scratch_folder =
+        value("scratch=").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
 
     let mut reader = PictureReader::new(PixelOptions::default());
     let mut pixels = vec![0; batch * width * height * 3];
     let (mut features, mut file) = (Vec::new(), Vec::new());
     let mut milliseconds = STAGES.map(|_| Vec::new());
-    for _ in 0..rounds.parse()? {
+    for round in 0..rounds.parse::<usize>()? {
+        // A fresh one each time, as in a run: to rename over a file that is there is slower than to make a new one.
+        let directory = FeatureDir::create(&scratch_folder.join(round.to_string()))?;
+        let scratch = directory.scratch()?;
         let mut seconds = [0.0; STAGES.len()];
         for entries in entries.chunks(batch) {
             for (entry, pixels) in entries.iter().zip(pixels.chunks_mut(width * height * 3)) {

@@ -9,18 +9,26 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use crate::feature_dir::{FeatureDir, NestedFile, Packing};
 use crate::npy;
 use crate::progress::Progress;
+use crate::recipe::Recipe;
 use crate::shard::{self, Part, ShardFiles, ShardNumber, ShardWriter};
 
 /// How many per-object files are read ahead, by all threads, while a shard is written.
 const READ_AHEAD: usize = 512;
+
+/// Threads that list, read and remove per-object files. They wait for the disk or the network more than they compute:
+/// where removing a file means waiting
+/// until the disk has discarded its blocks, 100,381 features take 3.6 s with 16 threads, and 11 s with two.
+const THREADS: usize = 16;
 
 /// What to pack, and how.
 #[derive(Clone, Debug)]
@@ -62,6 +70,13 @@ pub enum Ended {
 /// Packs all per-object files of a model's directory.
 pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
     ensure!(options.rows > 0, "a shard needs at least one row");
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(THREADS)
+        .build()?;
+    pool.install(|| pack_all(options, progress))
+}
+
+fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
     let started = Instant::now();
     let path = &options.directory;
     let directory = FeatureDir::open(path).with_context(|| {
@@ -96,7 +111,7 @@ pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
         .with_context(|| format!("cannot tidy {}", path.display()))?;
     let files = run.leave_out_packed(nested.files, &pairs)?;
     if !files.is_empty() {
-        let length = feature_length(path, &pairs, &files)?;
+        let length = feature_length(&directory, &pairs, &files)?;
         let first = pairs.last().map_or(ShardNumber::FIRST, |last| last.next());
         let packed = run.pack(&files, first, length, options);
         if packed.is_err() {
@@ -105,11 +120,11 @@ pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
         }
         packed?;
     }
-    // All of them, not only those that this run emptied: a killed one may have left some empty.
-    for nested in nested.directories.iter().rev() {
+    // A killed run may have left some.
+    for nested in &nested.empty {
         directory
             .remove_if_empty(nested)
-            .with_context(|| format!("cannot remove {}", path.join(nested).display()))?;
+            .context("cannot remove an empty directory")?;
     }
     run.summary.seconds = started.elapsed().as_secs_f64();
     Ok(Ended::Packed(run.summary))
@@ -161,36 +176,47 @@ fn put_in_place(directory: &FeatureDir, number: ShardNumber, part: Part) -> Resu
         })
 }
 
-/// The length that all features of this directory have: that of the shards, or else that of most per-object files.
+/// How many files, evenly over all, are asked for the length of their features where nothing else tells.
+const VOTERS: usize = 1000;
+
+/// The length that all features of this directory have: as recorded by `extract`, or that of the shards, or else that
+/// of most per-object files.
 fn feature_length(
-    path: &Path,
+    directory: &FeatureDir,
     pairs: &[ShardNumber],
     files: &[NestedFile],
 ) -> Result<Option<usize>> {
+    let path = directory.path();
     if let Some(last) = pairs.last() {
         let (_, length, _) = shard::features_shape(&path.join(last.file_name(Part::Features)))?;
         return Ok(Some(length));
     }
-    let sizes: Vec<u64> = files
-        .par_iter()
-        .filter_map(|file| Some(fs::symlink_metadata(path.join(file.path())).ok()?.len()))
-        .collect();
-    let mut counts: HashMap<u64, usize> = HashMap::new();
-    sizes
-        .iter()
-        .for_each(|size| *counts.entry(*size).or_default() += 1);
-    // The first in order among equals, so that every run decides alike.
-    let most = counts.values().max().copied().unwrap_or(0);
-    let Some(common) = sizes.into_iter().find(|size| counts[size] == most) else {
-        return Ok(None);
+    // A damaged one is for `extract` to refuse; here the files tell as well.
+    if let Ok(Some(recipe)) = Recipe::read(path) {
+        return Ok(Some(recipe.feature_length));
+    }
+    let step = files.len().div_ceil(VOTERS).max(1);
+    let voters: Vec<&NestedFile> = files.iter().step_by(step).collect();
+    let size = |file: &NestedFile| fs::symlink_metadata(path.join(file.path())).map(|it| it.len());
+    let sizes: Vec<Option<u64>> = voters.par_iter().map(|file| size(file).ok()).collect();
+    // By how many files have them; the first in order among equals, so that every run decides alike.
+    let mut counts: IndexMap<u64, usize> = IndexMap::new();
+    for size in sizes.iter().flatten() {
+        *counts.entry(*size).or_default() += 1;
+    }
+    counts.sort_by(|_, one, _, other| other.cmp(one));
+    // Torn files may be the most.
+    let length_of = |common: u64| {
+        let mut candidates = voters
+            .iter()
+            .zip(&sizes)
+            .filter(|(_, size)| **size == Some(common));
+        candidates.find_map(|(file, _)| {
+            let bytes = directory.read(file).ok()?;
+            npy::feature_data(&bytes).ok().map(|data| data.len() / 4)
+        })
     };
-    let usual = files.iter().filter_map(|file| {
-        let bytes = fs::read(path.join(file.path()))
-            .ok()
-            .filter(|bytes| bytes.len() as u64 == common)?;
-        npy::feature_data(&bytes).ok().map(|data| data.len() / 4)
-    });
-    Ok(usual.take(1).next())
+    Ok(counts.into_keys().find_map(length_of))
 }
 
 struct Run<'a> {
@@ -212,7 +238,7 @@ impl Run<'_> {
     /// Refuses all but the first of several files with one id.
     fn leave_out_packed(
         &mut self,
-        files: Vec<NestedFile>,
+        mut files: Vec<NestedFile>,
         pairs: &[ShardNumber],
     ) -> Result<Vec<NestedFile>> {
         let path = self.directory.path();
@@ -230,11 +256,12 @@ impl Run<'_> {
                 }
             }
         }
-        let mut pending = Vec::with_capacity(files.len());
+        let mut keep = vec![true; files.len()];
         for (index, file) in files.iter().enumerate() {
             if let Some(&(number, row)) = packed.get(file.object_id()) {
-                if same_as_row(path, file, number, row)? {
-                    self.remove_packed(std::slice::from_ref(file))?;
+                if same_as_row(self.directory, file, number, row)? {
+                    (self.directory.remove_features(&[file]))
+                        .context("cannot remove what is packed")?;
                     self.summary.already_packed += 1;
                 } else {
                     let shard = number.file_name(Part::Features);
@@ -248,13 +275,16 @@ impl Run<'_> {
             } else if twice.contains(&index) {
                 self.refuse(file.path(), &anyhow!("another file has the same object id"));
             } else {
-                pending.push(file.clone());
+                continue;
             }
+            keep[index] = false;
         }
-        Ok(pending)
+        let mut keep = keep.into_iter();
+        files.retain(|_| keep.next().unwrap_or(true));
+        Ok(files)
     }
 
-    /// Writes shards until the files are used up.
+    /// Writes shards until the files are used up. While one is written, the files of the one before are removed.
     fn pack(
         &mut self,
         files: &[NestedFile],
@@ -262,17 +292,42 @@ impl Run<'_> {
         length: Option<usize>,
         options: &Options,
     ) -> Result<()> {
+        let directory = self.directory;
+        let removed = Mutex::new(Ok(()));
+        rayon::in_place_scope(|scope| {
+            self.write_shards(files, first, length, options, &|packed| {
+                let removed = &removed;
+                scope.spawn(move |_| {
+                    if let Err(error) = directory.remove_features(&packed) {
+                        *lock(removed) = Err(error);
+                    }
+                });
+            })
+        })?;
+        let removed = removed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        removed.context("cannot remove what is packed")
+    }
+
+    /// Writes shards; `packed` gets the files of each that is durable and visible.
+    fn write_shards<'f>(
+        &mut self,
+        files: &'f [NestedFile],
+        first: ShardNumber,
+        length: Option<usize>,
+        options: &Options,
+        packed: &dyn Fn(Vec<&'f NestedFile>),
+    ) -> Result<()> {
         let path = self.directory.path();
         let mut number = first;
         let mut writer: Option<ShardWriter> = None;
-        let mut packed: Vec<NestedFile> = Vec::new();
+        let mut rows: Vec<&NestedFile> = Vec::new();
         let writing = |number: ShardNumber| {
             format!("cannot write shard {:04} in {}", number.0, path.display())
         };
         for ahead in files.chunks(READ_AHEAD) {
             let read: Vec<Result<Vec<u8>>> = ahead
                 .par_iter()
-                .map(|file| read_feature(path, file, length))
+                .map(|file| read_feature(self.directory, file, length))
                 .collect();
             for (file, feature) in ahead.iter().zip(read) {
                 let data = match feature {
@@ -292,62 +347,49 @@ impl Run<'_> {
                 shard
                     .push(file.object_id(), &data)
                     .with_context(|| writing(number))?;
-                packed.push(file.clone());
+                rows.push(file);
                 if shard.rows() == options.rows {
-                    self.commit(writer.take(), number, &mut packed)
+                    self.commit(writer.take(), number)
                         .with_context(|| writing(number))?;
+                    packed(std::mem::take(&mut rows));
                     number = number.next();
                 }
             }
-            self.progress.advance(ahead.len() as u64);
         }
         if options.full_only {
-            self.summary.left = packed.len();
-            if writer.take().is_some() {
+            self.summary.left = rows.len();
+            if writer.is_some() {
                 remove(&path.join(number.temporary_name(Part::Features)))?;
             }
+        } else {
+            self.commit(writer, number)
+                .with_context(|| writing(number))?;
+            packed(rows);
         }
-        self.commit(writer, number, &mut packed)
-            .with_context(|| writing(number))
+        Ok(())
     }
 
-    /// Makes a shard durable and visible, then removes its per-object files.
-    fn commit(
-        &mut self,
-        writer: Option<ShardWriter>,
-        number: ShardNumber,
-        packed: &mut Vec<NestedFile>,
-    ) -> Result<()> {
+    /// Makes a shard durable and visible.
+    fn commit(&mut self, writer: Option<ShardWriter>, number: ShardNumber) -> Result<()> {
         let Some(writer) = writer else { return Ok(()) };
         let ids = writer.finish()?;
         self.directory.sync()?;
         for part in Part::ALL {
             put_in_place(self.directory, number, part)?;
         }
-        self.remove_packed(packed)?;
-        packed.clear();
         self.summary.shards += 1;
         self.summary.rows += ids.len();
         Ok(())
     }
-
-    /// Removes per-object files.
-    fn remove_packed(&self, files: &[NestedFile]) -> Result<()> {
-        let directory = self.directory;
-        files.par_iter().try_for_each(|file| {
-            let path = directory.path().join(file.path());
-            directory
-                .remove_feature(file)
-                .with_context(|| format!("cannot remove {}", path.display()))
-        })
-    }
 }
 
 /// The data of a per-object file (`4 d` bytes), checked to be one finite feature of `length` numbers.
-fn read_feature(directory: &Path, file: &NestedFile, length: Option<usize>) -> Result<Vec<u8>> {
-    let path = directory.join(file.path());
-    ensure!(fs::symlink_metadata(&path)?.is_file(), "not a regular file");
-    let mut bytes = fs::read(&path)?;
+fn read_feature(
+    directory: &FeatureDir,
+    file: &NestedFile,
+    length: Option<usize>,
+) -> Result<Vec<u8>> {
+    let mut bytes = directory.read(file)?;
     let data = npy::feature_data(&bytes)?.len();
     if let Some(length) = length {
         ensure!(
@@ -360,16 +402,20 @@ fn read_feature(directory: &Path, file: &NestedFile, length: Option<usize>) -> R
 }
 
 fn same_as_row(
-    directory: &Path,
+    directory: &FeatureDir,
     file: &NestedFile,
     number: ShardNumber,
     row: usize,
 ) -> Result<bool> {
-    let path = directory.join(number.file_name(Part::Features));
+    let path = directory.path().join(number.file_name(Part::Features));
     let (_, length, offset) = shard::features_shape(&path)?;
     let mut stored = vec![0; length * 4];
     File::open(&path)
         .and_then(|shard| shard.read_exact_at(&mut stored, (offset + row * length * 4) as u64))
         .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(read_feature(directory, file, None).is_ok_and(|data| data == stored))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -105,11 +105,6 @@ impl Progress {
         }
     }
 
-    /// Counts on where no more than a number is to be shown.
-    pub fn advance(&self, count: u64) {
-        self.bar.inc(count);
-    }
-
     /// Shows how far `extract` is: `pending` objects were to be done, `started` is when the first was taken.
     pub fn show(&self, counts: &Counts, pending: u64, started: Instant) {
         if self.quiet || !(self.terminal || self.is_time_for_a_line()) {

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
+use thiserror::Error;
 
 pub use choose::model_directory;
 pub use locks::{Claims, Packing, PackingLock, ReportLock};
@@ -91,13 +92,7 @@ impl FeatureDir {
             Err(Errno::ENOENT) => return Ok(FeatureState::Absent),
             Err(error) => return Err(error.into()),
         };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other(
-                "something that is no regular file stands in the feature's place",
-            ));
-        }
-        buffer.clear();
-        file.read_to_end(buffer)?;
+        read_whole(&mut file, buffer)?;
         Ok(match npy::feature_data(buffer) {
             Ok(data) => FeatureState::Complete(data.len() / 4),
             Err(error) => FeatureState::Torn(error),
@@ -144,6 +139,45 @@ impl FeatureDir {
     pub fn sync(&self) -> io::Result<()> {
         File::from(self.root.try_clone()?).sync_all()
     }
+}
+
+/// Reads a regular file into `buffer`, with as few system calls as it takes.
+fn read_whole(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    buffer.clear();
+    // One more than there should be, so that one read tells the end too.
+    buffer.resize(
+        usize::try_from(metadata.len()).map_or(0, |length| length + 1),
+        0,
+    );
+    let mut read = 0;
+    loop {
+        match file.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if read == metadata.len() as usize {
+            break;
+        }
+    }
+    buffer.truncate(read);
+    Ok(())
+}
+
+/// What went wrong with a file or directory, and with which.
+#[derive(Debug, Error)]
+#[error("{}", path.display())]
+pub struct AtPath {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What went wrong.
+    #[source]
+    pub source: io::Error,
 }
 
 /// Whether an open directory was removed.

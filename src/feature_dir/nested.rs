@@ -1,17 +1,18 @@
 //! Which per-object files there are, and the nested directories that they stand in.
 
-use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::openat;
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use walkdir::WalkDir;
+use rayon::prelude::*;
 
 use super::scratch::SCRATCH;
-use super::{DIRECTORY, FeatureDir};
+use super::{AtPath, DIRECTORY, FeatureDir, read_whole};
 
 /// A per-object file, by its path `<first>/<second>/<name>.npy` below a model's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,86 +47,178 @@ pub struct NestedFiles {
     pub files: Vec<NestedFile>,
     /// Files that cannot be object ids because their names are not UTF-8.
     pub not_text: Vec<PathBuf>,
-    /// The nested directories, `<first>` and `<first>/<second>`, each before what it holds: those that hold files, and
-    /// those that look as if they did.
-    pub directories: Vec<PathBuf>,
+    /// Directories that look as if they had held such files, and are empty; each before the one that holds it.
+    pub empty: Vec<PathBuf>,
 }
 
 impl FeatureDir {
-    /// Removes the per-object file `<first>/<second>/<name>`.
-    pub fn remove_feature(&self, file: &NestedFile) -> io::Result<()> {
-        let (first, second, name) = file.components();
-        let removed = self
-            .open_nested(first, second)
-            .and_then(|nested| unlinkat(&nested, name, UnlinkatFlags::NoRemoveDir));
-        match removed {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// All per-object files, `*/*/*.npy`, in the order of Python's `sorted(Path.glob("*/*/*.npy"))`: by the bytes of
     /// each component.
-    pub fn nested_files(&self) -> walkdir::Result<NestedFiles> {
-        let mut found = NestedFiles::default();
-        let walk = WalkDir::new(&self.path)
-            .min_depth(1)
-            .max_depth(3)
-            .sort_by_file_name()
-            .into_iter();
-        let nested = walk.filter_entry(|entry| match entry.depth() {
-            3 => {
-                !entry.file_type().is_dir()
-                    && entry.file_name().as_encoded_bytes().ends_with(b".npy")
-            }
-            depth => entry.file_type().is_dir() && !(depth == 1 && entry.file_name() == SCRATCH),
-        });
-        for entry in nested {
-            let entry = match entry {
-                // A directory that another process removed since it was listed.
-                Err(error)
-                    if error
-                        .io_error()
-                        .is_some_and(|io| io.kind() == io::ErrorKind::NotFound) =>
-                {
-                    continue;
-                }
-                entry => entry?,
-            };
-            let relative = entry
-                .path()
-                .strip_prefix(&self.path)
-                .unwrap_or(entry.path());
-            match (entry.depth(), relative.to_str()) {
-                (1 | 2, Some(_)) => found.directories.push(relative.to_owned()),
-                (1 | 2, None) => {}
-                (_, Some(path)) => found.files.push(NestedFile { path: path.into() }),
-                (_, None) => found.not_text.push(relative.to_owned()),
-            }
-        }
-        let files = found.files.iter();
-        let holding: HashSet<&Path> = files
-            .flat_map(|file| file.path().ancestors().skip(1))
+    pub fn nested_files(&self) -> Result<NestedFiles, AtPath> {
+        let mut firsts = self.sorted_entries(Path::new(""))?;
+        firsts.retain(|(name, is_directory)| *is_directory && name != SCRATCH);
+        let parts: Vec<_> = (firsts.par_iter())
+            .map(|(first, _)| self.nested_files_below(Path::new(first)))
             .collect();
-        found.directories.retain(|directory| {
-            holding.contains(&**directory) || looks_like_a_nested_directory(directory)
-        });
+        let mut found = NestedFiles::default();
+        for part in parts {
+            let NestedFiles {
+                files,
+                not_text,
+                empty,
+            } = part?;
+            found.files.extend(files);
+            found.not_text.extend(not_text);
+            found.empty.extend(empty);
+        }
         Ok(found)
     }
 
-    /// Removes a nested directory, `<first>` or `<first>/<second>`, where it is empty.
-    pub fn remove_if_empty(&self, nested: &Path) -> io::Result<()> {
-        let parent = match nested.parent() {
-            Some(first) if first != Path::new("") => {
-                openat(&self.root, first, DIRECTORY, Mode::empty())
+    fn nested_files_below(&self, first: &Path) -> Result<NestedFiles, AtPath> {
+        let mut found = NestedFiles::default();
+        let mut is_empty = true;
+        for (second, is_directory) in self.sorted_entries(first)? {
+            let directory = first.join(second);
+            if !is_directory {
+                is_empty = false;
+                continue;
             }
-            _ => Ok(self.root.try_clone()?),
-        };
-        let name = nested.file_name().unwrap_or_default();
-        match parent.and_then(|parent| unlinkat(&parent, name, UnlinkatFlags::RemoveDir)) {
-            Ok(()) | Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()),
-            Err(error) => Err(error.into()),
+            let entries = self.sorted_entries(&directory)?;
+            if entries.is_empty() && looks_like_a_nested_directory(&directory) {
+                found.empty.push(directory);
+                continue;
+            }
+            is_empty = false;
+            for (name, is_directory) in entries {
+                if is_directory || !name.as_encoded_bytes().ends_with(b".npy") {
+                    continue;
+                }
+                let path = directory.join(name);
+                match path.to_str() {
+                    Some(path) => found.files.push(NestedFile { path: path.into() }),
+                    None => found.not_text.push(path),
+                }
+            }
         }
+        if is_empty && looks_like_a_nested_directory(first) {
+            found.empty.push(first.to_owned());
+        }
+        Ok(found)
+    }
+
+    /// The names in a directory below, in the order of their bytes, and whether each is a directory (and no link to
+    /// one). None where another process removed it.
+    fn sorted_entries(&self, below: &Path) -> Result<Vec<(OsString, bool)>, AtPath> {
+        let path = self.path.join(below);
+        let read = || -> io::Result<Vec<(OsString, bool)>> {
+            let entries = fs::read_dir(&path)?.map(|entry| {
+                let entry = entry?;
+                Ok((entry.file_name(), entry.file_type()?.is_dir()))
+            });
+            entries.collect()
+        };
+        match read() {
+            Ok(mut entries) => {
+                entries.sort_unstable();
+                Ok(entries)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(AtPath { path, source }),
+        }
+    }
+
+    /// Reads a per-object file whole.
+    pub fn read(&self, file: &NestedFile) -> io::Result<Vec<u8>> {
+        // Non-blocking, so that a FIFO with such a name does not hold up the run.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mut bytes = Vec::new();
+        match openat(&self.root, file.path(), flags, Mode::empty()) {
+            Ok(open) => read_whole(&mut open.into(), &mut bytes)?,
+            Err(Errno::ELOOP) => return Err(io::Error::other("not a regular file")),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(bytes)
+    }
+
+    /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
+    /// that is a link leads nowhere: what is behind it stays.
+    pub fn remove_features(&self, files: &[&NestedFile]) -> Result<(), AtPath> {
+        let first = |file: &NestedFile| file.components().0.to_owned();
+        // A thread for each outer directory, since two would only wait for each other in one.
+        let groups: Vec<_> = files
+            .chunk_by(|one, other| first(one) == first(other))
+            .collect();
+        groups
+            .into_par_iter()
+            .try_for_each(|files| self.remove_features_below(&first(files[0]), files))
+    }
+
+    /// Removes per-object files of one outer directory.
+    fn remove_features_below(&self, first: &str, files: &[&NestedFile]) -> Result<(), AtPath> {
+        let at = |path: &str| {
+            let path = self.path.join(path);
+            move |error: Errno| AtPath {
+                path,
+                source: error.into(),
+            }
+        };
+        let Some(outer) =
+            if_there(openat(&self.root, first, DIRECTORY, Mode::empty())).map_err(at(first))?
+        else {
+            return Ok(());
+        };
+        for files in files.chunk_by(|one, other| one.components().1 == other.components().1) {
+            let (_, second, _) = files[0].components();
+            let Some(inner) = if_there(openat(&outer, second, DIRECTORY, Mode::empty()))
+                .map_err(at(&files[0].path))?
+            else {
+                continue;
+            };
+            for file in files {
+                let (_, _, name) = file.components();
+                if_there(unlinkat(&inner, name, UnlinkatFlags::NoRemoveDir))
+                    .map_err(at(&file.path))?;
+            }
+            if_empty(unlinkat(&outer, second, UnlinkatFlags::RemoveDir))
+                .map_err(at(&files[0].path))?;
+        }
+        if_empty(unlinkat(&self.root, first, UnlinkatFlags::RemoveDir)).map_err(at(first))
+    }
+
+    /// Removes a nested directory, `<first>` or `<first>/<second>`, where it is empty, and then `<first>` likewise.
+    pub fn remove_if_empty(&self, nested: &Path) -> Result<(), AtPath> {
+        let at = |error: Errno| AtPath {
+            path: self.path.join(nested),
+            source: error.into(),
+        };
+        let mut components = nested.iter();
+        let Some(first) = components.next() else {
+            return Ok(());
+        };
+        if let Some(second) = components.next() {
+            let outer = openat(&self.root, first, DIRECTORY, Mode::empty());
+            if let Some(outer) = if_there(outer).map_err(at)? {
+                if_empty(unlinkat(&outer, second, UnlinkatFlags::RemoveDir)).map_err(at)?;
+            }
+        }
+        if_empty(unlinkat(&self.root, first, UnlinkatFlags::RemoveDir)).map_err(at)
+    }
+}
+
+/// What another process removed is no error.
+fn if_there<T>(result: nix::Result<T>) -> nix::Result<Option<T>> {
+    match result {
+        Ok(there) => Ok(Some(there)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A directory that is not empty, or is gone, is no error.
+fn if_empty(removed: nix::Result<()>) -> nix::Result<()> {
+    match removed {
+        Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()),
+        removed => removed,
     }
 }
 

@@ -78,6 +78,20 @@ save("nan_where_bright", pooled("inputs:0") + features("weighed") + [
     NODE("Add", ["weighed", "column"], ["feature_vector"]),
 ], nhwc, feature, constants=[half, numpy_helper.from_array(np.int64([1]), "last")])
 
+# The difference between two spellings of h-sigmoid, enlarged: rounding is all there is. A rewrite changes one of the two.
+constants = [numpy_helper.from_array(np.float32([value]), name) for name, value in
+             [("zero", 0), ("three", 3), ("six", 6), ("sixth", 1 / 6), ("million", 1e6)]]
+constants += [numpy_helper.from_array(np.full((1, 3, 1, 1), value, np.float32), name) for name, value in
+              [("threes", 3), ("sixths", 1 / 6)]]
+save("sensitive", [
+    NODE("Transpose", ["inputs:0"], ["planes"], perm=[0, 3, 1, 2]),
+    NODE("AveragePool", ["planes"], ["means"], kernel_shape=[5, 4], strides=[5, 4]),
+    NODE("Add", ["means", "three"], ["a1"]), NODE("Clip", ["a1", "zero", "six"], ["a2"]), NODE("Mul", ["a2", "sixth"], ["a3"]),
+    NODE("Add", ["means", "threes"], ["b1"]), NODE("Clip", ["b1", "zero", "six"], ["b2"]), NODE("Mul", ["b2", "sixths"], ["b3"]),
+    NODE("Sub", ["a3", "b3"], ["rounding"]), NODE("Mul", ["rounding", "million"], ["large"]),
+    NODE("Add", ["large", "means"], ["cells"]),
+] + features("feature_vector"), nhwc, feature, constants=constants)
+
 # What the program must refuse.
 cast = [NODE("Cast", ["inputs:0"], ["numbers"], to=FLOAT)]
 save("unfit_integers", cast + pooled("numbers") + features("feature_vector"), nhwc, feature, TensorProto.INT64)

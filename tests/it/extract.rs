@@ -1001,6 +1001,24 @@ fn another_recipe_is_refused_also_where_all_is_done() {
 }
 
 #[test]
+fn a_rewritten_graph_that_gives_other_features_is_not_used_and_that_is_said() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 3);
+    let outcome = env.extract("sensitive", &["--json"]);
+    outcome
+        .exits(0)
+        .says(&["the graph runs as it is: rewritten, its feature of a probe picture differs by"]);
+    assert!(outcome.json()["rewrites"].is_null(), "{outcome}");
+    let found = features(&env, "sensitive");
+    fs::remove_dir_all(env.path("features")).unwrap();
+    env.extract("sensitive", &["--exact"])
+        .exits(0)
+        .does_not_say("the graph runs as it is");
+    assert_same_tree(&features(&env, "sensitive"), &found);
+}
+
+#[test]
 fn a_run_that_cannot_start_leaves_no_directory() {
     let runtime = need_runtime!();
     let env = TestEnv::new();
