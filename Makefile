@@ -25,7 +25,6 @@ test: setup python openvino
 
 # How fast: simsearch, the Python recipe and a plain Rust program in turn, on the pictures of ../shared; half an hour.
 bench: build python openvino
-	@cargo bench --locked --quiet --bench stages --no-run
 	.python/python benches/bench.py
 	.python/python benches/commands.py
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -111,12 +111,12 @@ struct ExtractArguments {
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
     /// Features equal to those of onnxruntime in Python to the last bit: the graph is not rewritten, which is slower.
-    #[arg(long, conflicts_with = "precision")]
+    #[arg(long, conflicts_with_all = ["precision", "scaled_decode"])]
     exact: bool,
     /// Let the JPEG decoder shrink large pictures: faster, and no longer the exact pixels.
     #[arg(long)]
     scaled_decode: bool,
-    /// Pictures in a call of the model [default: 8 on the CPU, 64 on a GPU].
+    /// Pictures in a call of the model [default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     batch_size: Option<usize>,
     /// Threads that read, run and write [default: the processors that the process may use].
@@ -283,6 +283,10 @@ fn run_list(arguments: ListArguments) -> Result<ExitCode> {
 fn run_extract(arguments: ExtractArguments) -> Result<ExitCode> {
     let progress = Progress::new(arguments.quiet);
     let interrupt = Interrupt::install().context("cannot catch signals")?;
+    ensure!(
+        !arguments.exact || cfg!(feature = "turbojpeg"),
+        "this program was built without libjpeg-turbo, so that its pixels are not exact; leave out --exact"
+    );
     let model = ModelFile::read(given(arguments.model.model).as_deref())?;
     if model.is_default {
         progress.note(&format!(
@@ -341,6 +345,7 @@ fn run_extract(arguments: ExtractArguments) -> Result<ExitCode> {
     };
     let source = extract::Source {
         sha256: &sha256,
+        output: engine_options.output_name.as_deref(),
         precision: engine_options.precision,
         start: &start,
     };

@@ -17,6 +17,25 @@ pub fn write(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
+    put(path, content, true)
+}
+
+/// The same for a file that must not be there yet: of several processes that make one file at once, the first does.
+///
+/// # Errors
+/// `AlreadyExists` when something has that name.
+pub fn create(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    put(path, content, false)
+}
+
+fn put(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    may_replace: bool,
+) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(metadata) if !metadata.is_file() => {
@@ -37,6 +56,11 @@ pub fn write(
             .collect::<OsString>(),
     );
     let mut file = open_locked(&temporary)?;
+    // Nobody else can give the file its name now.
+    if !may_replace && fs::symlink_metadata(&path).is_ok() {
+        let _ = fs::remove_file(&temporary);
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     let written = file
         .set_len(0)
         .and_then(|()| content(&mut file))

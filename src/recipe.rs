@@ -90,20 +90,22 @@ impl Recipe {
 
     /// Checks that the directory was made with this recipe; records it where none is recorded.
     pub fn agree(&self, directory: &Path) -> Result<(), RecipeError> {
-        let Some(recorded) = Self::read(directory)? else {
-            let path = directory.join(Self::FILE_NAME);
-            complete_file::write(&path, |file| {
-                serde_json::to_writer_pretty(&mut *file, self)?;
-                file.write_all(b"\n")
-            })
-            .map_err(|source| RecipeError::Io { path, source })?;
-            // Of several first runs at once, the last one's recipe stands: all must agree with that.
-            return match Self::read(directory)? {
-                Some(recorded) => self.compare(&recorded, directory),
-                None => Ok(()),
-            };
-        };
-        self.compare(&recorded, directory)
+        if let Some(recorded) = Self::read(directory)? {
+            return self.compare(&recorded, directory);
+        }
+        let path = directory.join(Self::FILE_NAME);
+        let created = complete_file::create(&path, |file| {
+            serde_json::to_writer_pretty(&mut *file, self)?;
+            file.write_all(b"\n")
+        });
+        match (created, Self::read(directory)?) {
+            // Of several first runs at once, the first one's stands.
+            (Err(error), Some(recorded)) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.compare(&recorded, directory)
+            }
+            (Err(source), _) => Err(RecipeError::Io { path, source }),
+            (Ok(()), _) => Ok(()),
+        }
     }
 
     fn compare(&self, recorded: &Recipe, directory: &Path) -> Result<(), RecipeError> {
@@ -171,6 +173,34 @@ mod tests {
             "{message}"
         );
         assert_eq!(Recipe::read(directory.path()).unwrap(), Some(recipe()));
+    }
+
+    #[test]
+    fn of_several_first_runs_one_recipe_stands_and_the_others_are_refused() {
+        for _ in 0..50 {
+            let directory = tempfile::tempdir().unwrap();
+            let start = std::sync::Barrier::new(4);
+            let agreed: Vec<bool> = std::thread::scope(|scope| {
+                let runs: Vec<_> = (0..4)
+                    .map(|number| {
+                        let (start, directory) = (&start, directory.path());
+                        scope.spawn(move || {
+                            let recipe = Recipe {
+                                feature_length: number,
+                                ..recipe()
+                            };
+                            start.wait();
+                            recipe.agree(directory).is_ok()
+                        })
+                    })
+                    .collect();
+                runs.into_iter().map(|run| run.join().unwrap()).collect()
+            });
+            let recorded = Recipe::read(directory.path()).unwrap().unwrap();
+            let stands = |number: usize| number == recorded.feature_length;
+            assert_eq!(agreed, [0, 1, 2, 3].map(stands));
+            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::libc::{SIGHUP, SIGINT, SIGTERM};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 use object::{Endianness, ReadCache, ReadRef, elf};
 use sha2::{Digest, Sha256};
@@ -218,6 +219,8 @@ pub fn try_apart(program: &Path, argument: &str, library: &Path) -> Result<(), R
             // An error that it ends with by itself comes up again, with its words.
             Ok(Some(status)) => {
                 return match status.signal() {
+                    // Not the library's doing.
+                    Some(SIGHUP | SIGINT | SIGTERM) => Ok(()),
                     Some(signal) => Err(broken(format!(
                         "it crashes when it is used (signal {signal})"
                     ))),

@@ -3,6 +3,7 @@
 mod comparison;
 mod packed;
 mod plan;
+mod problem;
 mod sessions;
 mod work;
 
@@ -61,6 +62,8 @@ pub struct Options {
 pub struct Source<'a> {
     /// SHA-256 of the model file, in hexadecimal.
     pub sha256: &'a str,
+    /// The output that was asked for by name.
+    pub output: Option<&'a str>,
     /// What the graph computes with.
     pub precision: Precision,
     /// Starts the runtime; called once, and only when there is something to do.
@@ -255,8 +258,8 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
     }
 }
 
-/// The recipe of a run that never starts the model: what only the model could tell is taken as recorded. Its checksum
-/// vouches for that.
+/// The recipe of a run that never starts the model: what was not asked for and only the model could tell is taken as
+/// recorded. The model's checksum vouches for that.
 fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options) -> Recipe {
     let there = &recorded.preprocessing;
     let size = there.find(PILLOW).map_or(&**there, |end| &there[..end]);
@@ -266,6 +269,7 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
         precision: source.precision,
         exact: options.exact,
         format: recipe::FORMAT,
+        output: source.output.unwrap_or(&recorded.output).to_owned(),
         ..recorded.clone()
     }
 }

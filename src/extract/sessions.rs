@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::engine::Engine;
 use crate::model::Model;
@@ -34,11 +34,14 @@ impl<'a> Sessions<'a> {
 
     /// Waits for a model and works with it.
     pub fn with<T>(&self, work: impl FnOnce(&mut dyn Model) -> Result<T>) -> Result<T> {
-        let mut model = self.take()?;
-        let result = work(model.as_mut());
-        self.lock().idle.push(model);
-        self.returned.notify_one();
-        result
+        let mut lent = Lent {
+            sessions: self,
+            model: Some(self.take()?),
+        };
+        match lent.model.as_deref_mut() {
+            Some(model) => work(model),
+            None => bail!("no model was lent"),
+        }
     }
 
     fn take(&self) -> Result<Box<dyn Model>> {
@@ -64,5 +67,18 @@ impl<'a> Sessions<'a> {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A model that goes back to the pool, also when the work with it panics: else others would wait for it for ever.
+struct Lent<'a, 'e> {
+    sessions: &'a Sessions<'e>,
+    model: Option<Box<dyn Model>>,
+}
+
+impl Drop for Lent<'_, '_> {
+    fn drop(&mut self) {
+        self.sessions.lock().idle.extend(self.model.take());
+        self.sessions.returned.notify_one();
     }
 }

@@ -1,8 +1,6 @@
 //! The workers: each carries a batch from end to end.
 
-use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,21 +12,19 @@ use super::Options;
 use super::comparison::Comparison;
 use super::packed::Packed;
 use super::plan::{Plan, concerns_the_run};
+use super::problem::{Problem, read_file};
 use super::sessions::Sessions;
-use crate::failure::{Class, Failure, FailureReport, FileStamp, Stage};
+use crate::failure::{Class, Failure, FailureReport, FileStamp};
 use crate::feature_dir::{Claims, FeatureDir, FeatureState, Scratch};
 use crate::interrupt::Interrupt;
 use crate::model::Form;
 use crate::npy;
 use crate::object::{ObjectId, ObjectList};
-use crate::pixels::{PictureError, PictureReader};
+use crate::pixels::PictureReader;
 use crate::progress::{Counts, Progress};
 
 /// How long a worker waits before it asks again for an object that another process has in hand.
 const CLAIM_POLL: Duration = Duration::from_millis(20);
-
-/// Files longer than this are no pictures that belong here; it bounds what one worker reads. 512 MiB.
-const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// Everything that the workers share.
 pub struct Work<'a> {
@@ -405,109 +401,6 @@ impl Batch {
         self.pixels.clear();
         self.features.clear();
     }
-}
-
-/// Why an object fails.
-struct Problem {
-    stage: Stage,
-    class: Class,
-    message: String,
-}
-
-impl Problem {
-    fn read(error: io::Error) -> Self {
-        let class = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(NotReadable::NotAFile) => Class::NotAFile,
-            Some(NotReadable::TooLong(_)) => Class::TooLarge,
-            None => Class::of_io(&error),
-        };
-        Problem {
-            stage: Stage::Read,
-            class,
-            message: error.to_string(),
-        }
-    }
-
-    fn decode(error: &PictureError) -> Self {
-        let class = match error {
-            PictureError::Empty => Class::Empty,
-            PictureError::NotAPicture => Class::NotAPicture,
-            PictureError::Unsupported { .. } => Class::Unsupported,
-            PictureError::Truncated { .. } => Class::Truncated,
-            PictureError::TooLarge { .. } | PictureError::TooLong { .. } => Class::TooLarge,
-            _ => Class::Corrupt,
-        };
-        let mut message = error.to_string();
-        if matches!(error, PictureError::TooLarge { .. }) {
-            message.push_str("; --max-pixels raises it");
-        }
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Problem {
-            stage: Stage::Decode,
-            class,
-            message,
-        }
-    }
-
-    fn of_feature(feature: &[f32]) -> Option<Self> {
-        let index = feature.iter().position(|value| !value.is_finite())?;
-        let message = format!(
-            "the model gives {} at index {index} of the feature",
-            feature[index]
-        );
-        Some(Problem {
-            stage: Stage::Run,
-            class: Class::Model,
-            message,
-        })
-    }
-
-    fn write(path: &Path, error: io::Error) -> Self {
-        let message = format!("cannot write {}: {error}", path.display());
-        // Of a path that the program makes itself, something else stands in the way rather than nothing.
-        let class = match Class::of_io(&error) {
-            Class::Missing => Class::Io,
-            class => class,
-        };
-        Problem {
-            stage: Stage::Write,
-            class,
-            message,
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum NotReadable {
-    #[error("not a regular file")]
-    NotAFile,
-    #[error("{0} bytes are more than the limit of {MAX_FILE_BYTES} for one picture")]
-    TooLong(u64),
-}
-
-/// Reads a regular file whole. Never waits for a FIFO, and reads no device.
-fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    bytes.clear();
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other(NotReadable::NotAFile));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(io::Error::other(NotReadable::TooLong(metadata.len())));
-    }
-    bytes.reserve(metadata.len() as usize);
-    file.by_ref().take(MAX_FILE_BYTES).read_to_end(bytes)?;
-    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,8 +1,8 @@
 //! One model's directory of features: nested per-object files, and what keeps several processes in it apart.
 //!
-//! A file under a final name is complete: it is written to a scratch directory of this process and renamed. Paths
-//! below the directory are opened one component at a time without following symbolic links, so that nothing is
-//! written or removed outside, whatever stands inside.
+//! A file under a final name is complete: it is written to a scratch directory of this process and renamed. To write
+//! or remove, paths below the directory are opened one component at a time without following symbolic links, so that
+//! nothing is written or removed outside, whatever stands inside.
 //!
 //! | file | what |
 //! |---|---|

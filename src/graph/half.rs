@@ -102,8 +102,8 @@ fn unknown(node: &Node) -> GraphError {
 }
 
 fn convert_constant(node: &mut Node) -> Result<(), GraphError> {
-    let not_a_tensor = node.attributes().any(|attribute| attribute.t.is_none());
-    if not_a_tensor {
+    let holds_floats = |attribute: Attribute| attribute.name().starts_with("value_float");
+    if node.attributes().any(holds_floats) {
         return Err(unknown(node));
     }
     for bytes in &mut node.attribute {

@@ -84,7 +84,7 @@ impl OnnxModel {
         self.placement.describe()
     }
 
-    /// One call of the runtime on `count` pictures; where the batch axis is fixed, the rest of it is black.
+    /// One call of the runtime on `count` pictures; where the batch axis is fixed, the rest of it is zeros.
     fn call(
         &mut self,
         pixels: &[u8],
@@ -152,7 +152,7 @@ impl Bound {
     }
 }
 
-/// Makes the input of a batch from pictures, and from black ones behind them; returns its shape.
+/// Makes the input of a batch from pictures, and zeros behind them; returns its shape.
 fn fill(
     buffer: &mut Vec<f32>,
     form: &Form,

@@ -15,8 +15,8 @@ use ort::session::builder::GraphOptimizationLevel;
 use super::{Feed, ModelError, OnnxModel, Precision, Provider};
 use crate::runtime;
 
-/// The NVIDIA driver's library, which the provider loads by itself.
-const DRIVER: &str = "libcuda.so.1";
+/// What the providers for NVIDIA's GPUs load by themselves: the driver, and cuDNN.
+const LOADED_LATER: [&str; 2] = ["libcuda.so.1", "libcudnn.so.9"];
 
 /// The loaded library. One per process.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Runtime {
                     Provider::Cpu | Provider::OpenVino => ModelError::Open { provider, source },
                     Provider::Cuda | Provider::TensorRt => ModelError::Provider {
                         provider,
-                        missing: "the device does not answer".into(),
+                        missing: "no session can be made on the device".into(),
                         way_out: "see what nvidia-smi says, and --device",
                         source: Some(source),
                     },
@@ -126,11 +126,11 @@ impl Runtime {
         }
         let mut missing = runtime::missing_libraries(&library, folders);
         let is_driver = |name: &String| name.starts_with("libcuda.so");
-        if provider.is_gpu()
-            && !missing.iter().any(is_driver)
-            && !folders.iter().any(|folder| folder.join(DRIVER).exists())
-        {
-            missing.push(DRIVER.into());
+        for name in LOADED_LATER {
+            let is_there = || folders.iter().any(|folder| folder.join(name).exists());
+            if provider.is_gpu() && !missing.iter().any(|other| other == name) && !is_there() {
+                missing.push(name.into());
+            }
         }
         let way_out = match missing.iter().any(is_driver) {
             true => {

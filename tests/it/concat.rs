@@ -643,6 +643,26 @@ fn the_model_is_named_by_its_file_or_its_stem_or_is_the_only_one() {
 }
 
 #[test]
+fn torn_files_that_are_the_most_do_not_decide_the_length() {
+    let env = TestEnv::new();
+    for (name, content) in [
+        ("aaaa", Vec::new()),
+        ("bbbb", Vec::new()),
+        ("cccc", Vec::new()),
+        ("dddd", feature_file(&[1.0; 4])),
+        ("eeee", feature_file(&[1.0; 8])),
+        ("ffff", feature_file(&[2.0; 8])),
+    ] {
+        let path = Path::new("features/model").join(nested(&format!("{name}.jpg")));
+        env.write(path, content);
+    }
+    env.concat(&[]).exits(3).says(&[
+        "packed 2 features",
+        "dddd.jpg.npy: has 4 numbers, the others here have 8",
+    ]);
+}
+
+#[test]
 fn a_models_own_directory_is_not_taken_for_the_root() {
     let env = TestEnv::new();
     write_features(&env, &["scene01.jpg", "scene02.jpg"]);

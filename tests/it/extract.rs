@@ -787,7 +787,9 @@ fn the_output_can_be_named() {
         read_feature(&env.path("features/two_outputs/00/00/0000.jpg.npy")).len(),
         18
     );
-    env.extract("nhwc", &["--output-name", "nothing"]).exits(0);
+    env.extract("nhwc", &["--output-name", "nothing"])
+        .exits(1)
+        .says(&["output feature_vector", "output nothing"]);
     fs::remove_dir_all(env.path("features/nhwc")).unwrap();
     env.extract("nhwc", &["--output-name", "nothing"])
         .exits(1)
@@ -984,6 +986,12 @@ fn another_recipe_is_refused_also_where_all_is_done() {
     env.extract("nhwc", &["--scaled-decode"])
         .exits(1)
         .says(&["JPEG scaled while decoding"]);
+    env.extract("nhwc", &["--output-name", "another"])
+        .exits(1)
+        .says(&["output feature_vector", "output another"]);
+    for refused in ["--scaled-decode", "--precision"] {
+        env.extract("nhwc", &["--exact", refused, "bf16"]).exits(2);
+    }
     env.write("nhwc.onnx", "no model at all");
     let other = env.argument("nhwc.onnx");
     env.extract(&other, &[])
@@ -1270,6 +1278,42 @@ fn two_copies_share_the_work() {
         .collect();
     assert_eq!(others, ["recipe.json"]);
     assert!(!found.contains_key(".tmp/"));
+}
+
+#[test]
+fn what_is_packed_during_a_run_is_neither_lost_nor_made_twice() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let count = long_run(&env);
+    let mut runs: Vec<Child> = (0..2)
+        .map(|_| start(env.extract_command("nhwc", &["--json", "--workers", "1"])))
+        .collect();
+    let mut concats = 0;
+    while runs.iter_mut().any(|run| run.try_wait().unwrap().is_none()) {
+        if env.path("features/nhwc").exists() {
+            env.concat(&["--rows", "7"]).exits(0);
+            concats += 1;
+        }
+    }
+    let outcomes = runs.into_iter().map(|run| wait("extract".into(), run));
+    let counts: Vec<_> = outcomes.map(|outcome| outcome.exits(0).counts()).collect();
+    assert_eq!(
+        counts.iter().map(|[done, ..]| *done).sum::<u64>(),
+        count as u64,
+        "each object once: {counts:?}"
+    );
+    let outcome = env.concat(&["--json"]);
+    assert_eq!(outcome.exits(0).json()["already_packed"], 0, "{outcome}");
+    assert!(concats > 1, "the run was over too soon to show anything");
+    let ids = files_ending(&env.tree("features/nhwc"), ".object_ids.npy");
+    let ids: Vec<String> = ids
+        .values()
+        .flat_map(|file| simsearch::npy::object_ids(file).unwrap())
+        .collect();
+    assert_eq!(ids.len(), count);
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), count);
+    let unpacked = |name: &String| name.contains('/');
+    assert!(!features(&env, "nhwc").keys().any(unpacked));
 }
 
 #[test]

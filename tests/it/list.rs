@@ -171,7 +171,9 @@ fn where_nothing_is_found_it_says_what_else_is_there() {
         .does_not_say("no file below");
     // An empty list in the place of one that is not would be the work of a disk that is not mounted.
     let before = listed(&env);
-    env.list(&[]).exits(1).says(&["mounted", "objects.txt"]);
+    env.list(&[])
+        .exits(1)
+        .says(&["3 in .JPG", "mounted", "objects.txt"]);
     assert_eq!(listed(&env), before);
     for extension in [".jpg", "*.jpg", "a/b", ""] {
         env.list(&["--ext", extension]).exits(2);

@@ -1,9 +1,11 @@
 //! Other ways to run a graph than the CPU provider's: OpenVINO, fewer bits, and what a GPU is given.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use simsearch::graph::{Target, rewrite};
 use simsearch::model::{Feed, Model, Precision, Provider, Runtime, SessionOptions};
+use simsearch::pixels::{PictureReader, PixelOptions};
 
 use crate::golden::media;
 use crate::{
@@ -168,15 +170,80 @@ fn precisions_that_a_provider_does_not_compute_in_are_refused() {
 }
 
 #[test]
-fn what_a_gpu_is_given_computes_the_same() {
+fn exact_features_come_from_the_cpu_provider_alone() {
+    need_runtime!();
+    let runtime = need_openvino!();
+    let env = forty_pictures();
+    let exact = ["--exact", "--runtime", &runtime, "--provider"];
+    env.extract("nhwc", &[&exact[..], &["openvino"]].concat())
+        .exits(1)
+        .says(&["--exact needs the cpu provider"]);
+    env.extract("nhwc", &[&exact[..], &["auto"]].concat())
+        .exits(0)
+        .says(&["provider: cpu"]);
+}
+
+#[test]
+fn real_weights_in_fp16_keep_their_features() {
     let path = need_runtime!();
-    let runtime = Runtime::load(&path).unwrap();
-    let options = SessionOptions {
+    let shared = need_shared!();
+    let runtime = load(&path);
+    let options = cpu();
+    let model = shared.join("models/mobilenet_v3_large_minimalistic_fv.onnx");
+    let original = std::fs::read(model).unwrap();
+    let target = Target::Gpu {
+        batch: 4,
+        half: true,
+    };
+    let rewritten = rewrite(&original, target).unwrap().unwrap();
+    let mut plain = (runtime.open(&original, &Feed::default(), &options, &[])).unwrap();
+    let mut half = (runtime.open(&rewritten.model, &Feed::Bytes, &options, &[])).unwrap();
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let list = std::fs::read_to_string(shared.join("golden/objects.txt")).unwrap();
+    let mut pixels = vec![0; 6 * 224 * 224 * 3];
+    let pictures = pixels.chunks_mut(224 * 224 * 3);
+    for (entry, pixels) in list.lines().step_by(31).zip(pictures) {
+        let bytes = std::fs::read(shared.join("media").join(entry)).unwrap();
+        reader.read(&bytes, 224, 224, pixels).unwrap();
+    }
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    plain.run(&pixels, &mut expected).unwrap();
+    half.run(&pixels, &mut found).unwrap();
+    for (found, expected) in found.chunks(1280).zip(expected.chunks(1280)) {
+        let product = |one: &[f32], other: &[f32]| -> f64 {
+            let pairs = one.iter().zip(other);
+            pairs
+                .map(|(one, other)| f64::from(*one) * f64::from(*other))
+                .sum()
+        };
+        let lengths = product(found, found) * product(expected, expected);
+        let cosine = product(found, expected) / lengths.sqrt();
+        assert!(cosine > 0.9999, "{cosine}");
+        assert!(cosine < 1.0, "f16 rounds otherwise");
+    }
+}
+
+/// The library, which a process can load once only.
+fn load(path: &Path) -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::load(path).unwrap())
+}
+
+/// The CPU provider in fp32.
+fn cpu() -> SessionOptions {
+    SessionOptions {
         provider: Provider::Cpu,
         device: 0,
         precision: Precision::Fp32,
         output_name: None,
-    };
+    }
+}
+
+#[test]
+fn what_a_gpu_is_given_computes_the_same() {
+    let path = need_runtime!();
+    let runtime = load(&path);
+    let options = cpu();
     for name in ["nhwc", "nchw"] {
         let original = std::fs::read(model_file(name)).unwrap();
         let mut plain = runtime

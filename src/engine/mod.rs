@@ -1,17 +1,21 @@
 //! From what the user asked for to models that run: finds and loads ONNX Runtime, and chooses the provider.
 
+mod model_file;
+mod probe;
+
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::default_model;
 use crate::graph::{self, Feed, Rewrites, Rewritten, Target};
 use crate::model::{Model, ModelError, OnnxModel, Precision, Provider, Runtime, SessionOptions};
-use crate::object::model_stem;
 use crate::runtime;
+pub use model_file::ModelFile;
+use probe::difference;
 
 /// Loads models; the program's is [`OnnxEngine`], tests have a fake.
 pub trait Engine: Sync {
@@ -76,53 +80,6 @@ impl Places {
     }
 }
 
-/// A model's file, read.
-#[derive(Clone, Debug)]
-pub struct ModelFile {
-    /// The name of its directory of features.
-    pub stem: String,
-    /// The ONNX graph.
-    pub bytes: Cow<'static, [u8]>,
-    /// Whether it is the one inside the program.
-    pub is_default: bool,
-}
-
-impl ModelFile {
-    /// Reads a model, or takes the one inside the program where none is named.
-    pub fn read(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else {
-            return Ok(ModelFile::inside());
-        };
-        let stem = model_stem(path).with_context(|| {
-            format!(
-                "{} cannot name a directory of features; give the model a plain file name",
-                path.display()
-            )
-        })?;
-        let bytes = std::fs::read(path)
-            .with_context(|| format!("cannot read the model {}", path.display()))?;
-        Ok(ModelFile {
-            stem,
-            bytes: bytes.into(),
-            is_default: false,
-        })
-    }
-
-    /// The model inside the program.
-    pub fn inside() -> Self {
-        ModelFile {
-            stem: default_model::STEM.to_owned(),
-            bytes: default_model::BYTES.into(),
-            is_default: true,
-        }
-    }
-
-    /// SHA-256 of the file, in hexadecimal.
-    pub fn sha256(&self) -> String {
-        runtime::sha256_of(&self.bytes)
-    }
-}
-
 /// Loads a library and runs the model inside the program with it: what [`Places::trial`] is for.
 pub fn try_library(library: &Path) -> Result<()> {
     let options = SessionOptions {
@@ -157,8 +114,8 @@ pub struct Options {
     pub output_name: Option<String>,
     /// Pictures in a call of the model. Default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU.
     pub batch_size: Option<usize>,
-    /// Whether features are those of the graph as it is, to the last bit. Default: no, it may be rewritten to run
-    /// faster.
+    /// Whether features are those of the graph as it is on the CPU, to the last bit. Default: no, it may be rewritten to
+    /// run faster.
     pub exact: bool,
 }
 
@@ -198,6 +155,11 @@ impl OnnxEngine {
     ) -> Result<Self> {
         let precision = options.precision;
         let wanted = match (options.wanted, precision) {
+            (Wanted::Auto, _) if options.exact => Wanted::Only(Provider::Cpu),
+            (Wanted::Only(provider), _) if options.exact && provider != Provider::Cpu => bail!(
+                "--exact needs the cpu provider: the last bits of {} are others",
+                provider.name()
+            ),
             (Wanted::Auto, Precision::Bf16) => Wanted::Only(Provider::OpenVino),
             (Wanted::Auto, Precision::Fp16) => Wanted::Only(Provider::Cuda),
             (Wanted::Only(provider), _) if !provider.computes_in(precision) => bail!(
@@ -225,17 +187,23 @@ impl OnnxEngine {
             Wanted::Only(provider) => (provider, open(provider)?, "as asked".to_owned()),
             Wanted::Auto => match open(Provider::Cuda) {
                 Ok(first) => (Provider::Cuda, first, "a CUDA device answers".to_owned()),
-                Err(ModelError::Provider {
-                    missing, source, ..
-                }) => {
-                    let why = source.map_or(missing, |source| source.to_string());
+                Err(error @ ModelError::Unfit { .. }) => return Err(error.into()),
+                Err(error) => {
+                    let why = match error {
+                        ModelError::Provider {
+                            missing,
+                            source: None,
+                            ..
+                        } => missing,
+                        error => std::error::Error::source(&error)
+                            .map_or_else(|| error.to_string(), ToString::to_string),
+                    };
                     (
                         Provider::Cpu,
                         open(Provider::Cpu)?,
                         format!("no CUDA: {why}"),
                     )
                 }
-                Err(error) => return Err(error.into()),
             },
         };
         note(&format!(
@@ -243,7 +211,8 @@ impl OnnxEngine {
             provider.name(),
             runtime.version()
         ));
-        let batch = options.batch_size.unwrap_or(match provider {
+        let fixed = first.form().fixed_batch;
+        let batch = options.batch_size.or(fixed).unwrap_or(match provider {
             Provider::Cpu => CPU_BATCH,
             Provider::OpenVino => OPENVINO_BATCH,
             Provider::Cuda | Provider::TensorRt => GPU_BATCH,
@@ -283,7 +252,6 @@ impl OnnxEngine {
         let half = provider == Provider::Cuda && precision == Precision::Fp16;
         let target = match provider {
             Provider::Cpu => Target::Cpu { exact },
-            _ if exact => return Ok(original),
             Provider::OpenVino => Target::OpenVino { batch },
             Provider::Cuda | Provider::TensorRt => Target::Gpu { batch, half },
         };
@@ -305,7 +273,8 @@ impl OnnxEngine {
         let mut faster = match self.load(&rewritten) {
             Ok(faster) => faster,
             Err(error) => {
-                let why = format!("rewritten, it does not load: {error}");
+                let error = anyhow::Error::from(error);
+                let why = format!("rewritten, it does not load: {error:#}");
                 return as_it_is(&why).map(|()| original);
             }
         };
@@ -339,49 +308,6 @@ impl OnnxEngine {
     fn first(&self) -> MutexGuard<'_, Option<OnnxModel>> {
         self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How far two models' features of one picture are apart, relative to the length of the first.
-fn difference(one: &mut OnnxModel, other: &mut OnnxModel) -> Result<f64> {
-    let pixels = probe_picture(one.form().width, one.form().height);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    one.run(&pixels, &mut ours)?;
-    other.run(&pixels, &mut theirs)?;
-    if ours.len() != theirs.len() {
-        return Ok(f64::INFINITY);
-    }
-    let squares =
-        |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
-    let apart = squares(
-        &mut ours
-            .iter()
-            .zip(&theirs)
-            .map(|(one, other)| f64::from(one - other)),
-    );
-    let length = squares(&mut ours.iter().map(|value| f64::from(*value)));
-    Ok(if apart == 0.0 {
-        0.0
-    } else {
-        (apart / length).sqrt()
-    })
-}
-
-/// A picture with colours, slopes and edges, `[height, width, 3]`.
-fn probe_picture(width: usize, height: usize) -> Vec<u8> {
-    let pixel = |index: usize| {
-        let (x, y) = (
-            (index % width) as f32 / width as f32,
-            (index / width) as f32 / height as f32,
-        );
-        let disc = if (x - 0.4).hypot(y - 0.6) < 0.25 {
-            70.0
-        } else {
-            0.0
-        };
-        let level = |phase: f32| (120.0 + 60.0 * (6.0 * x + 9.0 * y + phase).sin() + disc) as u8;
-        [level(0.0), level(1.0), level(2.5)]
-    };
-    (0..width * height).flat_map(pixel).collect()
 }
 
 impl Engine for OnnxEngine {

@@ -1,20 +1,22 @@
 //! Command: walks the media tree and writes the sorted list of objects.
 
+mod paths;
+
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::progress::Progress;
+use paths::Paths;
 
 /// What to list.
 #[derive(Clone, Debug)]
@@ -76,13 +78,16 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
         None => PathBuf::new(),
     };
     let mut found = Walk::new(options).below(&start)?;
+    for message in &found.left_out {
+        progress.warn(message);
+    }
     if found.objects.len() == 0 {
-        keep_what_was_listed(options)?;
         progress.warn(&found.describe_none(options, &media_dir.join(&start)));
+        keep_what_was_listed(options)?;
     }
     found.objects.sort();
     let duplicates = found.objects.drop_duplicate_names();
-    for message in found.left_out.iter().chain(&duplicates) {
+    for message in &duplicates {
         progress.warn(message);
     }
     write(&found.objects, &options.output)?;
@@ -324,102 +329,6 @@ fn matches_extension(options: &Options, name: &[u8]) -> bool {
     })
 }
 
-/// Many paths in one piece of memory: 8 bytes each beyond the lines.
-#[derive(Default)]
-struct Paths {
-    /// Each path with a newline behind it.
-    text: String,
-    /// Where each begins.
-    starts: Vec<u64>,
-}
-
-impl Paths {
-    fn push(&mut self, path: &str) {
-        self.starts.push(self.text.len() as u64);
-        self.text.push_str(path);
-        self.text.push('\n');
-    }
-
-    fn append(&mut self, other: Paths) {
-        let offset = self.text.len() as u64;
-        self.text.push_str(&other.text);
-        self.starts
-            .extend(other.starts.into_iter().map(|start| start + offset));
-    }
-
-    fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// The path that begins there, and the newline behind it.
-    fn line(&self, start: u64) -> &[u8] {
-        let rest = &self.text.as_bytes()[start as usize..];
-        let end = memchr(b'\n', rest);
-        end.map_or(rest, |end| &rest[..=end])
-    }
-
-    /// The path that begins there.
-    fn path(&self, start: u64) -> &[u8] {
-        self.line(start).strip_suffix(b"\n").unwrap_or_default()
-    }
-
-    /// The name of the file whose path begins there.
-    fn name(&self, start: u64) -> &[u8] {
-        let path = self.path(start);
-        let slash = memrchr(b'/', path);
-        slash.map_or(path, |slash| &path[slash + 1..])
-    }
-
-    /// The paths, each with a newline behind it.
-    fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.starts.iter().map(|&start| self.line(start))
-    }
-
-    /// Sorts by bytes.
-    fn sort(&mut self) {
-        let mut starts = std::mem::take(&mut self.starts);
-        // A walk that follows no links gives them in order already, but for files beside the topmost directories.
-        if !starts.is_sorted_by_key(|&start| self.path(start)) {
-            starts.par_sort_unstable_by_key(|&start| self.path(start));
-        }
-        self.starts = starts;
-    }
-
-    /// Keeps the first of all paths with the same file name; a message for each of the others. The paths are sorted.
-    fn drop_duplicate_names(&mut self) -> Vec<String> {
-        // Few names, if any, are there twice, and equal hashes tell which may be.
-        let hasher = RandomState::new();
-        let hash = |start: &u64| hasher.hash_one(self.name(*start));
-        let mut hashes: Vec<u64> = self.starts.par_iter().map(hash).collect();
-        hashes.par_sort_unstable();
-        let twice = hashes.windows(2).filter(|pair| pair[0] == pair[1]);
-        let twice: HashSet<u64> = twice.map(|pair| pair[0]).collect();
-        drop(hashes);
-        let mut first_of: HashMap<&[u8], u64> = HashMap::new();
-        let (mut dropped, mut messages) = (Vec::new(), Vec::new());
-        for (index, start) in self.starts.iter().enumerate() {
-            if twice.is_empty() || !twice.contains(&hash(start)) {
-                continue;
-            }
-            let first = *first_of.entry(self.name(*start)).or_insert(*start);
-            if first != *start {
-                dropped.push(index);
-                let [other, one] =
-                    [*start, first].map(|start| String::from_utf8_lossy(self.path(start)));
-                messages.push(format!("left out: {other} has the same object id as {one}"));
-            }
-        }
-        let mut left_out = dropped.into_iter().peekable();
-        let mut index = 0;
-        self.starts.retain(|_| {
-            let drop = left_out.next_if_eq(&index).is_some();
-            index += 1;
-            !drop
-        });
-        messages
-    }
-}
-
 fn write(objects: &Paths, output: &Output) -> Result<()> {
     let lines = |writer: &mut dyn Write| -> io::Result<()> {
         let mut writer = io::BufWriter::with_capacity(1 << 18, writer);
@@ -447,35 +356,30 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn paths(list: &[&str]) -> Paths {
-        let mut paths = Paths::default();
-        list.iter().for_each(|path| paths.push(path));
-        paths
-    }
-
-    fn lines(paths: &Paths) -> String {
-        let lines = paths.lines().flatten().copied().collect();
-        String::from_utf8(lines).unwrap()
-    }
-
     #[test]
-    fn the_first_of_equal_names_is_kept() {
-        let mut found = paths(&["c/x.jpg", "b/y.jpg", "b/x.jpg", "a/x.jpg", "x.jpg"]);
-        found.sort();
-        let messages = found.drop_duplicate_names();
-        assert_eq!(lines(&found), "a/x.jpg\nb/y.jpg\n");
-        assert_eq!(messages.len(), 3);
-        assert_eq!(
-            messages[0],
-            "left out: b/x.jpg has the same object id as a/x.jpg"
-        );
-    }
-
-    #[test]
-    fn paths_sort_by_bytes() {
-        let mut found = paths(&["a/b.jpg", "a.jpg", "a-b.jpg", "B.jpg", "ä.jpg"]);
-        found.sort();
-        assert_eq!(lines(&found), "B.jpg\na-b.jpg\na.jpg\na/b.jpg\nä.jpg\n");
+    fn a_walk_gives_the_paths_in_their_order() {
+        let media = tempfile::tempdir().unwrap();
+        let mut expected = Vec::new();
+        for directory in ["a", "a-b", "a.b", "ab", "a/b", "a/b-c", "b"] {
+            fs::create_dir_all(media.path().join("top").join(directory)).unwrap();
+            for name in ["a.jpg", "a-b.jpg", "b.jpg", "a.jpg.jpg", "ä.jpg"] {
+                let path = format!("top/{directory}/{name}");
+                fs::write(media.path().join(&path), "").unwrap();
+                expected.push(path + "\n");
+            }
+        }
+        expected.sort();
+        let options = Options {
+            media_dir: media.path().to_owned(),
+            subdirectory: None,
+            extensions: vec!["jpg".into()],
+            ignore_case: false,
+            follow_links: false,
+            output: Output::Stdout,
+        };
+        let found = Walk::new(&options).one(&media.path().join("top")).unwrap();
+        let lines: Vec<_> = found.objects.lines().map(String::from_utf8_lossy).collect();
+        assert_eq!(lines, expected);
     }
 
     #[test]

@@ -1,0 +1,118 @@
+//! Why one object fails, in the words of the report; and reading its file, where most of it shows.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::failure::{Class, Stage};
+use crate::pixels::PictureError;
+
+/// Files longer than this are no pictures that belong here; it bounds what one worker reads. 512 MiB.
+const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// Why an object fails.
+pub struct Problem {
+    pub stage: Stage,
+    pub class: Class,
+    pub message: String,
+}
+
+impl Problem {
+    /// The file cannot be read.
+    pub fn read(error: io::Error) -> Self {
+        let class = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(NotReadable::NotAFile) => Class::NotAFile,
+            Some(NotReadable::TooLong(_)) => Class::TooLarge,
+            None => Class::of_io(&error),
+        };
+        Problem {
+            stage: Stage::Read,
+            class,
+            message: error.to_string(),
+        }
+    }
+
+    /// The picture cannot be decoded.
+    pub fn decode(error: &PictureError) -> Self {
+        let class = match error {
+            PictureError::Empty => Class::Empty,
+            PictureError::NotAPicture => Class::NotAPicture,
+            PictureError::Unsupported { .. } => Class::Unsupported,
+            PictureError::Truncated { .. } => Class::Truncated,
+            PictureError::TooLarge { .. } | PictureError::TooLong { .. } => Class::TooLarge,
+            _ => Class::Corrupt,
+        };
+        let mut message = error.to_string();
+        if matches!(error, PictureError::TooLarge { .. }) {
+            message.push_str("; --max-pixels raises it");
+        }
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            message.push_str(": ");
+            message.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Problem {
+            stage: Stage::Decode,
+            class,
+            message,
+        }
+    }
+
+    /// The feature is of no use; `None` when it is.
+    pub fn of_feature(feature: &[f32]) -> Option<Self> {
+        let index = feature.iter().position(|value| !value.is_finite())?;
+        let message = format!(
+            "the model gives {} at index {index} of the feature",
+            feature[index]
+        );
+        Some(Problem {
+            stage: Stage::Run,
+            class: Class::Model,
+            message,
+        })
+    }
+
+    /// The feature cannot be written.
+    pub fn write(path: &Path, error: io::Error) -> Self {
+        let message = format!("cannot write {}: {error}", path.display());
+        // Of a path that the program makes itself, something else stands in the way rather than nothing.
+        let class = match Class::of_io(&error) {
+            Class::Missing => Class::Io,
+            class => class,
+        };
+        Problem {
+            stage: Stage::Write,
+            class,
+            message,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NotReadable {
+    #[error("not a regular file")]
+    NotAFile,
+    #[error("{0} bytes are more than the limit of {MAX_FILE_BYTES} for one picture")]
+    TooLong(u64),
+}
+
+/// Reads a regular file whole. Never waits for a FIFO, and reads no device.
+pub fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    bytes.clear();
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other(NotReadable::NotAFile));
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(io::Error::other(NotReadable::TooLong(metadata.len())));
+    }
+    bytes.reserve(metadata.len() as usize);
+    file.by_ref().take(MAX_FILE_BYTES).read_to_end(bytes)?;
+    Ok(())
+}
