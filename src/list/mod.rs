@@ -2,7 +2,7 @@
 
 mod paths;
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use memchr::memrchr;
 use rayon::prelude::*;
-use walkdir::{DirEntry, WalkDir};
+use walkdir::WalkDir;
 
 use crate::progress::Progress;
 use paths::Paths;
@@ -231,13 +231,12 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    /// Walks one tree, in the order of paths.
+    /// Walks one tree; what it finds is in the order of paths.
     fn one(&self, root: &Path) -> Result<Found> {
         let mut found = Found::default();
         let walk = WalkDir::new(root)
             .follow_links(self.options.follow_links)
-            .follow_root_links(self.options.follow_links)
-            .sort_by(in_the_order_of_paths);
+            .follow_root_links(self.options.follow_links);
         for entry in walk {
             match entry {
                 Ok(entry) if entry.file_type().is_file() => self.visit(entry.path(), &mut found),
@@ -245,6 +244,7 @@ impl<'a> Walk<'a> {
                 Err(error) => found.left_out.push(what_is_left_out(&error)?),
             }
         }
+        found.objects.sort();
         Ok(found)
     }
 
@@ -267,19 +267,6 @@ impl<'a> Walk<'a> {
         let path = Path::new(OsStr::from_bytes(path));
         found.left_out.push(format!("left out, {why}: {path:?}"));
     }
-}
-
-/// The order of the paths of two entries of one directory, and of all that is below them: a directory counts with its
-/// slash.
-fn in_the_order_of_paths(one: &DirEntry, other: &DirEntry) -> Ordering {
-    // Whole paths, which begin alike: `DirEntry::file_name` looks for the name anew each time.
-    let [a, b] = [one, other].map(|entry| entry.path().as_os_str().as_bytes());
-    let common = a.len().min(b.len());
-    let rest = |path: &[u8], entry: &DirEntry| {
-        let slash = entry.file_type().is_dir().then_some(b'/');
-        path.get(common).copied().or(slash)
-    };
-    (a[..common].cmp(&b[..common])).then_with(|| rest(a, one).cmp(&rest(b, other)))
 }
 
 /// What to say of something that cannot be walked.

@@ -67,7 +67,7 @@ impl Paths {
     /// Sorts by bytes.
     pub fn sort(&mut self) {
         let mut starts = std::mem::take(&mut self.starts);
-        // A walk that follows no links gives them in order already, but for files beside the topmost directories.
+        // The trees below several directories, in the order of these, are so already.
         if !starts.is_sorted_by_key(|&start| self.path(start)) {
             starts.par_sort_unstable_by_key(|&start| self.path(start));
         }
