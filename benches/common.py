@@ -38,14 +38,14 @@ def environment(**additions):
     return kept | {name: str(value) for name, value in additions.items()}
 
 
-def work_folder(name):
-    """A fresh folder on the disk of the project, removed at the end of the program and not before.
+def work_folder(name, parent=PROJECT / "target"):
+    """A fresh folder, by default on the disk of the project, removed at the end of the program and not before.
 
     On ext4, removing thousands of files makes the creation of files slower for half a minute: a benchmark that cleans
     up between its runs times the cleaning of the run before.
     """
-    (PROJECT / "target").mkdir(exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=f"{name}-", dir=PROJECT / "target")
+    parent.mkdir(exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f"{name}-", dir=parent)
 
 
 def object_paths(count):

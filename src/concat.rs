@@ -23,7 +23,7 @@ use crate::recipe::Recipe;
 use crate::shard::{self, Part, ShardFiles, ShardNumber, ShardWriter};
 
 /// How many per-object files are read ahead, by all threads, while a shard is written.
-const READ_AHEAD: usize = 512;
+const READ_AHEAD: usize = 128;
 
 /// Threads that list, read and remove per-object files. They wait for the disk or the network more than they compute:
 /// where removing a file means waiting
