@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -26,8 +26,8 @@ use crate::shard::{self, Part, ShardFiles, ShardNumber, ShardWriter};
 const READ_AHEAD: usize = 128;
 
 /// Threads that list, read and remove per-object files. They wait for the disk or the network more than they compute:
-/// where removing a file means waiting
-/// until the disk has discarded its blocks, 100,381 features take 3.6 s with 16 threads, and 11 s with two.
+/// where removing a file means waiting until the disk has discarded its blocks, 100,381 features take 3.6 s with 16
+/// threads, and 11 s with two.
 const THREADS: usize = 16;
 
 /// What to pack, and how.
@@ -299,7 +299,7 @@ impl Run<'_> {
                 let removed = &removed;
                 scope.spawn(move |_| {
                     if let Err(error) = directory.remove_features(&packed) {
-                        *lock(removed) = Err(error);
+                        *removed.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
                     }
                 });
             })
@@ -414,8 +414,4 @@ fn same_as_row(
         .and_then(|shard| shard.read_exact_at(&mut stored, (offset + row * length * 4) as u64))
         .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(read_feature(directory, file, None).is_ok_and(|data| data == stored))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

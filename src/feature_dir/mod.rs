@@ -83,16 +83,20 @@ impl FeatureDir {
         &self.path
     }
 
-    /// Looks at the feature of an object; `buffer` is room to read it into.
-    pub fn feature_state(&self, id: &ObjectId, buffer: &mut Vec<u8>) -> io::Result<FeatureState> {
+    /// Opens a per-object file, by its path below the directory.
+    fn open_feature(&self, path: &Path) -> nix::Result<File> {
         // Non-blocking, so that a FIFO under the name of a feature does not hold up the run.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let mut file = match openat(&self.root, &id.feature_path(), flags, Mode::empty()) {
-            Ok(file) => File::from(file),
+        openat(&self.root, path, flags, Mode::empty()).map(File::from)
+    }
+
+    /// Looks at the feature of an object; `buffer` is room to read it into.
+    pub fn feature_state(&self, id: &ObjectId, buffer: &mut Vec<u8>) -> io::Result<FeatureState> {
+        match self.open_feature(&id.feature_path()) {
+            Ok(mut file) => read_whole(&mut file, buffer)?,
             Err(Errno::ENOENT) => return Ok(FeatureState::Absent),
             Err(error) => return Err(error.into()),
-        };
-        read_whole(&mut file, buffer)?;
+        }
         Ok(match npy::feature_data(buffer) {
             Ok(data) => FeatureState::Complete(data.len() / 4),
             Err(error) => FeatureState::Torn(error),
@@ -148,7 +152,7 @@ fn read_whole(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<()> {
         return Err(io::Error::other("not a regular file"));
     }
     buffer.clear();
-    // One more than there should be, so that one read tells the end too.
+    // One more than there should be, so that a file which grows meanwhile comes out too long.
     buffer.resize(
         usize::try_from(metadata.len()).map_or(0, |length| length + 1),
         0,

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::openat;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rayon::prelude::*;
@@ -129,11 +129,9 @@ impl FeatureDir {
 
     /// Reads a per-object file whole.
     pub fn read(&self, file: &NestedFile) -> io::Result<Vec<u8>> {
-        // Non-blocking, so that a FIFO with such a name does not hold up the run.
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mut bytes = Vec::new();
-        match openat(&self.root, file.path(), flags, Mode::empty()) {
-            Ok(open) => read_whole(&mut open.into(), &mut bytes)?,
+        match self.open_feature(file.path()) {
+            Ok(mut file) => read_whole(&mut file, &mut bytes)?,
             Err(Errno::ELOOP) => return Err(io::Error::other("not a regular file")),
             Err(error) => return Err(error.into()),
         }
@@ -143,14 +141,13 @@ impl FeatureDir {
     /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
     /// that is a link leads nowhere: what is behind it stays.
     pub fn remove_features(&self, files: &[&NestedFile]) -> Result<(), AtPath> {
-        let first = |file: &NestedFile| file.components().0.to_owned();
         // A thread for each outer directory, since two would only wait for each other in one.
         let groups: Vec<_> = files
-            .chunk_by(|one, other| first(one) == first(other))
+            .chunk_by(|one, other| one.components().0 == other.components().0)
             .collect();
         groups
             .into_par_iter()
-            .try_for_each(|files| self.remove_features_below(&first(files[0]), files))
+            .try_for_each(|files| self.remove_features_below(files[0].components().0, files))
     }
 
     /// Removes per-object files of one outer directory.

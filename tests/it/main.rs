@@ -402,20 +402,25 @@ pub fn read_feature(path: &Path) -> Vec<f32> {
 #[track_caller]
 pub fn npy_cosines(one: &Tree, other: &Tree) -> Vec<f64> {
     assert!(one.keys().eq(other.keys()), "the trees have other files");
-    let numbers = |file: &[u8]| -> Vec<f64> {
+    let numbers = |file: &[u8]| -> Vec<f32> {
         let data = npy::feature_data(file).unwrap();
-        npy::floats(data).map(f64::from).collect()
+        npy::floats(data).collect()
     };
-    let product = |one: &[f64], other: &[f64]| -> f64 {
-        one.iter().zip(other).map(|(one, other)| one * other).sum()
-    };
-    one.values()
-        .zip(other.values())
-        .map(|(one, other)| {
-            let [one, other] = [one, other].map(|file| numbers(file));
-            product(&one, &other) / (product(&one, &one) * product(&other, &other)).sqrt()
-        })
+    let pairs = one.values().zip(other.values());
+    pairs
+        .map(|(one, other)| cosine(&numbers(one), &numbers(other)))
         .collect()
+}
+
+/// The cosine of two features.
+pub fn cosine(one: &[f32], other: &[f32]) -> f64 {
+    let product = |one: &[f32], other: &[f32]| -> f64 {
+        let pairs = one.iter().zip(other);
+        pairs
+            .map(|(one, other)| f64::from(*one) * f64::from(*other))
+            .sum()
+    };
+    product(one, other) / (product(one, one) * product(other, other)).sqrt()
 }
 
 /// ONNX Runtime, where this machine has it.

@@ -9,7 +9,7 @@ use simsearch::pixels::{PictureReader, PixelOptions};
 
 use crate::golden::media;
 use crate::{
-    ROOT, TestEnv, files_ending, model_file, need_runtime, need_shared, npy_cosines, skip,
+    ROOT, TestEnv, cosine, files_ending, model_file, need_runtime, need_shared, npy_cosines, skip,
 };
 
 /// An ONNX Runtime with OpenVINO, where `make test` could fetch one.
@@ -210,14 +210,7 @@ fn real_weights_in_fp16_keep_their_features() {
     plain.run(&pixels, &mut expected).unwrap();
     half.run(&pixels, &mut found).unwrap();
     for (found, expected) in found.chunks(1280).zip(expected.chunks(1280)) {
-        let product = |one: &[f32], other: &[f32]| -> f64 {
-            let pairs = one.iter().zip(other);
-            pairs
-                .map(|(one, other)| f64::from(*one) * f64::from(*other))
-                .sum()
-        };
-        let lengths = product(found, found) * product(expected, expected);
-        let cosine = product(found, expected) / lengths.sqrt();
+        let cosine = cosine(found, expected);
         assert!(cosine > 0.9999, "{cosine}");
         assert!(cosine < 1.0, "f16 rounds otherwise");
     }
