@@ -17,13 +17,14 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use crate::feature_dir::{FeatureDir, NestedFile, Packing};
+use crate::names::Names;
 use crate::npy;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::shard::{self, Part, ShardFiles, ShardNumber, ShardWriter};
 
 /// How many per-object files are read ahead, by all threads, while a shard is written.
-const READ_AHEAD: usize = 128;
+const READ_AHEAD: usize = 64;
 
 /// Threads that list, read and remove per-object files. They wait for the disk or the network more than they compute:
 /// where removing a file means waiting until the disk has discarded its blocks, 100,381 features take 3.6 s with 16
@@ -103,13 +104,13 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
         progress,
         summary: Summary::default(),
     };
-    for file in &nested.not_text {
-        run.refuse(file, &anyhow!("its name is not UTF-8 text"));
+    for file in &nested.misnamed {
+        run.refuse(file, &anyhow!("its name is not one line of UTF-8 text"));
     }
     directory
         .remove_leftovers()
         .with_context(|| format!("cannot tidy {}", path.display()))?;
-    let files = run.leave_out_packed(nested.files, &pairs)?;
+    let files = run.leave_out_packed(nested.files().collect(), &pairs)?;
     if !files.is_empty() {
         let length = feature_length(&directory, &pairs, &files)?;
         let first = pairs.last().map_or(ShardNumber::FIRST, |last| last.next());
@@ -184,7 +185,7 @@ const VOTERS: usize = 1000;
 fn feature_length(
     directory: &FeatureDir,
     pairs: &[ShardNumber],
-    files: &[NestedFile],
+    files: &[NestedFile<'_>],
 ) -> Result<Option<usize>> {
     let path = directory.path();
     if let Some(last) = pairs.last() {
@@ -196,8 +197,9 @@ fn feature_length(
         return Ok(Some(recipe.feature_length));
     }
     let step = files.len().div_ceil(VOTERS).max(1);
-    let voters: Vec<&NestedFile> = files.iter().step_by(step).collect();
-    let size = |file: &NestedFile| fs::symlink_metadata(path.join(file.path())).map(|it| it.len());
+    let voters: Vec<NestedFile<'_>> = files.iter().copied().step_by(step).collect();
+    let size =
+        |file: &NestedFile<'_>| fs::symlink_metadata(path.join(file.path())).map(|it| it.len());
     let sizes: Vec<Option<u64>> = voters.par_iter().map(|file| size(file).ok()).collect();
     // By how many files have them; the first in order among equals, so that every run decides alike.
     let mut counts: IndexMap<u64, usize> = IndexMap::new();
@@ -212,7 +214,7 @@ fn feature_length(
             .zip(&sizes)
             .filter(|(_, size)| **size == Some(common));
         candidates.find_map(|(file, _)| {
-            let bytes = directory.read(file).ok()?;
+            let bytes = directory.read(*file).ok()?;
             npy::feature_data(&bytes).ok().map(|data| data.len() / 4)
         })
     };
@@ -236,29 +238,30 @@ impl Run<'_> {
 
     /// Drops the files whose ids stand in shards: removes those that say the same as their row, refuses the others.
     /// Refuses all but the first of several files with one id.
-    fn leave_out_packed(
+    fn leave_out_packed<'f>(
         &mut self,
-        mut files: Vec<NestedFile>,
+        mut files: Vec<NestedFile<'f>>,
         pairs: &[ShardNumber],
-    ) -> Result<Vec<NestedFile>> {
+    ) -> Result<Vec<NestedFile<'f>>> {
         let path = self.directory.path();
-        let mut seen = HashSet::with_capacity(files.len());
-        let twice: HashSet<usize> = (0..files.len())
-            .filter(|&index| !seen.insert(files[index].object_id()))
-            .collect();
-        let mut packed: HashMap<&str, (ShardNumber, usize)> = HashMap::new();
+        let names = Names::of(files.par_iter().map(|file| file.object_id().as_bytes()));
+        let mut packed: HashMap<String, (ShardNumber, usize)> = HashMap::new();
         if !files.is_empty() {
             for &number in pairs {
-                for (row, id) in shard::object_ids(path, number)?.iter().enumerate() {
-                    if let Some(id) = seen.get(id.as_str()) {
+                for (row, id) in shard::object_ids(path, number)?.into_iter().enumerate() {
+                    if names.may_hold(id.as_bytes()) {
                         packed.insert(id, (number, row));
                     }
                 }
             }
         }
-        let mut keep = vec![true; files.len()];
-        for (index, file) in files.iter().enumerate() {
-            if let Some(&(number, row)) = packed.get(file.object_id()) {
+        let mut seen = HashSet::new();
+        let mut left = 0;
+        for index in 0..files.len() {
+            let file = files[index];
+            let id = file.object_id();
+            let is_first = !names.may_hold_twice(id.as_bytes()) || seen.insert(id);
+            if let Some(&(number, row)) = packed.get(id) {
                 if same_as_row(self.directory, file, number, row)? {
                     (self.directory.remove_features(&[file]))
                         .context("cannot remove what is packed")?;
@@ -270,24 +273,23 @@ impl Run<'_> {
                         &anyhow!("row {row} of {shard} says something else for its id"),
                     );
                 }
-            } else if file.object_id().is_empty() {
+            } else if id.is_empty() {
                 self.refuse(file.path(), &anyhow!("its name holds no object id"));
-            } else if twice.contains(&index) {
+            } else if !is_first {
                 self.refuse(file.path(), &anyhow!("another file has the same object id"));
             } else {
-                continue;
+                files[left] = file;
+                left += 1;
             }
-            keep[index] = false;
         }
-        let mut keep = keep.into_iter();
-        files.retain(|_| keep.next().unwrap_or(true));
+        files.truncate(left);
         Ok(files)
     }
 
     /// Writes shards until the files are used up. While one is written, the files of the one before are removed.
     fn pack(
         &mut self,
-        files: &[NestedFile],
+        files: &[NestedFile<'_>],
         first: ShardNumber,
         length: Option<usize>,
         options: &Options,
@@ -311,27 +313,27 @@ impl Run<'_> {
     /// Writes shards; `packed` gets the files of each that is durable and visible.
     fn write_shards<'f>(
         &mut self,
-        files: &'f [NestedFile],
+        files: &[NestedFile<'f>],
         first: ShardNumber,
         length: Option<usize>,
         options: &Options,
-        packed: &dyn Fn(Vec<&'f NestedFile>),
+        packed: &dyn Fn(Vec<NestedFile<'f>>),
     ) -> Result<()> {
         let path = self.directory.path();
         let mut number = first;
         let mut writer: Option<ShardWriter> = None;
-        let mut rows: Vec<&NestedFile> = Vec::new();
+        let mut rows: Vec<NestedFile<'_>> = Vec::new();
         let writing = |number: ShardNumber| {
             format!("cannot write shard {:04} in {}", number.0, path.display())
         };
         for ahead in files.chunks(READ_AHEAD) {
-            let read: Vec<Result<Vec<u8>>> = ahead
+            let read: Vec<Result<Feature>> = ahead
                 .par_iter()
-                .map(|file| read_feature(self.directory, file, length))
+                .map(|file| read_feature(self.directory, *file, length))
                 .collect();
             for (file, feature) in ahead.iter().zip(read) {
-                let data = match feature {
-                    Ok(data) => data,
+                let feature = match feature {
+                    Ok(feature) => feature,
                     Err(error) => {
                         self.refuse(file.path(), &error);
                         continue;
@@ -340,14 +342,14 @@ impl Run<'_> {
                 let shard = match &mut writer {
                     Some(shard) => shard,
                     none => none.insert(
-                        ShardWriter::create(path, number, data.len() / 4)
+                        ShardWriter::create(path, number, feature.data().len() / 4)
                             .with_context(|| writing(number))?,
                     ),
                 };
                 shard
-                    .push(file.object_id(), &data)
+                    .push(file.object_id(), feature.data())
                     .with_context(|| writing(number))?;
-                rows.push(file);
+                rows.push(*file);
                 if shard.rows() == options.rows {
                     self.commit(writer.take(), number)
                         .with_context(|| writing(number))?;
@@ -383,13 +385,26 @@ impl Run<'_> {
     }
 }
 
-/// The data of a per-object file (`4 d` bytes), checked to be one finite feature of `length` numbers.
+/// A per-object file: its bytes, and where its numbers begin.
+struct Feature {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Feature {
+    /// `4 d` bytes.
+    fn data(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+/// Reads a per-object file, checked to be one finite feature of `length` numbers.
 fn read_feature(
     directory: &FeatureDir,
-    file: &NestedFile,
+    file: NestedFile<'_>,
     length: Option<usize>,
-) -> Result<Vec<u8>> {
-    let mut bytes = directory.read(file)?;
+) -> Result<Feature> {
+    let bytes = directory.read(file)?;
     let data = npy::feature_data(&bytes)?.len();
     if let Some(length) = length {
         ensure!(
@@ -398,12 +413,13 @@ fn read_feature(
             data / 4
         );
     }
-    Ok(bytes.split_off(bytes.len() - data))
+    let start = bytes.len() - data;
+    Ok(Feature { bytes, start })
 }
 
 fn same_as_row(
     directory: &FeatureDir,
-    file: &NestedFile,
+    file: NestedFile<'_>,
     number: ShardNumber,
     row: usize,
 ) -> Result<bool> {
@@ -413,5 +429,5 @@ fn same_as_row(
     File::open(&path)
         .and_then(|shard| shard.read_exact_at(&mut stored, (offset + row * length * 4) as u64))
         .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(read_feature(directory, file, None).is_ok_and(|data| data == stored))
+    Ok(read_feature(directory, file, None).is_ok_and(|feature| feature.data() == stored))
 }

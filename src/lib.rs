@@ -28,6 +28,7 @@ pub mod graph;
 pub mod interrupt;
 pub mod list;
 pub mod model;
+mod names;
 pub mod npy;
 pub mod object;
 pub mod pixels;

@@ -237,7 +237,7 @@ impl ShardWriter {
         feature_length: usize,
     ) -> io::Result<Self> {
         let file = create_afresh(&directory.join(number.temporary_name(Part::Features)))?;
-        let mut features = BufWriter::with_capacity(1 << 20, file);
+        let mut features = BufWriter::with_capacity(1 << 18, file);
         // Room for the header, which is known when the rows are.
         features.write_all(&[0; npy::HEADER_LENGTH])?;
         Ok(ShardWriter {
@@ -283,15 +283,20 @@ impl ShardWriter {
             .map(|id| id.chars().count())
             .max()
             .unwrap_or(1);
-        let mut bytes = npy::object_ids_header(rows, width);
-        self.ids
-            .iter()
-            .for_each(|id| npy::append_object_id(id, width, &mut bytes));
         let path = self
             .directory
             .join(self.number.temporary_name(Part::ObjectIds));
-        let mut object_ids = create_afresh(&path)?;
-        object_ids.write_all(&bytes)?;
+        let mut object_ids = BufWriter::with_capacity(1 << 18, create_afresh(&path)?);
+        object_ids.write_all(&npy::object_ids_header(rows, width))?;
+        let mut row = Vec::with_capacity(width * 4);
+        for id in &self.ids {
+            row.clear();
+            npy::append_object_id(id, width, &mut row);
+            object_ids.write_all(&row)?;
+        }
+        let object_ids = object_ids
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         object_ids.sync_all()?;
         Ok(self.ids)
     }

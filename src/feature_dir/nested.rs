@@ -15,26 +15,26 @@ use super::scratch::SCRATCH;
 use super::{AtPath, DIRECTORY, FeatureDir, read_whole};
 
 /// A per-object file, by its path `<first>/<second>/<name>.npy` below a model's directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NestedFile {
-    path: Box<str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NestedFile<'a> {
+    path: &'a str,
 }
 
-impl NestedFile {
+impl<'a> NestedFile<'a> {
     /// The path below the model's directory.
-    pub fn path(&self) -> &Path {
-        Path::new(&*self.path)
+    pub fn path(&self) -> &'a Path {
+        Path::new(self.path)
     }
 
     /// The two directories and the file name.
-    pub fn components(&self) -> (&str, &str, &str) {
+    pub fn components(&self) -> (&'a str, &'a str, &'a str) {
         let mut components = self.path.splitn(3, '/');
         let mut next = || components.next().unwrap_or_default();
         (next(), next(), next())
     }
 
     /// The object id: the file name without `.npy`.
-    pub fn object_id(&self) -> &str {
+    pub fn object_id(&self) -> &'a str {
         let (_, _, name) = self.components();
         name.strip_suffix(".npy").unwrap_or(name)
     }
@@ -43,12 +43,23 @@ impl NestedFile {
 /// What a model's directory holds below its nested directories.
 #[derive(Debug, Default)]
 pub struct NestedFiles {
-    /// The per-object files, in order.
-    pub files: Vec<NestedFile>,
-    /// Files that cannot be object ids because their names are not UTF-8.
-    pub not_text: Vec<PathBuf>,
+    /// The paths of the per-object files, a line each, in order.
+    lists: Vec<String>,
+    /// Files whose names cannot hold object ids: they are not UTF-8, or hold a newline.
+    pub misnamed: Vec<PathBuf>,
     /// Directories that look as if they had held such files, and are empty; each before the one that holds it.
     pub empty: Vec<PathBuf>,
+}
+
+impl NestedFiles {
+    /// The per-object files, in order.
+    pub fn files(&self) -> impl Iterator<Item = NestedFile<'_>> {
+        let lines = self
+            .lists
+            .iter()
+            .flat_map(|list| list.split_terminator('\n'));
+        lines.map(|path| NestedFile { path })
+    }
 }
 
 impl FeatureDir {
@@ -63,12 +74,12 @@ impl FeatureDir {
         let mut found = NestedFiles::default();
         for part in parts {
             let NestedFiles {
-                files,
-                not_text,
+                lists,
+                misnamed,
                 empty,
             } = part?;
-            found.files.extend(files);
-            found.not_text.extend(not_text);
+            found.lists.extend(lists);
+            found.misnamed.extend(misnamed);
             found.empty.extend(empty);
         }
         Ok(found)
@@ -76,6 +87,7 @@ impl FeatureDir {
 
     fn nested_files_below(&self, first: &Path) -> Result<NestedFiles, AtPath> {
         let mut found = NestedFiles::default();
+        let mut list = String::new();
         let mut is_empty = true;
         for (second, is_directory) in self.sorted_entries(first)? {
             let directory = first.join(second);
@@ -95,14 +107,19 @@ impl FeatureDir {
                 }
                 let path = directory.join(name);
                 match path.to_str() {
-                    Some(path) => found.files.push(NestedFile { path: path.into() }),
-                    None => found.not_text.push(path),
+                    Some(path) if !path.contains('\n') => {
+                        list.push_str(path);
+                        list.push('\n');
+                    }
+                    _ => found.misnamed.push(path),
                 }
             }
         }
         if is_empty && looks_like_a_nested_directory(first) {
             found.empty.push(first.to_owned());
         }
+        list.shrink_to_fit();
+        found.lists.push(list);
         Ok(found)
     }
 
@@ -128,7 +145,7 @@ impl FeatureDir {
     }
 
     /// Reads a per-object file whole.
-    pub fn read(&self, file: &NestedFile) -> io::Result<Vec<u8>> {
+    pub fn read(&self, file: NestedFile<'_>) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         match self.open_feature(file.path()) {
             Ok(mut file) => read_whole(&mut file, &mut bytes)?,
@@ -140,7 +157,7 @@ impl FeatureDir {
 
     /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
     /// that is a link leads nowhere: what is behind it stays.
-    pub fn remove_features(&self, files: &[&NestedFile]) -> Result<(), AtPath> {
+    pub fn remove_features(&self, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
         // A thread for each outer directory, since two would only wait for each other in one.
         let groups: Vec<_> = files
             .chunk_by(|one, other| one.components().0 == other.components().0)
@@ -151,7 +168,7 @@ impl FeatureDir {
     }
 
     /// Removes per-object files of one outer directory.
-    fn remove_features_below(&self, first: &str, files: &[&NestedFile]) -> Result<(), AtPath> {
+    fn remove_features_below(&self, first: &str, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
         let at = |path: &str| {
             let path = self.path.join(path);
             move |error: Errno| AtPath {
@@ -167,17 +184,17 @@ impl FeatureDir {
         for files in files.chunk_by(|one, other| one.components().1 == other.components().1) {
             let (_, second, _) = files[0].components();
             let Some(inner) = if_there(openat(&outer, second, DIRECTORY, Mode::empty()))
-                .map_err(at(&files[0].path))?
+                .map_err(at(files[0].path))?
             else {
                 continue;
             };
             for file in files {
                 let (_, _, name) = file.components();
                 if_there(unlinkat(&inner, name, UnlinkatFlags::NoRemoveDir))
-                    .map_err(at(&file.path))?;
+                    .map_err(at(file.path))?;
             }
             if_empty(unlinkat(&outer, second, UnlinkatFlags::RemoveDir))
-                .map_err(at(&files[0].path))?;
+                .map_err(at(files[0].path))?;
         }
         if_empty(unlinkat(&self.root, first, UnlinkatFlags::RemoveDir)).map_err(at(first))
     }

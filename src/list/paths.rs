@@ -1,10 +1,11 @@
 //! The paths of a list: in one piece of memory, in order, and each file name once.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::HashMap;
 
 use memchr::{memchr, memrchr};
 use rayon::prelude::*;
+
+use crate::names::Names;
 
 /// Many paths in one piece of memory: 8 bytes each beyond the lines.
 #[derive(Default)]
@@ -76,18 +77,11 @@ impl Paths {
 
     /// Keeps the first of all paths with the same file name; a message for each of the others. The paths are sorted.
     pub fn drop_duplicate_names(&mut self) -> Vec<String> {
-        // Few names, if any, are there twice, and equal hashes tell which may be.
-        let hasher = RandomState::new();
-        let hash = |start: &u64| hasher.hash_one(self.name(*start));
-        let mut hashes: Vec<u64> = self.starts.par_iter().map(hash).collect();
-        hashes.par_sort_unstable();
-        let twice = hashes.windows(2).filter(|pair| pair[0] == pair[1]);
-        let twice: HashSet<u64> = twice.map(|pair| pair[0]).collect();
-        drop(hashes);
+        let names = Names::of(self.starts.par_iter().map(|&start| self.name(start)));
         let mut first_of: HashMap<&[u8], u64> = HashMap::new();
         let (mut dropped, mut messages) = (Vec::new(), Vec::new());
         for (index, start) in self.starts.iter().enumerate() {
-            if twice.is_empty() || !twice.contains(&hash(start)) {
+            if !names.may_hold_twice(self.name(*start)) {
                 continue;
             }
             let first = *first_of.entry(self.name(*start)).or_insert(*start);

@@ -334,18 +334,20 @@ fn features_that_do_not_fit_the_shards_are_left() {
 }
 
 #[test]
-fn a_file_whose_name_is_no_text_is_left() {
+fn a_file_whose_name_is_no_line_of_text_is_left() {
     use std::os::unix::ffi::OsStrExt;
-    let env = TestEnv::new();
-    write_features(&env, &numbered(0..2));
-    let name = std::ffi::OsStr::from_bytes(b"\xff\xfe.npy");
-    env.write(
-        Path::new("features/model/xx/yy").join(name),
-        feature_file(&feature(5)),
-    );
-    env.concat(&[]).exits(3).says(&["not UTF-8"]);
-    assert_eq!(rows(&env).len(), 2);
-    assert!(env.path("features/model/xx/yy").join(name).exists());
+    for name in [&b"\xff\xfe.npy"[..], b"abcd\nx.jpg.npy"] {
+        let env = TestEnv::new();
+        write_features(&env, &numbered(0..2));
+        let name = std::ffi::OsStr::from_bytes(name);
+        let file = Path::new("features/model/xx/yy").join(name);
+        env.write(&file, feature_file(&feature(5)));
+        env.concat(&[])
+            .exits(3)
+            .says(&["xx/yy", "is not one line of UTF-8 text"]);
+        assert!(env.path(&file).exists());
+        assert_eq!(rows(&env).len(), 2);
+    }
 }
 
 /// A directory with 10 per-object files, and what an undisturbed run makes of it with 4 rows a shard.
