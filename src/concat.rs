@@ -1,9 +1,15 @@
 //! Command: packs per-object files into shard pairs.
 //!
-//! Each shard is written under temporary names and made durable; then its features and its object ids get their
-//! final names, in this order; then the per-object files go. Killed at any instant, the next call knows from the
-//! names alone how far it came: only temporary files, and the shard is written again; features in place and ids
-//! still temporary, and the rename is made good; both in place, and the per-object files of its ids are removed.
+//! Each shard is written under temporary names and made durable; then its checksums are recorded in the manifest; then
+//! its features and its object ids get their final names, in this order; then the per-object files go. Killed at any
+//! instant, the next call knows from the names alone how far it came: only temporary files, and the shard is written
+//! again; features in place and ids still temporary, and the rename is made good; both in place, and the per-object
+//! files of its ids are removed.
+//!
+//! The manifest is written first so that a file in place has its checksum at every instant, and the right one: that of
+//! a file of the same name that was there before is replaced before the file is. Lines that a killed call has written
+//! for files that still have their temporary names are dropped before these files are removed. A file that stands
+//! there without a line, made by another program, gets one.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -17,6 +23,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use crate::feature_dir::{FeatureDir, NestedFile, Packing};
+use crate::manifest::Manifest;
 use crate::names::Names;
 use crate::npy;
 use crate::progress::Progress;
@@ -93,14 +100,16 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
         Packing::Locked(lock) => lock,
         Packing::HeldBy(holder) => return Ok(Ended::HeldBy(holder)),
     };
-    finish_what_was_killed(&directory)?;
+    let mut manifest = finish_what_was_killed(&directory)?;
     let pairs = ShardFiles::list(path)?.pairs(path)?;
+    manifest.add_missing(&pairs)?;
 
     let nested = directory
         .nested_files()
         .with_context(|| format!("cannot list {}", path.display()))?;
     let mut run = Run {
         directory: &directory,
+        manifest,
         progress,
         summary: Summary::default(),
     };
@@ -131,10 +140,12 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
     Ok(Ended::Packed(run.summary))
 }
 
-/// Brings a directory in order in which a `concat` was killed.
-fn finish_what_was_killed(directory: &FeatureDir) -> Result<()> {
+/// Brings a directory in order in which a `concat` was killed; returns the checksums that it has then.
+fn finish_what_was_killed(directory: &FeatureDir) -> Result<Manifest> {
     let path = directory.path();
     let files = ShardFiles::list(path)?;
+    let mut manifest = Manifest::read(path)?;
+    manifest.forget_unfinished(&files)?;
     for (&number, &[features, object_ids]) in &files.temporary {
         let finished = files.finished.get(&number).copied().unwrap_or_default();
         if object_ids && finished == [true, false] {
@@ -158,7 +169,7 @@ fn finish_what_was_killed(directory: &FeatureDir) -> Result<()> {
             remove(&path.join(number.temporary_name(Part::Features)))?;
         }
     }
-    Ok(())
+    Ok(manifest)
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -223,6 +234,7 @@ fn feature_length(
 
 struct Run<'a> {
     directory: &'a FeatureDir,
+    manifest: Manifest,
     progress: &'a Progress,
     summary: Summary,
 }
@@ -374,13 +386,15 @@ impl Run<'_> {
     /// Makes a shard durable and visible.
     fn commit(&mut self, writer: Option<ShardWriter>, number: ShardNumber) -> Result<()> {
         let Some(writer) = writer else { return Ok(()) };
-        let ids = writer.finish()?;
-        self.directory.sync()?;
+        let rows = writer.rows();
+        let sums = writer.finish()?;
+        // This makes the temporary files' names durable as well.
+        self.manifest.record(number, sums)?;
         for part in Part::ALL {
             put_in_place(self.directory, number, part)?;
         }
         self.summary.shards += 1;
-        self.summary.rows += ids.len();
+        self.summary.rows += rows;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@
 //! has one home: `ort` in [`model`], `ndarray_npy` in [`npy`], `indicatif` in [`progress`], `clap` in the binary's
 //! `cli`.
 
+pub mod checksum;
 pub mod complete_file;
 pub mod concat;
 pub mod default_model;
@@ -27,6 +28,7 @@ pub mod feature_dir;
 pub mod graph;
 pub mod interrupt;
 pub mod list;
+pub mod manifest;
 pub mod model;
 mod names;
 pub mod npy;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use nix::libc::{SIGHUP, SIGINT, SIGTERM};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 use object::{Endianness, ReadCache, ReadRef, elf};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::checksum;
 
 /// The file that `make setup` writes beside the library: lines of `sha256sum`.
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -184,7 +185,7 @@ pub fn check(path: &Path) -> Result<(), RuntimeError> {
         })
         .map_err(broken)?;
     if let Some(expected) = recorded_checksum(path) {
-        let found = sha256(path).map_err(unreadable)?;
+        let found = checksum::of_file(path).map_err(unreadable)?;
         if found != expected {
             return Err(broken(format!(
                 "its SHA-256 is {found}, `make setup` put one with {expected} there"
@@ -320,28 +321,6 @@ fn recorded_checksum(library: &Path) -> Option<String> {
         .map(|(sum, _)| sum.to_owned())
 }
 
-/// The SHA-256 of a file, in hexadecimal.
-pub fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hexadecimal(&hasher.finalize())),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
-}
-
-/// The SHA-256 of bytes, in hexadecimal.
-pub fn sha256_of(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,13 +374,19 @@ mod tests {
         let checksums = directory.path().join(CHECKSUMS);
         fs::write(
             &checksums,
-            format!("{}  libonnxruntime.so.1.0.0\n", sha256(&copy).unwrap()),
+            format!(
+                "{}  libonnxruntime.so.1.0.0\n",
+                checksum::of_file(&copy).unwrap()
+            ),
         )
         .unwrap();
         check(&link).unwrap();
         fs::write(
             &checksums,
-            format!("{}  libonnxruntime.so.1.0.0\n", sha256_of(b"another")),
+            format!(
+                "{}  libonnxruntime.so.1.0.0\n",
+                checksum::of_bytes(b"another")
+            ),
         )
         .unwrap();
         assert!(matches!(check(&link), Err(RuntimeError::Broken { .. })));

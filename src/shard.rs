@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use thiserror::Error;
 
+use crate::checksum::{self, Checksum};
 use crate::npy::{self, NpyError};
 
 /// The number of a shard; at least four digits in its file names.
@@ -145,31 +148,41 @@ impl ShardFiles {
         Ok(files)
     }
 
-    /// The numbers of the complete pairs, in order. A half pair is an error, unless the missing half still has its
-    /// temporary name: then `concat` was killed between putting the two in place, and its next run finishes that.
+    /// The numbers of the complete pairs, in order. A half pair is an error.
     pub fn pairs(&self, directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
-        let mut pairs = Vec::new();
-        for (&number, halves) in &self.finished {
+        match self.half_pairs(directory).next() {
+            Some(half) => Err(half),
+            None => Ok(self.complete_pairs().collect()),
+        }
+    }
+
+    /// The numbers of the complete pairs, in order, whatever else there is.
+    pub fn complete_pairs(&self) -> impl Iterator<Item = ShardNumber> {
+        let complete = self
+            .finished
+            .iter()
+            .filter(|(_, halves)| **halves == [true, true]);
+        complete.map(|(number, _)| *number)
+    }
+
+    /// Files without their other half, unless that still has its temporary name: then `concat` was killed between
+    /// putting the two in place, and its next run finishes that.
+    pub fn half_pairs(&self, directory: &Path) -> impl Iterator<Item = ShardError> {
+        self.finished.iter().filter_map(move |(&number, halves)| {
             let [found, missing] = match halves {
-                [true, true] => {
-                    pairs.push(number);
-                    continue;
-                }
+                [true, true] => return None,
                 [true, false] => [Part::Features, Part::ObjectIds],
                 _ => [Part::ObjectIds, Part::Features],
             };
-            if !self
-                .temporary
-                .get(&number)
-                .is_some_and(|halves| halves[missing as usize])
-            {
-                return Err(ShardError::Half {
-                    found: directory.join(number.file_name(found)),
-                    missing: directory.join(number.file_name(missing)),
-                });
+            let temporary = self.temporary.get(&number);
+            if temporary.is_some_and(|halves| halves[missing as usize]) {
+                return None;
             }
-        }
-        Ok(pairs)
+            Some(ShardError::Half {
+                found: directory.join(number.file_name(found)),
+                missing: directory.join(number.file_name(missing)),
+            })
+        })
     }
 }
 
@@ -267,8 +280,8 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Makes both temporary files complete and durable; returns the ids in the order of the rows.
-    pub fn finish(self) -> io::Result<Vec<Box<str>>> {
+    /// Makes both temporary files complete and durable; returns their checksums, in the order of [`Part::ALL`].
+    pub fn finish(self) -> io::Result<[String; 2]> {
         let rows = self.ids.len();
         let mut features = self
             .features
@@ -276,7 +289,17 @@ impl ShardWriter {
             .map_err(io::IntoInnerError::into_error)?;
         features.rewind()?;
         features.write_all(&npy::features_header(&[rows, self.feature_length]))?;
-        features.sync_all()?;
+        // The header, which comes first, is known last: so the file is read once more, while the disk writes it.
+        let path = (self.directory).join(self.number.temporary_name(Part::Features));
+        let (synced, features_sum) = thread::scope(|scope| {
+            let sum = scope.spawn(|| checksum::of_file(&path));
+            let synced = features.sync_all();
+            (
+                synced,
+                sum.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            )
+        });
+        synced?;
         let width = self
             .ids
             .iter()
@@ -287,18 +310,23 @@ impl ShardWriter {
             .directory
             .join(self.number.temporary_name(Part::ObjectIds));
         let mut object_ids = BufWriter::with_capacity(1 << 18, create_afresh(&path)?);
-        object_ids.write_all(&npy::object_ids_header(rows, width))?;
+        let mut ids_sum = Checksum::default();
+        let mut write = |bytes: &[u8]| {
+            ids_sum.update(bytes);
+            object_ids.write_all(bytes)
+        };
+        write(&npy::object_ids_header(rows, width))?;
         let mut row = Vec::with_capacity(width * 4);
         for id in &self.ids {
             row.clear();
             npy::append_object_id(id, width, &mut row);
-            object_ids.write_all(&row)?;
+            write(&row)?;
         }
         let object_ids = object_ids
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
         object_ids.sync_all()?;
-        Ok(self.ids)
+        Ok([features_sum?, ids_sum.finish()])
     }
 }
 

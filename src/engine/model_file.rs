@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::checksum;
 use crate::default_model;
 use crate::object::model_stem;
-use crate::runtime;
 
 /// A model's file, read.
 #[derive(Clone, Debug)]
@@ -52,6 +52,6 @@ impl ModelFile {
 
     /// SHA-256 of the file, in hexadecimal.
     pub fn sha256(&self) -> String {
-        runtime::sha256_of(&self.bytes)
+        checksum::of_bytes(&self.bytes)
     }
 }

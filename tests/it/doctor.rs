@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use simsearch::runtime::sha256;
+use simsearch::checksum;
 
 use crate::{Outcome, TestEnv, model_file, need_runtime};
 
@@ -66,7 +66,7 @@ fn machines_read_the_same() {
     );
     assert_eq!(json["model"]["stem"], "fixed_4");
     assert_eq!(json["model"]["is_default"], false);
-    assert_eq!(json["model"]["sha256"], sha256(&model).unwrap());
+    assert_eq!(json["model"]["sha256"], checksum::of_file(&model).unwrap());
     let form = serde_json::json!({
         "input": "inputs:0", "output": "feature_vector", "height": 10, "width": 12, "layout": "NHWC",
         "fixed_batch": 4, "feature_length": 8

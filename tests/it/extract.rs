@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use simsearch::checksum;
 use simsearch::pixels::{PictureReader, PixelOptions};
-use simsearch::runtime::sha256;
 
 use crate::{
     PROGRAM, ROOT, TestEnv, Tree, assert_same_tree, feature_file, files_ending, finish, model_file,
@@ -956,8 +956,8 @@ fn another_model_of_the_same_name_is_refused() {
         .exits(1)
         .says(&[
             "features/nhwc was made with the model with SHA-256",
-            &sha256(&one).unwrap(),
-            &sha256(&other).unwrap(),
+            &checksum::of_file(&one).unwrap(),
+            &checksum::of_file(&other).unwrap(),
             "--feature-dir",
         ]);
     assert_same_tree(&env.tree("features"), &before);
