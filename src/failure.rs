@@ -1,5 +1,6 @@
 //! Why one object failed, and the report of all that did.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -30,7 +31,7 @@ pub enum Stage {
 }
 
 /// What kind of failure it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// The entry is no usable path or its name no usable object id.
@@ -57,6 +58,13 @@ pub enum Class {
     Model,
     /// Any other error of the operating system.
     Io,
+}
+
+/// As it stands in the report.
+impl fmt::Display for Class {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
 }
 
 impl Class {
@@ -175,6 +183,20 @@ impl FailureReport {
         })
     }
 
+    /// All failures of a model's directory, as [`FailureReport::failures`] has them. Takes no lock and writes nothing.
+    pub fn read(directory: &Path) -> io::Result<IndexMap<String, Failure>> {
+        let mut failures = IndexMap::new();
+        match fs::read(directory.join(Self::FILE_NAME)) {
+            // A last line that another process is just writing is not there yet.
+            Ok(bytes) => {
+                take_lines(&bytes, &mut failures);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(failures)
+    }
+
     /// Where the report is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -287,21 +309,24 @@ impl Known {
         if whole < added.len() {
             file.set_len(read + whole as u64)?;
         }
-        for line in added[..whole]
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            match serde_json::from_slice::<Failure>(line) {
-                Ok(failure) => {
-                    self.superfluous |= self.failures.insert(failure.id.clone(), failure).is_some();
-                }
-                // Torn by a power loss: the object has no feature, so that it is tried again.
-                Err(_) => self.superfluous = true,
-            }
-        }
+        self.superfluous |= take_lines(&added[..whole], &mut self.failures);
         self.file = Some((metadata.ino(), read + whole as u64));
         Ok(Some(file))
     }
+}
+
+/// Takes failures from lines of a report; returns whether there are lines that a tidy one would not have.
+fn take_lines(bytes: &[u8], failures: &mut IndexMap<String, Failure>) -> bool {
+    let mut superfluous = false;
+    let lines = bytes.split(|byte| *byte == b'\n');
+    for line in lines.filter(|line| !line.is_empty()) {
+        match serde_json::from_slice::<Failure>(line) {
+            Ok(failure) => superfluous |= failures.insert(failure.id.clone(), failure).is_some(),
+            // Torn by a power loss: the object has no feature, so that it is tried again.
+            Err(_) => superfluous = true,
+        }
+    }
+    superfluous
 }
 
 #[cfg(test)]

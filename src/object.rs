@@ -1,10 +1,12 @@
 //! Object ids, the list of objects (`objects.txt`), and where the feature of an object lives.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use thiserror::Error;
 
 /// The key of an object: its file name, extension included (`0000bada…d3.jpg`).
@@ -125,6 +127,17 @@ pub struct ObjectList {
     lines: Vec<Range<usize>>,
 }
 
+/// What a line of a list is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// An object, by its object id.
+    Object(&'a str),
+    /// The same path as in a line before: nothing to do, and nothing wrong.
+    Repeated,
+    /// No object, for a reason that is for people: no usable path or name, or a name that another path has as well.
+    Bad(String),
+}
+
 /// Why the bytes are no list of objects.
 #[derive(Debug, Error)]
 #[error("line {line} is not UTF-8 text; make the list again with `simsearch list`")]
@@ -134,6 +147,19 @@ pub struct NotText {
 }
 
 impl ObjectList {
+    /// Reads the list in a file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| match path.exists() {
+            true => format!("cannot read the list of objects {}", path.display()),
+            false => format!(
+                "there is no list of objects at {}; `simsearch list` makes it",
+                path.display()
+            ),
+        })?;
+        Self::parse(bytes)
+            .with_context(|| format!("cannot read the list of objects {}", path.display()))
+    }
+
     /// Reads a list: one path per line. A byte order mark, blank lines, a missing final newline and (where the
     /// first line ends so) CRLF line ends are all accepted. Lines are not checked here: see
     /// [`ObjectId::from_entry`].
@@ -190,6 +216,22 @@ impl ObjectList {
     /// All paths in the order of the file.
     pub fn entries(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|index| self.entry(index))
+    }
+
+    /// What each line is, in the order of the file.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let mut first_of: HashMap<&str, &str> = HashMap::with_capacity(self.len());
+        self.entries().map(move |entry| {
+            if let Err(error) = ObjectId::from_entry(entry) {
+                return Line::Bad(error.to_string());
+            }
+            let name = entry.rsplit('/').next().unwrap_or(entry);
+            match *first_of.entry(name).or_insert(entry) {
+                first if std::ptr::eq(first, entry) => Line::Object(name),
+                first if first == entry => Line::Repeated,
+                first => Line::Bad(format!("{first} has the same object id and comes first")),
+            }
+        })
     }
 }
 
@@ -258,6 +300,25 @@ mod tests {
             let list = ObjectList::parse(bytes.into()).unwrap();
             assert_eq!(list.entries().collect::<Vec<_>>(), expected, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn of_lines_with_one_object_id_the_first_is_the_object() {
+        let list = ObjectList::parse(b"a/x.jpg\nb/x.jpg\na/x.jpg\n../y.jpg\nx.jpg.jpg\n".into());
+        let list = list.unwrap();
+        let lines: Vec<Line<'_>> = list.lines().collect();
+        let twice = "a/x.jpg has the same object id and comes first".to_owned();
+        let outside = BadEntry::ParentComponent.to_string();
+        assert_eq!(
+            lines,
+            [
+                Line::Object("x.jpg"),
+                Line::Bad(twice),
+                Line::Repeated,
+                Line::Bad(outside),
+                Line::Object("x.jpg.jpg"),
+            ]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What made the features of a directory: written when it is first used, compared ever after.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,14 @@ impl Recipe {
             ("--precision", self.precision.name().to_owned()),
             ("--exact", self.exact.to_string()),
         ]
+    }
+}
+
+/// All of it in a line.
+impl fmt::Display for Recipe {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = self.fields().map(|(name, value)| format!("{name} {value}"));
+        formatter.write_str(&fields.join(", "))
     }
 }
 

@@ -120,7 +120,7 @@ pub fn extract(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     let started = Instant::now();
-    let list = read_list(&options.objects)?;
+    let list = ObjectList::read(&options.objects)?;
     check_media_directory(&options.media_dir)?;
     let path = &options.directory;
     // A model that does not run leaves no directory behind.
@@ -215,18 +215,6 @@ pub fn extract(
 /// The processors that this process may use, by its affinity and the limits of its control group.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn read_list(path: &Path) -> Result<ObjectList> {
-    let bytes = fs::read(path).with_context(|| match path.exists() {
-        true => format!("cannot read the list of objects {}", path.display()),
-        false => format!(
-            "there is no list of objects at {}; `simsearch list` makes it",
-            path.display()
-        ),
-    })?;
-    ObjectList::parse(bytes)
-        .with_context(|| format!("cannot read the list of objects {}", path.display()))
 }
 
 fn check_media_directory(path: &Path) -> Result<()> {

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::Options;
 use crate::failure::{Class, Failure, FailureReport, Stage};
 use crate::feature_dir::{FeatureDir, FeatureState};
-use crate::object::{ObjectId, ObjectList};
+use crate::object::{Line, ObjectId, ObjectList};
 use crate::recipe::Recipe;
 use crate::shard::{self, ShardFiles, ShardNumber};
 
@@ -146,47 +146,27 @@ impl Plan {
 
 /// Finds the lines that are no objects, or whose object id stands in the list before; reports them.
 fn check_lines(list: &ObjectList, report: &FailureReport) -> Result<Vec<Standing>> {
-    let mut first_of: HashMap<&str, &str> = HashMap::with_capacity(list.len());
-    let mut standings = Vec::with_capacity(list.len());
-    for entry in list.entries() {
-        let problem = match ObjectId::from_entry(entry) {
-            Err(error) => Some(error.to_string()),
-            Ok(_) => {
-                let name = entry.rsplit('/').next().unwrap_or(entry);
-                match first_of.insert(name, entry) {
-                    None => None,
-                    Some(first) => {
-                        first_of.insert(name, first);
-                        if first == entry {
-                            standings.push(Standing::Repeated);
-                            continue;
-                        }
-                        Some(format!("{first} has the same object id and comes first"))
-                    }
-                }
-            }
+    let standings = list.lines().zip(list.entries()).map(|(line, entry)| {
+        let message = match line {
+            Line::Object(_) => return Ok(Standing::Pending),
+            Line::Repeated => return Ok(Standing::Repeated),
+            Line::Bad(message) => message,
         };
-        standings.push(if problem.is_some() {
-            Standing::Failed
-        } else {
-            Standing::Pending
-        });
-        if let Some(message) = problem {
-            let (id, path) = (entry.to_owned(), entry.to_owned());
-            let failure = Failure {
-                id,
-                path,
-                stage: Stage::List,
-                class: Class::BadEntry,
-                message,
-                file: None,
-            };
-            report
-                .record(&failure)
-                .with_context(|| format!("cannot write {}", report.path().display()))?;
-        }
-    }
-    Ok(standings)
+        let (id, path) = (entry.to_owned(), entry.to_owned());
+        let failure = Failure {
+            id,
+            path,
+            stage: Stage::List,
+            class: Class::BadEntry,
+            message,
+            file: None,
+        };
+        report
+            .record(&failure)
+            .with_context(|| format!("cannot write {}", report.path().display()))?;
+        Ok(Standing::Failed)
+    });
+    standings.collect()
 }
 
 /// Marks the objects that stand in shards, and returns the number that the next shard has. Holds the ids of one at a

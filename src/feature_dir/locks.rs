@@ -50,6 +50,28 @@ impl FeatureDir {
         Ok(Packing::HeldBy("another process".to_owned()))
     }
 
+    /// What the process that packs here at this moment says about itself. Takes no lock and writes nothing.
+    pub fn packing_holder(&self) -> io::Result<Option<String>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mut file = match openat(&self.root, LOCK, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut lock = byte_lock(PACKING_OFFSET, libc::F_WRLCK);
+        // Where the file system knows no such locks, nothing can pack.
+        let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
+        if asked.is_err() || lock.l_type == libc::F_UNLCK as libc::c_short {
+            return Ok(None);
+        }
+        let mut holder = String::new();
+        file.read_to_string(&mut holder)?;
+        Ok(Some(match holder.trim() {
+            "" => "another process".to_owned(),
+            holder => holder.to_owned(),
+        }))
+    }
+
     /// Opens the lock that keeps the writers of the failure report apart.
     pub fn report_lock(&self) -> io::Result<ReportLock> {
         Ok(ReportLock {
@@ -155,16 +177,22 @@ fn claim_offset(id: &ObjectId) -> i64 {
 /// Sets or clears the lock on one byte of a file; `false` when another process holds it. The lock belongs to the
 /// open file, not to the process, so that closing another handle of the same file does not lose it.
 pub(super) fn lock_byte(file: &File, offset: i64, kind: libc::c_int) -> io::Result<bool> {
-    let lock = libc::flock {
+    match fcntl(
+        file.as_fd(),
+        FcntlArg::F_OFD_SETLK(&byte_lock(offset, kind)),
+    ) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn byte_lock(offset: i64, kind: libc::c_int) -> libc::flock {
+    libc::flock {
         l_type: kind as _,
         l_whence: libc::SEEK_SET as _,
         l_start: offset,
         l_len: 1,
         l_pid: 0,
-    };
-    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
