@@ -18,6 +18,7 @@ use simsearch::list::{self, Output};
 use simsearch::model::{Precision, Provider};
 use simsearch::pixels::{DEFAULT_MAX_PIXELS, PixelOptions};
 use simsearch::progress::{Progress, duration};
+use simsearch::{status, verify};
 
 /// Exit code: finished, but some objects failed.
 const SOME_FAILED: u8 = 3;
@@ -33,7 +34,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all done; 1 nothing could be done, or every object failed; 2 wrong usage; 3 finished, but something \
+Exit codes: 0 all done; 1 nothing could be done, every object failed, or a check found problems; 2 wrong usage; 3 finished, but something \
 failed or was left out; 11 another process packs the same directory; 129, 130, 143 interrupted: the same command \
 goes on from there.";
 
@@ -54,6 +55,20 @@ enum Command {
     /// Pack per-object features into shards that numpy reads as they are.
     #[command(after_help = EXIT_CODES)]
     Concat(ConcatArguments),
+    /// Say what is listed, done, packed, failed and pending.
+    ///
+    /// Goes by names alone: those of the per-object files, the object ids in shards, and the report of failures. What
+    /// the files hold is for `verify` to check, and whether a picture that failed has changed since is for `extract` to
+    /// see. May run beside `extract` and `concat`.
+    #[command(after_help = EXIT_CODES)]
+    Status(CheckArguments),
+    /// Check that nothing is damaged, missing or there twice.
+    ///
+    /// Shards: pairs, shapes, types, finite numbers, one length, and the checksums that `concat` has recorded in
+    /// SHA256SUMS. Per-object files: whole and finite. No object id twice. With a list: a feature or a failure for
+    /// each object. Problems are lines on standard output. May run beside `extract`, and not beside `concat`.
+    #[command(after_help = EXIT_CODES)]
+    Verify(VerifyArguments),
     /// Say what is found on this machine, what works, and what to do about the rest.
     #[command(after_help = EXIT_CODES)]
     Doctor(DoctorArguments),
@@ -183,6 +198,35 @@ struct ConcatArguments {
     quiet: bool,
 }
 
+/// Of `status` and `verify`.
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// Directory of the features, the same as for `extract`.
+    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
+    feature_dir: PathBuf,
+    /// Model whose features are meant: its file, or the name of its directory [default: the only one there].
+    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "MODEL", value_parser = path_or_nothing())]
+    model: Option<PathBuf>,
+    /// List of objects [default: MEDIA_DIR/objects.txt where there is a media directory, or else none].
+    #[arg(long, value_name = "FILE")]
+    objects: Option<PathBuf>,
+    /// Directory of the pictures; only its list is read.
+    #[arg(long, env = "MEDIA_DIR", value_name = "DIR", value_parser = path_or_nothing())]
+    media_dir: Option<PathBuf>,
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArguments {
+    #[command(flatten)]
+    check: CheckArguments,
+    /// Print problems and errors only.
+    #[arg(long)]
+    quiet: bool,
+}
+
 #[derive(Debug, Args)]
 struct DoctorArguments {
     #[command(flatten)]
@@ -243,6 +287,8 @@ pub fn run() -> Result<ExitCode> {
         Command::List(arguments) => run_list(arguments),
         Command::Extract(arguments) => run_extract(*arguments),
         Command::Concat(arguments) => run_concat(&arguments),
+        Command::Status(arguments) => run_status(arguments),
+        Command::Verify(arguments) => run_verify(arguments),
         Command::Doctor(arguments) => run_doctor(arguments),
         Command::TryLibrary { library } => {
             engine::try_library(&library).map(|()| ExitCode::SUCCESS)
@@ -407,13 +453,7 @@ fn run_concat(arguments: &ConcatArguments) -> Result<ExitCode> {
     };
     let summary = match concat::concat(&options, &progress)? {
         Ended::Packed(summary) => summary,
-        Ended::HeldBy(holder) => {
-            eprintln!(
-                "simsearch: {} is being packed by {holder}; try again later",
-                options.directory.display()
-            );
-            return Ok(LOCKED.into());
-        }
+        Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory)),
     };
     let shards = if summary.shards == 1 {
         "shard"
@@ -436,6 +476,73 @@ fn run_concat(arguments: &ConcatArguments) -> Result<ExitCode> {
         SOME_FAILED.into()
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+/// Another process packs the directory.
+fn held_by(holder: &str, directory: &Path) -> ExitCode {
+    let directory = directory.display();
+    eprintln!("simsearch: {directory} is being packed by {holder}; try again later");
+    LOCKED.into()
+}
+
+/// The model's directory and the list, where one is named.
+fn what_to_check(arguments: CheckArguments) -> Result<(PathBuf, Option<PathBuf>)> {
+    let directory = model_directory(&arguments.feature_dir, given(arguments.model).as_deref())?;
+    let media_dir = given(arguments.media_dir);
+    let default = media_dir.map(|media_dir| media_dir.join("objects.txt"));
+    Ok((directory, arguments.objects.or(default)))
+}
+
+fn run_status(arguments: CheckArguments) -> Result<ExitCode> {
+    let json = arguments.json;
+    let (directory, objects) = what_to_check(arguments)?;
+    let status = status::status(&status::Options { directory, objects })?;
+    match json {
+        true => print_json(&status)?,
+        false => print(format_args!("{status}"))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_verify(arguments: VerifyArguments) -> Result<ExitCode> {
+    let progress = Progress::new(arguments.quiet);
+    let json = arguments.check.json;
+    let (directory, objects) = what_to_check(arguments.check)?;
+    let options = verify::Options { directory, objects };
+    let report = match verify::verify(&options)? {
+        verify::Ended::Checked(report) => report,
+        verify::Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory)),
+    };
+    if json {
+        print_json(&report)?;
+    } else {
+        for problem in &report.problems {
+            print(format_args!("{}\n", problem.message))?;
+        }
+    }
+    for note in &report.notes {
+        progress.note(&note.message);
+    }
+    let verify::Report {
+        shards,
+        rows,
+        files,
+        checksums,
+        problems,
+        ..
+    } = &report;
+    progress.note(&format!(
+        "checked {rows} rows in {shards} shards, {files} per-object files and {checksums} checksums: {}",
+        match problems.len() {
+            0 => "all is well".to_owned(),
+            1 => "1 problem".to_owned(),
+            several => format!("{several} problems"),
+        }
+    ));
+    Ok(match problems.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 

@@ -12,7 +12,9 @@
 //! batch from end to end ([`extract`]); what workers share is a cursor over the pending objects and a small pool of
 //! sessions.
 //!
-//! Commands ([`list`], [`extract`], [`mod@concat`], [`doctor`]) use the leaves and never each other. Each outside crate
+//! Beside the shards stand their checksums ([`manifest`]) and what made the features ([`recipe`]).
+//!
+//! Commands ([`list`], [`extract`], [`mod@concat`], [`status`], [`verify`], [`doctor`]) use the leaves and never each other. Each outside crate
 //! has one home: `ort` in [`model`], `ndarray_npy` in [`npy`], `indicatif` in [`progress`], `clap` in the binary's
 //! `cli`.
 
@@ -38,3 +40,5 @@ pub mod progress;
 pub mod recipe;
 pub mod runtime;
 pub mod shard;
+pub mod status;
+pub mod verify;

@@ -9,6 +9,8 @@ mod list;
 mod pixels;
 mod precision;
 mod runtime;
+mod status;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
