@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// The key of an object: its file name, extension included (`0000bada…d3.jpg`).
 ///
-/// An `ObjectId` is always a plain file name of at least three characters whose nested path
+/// An `ObjectId` is always a plain file name of at least three characters and at most 251 bytes whose nested path
 /// `<id[0:2]>/<id[2:4]>/<id>.npy` (slices of characters) stays where it belongs: no `/`, no NUL, no newline,
 /// and neither the name nor a slice is `.` or `..`, nor does the name begin with `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +38,15 @@ pub enum BadEntry {
     /// Fewer than three characters leave the second nested directory without a name.
     #[error("the file name is shorter than three characters")]
     TooShort,
+    /// The name of the feature, `<id>.npy`, would be longer than file systems allow.
+    #[error(
+        "the file name is longer than {MAX_ID_BYTES} bytes, which leaves no room for the ending .npy"
+    )]
+    TooLong,
 }
+
+/// The most bytes in an object id: Linux allows 255 in a file name, and the feature's ends in `.npy`.
+const MAX_ID_BYTES: usize = 255 - ".npy".len();
 
 impl ObjectId {
     /// Checks that `name` can be an object id.
@@ -100,6 +108,9 @@ fn check_name(name: &str) -> Result<(), BadEntry> {
     }
     if name.starts_with("..") || name.contains('/') {
         return Err(BadEntry::Escapes);
+    }
+    if name.len() > MAX_ID_BYTES {
+        return Err(BadEntry::TooLong);
     }
     let (_, rest) = split_at_character(name, 2);
     let (second, _) = split_at_character(rest, 2);
@@ -281,9 +292,91 @@ mod tests {
             ("object/a\0.jpg", BadEntry::ControlCharacter),
             ("obj\0ect/a.jpg", BadEntry::ControlCharacter),
             ("object/a\n.jpg", BadEntry::ControlCharacter),
+            (&format!("object/{}", "a".repeat(252)), BadEntry::TooLong),
+            (&"é".repeat(126), BadEntry::TooLong),
+            (&"a".repeat(1 << 20), BadEntry::TooLong),
         ] {
             assert_eq!(ObjectId::from_entry(entry), Err(expected), "{entry:?}");
         }
+    }
+
+    /// Lines put together from what has ever led a program astray.
+    fn hostile_line(random: &mut impl rand::RngExt) -> String {
+        const PIECES: [&str; 26] = [
+            "",
+            ".",
+            "..",
+            "...",
+            "/",
+            "//",
+            "../",
+            "/..",
+            "a",
+            "ab",
+            "abc",
+            ".npy",
+            ".tmp",
+            ".lock",
+            ".jpg",
+            "\0",
+            "\n",
+            "\r",
+            " ",
+            "\u{feff}",
+            "\u{301}",
+            "e\u{301}",
+            "é",
+            "日本",
+            "😀",
+            "0000.features",
+        ];
+        let mut line = String::new();
+        for _ in 0..random.random_range(1..7) {
+            line.push_str(PIECES[random.random_range(0..PIECES.len())]);
+        }
+        if random.random_range(0..20) == 0 {
+            line.push_str(&"é".repeat(random.random_range(115..135)));
+        }
+        line
+    }
+
+    #[test]
+    fn whatever_the_line_says_an_id_has_one_place_of_its_own_inside() {
+        use rand::SeedableRng;
+        let mut random = rand::rngs::StdRng::seed_from_u64(4);
+        let mut id_of = std::collections::HashMap::new();
+        let mut refused = 0;
+        for _ in 0..100_000 {
+            let line = hostile_line(&mut random);
+            let Ok(id) = ObjectId::from_entry(&line) else {
+                refused += 1;
+                continue;
+            };
+            let path = id.feature_path();
+            let text = path.to_str().unwrap();
+            let components: Vec<&str> = text.split('/').collect();
+            assert_eq!(components.len(), 3, "{line:?} makes {path:?}");
+            for component in &components {
+                assert!(
+                    !["", ".", ".."].contains(component),
+                    "{line:?} makes {path:?}"
+                );
+                assert!(component.len() <= 255, "{line:?} makes {path:?}");
+            }
+            assert!(!text.contains(['\0', '\n']), "{line:?} makes {path:?}");
+            // No nested directory has a name that this program gives to something else.
+            assert!(
+                components[0].chars().count() == 2,
+                "{line:?} makes {path:?}"
+            );
+            let first = id_of.entry(path.clone()).or_insert_with(|| id.clone());
+            assert_eq!(*first, id, "two ids have the place {path:?}");
+        }
+        assert!(
+            refused > 10_000 && id_of.len() > 10_000,
+            "{refused}, {}",
+            id_of.len()
+        );
     }
 
     #[test]
