@@ -13,7 +13,7 @@ use simsearch::doctor;
 use simsearch::engine::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
 use simsearch::extract;
 use simsearch::feature_dir::model_directory;
-use simsearch::interrupt::Interrupt;
+use simsearch::interrupt::{self, Interrupt};
 use simsearch::list::{self, Output};
 use simsearch::model::{Precision, Provider};
 use simsearch::pixels::{DEFAULT_MAX_PIXELS, PixelOptions};
@@ -283,6 +283,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// Does what the command line asks for.
 pub fn run() -> Result<ExitCode> {
+    interrupt::survive_the_limit_of_file_size().context("cannot catch signals")?;
     match Cli::parse().command {
         Command::List(arguments) => run_list(arguments),
         Command::Extract(arguments) => run_extract(*arguments),
@@ -453,7 +454,7 @@ fn run_concat(arguments: &ConcatArguments) -> Result<ExitCode> {
     };
     let summary = match concat::concat(&options, &progress)? {
         Ended::Packed(summary) => summary,
-        Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory)),
+        Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory, &progress)),
     };
     let shards = if summary.shards == 1 {
         "shard"
@@ -480,9 +481,11 @@ fn run_concat(arguments: &ConcatArguments) -> Result<ExitCode> {
 }
 
 /// Another process packs the directory.
-fn held_by(holder: &str, directory: &Path) -> ExitCode {
+fn held_by(holder: &str, directory: &Path, progress: &Progress) -> ExitCode {
     let directory = directory.display();
-    eprintln!("simsearch: {directory} is being packed by {holder}; try again later");
+    progress.error(&format!(
+        "{directory} is being packed by {holder}; try again later"
+    ));
     LOCKED.into()
 }
 
@@ -512,7 +515,7 @@ fn run_verify(arguments: VerifyArguments) -> Result<ExitCode> {
     let options = verify::Options { directory, objects };
     let report = match verify::verify(&options)? {
         verify::Ended::Checked(report) => report,
-        verify::Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory)),
+        verify::Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory, &progress)),
     };
     if json {
         print_json(&report)?;

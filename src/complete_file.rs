@@ -6,18 +6,33 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::libc::O_NOFOLLOW;
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 /// Writes a file under the temporary name `.<name>.tmp` beside `path`, makes it durable and gives it its name.
 /// Whatever stood there before stays until then. Of several processes that write one file at once, each waits its
-/// turn; what a killed one left is written over.
-///
-/// Where `path` leads to something that is no regular file (a pipe, `/dev/null`), the content is written to that.
+/// turn; what a killed one left is written over. A link is replaced, and nothing is written where it leads.
 pub fn write(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     put(path, content, true)
+}
+
+/// The same for a path that a user named: a link keeps leading where it led, and the file there is written. Where it
+/// leads to something that is no regular file (a pipe, `/dev/null`), the content is written to that.
+pub fn write_where_it_leads(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            content(&mut OpenOptions::new().write(true).open(path)?)
+        }
+        _ => {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            put(&path, content, true)
+        }
+    }
 }
 
 /// The same for a file that must not be there yet: of several processes that make one file at once, the first does.
@@ -36,15 +51,9 @@ fn put(
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     may_replace: bool,
 ) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        Ok(metadata) if !metadata.is_file() => {
-            return content(&mut OpenOptions::new().write(true).open(path)?);
-        }
-        _ => {}
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(io::ErrorKind::IsADirectory.into());
     }
-    // A link keeps leading where it led.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -57,7 +66,7 @@ fn put(
     );
     let mut file = open_locked(&temporary)?;
     // Nobody else can give the file its name now.
-    if !may_replace && fs::symlink_metadata(&path).is_ok() {
+    if !may_replace && fs::symlink_metadata(path).is_ok() {
         let _ = fs::remove_file(&temporary);
         return Err(io::ErrorKind::AlreadyExists.into());
     }
@@ -65,7 +74,7 @@ fn put(
         .set_len(0)
         .and_then(|()| content(&mut file))
         .and_then(|()| file.sync_all());
-    if let Err(error) = written.and_then(|()| fs::rename(&temporary, &path)) {
+    if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
@@ -75,17 +84,37 @@ fn put(
 /// Opens the temporary file, and makes sure that it still has its name once no other process holds it.
 fn open_locked(temporary: &Path) -> io::Result<File> {
     loop {
+        remove_what_is_no_leftover(temporary)?;
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
-            .custom_flags(O_NOFOLLOW)
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
             .open(temporary)?;
         file.lock()?;
         match fs::symlink_metadata(temporary) {
             Ok(metadata) if metadata.ino() == file.metadata()?.ino() => return Ok(file),
             _ => {}
         }
+    }
+}
+
+/// Makes way for a temporary file: a link, a pipe, or a file with a second name is nobody's unfinished file, and is not
+/// to be written to.
+fn remove_what_is_no_leftover(temporary: &Path) -> io::Result<()> {
+    let Ok(there) = fs::symlink_metadata(temporary) else {
+        return Ok(());
+    };
+    if there.is_dir() {
+        let message = format!("{} is a directory; move it away", temporary.display());
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, message));
+    }
+    if there.is_file() && there.nlink() < 2 {
+        return Ok(());
+    }
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -122,13 +151,17 @@ mod tests {
     }
 
     #[test]
-    fn links_keep_leading_where_they_led() {
+    fn links_are_written_through_only_where_that_is_asked_for() {
         let directory = tempfile::tempdir().unwrap();
         let [target, link] = ["target", "link"].map(|name| directory.path().join(name));
         fs::write(&target, "old").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        write(&link, |file| file.write_all(b"new")).unwrap();
+        write_where_it_leads(&link, |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        write(&link, |file| file.write_all(b"newer")).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "newer");
+        assert!(!fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 }

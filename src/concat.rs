@@ -29,6 +29,7 @@ use crate::npy;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::shard::{self, Part, ShardFiles, ShardNumber, ShardWriter};
+use crate::way_out::concerns_the_run;
 
 /// How many per-object files are read ahead, by all threads, while a shard is written.
 const READ_AHEAD: usize = 64;
@@ -80,7 +81,8 @@ pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
     ensure!(options.rows > 0, "a shard needs at least one row");
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(THREADS)
-        .build()?;
+        .build()
+        .with_context(|| format!("cannot start {THREADS} threads"))?;
     pool.install(|| pack_all(options, progress))
 }
 
@@ -346,6 +348,10 @@ impl Run<'_> {
             for (file, feature) in ahead.iter().zip(read) {
                 let feature = match feature {
                     Ok(feature) => feature,
+                    Err(error) if concerns_the_run(error.as_ref()) => {
+                        let file = path.join(file.path());
+                        return Err(error.context(format!("cannot read {}", file.display())));
+                    }
                     Err(error) => {
                         self.refuse(file.path(), &error);
                         continue;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
-use nix::libc::O_NOFOLLOW;
+use nix::libc::{EISDIR, ELOOP, O_NOFOLLOW};
 use serde::{Deserialize, Serialize};
 
 use crate::complete_file;
 use crate::feature_dir::{FeatureDir, ReportLock};
+use crate::regular_file::{self, NotRegular, is_not_regular};
 
 /// Where on its way an object failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -85,6 +86,7 @@ impl Class {
     /// The class of an error of the operating system.
     pub fn of_io(error: &io::Error) -> Self {
         match error.kind() {
+            _ if is_not_regular(error) => Class::NotAFile,
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Class::Missing,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Class::Denied,
             io::ErrorKind::IsADirectory => Class::NotAFile,
@@ -290,9 +292,13 @@ impl Known {
                 *self = Known::default();
                 return Ok(None);
             }
+            Err(error) if matches!(error.raw_os_error(), Some(ELOOP | EISDIR)) => {
+                return Err(io::Error::other(NotRegular));
+            }
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
+        regular_file::check(&metadata)?;
         let read = match self.file {
             Some((inode, length)) if inode == metadata.ino() && length <= metadata.len() => length,
             _ => {
@@ -300,7 +306,10 @@ impl Known {
                 0
             }
         };
-        let mut added = vec![0; (metadata.len() - read) as usize];
+        let length = (metadata.len() - read) as usize;
+        let mut added = Vec::new();
+        added.try_reserve_exact(length)?;
+        added.resize(length, 0);
         file.read_exact_at(&mut added, read)?;
         let whole = added
             .iter()

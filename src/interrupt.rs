@@ -7,6 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
+/// Makes a write beyond the limit of file size (`ulimit -f`) an error that names the file; else the process would be
+/// killed.
+pub fn survive_the_limit_of_file_size() -> io::Result<()> {
+    // A signal that is caught interrupts nothing here; what it sets, nobody reads.
+    flag::register(nix::libc::SIGXFSZ, Arc::default()).map(drop)
+}
+
 /// Tells whether a signal asked the run to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {

@@ -146,6 +146,11 @@ impl Progress {
         self.line(&format!("warning: {message}"));
     }
 
+    /// Says why nothing could be done.
+    pub fn error(&self, message: &str) {
+        self.line(&format!("simsearch: {message}"));
+    }
+
     fn line(&self, message: &str) {
         // Nothing can be done about a stderr that is gone, and it is no reason to stop.
         self.bar.suspend(|| {

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::checksum::{self, Checksum};
 use crate::npy::{self, NpyError};
+use crate::regular_file;
 
 /// The number of a shard; at least four digits in its file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,7 +193,7 @@ pub fn features_shape(path: &Path) -> Result<(usize, usize, usize), ShardError> 
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(read)?;
+    let file = regular_file::open(path).map_err(read)?;
     let length = file.metadata().map_err(read)?.len();
     let mut beginning = Vec::new();
     file.take(4096).read_to_end(&mut beginning).map_err(read)?;
@@ -222,10 +223,13 @@ pub fn object_ids(directory: &Path, number: ShardNumber) -> Result<Vec<String>, 
 
 /// The object ids in a file, row by row.
 pub fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
-    let bytes = fs::read(path).map_err(|source| ShardError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let mut bytes = Vec::new();
+    regular_file::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|source| ShardError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
     npy::object_ids(&bytes).map_err(|source| ShardError::Npy {
         path: path.to_owned(),
         source,

@@ -1,6 +1,7 @@
 //! Command: pending objects -> batches -> features -> files.
 
 mod comparison;
+mod mounted;
 mod packed;
 mod plan;
 mod problem;
@@ -135,7 +136,9 @@ pub fn extract(
         .with_context(|| format!("cannot lock {}", path.display()))?;
 
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
-    plan.check_mounted(options, &list)?;
+    if !plan.pending.is_empty() {
+        mounted::check_sample(&options.media_dir, &list, &options.objects)?;
+    }
     let counts = Counts::new(plan.existing, plan.failed);
     let mut summary = Summary::default();
     if plan.pending.is_empty() {

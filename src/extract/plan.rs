@@ -2,9 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::{fs, io};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -17,9 +16,6 @@ use crate::feature_dir::{FeatureDir, FeatureState};
 use crate::object::{Line, ObjectId, ObjectList};
 use crate::recipe::Recipe;
 use crate::shard::{self, ShardFiles, ShardNumber};
-
-/// How many listed objects, evenly over the list, are looked for before a run believes that the media is gone.
-const MOUNT_SAMPLE: usize = 64;
 
 /// The objects of a run.
 pub struct Plan {
@@ -113,25 +109,6 @@ impl Plan {
         })
     }
 
-    /// Stops a run whose pictures are all gone: their disk is not mounted, rather than thousands of files deleted.
-    pub fn check_mounted(&self, options: &Options, list: &ObjectList) -> Result<()> {
-        if self.pending.is_empty() || list.len() < MOUNT_SAMPLE {
-            return Ok(());
-        }
-        let is_missing = |index: usize| {
-            let found = fs::metadata(options.media_dir.join(list.entry(index)));
-            found.is_err_and(|error| Class::of_io(&error) == Class::Missing)
-        };
-        if (0..MOUNT_SAMPLE).all(|part| is_missing(part * list.len() / MOUNT_SAMPLE)) {
-            bail!(
-                "none of {MOUNT_SAMPLE} listed objects is below {}; is its disk mounted, and does {} belong to it?",
-                options.media_dir.display(),
-                options.objects.display()
-            );
-        }
-        Ok(())
-    }
-
     /// Whether a failure in the report is overtaken by a feature.
     pub fn is_resolved(&self, directory: &FeatureDir, id: &str) -> bool {
         self.resolved.contains(id)
@@ -221,25 +198,5 @@ fn look(
         Some(failure) if failure.stands(&options.media_dir.join(entry)) => Standing::Failed,
         None if options.retry_failed => Standing::NotNow,
         _ => Standing::Pending,
-    }
-}
-
-/// Whether an error of the operating system concerns the whole run rather than one object: no space, too few file
-/// descriptors, a file system that became read-only.
-pub fn concerns_the_run(error: &io::Error) -> Option<&'static str> {
-    use nix::errno::Errno;
-    match Errno::from_raw(error.raw_os_error()?) {
-        Errno::ENOSPC => Some("the disk is full; free some space and run the same command again"),
-        Errno::EDQUOT => {
-            Some("the disk quota is used up; free some space and run the same command again")
-        }
-        Errno::EROFS => Some("the file system is read-only; give another --feature-dir"),
-        Errno::EMFILE => {
-            Some("too few file descriptors; raise the limit (`ulimit -n`) or use fewer --workers")
-        }
-        Errno::ENFILE => {
-            Some("the system has no file descriptors left; run the same command again later")
-        }
-        _ => None,
     }
 }

@@ -1,11 +1,11 @@
 //! Why one object fails, in the words of the report; and reading its file, where most of it shows.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::failure::{Class, Stage};
+use crate::failure::{Class, FileStamp, Stage};
 use crate::pixels::PictureError;
+use crate::regular_file;
 
 /// Files longer than this are no pictures that belong here; it bounds what one worker reads. 512 MiB.
 const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -15,25 +15,27 @@ pub struct Problem {
     pub stage: Stage,
     pub class: Class,
     pub message: String,
+    /// The file that was read, where that came so far.
+    pub file: Option<FileStamp>,
 }
 
 impl Problem {
     /// The file cannot be read.
     pub fn read(error: io::Error) -> Self {
         let class = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(NotReadable::NotAFile) => Class::NotAFile,
-            Some(NotReadable::TooLong(_)) => Class::TooLarge,
+            Some(TooLong(_)) => Class::TooLarge,
             None => Class::of_io(&error),
         };
         Problem {
             stage: Stage::Read,
             class,
             message: error.to_string(),
+            file: None,
         }
     }
 
-    /// The picture cannot be decoded.
-    pub fn decode(error: &PictureError) -> Self {
+    /// The picture in this file cannot be decoded.
+    pub fn decode(error: &PictureError, file: FileStamp) -> Self {
         let class = match error {
             PictureError::Empty => Class::Empty,
             PictureError::NotAPicture => Class::NotAPicture,
@@ -56,6 +58,7 @@ impl Problem {
             stage: Stage::Decode,
             class,
             message,
+            file: Some(file),
         }
     }
 
@@ -70,6 +73,7 @@ impl Problem {
             stage: Stage::Run,
             class: Class::Model,
             message,
+            file: None,
         })
     }
 
@@ -85,34 +89,25 @@ impl Problem {
             stage: Stage::Write,
             class,
             message,
+            file: None,
         }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-enum NotReadable {
-    #[error("not a regular file")]
-    NotAFile,
-    #[error("{0} bytes are more than the limit of {MAX_FILE_BYTES} for one picture")]
-    TooLong(u64),
-}
+#[error("{0} bytes are more than the limit of {MAX_FILE_BYTES} for one picture")]
+struct TooLong(u64);
 
-/// Reads a regular file whole. Never waits for a FIFO, and reads no device.
-pub fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
+/// Reads a regular file whole; returns what it was when that began. (A file that is still being written is another one
+/// when it is complete.)
+pub fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<FileStamp> {
     bytes.clear();
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)?;
+    let mut file = regular_file::open(path)?;
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other(NotReadable::NotAFile));
-    }
     if metadata.len() > MAX_FILE_BYTES {
-        return Err(io::Error::other(NotReadable::TooLong(metadata.len())));
+        return Err(io::Error::other(TooLong(metadata.len())));
     }
     bytes.reserve(metadata.len() as usize);
     file.by_ref().take(MAX_FILE_BYTES).read_to_end(bytes)?;
-    Ok(())
+    Ok(FileStamp::of(&metadata))
 }

@@ -1,20 +1,21 @@
 //! The workers: each carries a batch from end to end.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 
 use super::Options;
 use super::comparison::Comparison;
+use super::mounted;
 use super::packed::Packed;
-use super::plan::{Plan, concerns_the_run};
+use super::plan::Plan;
 use super::problem::{Problem, read_file};
 use super::sessions::Sessions;
-use crate::failure::{Class, Failure, FailureReport, FileStamp};
+use crate::failure::{Class, Failure, FailureReport};
 use crate::feature_dir::{Claims, FeatureDir, FeatureState, Scratch};
 use crate::interrupt::Interrupt;
 use crate::model::Form;
@@ -22,6 +23,7 @@ use crate::npy;
 use crate::object::{ObjectId, ObjectList};
 use crate::pixels::PictureReader;
 use crate::progress::{Counts, Progress};
+use crate::way_out::concerns_the_run;
 
 /// How long a worker waits before it asks again for an object that another process has in hand.
 const CLAIM_POLL: Duration = Duration::from_millis(20);
@@ -110,7 +112,8 @@ impl Work<'_> {
         };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.workers)
-            .build()?;
+            .build()
+            .with_context(|| format!("cannot start {} threads", self.workers))?;
         self.progress.begin(self.plan.pending.len() as u64);
         pool.broadcast(|context| {
             if let Err(error) = self.work(&shared, context.index()) {
@@ -270,17 +273,18 @@ impl Work<'_> {
     /// From an entry to pixels at the end of the batch. The inner error is this object's, the outer one the run's.
     fn read(&self, entry: &str, worker: &mut Worker) -> Result<Result<(), Problem>> {
         let path = self.options.media_dir.join(entry);
-        if let Err(error) = read_file(&path, &mut worker.bytes) {
-            if let Some(advice) = concerns_the_run(&error) {
-                return Err(
-                    Error::new(error).context(format!("cannot read {}: {advice}", path.display()))
-                );
+        let file = match read_file(&path, &mut worker.bytes) {
+            Ok(file) => file,
+            Err(error) if concerns_the_run(&error) => {
+                return Err(Error::new(error).context(format!("cannot read {}", path.display())));
             }
-            if Class::of_io(&error) == Class::Missing {
-                self.check_still_mounted()?;
+            Err(error) => {
+                if matches!(Class::of_io(&error), Class::Missing | Class::Io) {
+                    mounted::check_around(&self.options.media_dir, self.list, entry)?;
+                }
+                return Ok(Err(Problem::read(error)));
             }
-            return Ok(Err(Problem::read(error)));
-        }
+        };
         let Form { width, height, .. } = *self.form;
         let pixels = &mut worker.batch.pixels;
         let before = pixels.len();
@@ -291,19 +295,7 @@ impl Work<'_> {
         if result.is_err() {
             pixels.truncate(before);
         }
-        Ok(result.map_err(|error| Problem::decode(&error)))
-    }
-
-    /// A media directory that has become empty was unmounted: no reason to report every object as missing.
-    fn check_still_mounted(&self) -> Result<()> {
-        let media_dir = &self.options.media_dir;
-        match fs::read_dir(media_dir).map(|mut entries| entries.next().is_none()) {
-            Ok(false) => Ok(()),
-            _ => Err(anyhow!(
-                "the media directory {} is gone or empty; mount it and run the same command again",
-                media_dir.display()
-            )),
-        }
+        Ok(result.map_err(|error| Problem::decode(&error, file)))
     }
 
     /// Writes the features of a batch and gives its objects up.
@@ -342,16 +334,12 @@ impl Work<'_> {
         error: io::Error,
     ) -> Result<()> {
         let path = self.directory.path().join(id.feature_path());
-        let advice = concerns_the_run(&error).or(match Class::of_io(&error) {
-            Class::Denied => Some("check its owner and mode, or give another --feature-dir"),
-            _ => None,
-        });
-        match advice {
-            Some(advice) => {
-                Err(Error::new(error).context(format!("cannot write {}: {advice}", path.display())))
-            }
-            None => self.fail(shared, id, entry, Problem::write(&path, error)),
+        // The next feature would fail likewise. What is left are things that stand in the way of this one.
+        let is_io = error.raw_os_error() == Some(nix::libc::EIO);
+        if concerns_the_run(&error) || Class::of_io(&error) == Class::Denied || is_io {
+            return Err(Error::new(error).context(format!("cannot write {}", path.display())));
         }
+        self.fail(shared, id, entry, Problem::write(&path, error))
     }
 
     /// Reports an object's failure; an error when the run shall not go on.
@@ -362,13 +350,11 @@ impl Work<'_> {
         entry: &str,
         problem: Problem,
     ) -> Result<()> {
-        let file = fs::metadata(self.options.media_dir.join(entry))
-            .ok()
-            .map(|metadata| FileStamp::of(&metadata));
         let Problem {
             stage,
             class,
             message,
+            file,
         } = problem;
         let failure = Failure {
             id: id.as_str().into(),

@@ -81,7 +81,21 @@ impl FeatureDir {
 
     fn lock_file(&self) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        Ok(openat(&self.root, LOCK, flags, Mode::from_bits_truncate(0o666))?.into())
+        let opened = openat(&self.root, LOCK, flags, Mode::from_bits_truncate(0o666));
+        let in_the_way = || {
+            io::Error::other(format!(
+                "{LOCK} is something else than a regular file; move it away"
+            ))
+        };
+        let file: File = match opened {
+            Ok(file) => file.into(),
+            Err(Errno::ELOOP | Errno::EISDIR) => return Err(in_the_way()),
+            Err(error) => return Err(error.into()),
+        };
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(in_the_way()),
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub use scratch::Scratch;
 
 use crate::npy::{self, NpyError};
 use crate::object::ObjectId;
+use crate::regular_file;
 
 /// How directories are opened: never through a symbolic link.
 const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -145,11 +146,18 @@ impl FeatureDir {
     }
 }
 
+/// Files longer than this hold no feature, and are not read into memory. 64 MiB: 16 million numbers.
+const MAX_FEATURE_BYTES: u64 = 64 << 20;
+
 /// Reads a regular file into `buffer`, with as few system calls as it takes.
 fn read_whole(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<()> {
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
+    regular_file::check(&metadata)?;
+    if metadata.len() > MAX_FEATURE_BYTES {
+        return Err(io::Error::other(format!(
+            "{} bytes are more than the limit of {MAX_FEATURE_BYTES} for one feature",
+            metadata.len()
+        )));
     }
     buffer.clear();
     // One more than there should be, so that a file which grows meanwhile comes out too long.

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use super::scratch::SCRATCH;
 use super::{AtPath, DIRECTORY, FeatureDir, read_whole};
+use crate::regular_file::NotRegular;
 
 /// A per-object file, by its path `<first>/<second>/<name>.npy` below a model's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +150,7 @@ impl FeatureDir {
         let mut bytes = Vec::new();
         match self.open_feature(file.path()) {
             Ok(mut file) => read_whole(&mut file, &mut bytes)?,
-            Err(Errno::ELOOP) => return Err(io::Error::other("not a regular file")),
+            Err(Errno::ELOOP) => return Err(io::Error::other(NotRegular)),
             Err(error) => return Err(error.into()),
         }
         Ok(bytes)

@@ -33,7 +33,7 @@ impl FeatureDir {
                 },
                 // The last process before this one took the empty directory away just now.
                 Err(Errno::ENOENT) => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(not_opened(error)),
             }
         }
     }
@@ -43,8 +43,17 @@ impl FeatureDir {
         match openat(&self.root, SCRATCH, DIRECTORY, Mode::empty()) {
             Ok(_) => self.scratch().map(drop),
             Err(Errno::ENOENT) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(not_opened(error)),
         }
+    }
+}
+
+fn not_opened(error: Errno) -> io::Error {
+    match error {
+        Errno::ENOTDIR | Errno::ELOOP => io::Error::other(format!(
+            "{SCRATCH} is something else than a directory; move it away"
+        )),
+        error => error.into(),
     }
 }
 

@@ -10,12 +10,13 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use memchr::memrchr;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::progress::Progress;
+use crate::way_out::concerns_the_run;
 use paths::Paths;
 
 /// What to list.
@@ -272,8 +273,17 @@ impl<'a> Walk<'a> {
 /// What to say of something that cannot be walked.
 ///
 /// # Errors
-/// When it is a loop of links.
+/// When it is a loop of links, or a fault of the whole run: then a list would lack what is there.
 fn what_is_left_out(error: &walkdir::Error) -> Result<String> {
+    if let (true, Some(cause)) = (concerns_the_run(error), error.io_error()) {
+        let path = error.path().unwrap_or(Path::new(""));
+        // A new error, since the walk lends its own.
+        let cause = cause.raw_os_error().map(io::Error::from_raw_os_error);
+        return Err(
+            Error::from(cause.unwrap_or_else(|| io::ErrorKind::Other.into()))
+                .context(format!("cannot read {}", path.display())),
+        );
+    }
     const WAY_OUT: &str = "a loop; remove the link, or list without --follow-links";
     Ok(match (error.loop_ancestor(), error.path()) {
         (Some(ancestor), Some(link)) => bail!(
@@ -330,12 +340,14 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.context("cannot write to standard output"),
         },
-        Output::File(path) => crate::complete_file::write(path, lines).with_context(|| {
-            format!(
-                "cannot write {}; --output puts the list elsewhere",
-                path.display()
-            )
-        }),
+        Output::File(path) => {
+            crate::complete_file::write_where_it_leads(path, lines).with_context(|| {
+                format!(
+                    "cannot write {}; --output puts the list elsewhere",
+                    path.display()
+                )
+            })
+        }
     }
 }
 

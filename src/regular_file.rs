@@ -1,0 +1,44 @@
+//! Reading what must be a regular file, whatever stands there.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::libc::O_NONBLOCK;
+use thiserror::Error;
+
+/// Something else than a regular file stands there: a directory, a pipe, a device, or a link where none may be.
+#[derive(Debug, Error)]
+#[error("not a regular file")]
+pub struct NotRegular;
+
+/// Opens a regular file for reading. Never waits for a pipe, and opens no device.
+///
+/// # Errors
+/// [`NotRegular`] inside an [`io::Error`], and those of the system.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Opening a device may do something already.
+    check(&fs::metadata(path)?)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)?;
+    check(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Refuses what is no regular file.
+pub fn check(metadata: &Metadata) -> io::Result<()> {
+    match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other(NotRegular)),
+    }
+}
+
+/// Whether an error says that something is no regular file.
+pub fn is_not_regular(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<NotRegular>())
+}
