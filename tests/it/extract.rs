@@ -58,7 +58,7 @@ fn assert_close(found: &[f32], expected: &[f32], name: &str) {
 }
 
 /// Lists and writes this many different pictures.
-fn pictures(env: &TestEnv, count: usize) -> Vec<String> {
+pub(crate) fn pictures(env: &TestEnv, count: usize) -> Vec<String> {
     let entries: Vec<String> = (0..count)
         .map(|seed| format!("object/{seed:04}.jpg"))
         .collect();
@@ -70,12 +70,12 @@ fn pictures(env: &TestEnv, count: usize) -> Vec<String> {
 }
 
 /// The features in `features/<model>`.
-fn features(env: &TestEnv, model: &str) -> Tree {
+pub(crate) fn features(env: &TestEnv, model: &str) -> Tree {
     files_ending(&env.tree(&format!("features/{model}")), ".npy")
 }
 
 /// The lines of the failure report.
-fn failures(env: &TestEnv, model: &str) -> Vec<Value> {
+pub(crate) fn failures(env: &TestEnv, model: &str) -> Vec<Value> {
     let path = env.path(format!("features/{model}/failures.jsonl"));
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines()
@@ -84,7 +84,7 @@ fn failures(env: &TestEnv, model: &str) -> Vec<Value> {
 }
 
 /// `id stage class` of each failure, sorted.
-fn kinds(env: &TestEnv, model: &str) -> Vec<String> {
+pub(crate) fn kinds(env: &TestEnv, model: &str) -> Vec<String> {
     let field = |failure: &Value, name: &str| failure[name].as_str().unwrap().to_owned();
     let mut kinds: Vec<String> = failures(env, model)
         .iter()

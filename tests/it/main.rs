@@ -4,8 +4,11 @@ mod concat;
 mod descriptor;
 mod doctor;
 mod extract;
+mod faults;
 mod golden;
+mod hostile;
 mod list;
+mod network;
 mod pixels;
 mod precision;
 mod runtime;
@@ -215,7 +218,8 @@ pub fn assert_same_tree(found: &Tree, expected: &Tree) {
 /// How a run of the program ended.
 pub struct Outcome {
     command: String,
-    status: ExitStatus,
+    /// The exit code, or the signal.
+    pub status: ExitStatus,
     /// What it wrote to stdout.
     pub stdout: String,
     /// What it wrote to stderr.
