@@ -515,7 +515,9 @@ fn run_verify(arguments: VerifyArguments) -> Result<ExitCode> {
     let options = verify::Options { directory, objects };
     let report = match verify::verify(&options)? {
         verify::Ended::Checked(report) => report,
-        verify::Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory, &progress)),
+        verify::Ended::HeldBy(holder) => {
+            return Ok(held_by(&holder, &options.directory, &progress));
+        }
     };
     if json {
         print_json(&report)?;
