@@ -2,6 +2,7 @@
 #   make demo    list -> extract -> concat on a tree of pictures; MEDIA_DIR=… and ONNX_MODEL_PATH=… for your own
 #   make test    every test
 #   make bench   how fast it is
+#   make crash-test   200 kills each of extract and concat, and two in a row at every pair of steps; minutes
 
 # auto, cpu, cuda or openvino: which ONNX Runtime `make setup` fetches.
 RUNTIME ?= auto
@@ -13,15 +14,21 @@ PYTHON ?= python3
 PREFIX ?= $(HOME)/.local
 
 cargo_features = $(if $(FEATURES),--no-default-features --features $(FEATURES))
+# The tests' own build can be killed at every step that changes files.
+cargo_test = SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features) --features fault-points
 program = target/release/simsearch
 
-.PHONY: demo test bench build setup openvino packages python model install clean
+.PHONY: demo test crash-test bench build setup openvino packages python model install clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
 
 test: setup python openvino
-	SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features)
+	$(cargo_test)
+
+# What CI does with a dozen kills, with many.
+crash-test: setup python
+	SIMSEARCH_KILLS=200 $(cargo_test) --test it crash:: -- --nocapture
 
 # How fast: simsearch, the Python recipe and a plain Rust program in turn, on the pictures of ../shared; half an hour.
 bench: build python openvino

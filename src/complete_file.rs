@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
+use crate::fault;
+
 /// Writes a file under the temporary name `.<name>.tmp` beside `path`, makes it durable and gives it its name.
 /// Whatever stood there before stays until then. Of several processes that write one file at once, each waits its
 /// turn; what a killed one left is written over. A link is replaced, and nothing is written where it leads.
@@ -46,6 +48,21 @@ pub fn create(
     put(path, content, false)
 }
 
+/// Removes what a killed writer of this file left behind; while another process is writing it, there is nothing to do.
+pub fn remove_leftover(path: &Path) -> io::Result<()> {
+    let temporary = temporary_name(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(O_NOFOLLOW | O_NONBLOCK);
+    // There is none, or nothing that this program has written.
+    let Ok(file) = options.open(&temporary) else {
+        return Ok(());
+    };
+    if file.try_lock().is_ok() && has_name(&file, &temporary)? {
+        remove(&temporary)?;
+    }
+    Ok(())
+}
+
 fn put(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -54,47 +71,46 @@ fn put(
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let temporary: PathBuf = directory.join(
-        [".".as_ref(), name, ".tmp".as_ref()]
-            .into_iter()
-            .collect::<OsString>(),
-    );
+    let temporary = temporary_name(path)?;
     let mut file = open_locked(&temporary)?;
     // Nobody else can give the file its name now.
     if !may_replace && fs::symlink_metadata(path).is_ok() {
-        let _ = fs::remove_file(&temporary);
+        let _ = remove(&temporary);
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    let written = file
-        .set_len(0)
-        .and_then(|()| content(&mut file))
-        .and_then(|()| file.sync_all());
-    if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
-        let _ = fs::remove_file(&temporary);
+    let written = fault::step("empty the temporary file", || file.set_len(0))
+        .and_then(|()| fault::step("write the content", || content(&mut file)))
+        .and_then(|()| fault::step("sync the temporary file", || file.sync_all()))
+        .and_then(|()| fault::step("rename", || fs::rename(&temporary, path)));
+    if let Err(error) = written {
+        let _ = remove(&temporary);
         return Err(error);
     }
-    File::open(directory)?.sync_all()
+    fault::step("sync the directory", || File::open(directory)?.sync_all())
+}
+
+fn remove(temporary: &Path) -> io::Result<()> {
+    fault::step("remove the temporary file", || fs::remove_file(temporary))
 }
 
 /// Opens the temporary file, and makes sure that it still has its name once no other process holds it.
 fn open_locked(temporary: &Path) -> io::Result<File> {
     loop {
         remove_what_is_no_leftover(temporary)?;
-        let file = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        options
             .write(true)
             .create(true)
             .truncate(false)
-            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
-            .open(temporary)?;
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK);
+        let file = fault::step("create the temporary file", || options.open(temporary))?;
         file.lock()?;
-        match fs::symlink_metadata(temporary) {
-            Ok(metadata) if metadata.ino() == file.metadata()?.ino() => return Ok(file),
-            _ => {}
+        if has_name(&file, temporary)? {
+            return Ok(file);
         }
     }
 }
@@ -112,10 +128,22 @@ fn remove_what_is_no_leftover(temporary: &Path) -> io::Result<()> {
     if there.is_file() && there.nlink() < 2 {
         return Ok(());
     }
-    match fs::remove_file(temporary) {
+    match remove(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+fn has_name(file: &File, path: &Path) -> io::Result<bool> {
+    let inode = file.metadata()?.ino();
+    Ok(fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ino() == inode))
+}
+
+/// `.<name>.tmp` beside the file.
+fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let parts = [".".as_ref(), name, ".tmp".as_ref()];
+    Ok(path.with_file_name(parts.into_iter().collect::<OsString>()))
 }
 
 #[cfg(test)]

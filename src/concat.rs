@@ -22,6 +22,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
+use crate::fault;
 use crate::feature_dir::{FeatureDir, NestedFile, Packing};
 use crate::manifest::Manifest;
 use crate::names::Names;
@@ -153,8 +154,14 @@ fn finish_what_was_killed(directory: &FeatureDir) -> Result<Manifest> {
         if object_ids && finished == [true, false] {
             // Both were durable before the first rename, so that the ids need only their name.
             let temporary = path.join(number.temporary_name(Part::ObjectIds));
-            let ids = shard::read_object_ids(&temporary)?;
             let features_path = path.join(number.file_name(Part::Features));
+            let ids = shard::read_object_ids(&temporary).with_context(|| {
+                format!(
+                    "{} has lost its object ids; the per-object files of its rows are still there, so move it away and \
+                     run the same command again",
+                    features_path.display()
+                )
+            })?;
             let (rows, _, _) = shard::features_shape(&features_path)?;
             ensure!(
                 ids.len() == rows,
@@ -171,11 +178,16 @@ fn finish_what_was_killed(directory: &FeatureDir) -> Result<Manifest> {
             remove(&path.join(number.temporary_name(Part::Features)))?;
         }
     }
+    // What it put in place may not be durable yet, and what that replaces is removed next.
+    directory
+        .sync()
+        .with_context(|| format!("cannot sync {}", path.display()))?;
     Ok(manifest)
 }
 
 fn remove(path: &Path) -> Result<()> {
-    fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
+    fault::step("remove a temporary file", || fs::remove_file(path))
+        .with_context(|| format!("cannot remove {}", path.display()))
 }
 
 fn put_in_place(directory: &FeatureDir, number: ShardNumber, part: Part) -> Result<()> {

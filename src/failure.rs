@@ -12,6 +12,7 @@ use nix::libc::{EISDIR, ELOOP, O_NOFOLLOW};
 use serde::{Deserialize, Serialize};
 
 use crate::complete_file;
+use crate::fault;
 use crate::feature_dir::{FeatureDir, ReportLock};
 use crate::regular_file::{self, NotRegular, is_not_regular};
 
@@ -227,17 +228,18 @@ impl FailureReport {
         let mut line = serde_json::to_vec(failure)?;
         line.push(b'\n');
         if file.is_none() {
-            let made = OpenOptions::new()
+            let mut options = OpenOptions::new();
+            options
                 .read(true)
                 .write(true)
                 .create_new(true)
-                .custom_flags(O_NOFOLLOW)
-                .open(&self.path)?;
+                .custom_flags(O_NOFOLLOW);
+            let made = fault::step("create the report", || options.open(&self.path))?;
             known.file = Some((made.metadata()?.ino(), 0));
             file = Some(made);
         }
         if let (Some(file), Some((_, length))) = (file, &mut known.file) {
-            file.write_all_at(&line, *length)?;
+            fault::step("add a failure", || file.write_all_at(&line, *length))?;
             *length += line.len() as u64;
         }
         known.superfluous |= known
@@ -254,11 +256,15 @@ impl FailureReport {
         known.catch_up(&self.path)?;
         let before = known.failures.len();
         known.failures.retain(|id, _| !resolved(id));
-        if !known.superfluous && known.failures.len() == before {
-            return Ok(());
-        }
         if known.failures.is_empty() {
-            fs::remove_file(&self.path)?;
+            // Also an empty one, of a process that was killed before it had written the first line.
+            match fault::step("remove the report", || fs::remove_file(&self.path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            complete_file::remove_leftover(&self.path)?;
+        } else if !known.superfluous && known.failures.len() == before {
+            return complete_file::remove_leftover(&self.path);
         } else {
             complete_file::write(&self.path, |file| {
                 let mut file = io::BufWriter::new(file);
@@ -316,7 +322,7 @@ impl Known {
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |end| end + 1);
         if whole < added.len() {
-            file.set_len(read + whole as u64)?;
+            fault::step("cut the report", || file.set_len(read + whole as u64))?;
         }
         self.superfluous |= take_lines(&added[..whole], &mut self.failures);
         self.file = Some((metadata.ino(), read + whole as u64));

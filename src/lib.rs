@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod engine;
 pub mod extract;
 pub mod failure;
+pub mod fault;
 pub mod feature_dir;
 pub mod graph;
 pub mod interrupt;

@@ -99,10 +99,13 @@ impl Recipe {
 
     /// Checks that the directory was made with this recipe; records it where none is recorded.
     pub fn agree(&self, directory: &Path) -> Result<(), RecipeError> {
-        if let Some(recorded) = Self::read(directory)? {
-            return self.compare(&recorded, directory);
-        }
         let path = directory.join(Self::FILE_NAME);
+        if let Some(recorded) = Self::read(directory)? {
+            self.compare(&recorded, directory)?;
+            // Of a run that was killed while another one was first.
+            return complete_file::remove_leftover(&path)
+                .map_err(|source| RecipeError::Io { path, source });
+        }
         let created = complete_file::create(&path, |file| {
             serde_json::to_writer_pretty(&mut *file, self)?;
             file.write_all(b"\n")

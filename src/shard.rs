@@ -10,6 +10,7 @@ use std::thread;
 use thiserror::Error;
 
 use crate::checksum::{self, Checksum};
+use crate::fault;
 use crate::npy::{self, NpyError};
 use crate::regular_file;
 
@@ -287,17 +288,18 @@ impl ShardWriter {
     /// Makes both temporary files complete and durable; returns their checksums, in the order of [`Part::ALL`].
     pub fn finish(self) -> io::Result<[String; 2]> {
         let rows = self.ids.len();
-        let mut features = self
-            .features
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
+        let mut features = fault::step("write the features", || {
+            let written = self.features.into_inner();
+            written.map_err(io::IntoInnerError::into_error)
+        })?;
         features.rewind()?;
-        features.write_all(&npy::features_header(&[rows, self.feature_length]))?;
+        let header = npy::features_header(&[rows, self.feature_length]);
+        fault::step("write the header", || features.write_all(&header))?;
         // The header, which comes first, is known last: so the file is read once more, while the disk writes it.
         let path = (self.directory).join(self.number.temporary_name(Part::Features));
         let (synced, features_sum) = thread::scope(|scope| {
             let sum = scope.spawn(|| checksum::of_file(&path));
-            let synced = features.sync_all();
+            let synced = fault::step("sync the features", || features.sync_all());
             (
                 synced,
                 sum.join().unwrap_or_else(|panic| resume_unwind(panic)),
@@ -326,29 +328,31 @@ impl ShardWriter {
             npy::append_object_id(id, width, &mut row);
             write(&row)?;
         }
-        let object_ids = object_ids
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        object_ids.sync_all()?;
+        let object_ids = fault::step("write the object ids", || {
+            let written = object_ids.into_inner();
+            written.map_err(io::IntoInnerError::into_error)
+        })?;
+        fault::step("sync the object ids", || object_ids.sync_all())?;
         Ok([features_sum?, ids_sum.finish()])
     }
 }
 
 /// Makes a new file, never writing through a link or into a file that something else holds open.
 fn create_afresh(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
+    match fault::step("remove a temporary file", || fs::remove_file(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    File::options().write(true).create_new(true).open(path)
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    fault::step("create a temporary file", || options.open(path))
 }
 
 /// Puts a half in place: renames the temporary file to its final name.
 pub fn put_in_place(directory: &Path, number: ShardNumber, part: Part) -> io::Result<()> {
-    fs::rename(
-        directory.join(number.temporary_name(part)),
-        directory.join(number.file_name(part)),
-    )
+    let temporary = directory.join(number.temporary_name(part));
+    let finished = directory.join(number.file_name(part));
+    fault::step("put in place", || fs::rename(temporary, finished))
 }
 
 #[cfg(test)]

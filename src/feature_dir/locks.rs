@@ -11,6 +11,7 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::FeatureDir;
+use crate::fault;
 use crate::object::ObjectId;
 
 /// The file below a model's directory whose locks tell processes what others have in hand.
@@ -30,13 +31,13 @@ impl FeatureDir {
             let mut file = self.lock_file()?;
             if lock_byte(&file, PACKING_OFFSET, libc::F_WRLCK)? {
                 let host = nix::unistd::gethostname()?;
-                file.set_len(0)?;
-                writeln!(
-                    file,
-                    "process {} on {}",
+                let holder = format!(
+                    "process {} on {}\n",
                     std::process::id(),
                     host.to_string_lossy()
-                )?;
+                );
+                fault::step("empty the lock file", || file.set_len(0))?;
+                fault::step("name the holder", || file.write_all(holder.as_bytes()))?;
                 return Ok(Packing::Locked(PackingLock { file }));
             }
             let mut holder = String::new();
@@ -81,7 +82,9 @@ impl FeatureDir {
 
     fn lock_file(&self) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let opened = openat(&self.root, LOCK, flags, Mode::from_bits_truncate(0o666));
+        let opened = fault::step("create the lock file", || {
+            openat(&self.root, LOCK, flags, Mode::from_bits_truncate(0o666))
+        });
         let in_the_way = || {
             io::Error::other(format!(
                 "{LOCK} is something else than a regular file; move it away"
@@ -120,7 +123,7 @@ pub struct PackingLock {
 impl Drop for PackingLock {
     fn drop(&mut self) {
         // Nothing depends on the text: it only names the holder.
-        let _ = self.file.set_len(0);
+        let _ = fault::step("empty the lock file", || self.file.set_len(0));
     }
 }
 

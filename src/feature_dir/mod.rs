@@ -33,6 +33,7 @@ pub use locks::{Claims, Packing, PackingLock, ReportLock};
 pub use nested::{NestedFile, NestedFiles};
 pub use scratch::Scratch;
 
+use crate::fault;
 use crate::npy::{self, NpyError};
 use crate::object::ObjectId;
 use crate::regular_file;
@@ -63,7 +64,7 @@ pub enum FeatureState {
 impl FeatureDir {
     /// Opens the directory, making it where it does not exist.
     pub fn create(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        fault::step("make the directory", || fs::create_dir_all(path))?;
         Self::open(path)
     }
 
@@ -127,10 +128,16 @@ impl FeatureDir {
             Err(Errno::EEXIST) => Ok(()),
             other => other,
         };
-        ignore_existing(mkdirat(&self.root, first, Mode::from_bits_truncate(0o777)))?;
+        let make = |above: &OwnedFd, name: &str| {
+            let made = fault::step("make a nested directory", || {
+                mkdirat(above, name, Mode::from_bits_truncate(0o777))
+            });
+            ignore_existing(made)
+        };
+        make(&self.root, first)?;
         match openat(&self.root, first, DIRECTORY, Mode::empty()) {
             Ok(outer) => {
-                match ignore_existing(mkdirat(&outer, second, Mode::from_bits_truncate(0o777))) {
+                match make(&outer, second) {
                     Err(Errno::ENOENT) => Ok(()), // removed again by `concat`: the caller tries once more
                     other => other,
                 }
@@ -142,7 +149,8 @@ impl FeatureDir {
 
     /// Makes what was renamed or made in the directory itself durable.
     pub fn sync(&self) -> io::Result<()> {
-        File::from(self.root.try_clone()?).sync_all()
+        let root = File::from(self.root.try_clone()?);
+        fault::step("sync the directory", || root.sync_all())
     }
 }
 

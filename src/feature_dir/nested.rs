@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -13,6 +14,7 @@ use rayon::prelude::*;
 
 use super::scratch::SCRATCH;
 use super::{AtPath, DIRECTORY, FeatureDir, read_whole};
+use crate::fault;
 use crate::regular_file::NotRegular;
 
 /// A per-object file, by its path `<first>/<second>/<name>.npy` below a model's directory.
@@ -191,13 +193,14 @@ impl FeatureDir {
             };
             for file in files {
                 let (_, _, name) = file.components();
-                if_there(unlinkat(&inner, name, UnlinkatFlags::NoRemoveDir))
-                    .map_err(at(file.path))?;
+                let removed = fault::step("remove a feature", || {
+                    unlinkat(&inner, name, UnlinkatFlags::NoRemoveDir)
+                });
+                if_there(removed).map_err(at(file.path))?;
             }
-            if_empty(unlinkat(&outer, second, UnlinkatFlags::RemoveDir))
-                .map_err(at(files[0].path))?;
+            remove_directory(&outer, second).map_err(at(files[0].path))?;
         }
-        if_empty(unlinkat(&self.root, first, UnlinkatFlags::RemoveDir)).map_err(at(first))
+        remove_directory(&self.root, first).map_err(at(first))
     }
 
     /// Removes a nested directory, `<first>` or `<first>/<second>`, where it is empty, and then `<first>` likewise.
@@ -213,10 +216,10 @@ impl FeatureDir {
         if let Some(second) = components.next() {
             let outer = openat(&self.root, first, DIRECTORY, Mode::empty());
             if let Some(outer) = if_there(outer).map_err(at)? {
-                if_empty(unlinkat(&outer, second, UnlinkatFlags::RemoveDir)).map_err(at)?;
+                remove_directory(&outer, second).map_err(at)?;
             }
         }
-        if_empty(unlinkat(&self.root, first, UnlinkatFlags::RemoveDir)).map_err(at)
+        remove_directory(&self.root, first).map_err(at)
     }
 }
 
@@ -229,8 +232,11 @@ fn if_there<T>(result: nix::Result<T>) -> nix::Result<Option<T>> {
     }
 }
 
-/// A directory that is not empty, or is gone, is no error.
-fn if_empty(removed: nix::Result<()>) -> nix::Result<()> {
+/// Removes a directory; one that is not empty, or is gone, is no error.
+fn remove_directory(above: &OwnedFd, name: impl AsRef<Path>) -> nix::Result<()> {
+    let removed = fault::step("remove a nested directory", || {
+        unlinkat(above, name.as_ref(), UnlinkatFlags::RemoveDir)
+    });
     match removed {
         Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()),
         removed => removed,

@@ -13,16 +13,22 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::locks::lock_byte;
 use super::{DIRECTORY, FeatureDir, has_no_name};
+use crate::fault;
 use crate::object::ObjectId;
 
 /// The directory below a model's directory that holds the unfinished files of running processes.
 pub(super) const SCRATCH: &str = ".tmp";
+/// The mode of new files, before the umask.
+const READ_WRITE: Mode = Mode::from_bits_truncate(0o666);
 
 impl FeatureDir {
     /// Makes room for this process's unfinished files, and removes what killed processes left of theirs.
     pub fn scratch(&self) -> io::Result<Scratch> {
         loop {
-            match mkdirat(&self.root, SCRATCH, Mode::from_bits_truncate(0o777)) {
+            let made = fault::step("make the scratch directory", || {
+                mkdirat(&self.root, SCRATCH, Mode::from_bits_truncate(0o777))
+            });
+            match made {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -85,12 +91,10 @@ impl Scratch {
                 | OFlag::O_EXCL
                 | OFlag::O_NOFOLLOW
                 | OFlag::O_CLOEXEC;
-            let lock = match openat(
-                &directory,
-                name.as_str(),
-                flags,
-                Mode::from_bits_truncate(0o666),
-            ) {
+            let made = fault::step("create the scratch lock", || {
+                openat(&directory, name.as_str(), flags, READ_WRITE)
+            });
+            let lock = match made {
                 Ok(lock) => File::from(lock),
                 Err(Errno::EEXIST) => continue,
                 Err(Errno::ENOENT) => return Ok(None),
@@ -129,21 +133,21 @@ impl Scratch {
             | OFlag::O_TRUNC
             | OFlag::O_NOFOLLOW
             | OFlag::O_CLOEXEC;
-        let file = openat(
-            &self.directory,
-            name.as_str(),
-            flags,
-            Mode::from_bits_truncate(0o666),
-        )?;
-        File::from(file).write_all(bytes)?;
+        let mut file = fault::step("create a feature", || {
+            openat(&self.directory, name.as_str(), flags, READ_WRITE).map(File::from)
+        })?;
+        fault::step("write a feature", || file.write_all(bytes))?;
         loop {
             let nested = directory.nested(id)?;
-            match renameat(
-                &self.directory,
-                name.as_str(),
-                &nested,
-                id.feature_name().as_str(),
-            ) {
+            let renamed = fault::step("rename a feature", || {
+                renameat(
+                    &self.directory,
+                    name.as_str(),
+                    &nested,
+                    id.feature_name().as_str(),
+                )
+            });
+            match renamed {
                 // `concat` removed the nested directory while it was open: make it again.
                 Err(Errno::ENOENT) if has_no_name(nested)? => continue,
                 result => return Ok(result?),
@@ -157,7 +161,9 @@ impl Drop for Scratch {
         // What cannot be removed here is removed by the next process as a leftover.
         let _ = remove_with_prefix(&self.directory, &self.prefix);
         // The directory goes with the last process.
-        let _ = unlinkat(&self.root, SCRATCH, UnlinkatFlags::RemoveDir);
+        let _ = fault::step("remove the scratch directory", || {
+            unlinkat(&self.root, SCRATCH, UnlinkatFlags::RemoveDir)
+        });
     }
 }
 
@@ -191,7 +197,10 @@ fn remove_with_prefix(directory: &OwnedFd, prefix: &str) -> io::Result<()> {
             && *name != lock
     });
     for name in names.iter().chain([&lock]) {
-        match unlinkat(directory, name.as_str(), UnlinkatFlags::NoRemoveDir) {
+        let removed = fault::step("remove a scratch file", || {
+            unlinkat(directory, name.as_str(), UnlinkatFlags::NoRemoveDir)
+        });
+        match removed {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(error.into()),
         }

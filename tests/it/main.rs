@@ -1,6 +1,7 @@
 //! The integration tests, in one binary: a file per part of the tool.
 
 mod concat;
+mod crash;
 mod descriptor;
 mod doctor;
 mod extract;
@@ -31,7 +32,9 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_simsearch");
 /// Variables that change what the program does; no test inherits them.
-const VARIABLES: [&str; 4] = [
+const VARIABLES: [&str; 6] = [
+    "SIMSEARCH_FAULT",
+    "SIMSEARCH_STEPS",
     "MEDIA_DIR",
     "FEATURE_DIR",
     "ONNX_MODEL_PATH",
@@ -230,11 +233,18 @@ impl Outcome {
     /// Fails unless the program ended by itself with this code.
     #[track_caller]
     pub fn exits(&self, code: i32) -> &Self {
-        assert!(
-            self.status.code() == Some(code),
-            "expected exit code {code}\n{self}"
-        );
+        assert!(self.exited_with(code), "expected exit code {code}\n{self}");
         self
+    }
+
+    /// Whether the program was killed by SIGKILL.
+    pub fn was_killed(&self) -> bool {
+        self.status.signal() == Some(nix::libc::SIGKILL)
+    }
+
+    /// Whether the program ended by itself with this code.
+    pub fn exited_with(&self, code: i32) -> bool {
+        self.status.code() == Some(code)
     }
 
     /// Fails unless stderr holds all of these.

@@ -1,0 +1,74 @@
+//! Several copies of `extract` on one directory.
+
+use std::process::{Child, Stdio};
+
+use simsearch::feature_dir::FeatureDir;
+use simsearch::object::ObjectId;
+
+use super::{kill, pictures_and_broken_ones, start, state};
+use crate::{TestEnv, files_ending, need_runtime, until, wait};
+
+#[test]
+fn eight_copies_do_next_to_nothing_twice() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let entries = pictures_and_broken_ones(&env, 200, (300, 200));
+    // The same order in all, so that they would meet at every object.
+    let more = [
+        "--json",
+        "--workers",
+        "1",
+        "--seed",
+        "1",
+        "--batch-size",
+        "20",
+    ];
+    let command = || env.extract_command("nhwc", &more);
+    let running: Vec<Child> = (0..8)
+        .map(|_| {
+            let mut command = command();
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    let outcomes = running
+        .into_iter()
+        .map(|child| wait("one of 8 copies".into(), child));
+    let counts: Vec<[u64; 4]> = outcomes.map(|outcome| outcome.exits(3).counts()).collect();
+    let done: u64 = counts.iter().map(|[done, ..]| done).sum();
+    let objects = files_ending(&state(&env, "nhwc"), ".npy").len() as u64;
+    assert_eq!(objects as usize, entries.len() * 9 / 10);
+    let twice = done - objects;
+    assert!(
+        twice * 50 < objects,
+        "{twice} of {objects} objects were done twice: {counts:?}"
+    );
+}
+
+#[test]
+fn a_killed_copy_leaves_no_claims_behind() {
+    need_runtime!();
+    let env = TestEnv::new();
+    // A batch takes so long to read that its claims can be seen.
+    let entries = pictures_and_broken_ones(&env, 120, (600, 400));
+    let command = || env.extract_command("nhwc", &["--workers", "1", "--batch-size", "30"]);
+    let running: Vec<Child> = (0..4).map(|_| start(command())).collect();
+    // An object that cannot be claimed is one that somebody else has in hand.
+    let all_free = || {
+        let claims = FeatureDir::open(&env.path("features/nhwc"))?.claims()?;
+        let claim = |entry: &String| claims.claim(&ObjectId::from_entry(entry).unwrap());
+        let free = entries
+            .iter()
+            .map(claim)
+            .collect::<std::io::Result<Vec<bool>>>()?;
+        std::io::Result::Ok(free.iter().all(|free| *free))
+    };
+    let claimed = until(|| all_free().is_ok_and(|free| !free));
+    let killed: Vec<bool> = running.into_iter().map(kill).collect();
+    assert!(claimed && killed.iter().any(|killed| *killed), "{killed:?}");
+    assert!(all_free().unwrap(), "claims of killed copies are left");
+    let outcome = env.extract("nhwc", &["--json"]);
+    let [done, skipped, failed, left] = outcome.exits(3).counts();
+    assert_eq!(done + skipped, entries.len() as u64 * 9 / 10, "{outcome}");
+    assert_eq!([failed, left], [entries.len() as u64 / 10, 0], "{outcome}");
+}

@@ -1,0 +1,318 @@
+//! A kill, or an error, at every step that changes files, in turn; see `src/fault.rs`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use super::{PACK, assert_readable, kills, restore, state, states_to_pack, write_features};
+use crate::{
+    Outcome, TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, skip,
+    stored_picture,
+};
+
+/// Ends the test where the program was built without its fault points.
+macro_rules! need_fault_points {
+    () => {
+        if !cfg!(feature = "fault-points") {
+            skip!("the program is built without fault points; `make test` builds it with them");
+        }
+    };
+}
+
+/// What became of a run that was to meet a fault.
+struct Faulty {
+    outcome: Outcome,
+    /// The steps that it took, by their names, and the fault.
+    steps: Vec<String>,
+    /// The step in place of which the fault came; none where the run takes fewer steps.
+    at: Option<String>,
+}
+
+/// Runs a command with a fault in place of its step `number`, counted from one.
+fn run_with_fault(env: &TestEnv, mut command: Command, fault: &str, number: usize) -> Faulty {
+    let record = env.path("steps");
+    let _ = fs::remove_file(&record);
+    command
+        .env("SIMSEARCH_FAULT", format!("{fault} {number}"))
+        .env("SIMSEARCH_STEPS", &record);
+    let outcome = finish(command);
+    let text = fs::read_to_string(&record).unwrap_or_default();
+    let steps: Vec<String> = text.lines().map(str::to_owned).collect();
+    let fault = format!("{fault} in place of: ");
+    let at = steps.iter().find_map(|step| step.strip_prefix(&fault));
+    let at = at.map(str::to_owned);
+    assert!(
+        at.is_some() || steps.len() < number,
+        "step {number} of {steps:?} should have met the fault\n{outcome}"
+    );
+    Faulty { outcome, steps, at }
+}
+
+impl Faulty {
+    /// Whether the run was killed. One that was not has ended by itself, with this exit code.
+    #[track_caller]
+    fn was_killed(&self, code: i32) -> bool {
+        if self.at.is_some() {
+            assert!(self.outcome.was_killed(), "{}", self.outcome);
+        } else {
+            self.outcome.exits(code);
+        }
+        self.at.is_some()
+    }
+}
+
+/// The errors that are injected: as a failing disk gives them, and a full one.
+const ERRORS: [(&str, &str); 2] = [
+    ("EIO", "Input/output error"),
+    ("ENOSPC", "No space left on device"),
+];
+
+#[test]
+fn concat_killed_at_any_step_is_finished_to_the_same_bytes() {
+    need_fault_points!();
+    let env = TestEnv::new();
+    for (before, after) in states_to_pack(&env) {
+        for number in 1.. {
+            restore(&env, "model", &before);
+            let run = run_with_fault(&env, env.command(PACK), "kill", number);
+            if !run.was_killed(0) {
+                break;
+            }
+            eprintln!("killed at step {number}: {:?}", run.at);
+            assert_readable(&state(&env, "model"), "killed");
+            env.run(PACK).exits(0);
+            assert_same_tree(&state(&env, "model"), &after);
+        }
+    }
+}
+
+#[test]
+fn concat_killed_again_while_it_makes_good_is_finished_to_the_same_bytes() {
+    need_fault_points!();
+    let env = TestEnv::new();
+    let (before, after) = states_to_pack(&env).remove(0);
+    // Every pair of steps takes a minute: CI takes some, and each second step with some first one.
+    let stride = if kills() < 100 { 29 } else { 1 };
+    let mut pairs = 0;
+    for first in 1.. {
+        restore(&env, "model", &before);
+        if !run_with_fault(&env, env.command(PACK), "kill", first).was_killed(0) {
+            break;
+        }
+        let between = state(&env, "model");
+        for second in (1 + first % stride..).step_by(stride) {
+            restore(&env, "model", &between);
+            let run = run_with_fault(&env, env.command(PACK), "kill", second);
+            if !run.was_killed(0) {
+                break;
+            }
+            pairs += 1;
+            eprintln!(
+                "killed at step {first}, then at step {second}: {:?}",
+                run.at
+            );
+            env.run(PACK).exits(0);
+            assert_same_tree(&state(&env, "model"), &after);
+        }
+    }
+    eprintln!("concat: {pairs} pairs of kills");
+}
+
+#[test]
+fn an_error_at_any_step_of_concat_is_told_and_loses_nothing() {
+    need_fault_points!();
+    let env = TestEnv::new();
+    for ((before, after), (fault, message)) in states_to_pack(&env).iter().zip(ERRORS) {
+        for number in 1.. {
+            restore(&env, "model", before);
+            let run = run_with_fault(&env, env.command(PACK), fault, number);
+            let Some(at) = &run.at else {
+                run.outcome.exits(0);
+                break;
+            };
+            eprintln!("{fault} at step {number}: {at}");
+            assert_readable(&state(&env, "model"), "after an error");
+            if number > 3 && at == "empty the lock file" {
+                // The last thing that a run does, and nothing depends on it.
+                run.outcome.exits(0);
+                assert_same_tree(&state(&env, "model"), after);
+            } else {
+                (run.outcome.exits(1)).says(&["cannot ", "features/model", message]);
+            }
+            env.run(PACK).exits(0);
+            assert_same_tree(&state(&env, "model"), after);
+        }
+    }
+}
+
+/// Fails unless these steps come in this order, before the first one that removes a feature.
+#[track_caller]
+fn assert_durable_first(steps: &[String], order: &[&str]) {
+    let end = steps.iter().position(|step| step == "remove a feature");
+    let mut before = steps[..end.expect("a feature is removed")].iter();
+    for wanted in order {
+        assert!(
+            before.any(|step| step == wanted),
+            "`{wanted}` is not in its place before a feature is removed: {steps:?}"
+        );
+    }
+}
+
+#[test]
+fn a_shard_is_durable_before_the_features_in_it_are_removed() {
+    need_fault_points!();
+    let env = TestEnv::new();
+    write_features(&env, 0..2);
+    let before = state(&env, "model");
+    let pack = |number| run_with_fault(&env, env.command(PACK), "kill", number);
+    let order = [
+        "write the features",
+        "sync the features",
+        "write the object ids",
+        "sync the object ids",
+        "sync the directory",
+        "put in place",
+        "sync the directory",
+        "put in place",
+        "sync the directory",
+    ];
+    let undisturbed = pack(usize::MAX);
+    assert!(!undisturbed.was_killed(0));
+    assert_durable_first(&undisturbed.steps, &order);
+    // Killed before the last of these: who makes that good has to sync the directory as well.
+    for number in 1.. {
+        restore(&env, "model", &before);
+        let run = pack(number);
+        assert!(
+            run.was_killed(0),
+            "a whole shard beside its features was never seen"
+        );
+        if state(&env, "model").contains_key("0000.object_ids.npy") {
+            assert_eq!(run.at.as_deref(), Some("sync the directory"));
+            break;
+        }
+    }
+    let recovery = pack(usize::MAX);
+    assert!(!recovery.was_killed(0));
+    assert_durable_first(&recovery.steps, &["sync the directory"]);
+}
+
+const LIST: [&str; 3] = ["list", "--media-dir", "media"];
+
+#[test]
+fn list_leaves_the_old_list_or_the_whole_new_one_at_any_step() {
+    need_fault_points!();
+    let env = TestEnv::new();
+    let list = env.path("media/objects.txt");
+    env.picture("object/a.jpg", 1);
+    env.run(LIST).exits(0);
+    let old = fs::read(&list).unwrap();
+    env.picture("object/b.jpg", 2);
+    env.run(LIST).exits(0);
+    let new = env.tree("media");
+    let mut lists = BTreeSet::new();
+    for fault in ["kill", "EIO", "ENOSPC"] {
+        for number in 1.. {
+            fs::write(&list, &old).unwrap();
+            let run = run_with_fault(&env, env.command(LIST), fault, number);
+            let found = fs::read(&list).unwrap();
+            assert!(found == old || found == new["objects.txt"]);
+            lists.insert(found);
+            if run.at.is_none() {
+                let order = ["write the content", "sync the temporary file", "rename"];
+                let order = [
+                    &["create the temporary file", "empty the temporary file"],
+                    &order[..],
+                ];
+                assert_eq!(
+                    run.steps,
+                    [&order.concat()[..], &["sync the directory"]].concat()
+                );
+                break;
+            }
+            if fault != "kill" {
+                (run.outcome.exits(1)).says(&["cannot write media/objects.txt", "--output"]);
+                assert!(!env.path("media/.objects.txt.tmp").exists());
+            }
+            env.run(LIST).exits(0);
+            assert_same_tree(&env.tree("media"), &new);
+        }
+    }
+    assert_eq!(lists.len(), 2);
+}
+
+/// Three pictures and a text, and a directory of features in which one of them failed before, without a recipe: a run
+/// there takes steps of every kind. The state before, and what an undisturbed run makes of it.
+fn state_to_extract(env: &TestEnv) -> (Tree, Tree) {
+    env.objects(&["object/gone.jpg"]);
+    env.extract("nhwc", &[]).exits(1);
+    let mut before = state(env, "nhwc");
+    before.remove("recipe.json").unwrap();
+    for (seed, name) in ["a", "b", "gone"].iter().enumerate() {
+        env.picture(&format!("object/{name}.jpg"), seed);
+    }
+    env.write("media/object/text.jpg", stored_picture("text.jpg"));
+    env.list(&[]).exits(0);
+    finish(extract_alone(env)).exits(3);
+    let after = state(env, "nhwc");
+    assert_eq!(files_ending(&after, ".npy").len(), 3);
+    let report = String::from_utf8_lossy(&after["failures.jsonl"]);
+    assert!(report.contains("text.jpg") && !report.contains("gone.jpg"));
+    (before, after)
+}
+
+fn extract_alone(env: &TestEnv) -> Command {
+    env.extract_command("nhwc", &["--workers", "1", "--seed", "1"])
+}
+
+#[test]
+fn extract_killed_at_any_step_is_finished_to_the_same_bytes() {
+    need_fault_points!();
+    need_runtime!();
+    let env = TestEnv::new();
+    let (before, after) = state_to_extract(&env);
+    for number in 1.. {
+        restore(&env, "nhwc", &before);
+        let run = run_with_fault(&env, extract_alone(&env), "kill", number);
+        if !run.was_killed(3) {
+            break;
+        }
+        eprintln!("killed at step {number}: {:?}", run.at);
+        assert_readable(&state(&env, "nhwc"), "killed");
+        finish(extract_alone(&env)).exits(3);
+        assert_same_tree(&state(&env, "nhwc"), &after);
+    }
+}
+
+#[test]
+fn an_error_at_any_step_of_extract_is_told_and_loses_nothing() {
+    need_fault_points!();
+    need_runtime!();
+    let env = TestEnv::new();
+    let (before, after) = state_to_extract(&env);
+    for number in 1.. {
+        restore(&env, "nhwc", &before);
+        // As a failing disk gives it, and a full one, in turn.
+        let (fault, message) = ERRORS[number % 2];
+        let run = run_with_fault(&env, extract_alone(&env), fault, number);
+        let Some(at) = &run.at else {
+            run.outcome.exits(3);
+            break;
+        };
+        eprintln!("{fault} at step {number}: {at}");
+        let found = state(&env, "nhwc");
+        assert_readable(&found, "after an error");
+        if run.outcome.exited_with(3) {
+            // Of one object alone, and reported; or of something that the next run tidies.
+            let report = String::from_utf8_lossy(&found["failures.jsonl"]);
+            assert!(
+                report.contains(message) || at.starts_with("remove "),
+                "{at}: {report}"
+            );
+        } else {
+            (run.outcome.exits(1)).says(&["cannot ", "features/nhwc", message]);
+        }
+        finish(extract_alone(&env)).exits(3);
+        assert_same_tree(&state(&env, "nhwc"), &after);
+    }
+}
