@@ -3,7 +3,7 @@
 //! `concat` writes it and `verify` compares it. It has a line for each file of each shard, and one for `recipe.json`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -52,9 +52,6 @@ pub enum ManifestError {
 impl Manifest {
     /// The name of the file in a model's directory.
     pub const FILE_NAME: &str = "SHA256SUMS";
-
-    /// The name under which [`complete_file`] writes it.
-    const TEMPORARY_NAME: &str = ".SHA256SUMS.tmp";
 
     /// Reads the checksums of a model's directory; none where there is no such file.
     pub fn read(directory: &Path) -> Result<Self, ManifestError> {
@@ -122,14 +119,9 @@ impl Manifest {
     /// Forgets the shards that a killed `concat` has recorded and not put in place, as long as their temporary files
     /// tell which these are. A shard that was lost in another way keeps its lines, so that it is missed.
     pub fn forget_unfinished(&mut self, files: &ShardFiles) -> Result<(), ManifestError> {
-        let temporary = self.directory.join(Self::TEMPORARY_NAME);
-        match fs::remove_file(&temporary) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                let path = temporary;
-                return Err(ManifestError::Io { path, source });
-            }
-            _ => {}
-        }
+        let path = self.directory.join(Self::FILE_NAME);
+        complete_file::remove_leftover(&path)
+            .map_err(|source| ManifestError::Io { path, source })?;
         let before = self.sums.len();
         for number in files.temporary.keys() {
             if !files.finished.contains_key(number) {
@@ -232,7 +224,7 @@ mod tests {
     fn a_link_is_refused_rather_than_written_through() {
         let directory = tempfile::tempdir().unwrap();
         let outside = directory.path().join("outside");
-        fs::write(&outside, "").unwrap();
+        std::fs::write(&outside, "").unwrap();
         std::os::unix::fs::symlink(&outside, directory.path().join(Manifest::FILE_NAME)).unwrap();
         assert!(matches!(
             Manifest::read(directory.path()),
