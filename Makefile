@@ -1,6 +1,7 @@
 # Everything that a fresh machine needs is set up by the targets that need it.
 #   make demo    list -> extract -> concat on a tree of pictures; MEDIA_DIR=… and ONNX_MODEL_PATH=… for your own
 #   make test    every test
+#   make fuzz    broken and hostile files by the ten thousand
 #   make bench   how fast it is
 #   make crash-test   200 kills each of extract and concat, and two in a row at every pair of steps; minutes
 
@@ -8,6 +9,9 @@
 RUNTIME ?= auto
 # Empty, or pure-rust where cmake and nasm cannot be had.
 FEATURES ?=
+# What `make fuzz` does: broken pictures, and seconds for each target.
+MUTANTS ?= 20000
+FUZZ_SECONDS ?= 300
 # What runs the script behind `make model`: Python 3.10 to 3.12.
 PYTHON ?= python3
 # Where `make install` puts the program.
@@ -18,7 +22,7 @@ cargo_features = $(if $(FEATURES),--no-default-features --features $(FEATURES))
 cargo_test = SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features) --features fault-points
 program = target/release/simsearch
 
-.PHONY: demo test crash-test bench build setup openvino packages python model install clean
+.PHONY: demo test crash-test fuzz bench build setup openvino packages python model install clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
@@ -29,6 +33,19 @@ test: setup python openvino
 # What CI does with a dozen kills, with many.
 crash-test: setup python
 	SIMSEARCH_KILLS=200 $(cargo_test) --test it crash:: -- --nocapture
+
+# MUTANTS broken pictures through the decoders and the program, then each target of `cargo fuzz` for FUZZ_SECONDS.
+fuzz: setup target/tools/bin/cargo-fuzz
+	SIMSEARCH_MUTANTS=$(MUTANTS) $(cargo_test) --test it hostile_pictures -- --nocapture
+	for target in picture npy shard objects; do \
+	    mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
+	    PATH=$(CURDIR)/target/tools/bin:$$PATH RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir target/fuzz $$target \
+	        fuzz/corpus/$$target fuzz/seeds/$$target $$([ $$target != picture ] || echo tests/data/pictures) \
+	        -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=20 -rss_limit_mb=3000 || exit; \
+	done
+
+target/tools/bin/cargo-fuzz:
+	cargo install cargo-fuzz --version 0.13.2 --locked --root target/tools
 
 # How fast: simsearch, the Python recipe and a plain Rust program in turn, on the pictures of ../shared; half an hour.
 bench: build python openvino

@@ -377,16 +377,85 @@ mod tests {
         ));
     }
 
+    /// A file of format version 2 or 3, which says that its header has `length` bytes.
+    fn with_long_header(version: u8, length: u32, text: &str, data: &[u8]) -> Vec<u8> {
+        let start = [b"\x93NUMPY", &[version, 0][..], &length.to_le_bytes()].concat();
+        [&start, text.as_bytes(), data].concat()
+    }
+
     #[test]
     fn headers_of_format_versions_2_and_3_are_read() {
+        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
         for version in [2, 3] {
-            let text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
-            let mut bytes = b"\x93NUMPY".to_vec();
-            bytes.extend([version, 0]);
-            bytes.extend((text.len() as u32).to_le_bytes());
-            bytes.extend(text);
-            bytes.extend(1f32.to_le_bytes());
-            assert_eq!(feature_data(&bytes).unwrap(), 1f32.to_le_bytes());
+            let one = 1f32.to_le_bytes();
+            let bytes = with_long_header(version, text.len() as u32, text, &one);
+            assert_eq!(feature_data(&bytes).unwrap(), one);
+        }
+        let other_version = with_long_header(4, text.len() as u32, text, &[0; 4]);
+        assert!(matches!(
+            feature_data(&other_version),
+            Err(NpyError::Header(None))
+        ));
+    }
+
+    #[test]
+    fn a_header_that_says_to_be_longer_than_any_is_not_parsed() {
+        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
+        let beyond = MAX_HEADER as u32 - 11;
+        for length in [text.len() as u32 + 5, beyond, u32::MAX - 12, u32::MAX] {
+            for version in [2, 3] {
+                let bytes = with_long_header(version, length, text, &[0; 4]);
+                assert!(matches!(parse_header(&bytes), Err(NpyError::Header(None))));
+            }
+        }
+        // As long as it says, and still too long.
+        let padded = text.replace('\n', &" ".repeat(MAX_HEADER));
+        let bytes = with_long_header(2, padded.len() as u32, &padded, &[0; 4]);
+        assert!(matches!(parse_header(&bytes), Err(NpyError::Header(None))));
+    }
+
+    #[test]
+    fn numbers_in_the_other_byte_order_are_never_read_as_if_they_were_in_this() {
+        for descriptor in [
+            ">f4", "=f4", "|f4", "f4", ">U5", "<i4", "<f2", "<c8", "|S5", "<M8[s]",
+        ] {
+            for axes in ["(2,)", "(1, 2)", "()"] {
+                let text = format!(
+                    "{{'descr': '{descriptor}', 'fortran_order': False, 'shape': {axes}, }}"
+                );
+                let bytes = with_header(&text, &[0; 8]);
+                let length = bytes.len() as u64;
+                for error in [
+                    feature_data(&bytes).map(drop).unwrap_err(),
+                    features_shape(&bytes, length).map(drop).unwrap_err(),
+                    object_ids(&bytes).map(drop).unwrap_err(),
+                ] {
+                    assert!(
+                        matches!(error, NpyError::Kind { .. } | NpyError::Header(_)),
+                        "{text}: {error:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_whose_product_overflows_never_match_a_length() {
+        let half = u64::MAX / 2 + 1;
+        for axes in [
+            format!("({half}, 2)"),
+            format!("({half}, 8)"),
+            format!("({}, {})", u64::MAX, u64::MAX),
+            format!("({}, 0)", u64::MAX),
+            "(1000000000000, 1280)".to_owned(),
+        ] {
+            let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {axes}, }}");
+            let bytes = with_header(&text, &[0; 8]);
+            let error = features_shape(&bytes, bytes.len() as u64).unwrap_err();
+            assert!(
+                matches!(error, NpyError::Length { .. }),
+                "{axes}: {error:?}"
+            );
         }
     }
 }

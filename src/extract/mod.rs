@@ -1,6 +1,7 @@
 //! Command: pending objects -> batches -> features -> files.
 
 mod comparison;
+mod memory;
 mod mounted;
 mod packed;
 mod plan;

@@ -10,6 +10,7 @@ use anyhow::{Context, Error, Result};
 
 use super::Options;
 use super::comparison::Comparison;
+use super::memory::Memory;
 use super::mounted;
 use super::packed::Packed;
 use super::plan::Plan;
@@ -21,7 +22,7 @@ use crate::interrupt::Interrupt;
 use crate::model::Form;
 use crate::npy;
 use crate::object::{ObjectId, ObjectList};
-use crate::pixels::PictureReader;
+use crate::pixels::{OWN_MEMORY, PictureError, PictureReader};
 use crate::progress::{Counts, Progress};
 use crate::way_out::concerns_the_run;
 
@@ -53,6 +54,7 @@ struct Shared<'a> {
     scratch: Scratch,
     claims: Claims,
     packed: Mutex<Packed<'a>>,
+    memory: Memory,
     cursor: AtomicUsize,
     /// Objects that another process had in hand when their turn came.
     deferred: Mutex<Vec<u32>>,
@@ -102,6 +104,7 @@ impl Work<'_> {
             scratch: self.directory.scratch().with_context(preparing)?,
             claims: self.directory.claims().with_context(preparing)?,
             packed: Mutex::new(Packed::new(path, self.plan.next_shard)),
+            memory: Memory::new(self.workers),
             cursor: AtomicUsize::new(0),
             deferred: Mutex::default(),
             claiming: AtomicBool::new(true),
@@ -180,7 +183,7 @@ impl Work<'_> {
                 continue;
             }
             let entry = self.list.entry(index as usize);
-            match self.read(entry, worker)? {
+            match self.read(shared, entry, worker)? {
                 Ok(()) => {
                     worker.batch.ids.push(id);
                     worker.batch.indices.push(index);
@@ -271,7 +274,12 @@ impl Work<'_> {
     }
 
     /// From an entry to pixels at the end of the batch. The inner error is this object's, the outer one the run's.
-    fn read(&self, entry: &str, worker: &mut Worker) -> Result<Result<(), Problem>> {
+    fn read(
+        &self,
+        shared: &Shared<'_>,
+        entry: &str,
+        worker: &mut Worker,
+    ) -> Result<Result<(), Problem>> {
         let path = self.options.media_dir.join(entry);
         let file = match read_file(&path, &mut worker.bytes) {
             Ok(file) => file,
@@ -289,9 +297,22 @@ impl Work<'_> {
         let pixels = &mut worker.batch.pixels;
         let before = pixels.len();
         pixels.resize(before + width * height * 3, 0);
-        let result = worker
-            .reader
-            .read(&worker.bytes, width, height, &mut pixels[before..]);
+        let (mut memory, mut held) = (OWN_MEMORY, None);
+        let result = loop {
+            let out = &mut pixels[before..];
+            match (worker.reader).read_within(memory, &worker.bytes, width, height, out) {
+                Err(PictureError::NeedsMemory { bytes }) => {
+                    drop(held.take());
+                    held = Some(shared.memory.take(bytes));
+                    memory = bytes;
+                }
+                result => break result,
+            }
+        };
+        drop(held);
+        if worker.bytes.capacity() as u64 > OWN_MEMORY {
+            worker.bytes = Vec::new();
+        }
         if result.is_err() {
             pixels.truncate(before);
         }

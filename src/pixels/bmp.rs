@@ -15,6 +15,7 @@ pub(super) fn decode(
         Format::Bmp,
         BmpDecoder::new(Cursor::new(bytes)),
         limits,
+        other::needs_none,
         picture,
     )?;
     if let Some(bits) = channel_bits(bytes) {

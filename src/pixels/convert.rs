@@ -38,10 +38,13 @@ pub(super) fn rgb16_to_rgb(raw: &[u8], channels: usize, out: &mut [u8]) {
     }
 }
 
-/// 16-bit gray, cut off at 255: strange, but so Pillow does for modes `I;16` and `I`.
-pub(super) fn gray16_to_rgb(raw: &[u8], out: &mut [u8]) {
-    for (sample, rgb) in raw.chunks_exact(2).zip(out.chunks_exact_mut(CHANNELS)) {
-        rgb.fill(sample_16(sample).min(255) as u8);
+/// 16-bit gray, the first of `channels` per pixel, cut off at 255: strange, but so Pillow does for modes `I;16` and `I`.
+pub(super) fn gray16_to_rgb(raw: &[u8], channels: usize, out: &mut [u8]) {
+    for (pixel, rgb) in raw
+        .chunks_exact(2 * channels)
+        .zip(out.chunks_exact_mut(CHANNELS))
+    {
+        rgb.fill(sample_16(pixel).min(255) as u8);
     }
 }
 

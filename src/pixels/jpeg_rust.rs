@@ -10,6 +10,9 @@ use super::{Format, Limits, Picture, PictureError, Size, other};
 /// Which JPEG decoder is built in.
 pub const JPEG_DECODER: &str = "zune-jpeg (not exact)";
 
+/// What the decoder holds besides the pixels that it gives, in bytes per pixel at most: coefficients of 2 bytes, and rows.
+const BYTES_PER_PIXEL: usize = 12;
+
 /// Decodes `bytes` into `picture`, always in full size.
 pub(super) fn decode(
     bytes: &[u8],
@@ -18,5 +21,6 @@ pub(super) fn decode(
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
     let decoder = jpeg::JpegDecoder::new(Cursor::new(bytes));
-    other::decode_with(Format::Jpeg, decoder, limits, picture)
+    let memory = |size: Size| BYTES_PER_PIXEL * size.width * size.height;
+    other::decode_with(Format::Jpeg, decoder, limits, memory, picture)
 }

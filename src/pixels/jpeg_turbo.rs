@@ -16,9 +16,13 @@ use super::{Format, Limits, Picture, PictureError, Size};
 /// Which JPEG decoder is built in.
 pub const JPEG_DECODER: &str = "libjpeg-turbo";
 
-/// A picture with more progressive scans is refused: a file of a few kilobytes can hold thousands, each of which costs
-/// a pass over the whole picture. 500 is what libjpeg-turbo's own `TJFLAG_LIMITSCANS` sets; encoders write about 10.
-const MAX_SCANS: i32 = 500;
+/// A picture with more scans is refused: a file of a few kilobytes can hold thousands, each of which costs a pass over
+/// the whole picture. 100 is the most that libjpeg's own `cjpeg` and `jpegtran` write (`MAX_SCANS` in `rdswitch.c`), and
+/// encoders write about 10. (132 kB with 500 scans of 178 megapixels took 59 s.)
+const MAX_SCANS: i32 = 100;
+
+/// The largest side of the blocks that are coded together, in pixels.
+const MAX_BLOCK: usize = 32;
 
 /// The fractions that a picture can be shrunk by while decoding: those of libjpeg's that halve.
 const SCALES: [usize; 3] = [8, 4, 2];
@@ -41,7 +45,15 @@ pub(super) fn decode(
         num: 1,
         denom: divisor as i32,
     };
-    if components == Components::Cmyk {
+    // A picture of several scans has all its coefficients in memory, in whole blocks: 2 bytes for each, at the full
+    // size. Only its scans would tell whether it has several.
+    let blocks = full.width.next_multiple_of(MAX_BLOCK) * full.height.next_multiple_of(MAX_BLOCK);
+    let raw_channels = if components == 4 { 4 } else { 0 };
+    limits.check_memory(
+        size,
+        2 * components * blocks + raw_channels * size.width * size.height,
+    )?;
+    if components == 4 {
         let raw_len = size.width * size.height * 4;
         picture.fill_converted(
             size,
@@ -92,11 +104,8 @@ impl Decompressor {
         Ok(decompressor)
     }
 
-    fn read_header(
-        &mut self,
-        bytes: &[u8],
-        limits: Limits,
-    ) -> Result<(Size, Components), PictureError> {
+    /// The size of the picture and how many components it has.
+    fn read_header(&mut self, bytes: &[u8], limits: Limits) -> Result<(Size, usize), PictureError> {
         #[allow(unsafe_code, reason = "C function")]
         // SAFETY: the handle is live, and pointer and length are those of a slice, which the function only reads.
         let status = unsafe {
@@ -121,8 +130,9 @@ impl Decompressor {
         }
         let size = limits.check(Format::Jpeg, width, height)?;
         let components = match self.get(raw::TJPARAM_TJPARAM_COLORSPACE) as raw::TJCS {
-            raw::TJCS_TJCS_CMYK | raw::TJCS_TJCS_YCCK => Components::Cmyk,
-            _ => Components::GrayOrRgb,
+            raw::TJCS_TJCS_CMYK | raw::TJCS_TJCS_YCCK => 4,
+            raw::TJCS_TJCS_GRAY => 1,
+            _ => 3,
         };
         Ok((size, components))
     }
@@ -197,12 +207,6 @@ impl Decompressor {
             raw::tj3Set(self.handle.as_ptr(), parameter as i32, value);
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Components {
-    GrayOrRgb,
-    Cmyk,
 }
 
 /// The largest of [`SCALES`] that leaves at least twice the wanted size on each side, or 1.

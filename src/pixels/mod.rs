@@ -10,11 +10,12 @@
 //! | `mod.rs` | [`PictureReader`], which ties the steps together, and why a picture can fail |
 //! | `format.rs` | which format the bytes are in |
 //! | `jpeg_turbo.rs`, `jpeg_rust.rs` | JPEG, through libjpeg-turbo or in Rust, by feature |
-//! | `png.rs`, `gif.rs`, `tiff.rs`, `bmp.rs`, `other.rs` | the other formats |
+//! | `png.rs`, `gif.rs`, `tiff.rs`, `bmp.rs`, `ico.rs`, `webp.rs`, `other.rs` | the other formats |
 //! | `convert.rs` | gray, CMYK, 16 bits, ... -> 8-bit RGB, as Pillow's `convert("RGB")` does it |
 //! | `resample.rs`, `resample_avx2.rs` | the change of size |
 
 use std::any::Any;
+use std::cell::Cell;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -22,12 +23,14 @@ mod bmp;
 mod convert;
 mod format;
 mod gif;
+mod ico;
 mod other;
 mod png;
 mod resample;
 #[cfg(target_arch = "x86_64")]
 mod resample_avx2;
 mod tiff;
+mod webp;
 
 #[cfg(feature = "turbojpeg")]
 #[path = "jpeg_turbo.rs"]
@@ -53,8 +56,9 @@ pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 /// memory for resampling coefficients, which grows with the side and not with the pixels.
 pub const MAX_SIDE: usize = 1_000_000;
 
-/// A buffer that one large picture has grown beyond this is given back after that picture.
-const KEPT_BUFFER_BYTES: usize = 64 << 20;
+/// Memory that each reader may use without asking, in bytes: it keeps buffers up to this size for the next picture. A
+/// JPEG of seven megapixels needs as much.
+pub const OWN_MEMORY: u64 = 64 << 20;
 
 /// Options of a [`PictureReader`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +131,13 @@ pub enum PictureError {
         width: u64,
         /// Rows, as the file says.
         height: u64,
+    },
+    /// Decoding needs more memory than [`PictureReader::read_within`] was allowed. It is an estimate from the header that
+    /// no picture goes beyond.
+    #[error("picture needs {bytes} bytes of memory to be decoded")]
+    NeedsMemory {
+        /// The memory that is enough, or at least enough to know how much is.
+        bytes: u64,
     },
     /// A decoder has a bug that this picture brought out. Nothing of it is left in the reader.
     #[error("the picture's decoder panicked: {message}")]
@@ -208,16 +219,32 @@ impl PictureReader {
         height: usize,
         out: &mut [u8],
     ) -> Result<(), PictureError> {
+        self.read_within(u64::MAX, bytes, width, height, out)
+    }
+
+    /// As [`read`](Self::read), with no more than `memory` bytes besides those of the file: a picture that needs more
+    /// fails with [`PictureError::NeedsMemory`] as soon as that is known, which is before it is decoded.
+    pub fn read_within(
+        &mut self,
+        memory: u64,
+        bytes: &[u8],
+        width: usize,
+        height: usize,
+        out: &mut [u8],
+    ) -> Result<(), PictureError> {
         let size = Size { width, height };
         assert_eq!(out.len(), size.rgb_len(), "output is not {size:?}");
         assert!(!out.is_empty(), "output is empty");
-        self.decode_for(bytes, self.options.scaled_decode.then_some(size))?;
-        let Picture {
-            pixels, size: from, ..
-        } = &self.picture;
-        self.resampler.resample(pixels, *from, out, size);
+        let scaled = self.options.scaled_decode.then_some(size);
+        let decoded = self.decode_within(memory, bytes, scaled);
+        if decoded.is_ok() {
+            let Picture {
+                pixels, size: from, ..
+            } = &self.picture;
+            self.resampler.resample(pixels, *from, out, size);
+        }
         self.give_back_large_buffers();
-        Ok(())
+        decoded
     }
 
     /// Decodes a picture and converts it to RGB, `[size.height, size.width, 3]`, in its own size.
@@ -226,16 +253,23 @@ impl PictureReader {
     ///
     /// As [`read`](Self::read).
     pub fn decode(&mut self, bytes: &[u8]) -> Result<(Size, &[u8]), PictureError> {
-        self.decode_for(bytes, None)?;
+        self.decode_within(u64::MAX, bytes, None)?;
         Ok((self.picture.size, &self.picture.pixels))
     }
 
     /// Leaves the picture in `self.picture`.
-    fn decode_for(&mut self, bytes: &[u8], wanted: Option<Size>) -> Result<(), PictureError> {
-        let Self {
-            options, picture, ..
-        } = self;
-        let decoded = catch_panic(|| decode(bytes, options.max_pixels, wanted, picture));
+    fn decode_within(
+        &mut self,
+        memory: u64,
+        bytes: &[u8],
+        wanted: Option<Size>,
+    ) -> Result<(), PictureError> {
+        let limits = Limits {
+            max_pixels: self.options.max_pixels,
+            memory,
+        };
+        let picture = &mut self.picture;
+        let decoded = catch_panic(|| decode(bytes, limits, wanted, picture));
         if matches!(decoded, Err(PictureError::DecoderPanicked { .. })) {
             self.picture = Picture::default();
         }
@@ -243,7 +277,7 @@ impl PictureReader {
     }
 
     fn give_back_large_buffers(&mut self) {
-        if self.picture.capacity() > KEPT_BUFFER_BYTES {
+        if self.picture.capacity() as u64 > OWN_MEMORY {
             self.picture = Picture::default();
             self.resampler = Resampler::new();
         }
@@ -252,28 +286,40 @@ impl PictureReader {
 
 fn decode(
     bytes: &[u8],
-    max_pixels: u64,
+    limits: Limits,
     wanted: Option<Size>,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
     let format = Format::of(bytes)?;
-    let limits = Limits { max_pixels };
     match format {
         Format::Jpeg => jpeg::decode(bytes, limits, wanted, picture),
         Format::Png => png::decode(bytes, limits, picture),
         Format::Gif => gif::decode(bytes, limits, picture),
         Format::Tiff => tiff::decode(bytes, limits, picture),
         Format::Bmp => bmp::decode(bytes, limits, picture),
-        Format::WebP | Format::Pnm | Format::Ico | Format::Qoi => {
-            other::decode(format, bytes, limits, picture)
-        }
+        Format::Ico => ico::decode(bytes, limits, picture),
+        Format::WebP => webp::decode(bytes, limits, picture),
+        Format::Pnm | Format::Qoi => other::decode(format, bytes, limits, picture),
     }
 }
 
+thread_local! {
+    static CATCHES_PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would be one of a decoder, which becomes a [`PictureError::DecoderPanicked`]: a panic
+/// hook asks this to know that it has nothing to print.
+pub fn catches_panics() -> bool {
+    CATCHES_PANICS.get()
+}
+
 /// Makes an error of a panic: the only place where one is caught. The caller throws away what `work` has left half
-/// done. The panic hook has printed the panic by then, unless the program has set another one.
+/// done.
 fn catch_panic<T>(work: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    CATCHES_PANICS.set(true);
+    let ended = catch_unwind(AssertUnwindSafe(work));
+    CATCHES_PANICS.set(false);
+    ended.unwrap_or_else(|panic| {
         Err(PictureError::DecoderPanicked {
             message: panic_message(&*panic),
         })
@@ -331,6 +377,8 @@ impl Picture {
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     max_pixels: u64,
+    /// Bytes, besides those of the file.
+    memory: u64,
 }
 
 impl Limits {
@@ -360,6 +408,15 @@ impl Limits {
             _ => Err(PictureError::TooLong { width, height }),
         }
     }
+
+    /// Whether a picture of `size` may be decoded: into RGB, with `more` bytes of memory for what comes before.
+    fn check_memory(self, size: Size, more: usize) -> Result<(), PictureError> {
+        let bytes = size.rgb_len().saturating_add(more) as u64;
+        if bytes > self.memory {
+            return Err(PictureError::NeedsMemory { bytes });
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -384,6 +441,7 @@ mod tests {
     fn limits_are_on_pixels_and_on_sides() {
         let limits = Limits {
             max_pixels: 3_000_000,
+            memory: u64::MAX,
         };
         let check = |width: u64, height: u64| limits.check(Format::Png, width, height);
         assert!(

@@ -1,8 +1,8 @@
-//! The formats that the `image` crate reads just as wanted: WebP, PNM, ICO and QOI.
+//! What the `image` crate reads just as wanted: PNM and QOI here, parts of others through [`decode_with`].
 
 use std::io::Cursor;
 
-use image::codecs::{ico, pnm, qoi, webp};
+use image::codecs::{pnm, qoi};
 use image::error::{ImageError, LimitErrorKind};
 use image::{ColorType, ImageDecoder, ImageResult};
 
@@ -10,10 +10,7 @@ use super::convert::{
     gray_alpha_to_rgb, gray_to_rgb, gray16_to_rgb, rgb16_to_rgb, rgba_to_rgb, rounded_16_to_8,
 };
 use super::resample::CHANNELS;
-use super::{Format, Limits, Picture, PictureError};
-
-/// Memory that a decoder may take besides the picture, in bytes per pixel of it: one more copy in 16-bit RGBA.
-const DECODER_BYTES_PER_PIXEL: u64 = 8;
+use super::{Format, Limits, Picture, PictureError, Size};
 
 pub(super) fn decode(
     format: Format,
@@ -23,45 +20,44 @@ pub(super) fn decode(
 ) -> Result<(), PictureError> {
     let reader = Cursor::new(bytes);
     match format {
-        Format::WebP => decode_with(format, webp::WebPDecoder::new(reader), limits, picture)
-            .map_err(|error| {
-                // The decoder calls it corrupt when pixel data ends early.
-                match error {
-                    PictureError::Corrupt { source, .. } if !is_whole_riff(bytes) => {
-                        PictureError::truncated(format, source)
-                    }
-                    _ => error,
-                }
-            }),
-        Format::Ico => decode_with(format, ico::IcoDecoder::new(reader), limits, picture),
-        Format::Qoi => decode_with(format, qoi::QoiDecoder::new(reader), limits, picture),
-        _ => decode_with(format, pnm::PnmDecoder::new(reader), limits, picture),
+        Format::Qoi => decode_with(
+            format,
+            qoi::QoiDecoder::new(reader),
+            limits,
+            needs_none,
+            picture,
+        ),
+        _ => decode_with(
+            format,
+            pnm::PnmDecoder::new(reader),
+            limits,
+            needs_none,
+            picture,
+        ),
     }
 }
 
-/// Whether all bytes are there that a RIFF file says to have behind its first 8.
-fn is_whole_riff(bytes: &[u8]) -> bool {
-    let len = bytes.get(4..).and_then(|bytes| bytes.first_chunk());
-    len.is_some_and(|&len| u32::from_le_bytes(len) as usize <= bytes.len() - 8)
+/// For decoders that need no memory besides that for the pixels that they give.
+pub(super) fn needs_none(_size: Size) -> usize {
+    0
 }
 
+/// Decodes into `picture`. `memory` gives the bytes that the decoder itself needs for a picture of a size.
 pub(super) fn decode_with(
     format: Format,
     decoder: ImageResult<impl ImageDecoder>,
     limits: Limits,
+    memory: impl FnOnce(Size) -> usize,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
-    let mut decoder = decoder.map_err(|source| error(format, source))?;
+    let decoder = decoder.map_err(|source| error(format, source))?;
     let (width, height) = decoder.dimensions();
     let size = limits.check(format, width, height)?;
-    let mut decoder_limits = image::Limits::no_limits();
-    decoder_limits.max_alloc =
-        Some((DECODER_BYTES_PER_PIXEL * size.width as u64 * size.height as u64).max(1 << 20));
-    decoder
-        .set_limits(decoder_limits)
-        .map_err(|source| error(format, source))?;
     let color = decoder.color_type();
     let raw_len = size.width * size.height * usize::from(color.bytes_per_pixel());
+    let direct = color == ColorType::Rgb8;
+    let copy_len = if direct { 0 } else { raw_len };
+    limits.check_memory(size, memory(size).saturating_add(copy_len))?;
     let convert: fn(&[u8], &mut [u8]) = match color {
         ColorType::Rgb8 => {
             let pixels = picture.resize(size);
@@ -72,7 +68,7 @@ pub(super) fn decode_with(
         ColorType::L8 => gray_to_rgb,
         ColorType::La8 => gray_alpha_to_rgb,
         ColorType::Rgba8 => rgba_to_rgb,
-        ColorType::L16 => gray16_to_rgb,
+        ColorType::L16 => |raw, out| gray16_to_rgb(raw, 1, out),
         ColorType::Rgb16 if format == Format::Pnm => rounded_16_to_8,
         ColorType::Rgb16 => |raw, out| rgb16_to_rgb(raw, CHANNELS, out),
         ColorType::Rgba16 => |raw, out| rgb16_to_rgb(raw, 4, out),

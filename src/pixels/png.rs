@@ -37,7 +37,9 @@ pub(super) fn decode(
     let raw_len = reader
         .output_buffer_size()
         .ok_or_else(|| error(DecodingError::LimitsExceeded))?;
-    if (color, depth) == (ColorType::Rgb, BitDepth::Eight) {
+    let direct = (color, depth) == (ColorType::Rgb, BitDepth::Eight);
+    limits.check_memory(size, if direct { 0 } else { raw_len })?;
+    if direct {
         return read_pixels(&mut reader, picture.resize(size)).map_err(error);
     }
     let plain_gray = reader.info().color_type == ColorType::Grayscale;
@@ -46,26 +48,24 @@ pub(super) fn decode(
         .fill_converted(
             size,
             raw_len,
-            |raw| read_pixels(&mut reader, raw),
+            |raw| {
+                read_pixels(&mut reader, raw)?;
+                if sixteen {
+                    make_native(raw);
+                }
+                Ok(())
+            },
             |raw, out| match (color, sixteen) {
                 (ColorType::Grayscale | ColorType::Indexed, false) => gray_to_rgb(raw, out),
                 (ColorType::GrayscaleAlpha, false) => gray_alpha_to_rgb(raw, out),
                 (ColorType::Rgb, false) => out.copy_from_slice(raw),
                 (ColorType::Rgba, false) => rgba_to_rgb(raw, out),
-                (ColorType::Grayscale | ColorType::Indexed, true) => {
-                    gray16_to_rgb(&native(raw), out)
-                }
+                (ColorType::Grayscale | ColorType::Indexed, true) => gray16_to_rgb(raw, 1, out),
                 // Alpha from one transparent level does not make Pillow read gray any other way.
-                (ColorType::GrayscaleAlpha, true) if plain_gray => {
-                    let gray: Vec<u8> = native(raw)
-                        .chunks_exact(4)
-                        .flat_map(|pixel| [pixel[0], pixel[1]])
-                        .collect();
-                    gray16_to_rgb(&gray, out);
-                }
-                (ColorType::GrayscaleAlpha, true) => gray_alpha16_to_rgb(&native(raw), out),
-                (ColorType::Rgb, true) => rgb16_to_rgb(&native(raw), CHANNELS, out),
-                (ColorType::Rgba, true) => rgb16_to_rgb(&native(raw), 4, out),
+                (ColorType::GrayscaleAlpha, true) if plain_gray => gray16_to_rgb(raw, 2, out),
+                (ColorType::GrayscaleAlpha, true) => gray_alpha16_to_rgb(raw, out),
+                (ColorType::Rgb, true) => rgb16_to_rgb(raw, CHANNELS, out),
+                (ColorType::Rgba, true) => rgb16_to_rgb(raw, 4, out),
             },
         )
         .map_err(error)
@@ -86,11 +86,11 @@ fn read_pixels(reader: &mut Reader<Cursor<&[u8]>>, out: &mut [u8]) -> Result<(),
     Ok(())
 }
 
-/// Big-endian samples of 16 bits in the machine's byte order.
-fn native(raw: &[u8]) -> Vec<u8> {
-    raw.chunks_exact(2)
-        .flat_map(|sample| u16::from_be_bytes([sample[0], sample[1]]).to_ne_bytes())
-        .collect()
+/// Big-endian samples of 16 bits -> the machine's byte order.
+fn make_native(raw: &mut [u8]) {
+    for sample in raw.as_chunks_mut().0 {
+        *sample = u16::from_be_bytes(*sample).to_ne_bytes();
+    }
 }
 
 fn error(error: DecodingError) -> PictureError {

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use tiff::decoder::{Decoder, Limits as DecoderLimits};
+use tiff::decoder::{ChunkType, Decoder, Limits as DecoderLimits};
 use tiff::tags::{PhotometricInterpretation, SampleFormat, Tag};
 use tiff::{ColorType, TiffError, TiffResult};
 
@@ -13,14 +13,19 @@ use super::convert::{
 use super::resample::CHANNELS;
 use super::{Format, Limits, Picture, PictureError, Size};
 
-/// Memory for one tag's value: room for the strip offsets of the longest picture in strips of one row.
-const TAG_BYTES: usize = 8 * super::MAX_SIDE;
+/// Memory that the values of tags take, for each byte in the file at most; and the most for all.
+const TAG_BYTES_PER_FILE_BYTE: usize = 56;
+const MAX_TAG_BYTES: usize = 448 << 20;
+
+/// The most that a pixel has in the formats that are read here: four channels of 16 bits.
+const MAX_BYTES_PER_PIXEL: u64 = 8;
 
 pub(super) fn decode(
     bytes: &[u8],
     limits: Limits,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
+    limits.check_memory(Size::default(), tag_bytes(bytes))?;
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(error)?;
     let photometric = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation);
     let palette = PhotometricInterpretation::RGBPalette.to_u16();
@@ -121,11 +126,15 @@ fn decode_samples(
     {
         return Err(unsupported());
     }
+    let row_bytes = check_chunks(decoder, size, limits)?;
+    // Planes are copied when they are interleaved.
+    let copies = if layout.planes > 1 { 2 } else { 1 };
+    let tag_bytes = tag_bytes(decoder.inner().get_ref());
+    limits.check_memory(size, tag_bytes + row_bytes + copies * raw_len)?;
     let mut decoder_limits = DecoderLimits::default();
     decoder_limits.decoding_buffer_size = raw_len;
     // A strip or tile may be as large as the picture, and a tile reaches over its edges.
     decoder_limits.intermediate_buffer_size = raw_len.saturating_mul(2).max(64 << 20);
-    decoder_limits.ifd_value_size = TAG_BYTES;
     set_limits(decoder, decoder_limits)?;
     let read = |raw: &mut [u8]| -> TiffResult<()> {
         decoder.read_image_bytes(raw)?;
@@ -135,7 +144,7 @@ fn decode_samples(
         Ok(())
     };
     let convert = |raw: &[u8], out: &mut [u8]| match (channels, bits) {
-        (1, 16) => gray16_to_rgb(raw, out),
+        (1, 16) => gray16_to_rgb(raw, 1, out),
         (1, _) => small_to_rgb(raw, size, row_len, bits, palette, out),
         (2, _) => gray_alpha_to_rgb(raw, out),
         (_, 16) => rgb16_to_rgb(raw, channels, out),
@@ -146,6 +155,51 @@ fn decode_samples(
     picture
         .fill_converted(size, raw_len, read, convert)
         .map_err(error)
+}
+
+/// The memory for the values of tags of a file.
+fn tag_bytes(bytes: &[u8]) -> usize {
+    MAX_TAG_BYTES.min(TAG_BYTES_PER_FILE_BYTE * bytes.len())
+}
+
+/// Refuses pictures whose strips or tiles make far more work than their pixels: tiles that reach far over the edges,
+/// samples that are thrown away, and many chunks that lie over the same compressed bytes. Returns the bytes of a row of
+/// one chunk.
+fn check_chunks(
+    decoder: &mut Decoder<Cursor<&[u8]>>,
+    size: Size,
+    limits: Limits,
+) -> Result<usize, PictureError> {
+    let number = |decoder: &mut Decoder<_>, tag| decoder.find_tag_unsigned::<u64>(tag);
+    let samples = number(decoder, Tag::SamplesPerPixel).map_err(error)?;
+    let bits = decoder.find_tag_unsigned_vec::<u64>(Tag::BitsPerSample);
+    let bits = bits.map_err(error)?.and_then(|bits| bits.first().copied());
+    let pixel_bits = samples.unwrap_or(1) * bits.unwrap_or(1);
+    let (chunk_width, chunk_height) = decoder.chunk_dimensions();
+    let (width, height) = (size.width as u64, size.height as u64);
+    let (row, rows, counts) = match decoder.get_chunk_type() {
+        ChunkType::Strip => (width, height, Tag::StripByteCounts),
+        ChunkType::Tile => (
+            width.next_multiple_of(chunk_width.into()),
+            height.next_multiple_of(chunk_height.into()),
+            Tag::TileByteCounts,
+        ),
+    };
+    let decoded = (row.saturating_mul(rows)).saturating_mul(pixel_bits) / 8;
+    let most = limits.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL);
+    let counts = decoder.find_tag_unsigned_vec::<u64>(counts);
+    let counts = counts.map_err(error)?.unwrap_or_default();
+    let file_len = decoder.inner().get_ref().len() as u64;
+    // A count that is too large is common, and harmless where it goes over the end of the file.
+    let compressed: u64 = counts.iter().map(|&count| count.min(file_len)).sum();
+    if decoded > most || compressed > decoded.max(4 * file_len) {
+        return Err(PictureError::unsupported(
+            Format::Tiff,
+            format!("strips or tiles of {decoded} bytes, {compressed} in the file"),
+        ));
+    }
+    let row_bits = u64::from(chunk_width).saturating_mul(pixel_bits);
+    Ok((row_bits / 8).min(decoded) as usize)
 }
 
 /// Replaces the limits of a decoder, which has only a method that takes it by value.

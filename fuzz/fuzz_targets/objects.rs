@@ -1,0 +1,31 @@
+//! Any bytes as `objects.txt`: an object's feature always stays inside the feature directory, two levels down.
+#![no_main]
+
+use std::path::Component;
+
+use libfuzzer_sys::fuzz_target;
+use simsearch::object::{ObjectId, ObjectList};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(list) = ObjectList::parse(bytes.to_vec()) else {
+        assert!(std::str::from_utf8(bytes).is_err());
+        return;
+    };
+    for entry in list.entries() {
+        assert!(!entry.is_empty() && !entry.contains('\n'));
+        let Ok(id) = ObjectId::from_entry(entry) else {
+            continue;
+        };
+        let path = id.feature_path();
+        let parts: Vec<_> = path.components().collect();
+        assert_eq!(parts.len(), 3, "{path:?}");
+        assert!(
+            parts
+                .iter()
+                .all(|part| matches!(part, Component::Normal(_))),
+            "{path:?}"
+        );
+        assert!(!path.to_str().unwrap().contains('\0'));
+        assert_eq!(ObjectId::new(id.as_str()).as_ref(), Ok(&id));
+    }
+});
