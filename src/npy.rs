@@ -123,12 +123,12 @@ pub fn parse_header(bytes: &[u8]) -> Result<ArrayHeader, NpyError> {
     })
 }
 
-/// Shape and data offset of a shard's features, `(rows, length, data offset)`; `<f4`, `(n, d)`, C order.
+/// Shape and data offset of a shard's features, `(rows, length, data offset)`; `<f4`, `(n, d)`, C order, `d` not 0.
 ///
 /// `bytes` is the beginning of the file (4096 bytes are enough), `file_length` its whole length in bytes.
 pub fn features_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, usize), NpyError> {
     let header = parse_header(bytes)?;
-    let (&[rows, length], "<f4", false) = (
+    let (&[rows, length @ (1..)], "<f4", false) = (
         &header.shape[..],
         &header.descriptor[..],
         header.fortran_order,
@@ -147,7 +147,7 @@ pub fn feature_data(bytes: &[u8]) -> Result<&[u8], NpyError> {
         Some(data) => data,
         None => {
             let header = parse_header(bytes)?;
-            let (&[_], "<f4") = (&header.shape[..], &header.descriptor[..]) else {
+            let (&[(1..)], "<f4") = (&header.shape[..], &header.descriptor[..]) else {
                 return Err(header.unexpected("one float32 feature (d,)"));
             };
             header.check_length(4, bytes.len() as u64)?;
@@ -164,7 +164,8 @@ pub fn feature_data(bytes: &[u8]) -> Result<&[u8], NpyError> {
 /// times as long as to compare it, and there are hundreds of thousands.)
 fn usual_feature_data(bytes: &[u8]) -> Option<&[u8]> {
     let (header, data) = bytes.split_at_checked(HEADER_LENGTH)?;
-    let is_usual = data.len() % 4 == 0 && header == features_header(&[data.len() / 4]);
+    let is_usual =
+        !data.is_empty() && data.len() % 4 == 0 && header == features_header(&[data.len() / 4]);
     is_usual.then_some(data)
 }
 
@@ -446,7 +447,6 @@ mod tests {
             format!("({half}, 2)"),
             format!("({half}, 8)"),
             format!("({}, {})", u64::MAX, u64::MAX),
-            format!("({}, 0)", u64::MAX),
             "(1000000000000, 1280)".to_owned(),
         ] {
             let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {axes}, }}");
@@ -457,5 +457,20 @@ mod tests {
                 "{axes}: {error:?}"
             );
         }
+    }
+
+    #[test]
+    fn features_of_no_numbers_are_none() {
+        for rows in [0, 1, u64::MAX] {
+            let text =
+                format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, 0), }}");
+            let bytes = with_header(&text, &[]);
+            let error = features_shape(&bytes, bytes.len() as u64).unwrap_err();
+            assert!(matches!(error, NpyError::Kind { .. }), "{rows}: {error:?}");
+        }
+        let mut bytes = Vec::new();
+        append_feature(&[], &mut bytes);
+        let error = feature_data(&bytes).unwrap_err();
+        assert!(matches!(error, NpyError::Kind { .. }), "{error:?}");
     }
 }

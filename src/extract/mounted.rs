@@ -37,9 +37,9 @@ pub fn check_around(media_dir: &Path, list: &ObjectList, entry: &str) -> Result<
             Ok(true) => return Ok(()),
             Ok(false) if below.as_os_str().is_empty() => break,
             Ok(false) => {
-                let listed = list
-                    .entries()
-                    .filter(|entry| Path::new(entry).starts_with(below));
+                // As text, since the whole list is looked through for each object that is missing here.
+                let below = format!("{}/", below.display());
+                let listed = list.entries().filter(|entry| entry.starts_with(&below));
                 if listed.take(MANY).count() == MANY {
                     bail!(
                         "{} is empty, and {MANY} listed objects or more should be below it: mount its disk and run the \
