@@ -429,9 +429,9 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
         summary.images_per_second
     ));
     if let (failed @ 1.., Some(path)) = (summary.failed, &summary.failures) {
-        let objects = if failed == 1 { "object" } else { "objects" };
         progress.warn(&format!(
-            "{failed} {objects} failed; {} says why",
+            "{} failed; {} says why",
+            counted(failed, "object"),
             path.display()
         ));
     }
@@ -465,19 +465,17 @@ fn run_concat(arguments: &ConcatArguments) -> Result<ExitCode> {
         Ended::Packed(summary) => summary,
         Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory, &progress)),
     };
-    let shards = if summary.shards == 1 {
-        "shard"
-    } else {
-        "shards"
-    };
     progress.note(&format!(
-        "packed {} features into {} {shards} in {}",
-        summary.rows,
-        summary.shards,
+        "packed {} into {} in {}",
+        counted(summary.rows as u64, "feature"),
+        counted(summary.shards as u64, "shard"),
         duration(summary.seconds)
     ));
     if summary.left > 0 {
-        progress.note(&format!("left {} features for a full shard", summary.left));
+        progress.note(&format!(
+            "left {} for a full shard",
+            counted(summary.left as u64, "feature")
+        ));
     }
     if arguments.json {
         print_json(&summary)?;
@@ -547,11 +545,14 @@ fn run_verify(arguments: VerifyArguments) -> Result<ExitCode> {
         ..
     } = &report;
     progress.note(&format!(
-        "checked {rows} rows in {shards} shards, {files} per-object files and {checksums} checksums: {}",
+        "checked {} in {}, {} and {}: {}",
+        counted(*rows as u64, "row"),
+        counted(*shards as u64, "shard"),
+        counted(*files as u64, "per-object file"),
+        counted(*checksums as u64, "checksum"),
         match problems.len() {
             0 => "all is well".to_owned(),
-            1 => "1 problem".to_owned(),
-            several => format!("{several} problems"),
+            several => counted(several as u64, "problem"),
         }
     ));
     Ok(match problems.is_empty() {
@@ -577,6 +578,12 @@ fn run_doctor(arguments: DoctorArguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// `1 row`, `2 rows`.
+fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {

@@ -156,8 +156,21 @@ impl Recipe {
 /// All of it in a line.
 impl fmt::Display for Recipe {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields = self.fields().map(|(name, value)| format!("{name} {value}"));
-        formatter.write_str(&fields.join(", "))
+        let Recipe {
+            preprocessing,
+            output,
+            feature_length,
+            dtype,
+            ..
+        } = self;
+        // As much of the checksum as tells models apart.
+        let model = self.model_sha256.get(..12).unwrap_or(&self.model_sha256);
+        let precision = self.precision.name();
+        let exact = if self.exact { ", --exact" } else { "" };
+        write!(
+            formatter,
+            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {feature_length} {dtype}"
+        )
     }
 }
 

@@ -232,7 +232,7 @@ fn what_fills_no_shard_can_be_left() {
     // Fewer than a shard's rows: nothing changes at all.
     env.concat(&["--rows", "3", "--full-only"])
         .exits(0)
-        .says(&["left 1 features for a full shard"]);
+        .says(&["left 1 feature for a full shard"]);
     assert_eq!(names(&env), expected);
     env.concat(&["--rows", "3"]).exits(0);
     assert_eq!(names(&env), pairs(&[0, 1, 2]));
