@@ -1,10 +1,11 @@
 //! SHA-256, in hexadecimal as `sha256sum` prints it.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+
+use crate::regular_file;
 
 /// The checksum of bytes that come one after the other.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ impl Checksum {
 
 /// The checksum of a file, which is read piece by piece.
 pub fn of_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = regular_file::open(path)?;
     let mut checksum = Checksum::default();
     let mut buffer = vec![0; 1 << 18];
     loop {

@@ -35,8 +35,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all done; 1 nothing could be done, every object failed, or a check found problems; 2 wrong usage; 3 finished, but something \
-failed or was left out; 11 another process packs the same directory; 129, 130, 143 interrupted: the same command \
+Exit codes: 0 all done; 1 stopped by an error, every object failed, or a check found problems; 2 wrong usage; \
+3 finished, but something failed or was left out; 11 another process packs the same directory; 129, 130, 143 interrupted: the same command \
 goes on from there.";
 
 #[derive(Debug, Subcommand)]
@@ -147,8 +147,9 @@ struct ExtractArguments {
     /// Stop after this many failed objects [default: never].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_errors: Option<usize>,
-    /// Refuse pictures of more pixels. Decoding takes at most 576 MiB a worker for all workers together; a picture that
-    /// needs more than that runs alone (5 to 23 bytes a pixel, and 600 bytes for each of a lossless WebP file).
+    /// Refuse pictures of more pixels. All workers together use at most 576 MiB for each of them to decode, besides the
+    /// files themselves; a picture that needs more than that is decoded alone (5 to 23 bytes a pixel, and 600 bytes for
+    /// each byte of a lossless WebP file).
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
     /// Try just the objects that failed before, those that are no pictures too.

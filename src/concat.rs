@@ -341,7 +341,7 @@ impl Run<'_> {
         &mut self,
         files: &[NestedFile<'f>],
         first: ShardNumber,
-        length: Option<usize>,
+        mut length: Option<usize>,
         options: &Options,
         packed: &dyn Fn(Vec<NestedFile<'f>>),
     ) -> Result<()> {
@@ -369,6 +369,12 @@ impl Run<'_> {
                         continue;
                     }
                 };
+                // Where nothing told it before, the first one does.
+                let wanted = *length.get_or_insert(feature.data().len() / 4);
+                if let Err(error) = check_length(feature.data(), wanted) {
+                    self.refuse(file.path(), &error);
+                    continue;
+                }
                 let shard = match &mut writer {
                     Some(shard) => shard,
                     none => none.insert(
@@ -437,16 +443,21 @@ fn read_feature(
     length: Option<usize>,
 ) -> Result<Feature> {
     let bytes = directory.read(file)?;
-    let data = npy::feature_data(&bytes)?.len();
+    let data = npy::feature_data(&bytes)?;
     if let Some(length) = length {
-        ensure!(
-            data == length * 4,
-            "has {} numbers, the others here have {length}",
-            data / 4
-        );
+        check_length(data, length)?;
     }
-    let start = bytes.len() - data;
+    let start = bytes.len() - data.len();
     Ok(Feature { bytes, start })
+}
+
+fn check_length(data: &[u8], length: usize) -> Result<()> {
+    ensure!(
+        data.len() == length * 4,
+        "has {} numbers, the others here have {length}",
+        data.len() / 4
+    );
+    Ok(())
 }
 
 fn same_as_row(

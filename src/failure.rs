@@ -56,6 +56,8 @@ pub enum Class {
     Corrupt,
     /// The picture has more pixels than the limit allows.
     TooLarge,
+    /// There was too little memory to decode the picture.
+    OutOfMemory,
     /// The model gave numbers that are not finite, or refused the input.
     Model,
     /// Any other error of the operating system.
@@ -91,6 +93,7 @@ impl Class {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Class::Missing,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Class::Denied,
             io::ErrorKind::IsADirectory => Class::NotAFile,
+            io::ErrorKind::OutOfMemory => Class::OutOfMemory,
             _ => Class::Io,
         }
     }
@@ -189,7 +192,7 @@ impl FailureReport {
     /// All failures of a model's directory, as [`FailureReport::failures`] has them. Takes no lock and writes nothing.
     pub fn read(directory: &Path) -> io::Result<IndexMap<String, Failure>> {
         let mut failures = IndexMap::new();
-        match fs::read(directory.join(Self::FILE_NAME)) {
+        match regular_file::read(&directory.join(Self::FILE_NAME)) {
             // A last line that another process is just writing is not there yet.
             Ok(bytes) => {
                 take_lines(&bytes, &mut failures);

@@ -3,17 +3,14 @@
 //! `concat` writes it and `verify` compares it. It has a line for each file of each shard, and one for `recipe.json`.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use thiserror::Error;
 
 use crate::recipe::Recipe;
 use crate::shard::{Part, ShardFiles, ShardNumber};
-use crate::{checksum, complete_file};
+use crate::{checksum, complete_file, regular_file};
 
 /// The checksums of a directory's files.
 #[derive(Debug)]
@@ -56,27 +53,17 @@ impl Manifest {
     /// Reads the checksums of a model's directory; none where there is no such file.
     pub fn read(directory: &Path) -> Result<Self, ManifestError> {
         let path = directory.join(Self::FILE_NAME);
-        // A link would be written through, to somewhere outside.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
-            .open(&path);
-        let mut text = String::new();
-        let read = file.and_then(|mut file| match file.metadata()?.is_file() {
-            true => file.read_to_string(&mut text),
-            false => Err(io::Error::other("not a regular file")),
-        });
-        match read {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(ManifestError::Io {
-                    path,
-                    source: error,
-                });
-            }
-            _ => {}
-        }
+        let bytes = match regular_file::read_own(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(ManifestError::Io { path, source }),
+        };
+        // What is no text makes a line that is no checksum's.
+        let text = String::from_utf8_lossy(&bytes);
         let mut sums = BTreeMap::new();
-        for (index, line) in text.lines().enumerate() {
+        let lines = text.lines().enumerate();
+        // An editor may have left a blank one.
+        for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
             match parse(line) {
                 Some((name, sum)) => sums.insert(name.to_owned(), sum.to_owned()),
                 None => {

@@ -1,7 +1,7 @@
 //! What made the features of a directory: written when it is first used, compared ever after.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::complete_file;
 use crate::model::Precision;
-use crate::regular_file::{self, NotRegular};
+use crate::regular_file;
 
 /// The version of the directory's format that this program writes.
 pub const FORMAT: u32 = 1;
@@ -80,14 +80,7 @@ impl Recipe {
     /// The recipe of a model's directory, where one is recorded.
     pub fn read(directory: &Path) -> Result<Option<Recipe>, RecipeError> {
         let path = directory.join(Self::FILE_NAME);
-        // A link may lead to nothing, which is not the same as no recipe.
-        let read = match path.is_symlink() {
-            true => Err(io::Error::other(NotRegular)),
-            false => regular_file::open(&path).and_then(|mut file| {
-                let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes).map(|_| bytes)
-            }),
-        };
+        let read = regular_file::read_own(&path);
         match read {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)

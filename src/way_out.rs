@@ -32,7 +32,10 @@ pub fn way_out(error: &(dyn Error + 'static)) -> Option<&'static str> {
         Errno::EIO => {
             "the disk may be failing (`dmesg` tells); run the same command again when it is mended"
         }
-        Errno::ENOTCONN | Errno::EHOSTDOWN => "mount it again and run the same command again",
+        Errno::EISDIR => "move the directory away and run the same command again",
+        Errno::ENOTCONN | Errno::EHOSTDOWN | Errno::ESTALE | Errno::ETIMEDOUT => {
+            "mount it again and run the same command again"
+        }
         _ => return None,
     })
 }
@@ -53,6 +56,8 @@ pub fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
                 | Errno::ENOMEM
                 | Errno::ENOTCONN
                 | Errno::EHOSTDOWN
+                | Errno::ESTALE
+                | Errno::ETIMEDOUT
         )
     )
 }

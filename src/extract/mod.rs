@@ -29,6 +29,7 @@ use crate::recipe::{self, Recipe};
 
 pub use comparison::Agreement;
 use comparison::Comparison;
+use mounted::Mounted;
 use plan::Plan;
 use sessions::Sessions;
 use work::Work;
@@ -137,8 +138,9 @@ pub fn extract(
         .with_context(|| format!("cannot lock {}", path.display()))?;
 
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
+    let mounted = Mounted::new(&options.media_dir, &list);
     if !plan.pending.is_empty() {
-        mounted::check_sample(&options.media_dir, &list, &options.objects)?;
+        mounted.check_sample(&plan.pending, &options.objects)?;
     }
     let counts = Counts::new(plan.existing, plan.failed);
     let mut summary = Summary::default();
@@ -170,6 +172,7 @@ pub fn extract(
             batch: execution.batch,
             list: &list,
             plan: &plan,
+            mounted: &mounted,
             directory: &directory,
             report: &report,
             sessions: &sessions,

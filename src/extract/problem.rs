@@ -42,11 +42,15 @@ impl Problem {
             PictureError::Unsupported { .. } => Class::Unsupported,
             PictureError::Truncated { .. } => Class::Truncated,
             PictureError::TooLarge { .. } | PictureError::TooLong { .. } => Class::TooLarge,
+            PictureError::OutOfMemory { .. } => Class::OutOfMemory,
             _ => Class::Corrupt,
         };
         let mut message = error.to_string();
         if matches!(error, PictureError::TooLarge { .. }) {
             message.push_str("; --max-pixels raises it");
+        }
+        if matches!(error, PictureError::OutOfMemory { .. }) {
+            message.push_str("; the next run tries again, better with fewer --workers");
         }
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
@@ -107,7 +111,7 @@ pub fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<FileStamp> {
     if metadata.len() > MAX_FILE_BYTES {
         return Err(io::Error::other(TooLong(metadata.len())));
     }
-    bytes.reserve(metadata.len() as usize);
+    (bytes.try_reserve(metadata.len() as usize)).map_err(|_| io::ErrorKind::OutOfMemory)?;
     file.by_ref().take(MAX_FILE_BYTES).read_to_end(bytes)?;
     Ok(FileStamp::of(&metadata))
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Error, Result};
 use super::Options;
 use super::comparison::Comparison;
 use super::memory::Memory;
-use super::mounted;
+use super::mounted::Mounted;
 use super::packed::Packed;
 use super::plan::Plan;
 use super::problem::{Problem, read_file};
@@ -38,6 +38,7 @@ pub struct Work<'a> {
     pub batch: usize,
     pub list: &'a ObjectList,
     pub plan: &'a Plan,
+    pub mounted: &'a Mounted<'a>,
     pub directory: &'a FeatureDir,
     pub report: &'a FailureReport,
     pub sessions: &'a Sessions<'a>,
@@ -287,8 +288,11 @@ impl Work<'_> {
                 return Err(Error::new(error).context(format!("cannot read {}", path.display())));
             }
             Err(error) => {
-                if matches!(Class::of_io(&error), Class::Missing | Class::Io) {
-                    mounted::check_around(&self.options.media_dir, self.list, entry)?;
+                if matches!(
+                    Class::of_io(&error),
+                    Class::Missing | Class::Denied | Class::Io
+                ) {
+                    self.mounted.check_around(entry)?;
                 }
                 return Ok(Err(Problem::read(error)));
             }

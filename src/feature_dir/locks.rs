@@ -1,9 +1,9 @@
 //! What keeps several processes apart that work in one directory.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
@@ -71,6 +71,15 @@ impl FeatureDir {
             "" => "another process".to_owned(),
             holder => holder.to_owned(),
         }))
+    }
+
+    /// When a process last began or ended to pack here.
+    pub fn last_packed(&self) -> io::Result<Option<SystemTime>> {
+        match fs::symlink_metadata(self.path.join(LOCK)) {
+            Ok(metadata) => metadata.modified().map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens the lock that keeps the writers of the failure report apart.

@@ -49,7 +49,12 @@ pub(super) fn decode(
     let width = (left + frame_width).max(screen.0.into());
     let height = (top + frame_height).max(screen.1.into());
     let size = limits.check(Format::Gif, width as u64, height as u64)?;
-    limits.check_memory(size, 2 * width * height)?;
+    let copied = if matches!(bytes, Cow::Owned(_)) {
+        bytes.len()
+    } else {
+        0
+    };
+    limits.check_memory(Format::Gif, size, copied + 2 * width * height)?;
     let mut indices = vec![0; frame_width * frame_height];
     decoder.read_into_buffer(&mut indices).map_err(error)?;
     picture.fill_converted(

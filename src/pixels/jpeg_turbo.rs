@@ -50,6 +50,7 @@ pub(super) fn decode(
     let blocks = full.width.next_multiple_of(MAX_BLOCK) * full.height.next_multiple_of(MAX_BLOCK);
     let raw_channels = if components == 4 { 4 } else { 0 };
     limits.check_memory(
+        Format::Jpeg,
         size,
         2 * components * blocks + raw_channels * size.width * size.height,
     )?;
@@ -95,9 +96,8 @@ impl Decompressor {
         #[allow(unsafe_code, reason = "C function")]
         // SAFETY: `tj3Init` may always be called; it gives a new instance or null.
         let handle = unsafe { raw::tj3Init(raw::TJINIT_TJINIT_DECOMPRESS as i32) };
-        let handle = NonNull::new(handle).ok_or_else(|| PictureError::DecoderSetup {
+        let handle = NonNull::new(handle).ok_or_else(|| PictureError::OutOfMemory {
             format: Format::Jpeg,
-            source: "libjpeg-turbo gave no decompressor".into(),
         })?;
         let mut decompressor = Self { handle };
         decompressor.set(raw::TJPARAM_TJPARAM_SCANLIMIT, MAX_SCANS);
@@ -178,6 +178,10 @@ impl Decompressor {
         // thread, and is copied at once.
         let message = unsafe { CStr::from_ptr(raw::tj3GetErrorStr(self.handle.as_ptr())) };
         let message = message.to_string_lossy().into_owned();
+        if is_out_of_memory(&message) {
+            let format = Format::Jpeg;
+            return Err(PictureError::OutOfMemory { format });
+        }
         // Running out of bytes is a warning too, but not always the first, which alone has a message.
         if !has_end_of_image(bytes) {
             return Err(PictureError::truncated(Format::Jpeg, message));
@@ -231,6 +235,11 @@ fn is_warning(message: &str) -> bool {
         "Warning: ",
     ];
     WARNINGS.iter().any(|warning| message.starts_with(warning))
+}
+
+/// Whether a message is that of libjpeg (`JERR_OUT_OF_MEMORY` in its `jerror.h`) or of TurboJPEG where there is no memory.
+fn is_out_of_memory(message: &str) -> bool {
+    message.starts_with("Insufficient memory") || message.ends_with("Memory allocation failure")
 }
 
 /// Whether libjpeg's message of a fatal error speaks of a kind of JPEG that it does not read (see `jerror.h`).

@@ -145,13 +145,11 @@ pub enum PictureError {
         /// The panic's message.
         message: String,
     },
-    /// The decoder could not be set up, which has nothing to do with the picture.
-    #[error("cannot set up the {format} decoder")]
-    DecoderSetup {
-        /// The format it is for.
+    /// The memory could not be had, which has nothing to do with the picture.
+    #[error("not enough memory to decode the {format} picture")]
+    OutOfMemory {
+        /// The picture's format.
         format: Format,
-        /// What the decoder said.
-        source: Box<dyn Error + Send + Sync>,
     },
 }
 
@@ -410,10 +408,15 @@ impl Limits {
     }
 
     /// Whether a picture of `size` may be decoded: into RGB, with `more` bytes of memory for what comes before.
-    fn check_memory(self, size: Size, more: usize) -> Result<(), PictureError> {
-        let bytes = size.rgb_len().saturating_add(more) as u64;
+    fn check_memory(self, format: Format, size: Size, more: usize) -> Result<(), PictureError> {
+        let needed = size.rgb_len().saturating_add(more);
+        let bytes = needed as u64;
         if bytes > self.memory {
             return Err(PictureError::NeedsMemory { bytes });
+        }
+        // A decoder that gets no memory may end the process, so that this asks for it, untouched, and gives it back.
+        if bytes > OWN_MEMORY && Vec::<u8>::new().try_reserve_exact(needed).is_err() {
+            return Err(PictureError::OutOfMemory { format });
         }
         Ok(())
     }

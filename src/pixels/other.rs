@@ -57,7 +57,7 @@ pub(super) fn decode_with(
     let raw_len = size.width * size.height * usize::from(color.bytes_per_pixel());
     let direct = color == ColorType::Rgb8;
     let copy_len = if direct { 0 } else { raw_len };
-    limits.check_memory(size, memory(size).saturating_add(copy_len))?;
+    limits.check_memory(format, size, memory(size).saturating_add(copy_len))?;
     let convert: fn(&[u8], &mut [u8]) = match color {
         ColorType::Rgb8 => {
             let pixels = picture.resize(size);

@@ -38,7 +38,8 @@ pub(super) fn decode(
         .output_buffer_size()
         .ok_or_else(|| error(DecodingError::LimitsExceeded))?;
     let direct = (color, depth) == (ColorType::Rgb, BitDepth::Eight);
-    limits.check_memory(size, if direct { 0 } else { raw_len })?;
+    let more = if direct { 0 } else { raw_len };
+    limits.check_memory(Format::Png, size, more)?;
     if direct {
         return read_pixels(&mut reader, picture.resize(size)).map_err(error);
     }

@@ -25,7 +25,7 @@ pub(super) fn decode(
     limits: Limits,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
-    limits.check_memory(Size::default(), tag_bytes(bytes))?;
+    limits.check_memory(Format::Tiff, Size::default(), tag_bytes(bytes))?;
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(error)?;
     let photometric = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation);
     let palette = PhotometricInterpretation::RGBPalette.to_u16();
@@ -130,7 +130,13 @@ fn decode_samples(
     // Planes are copied when they are interleaved.
     let copies = if layout.planes > 1 { 2 } else { 1 };
     let tag_bytes = tag_bytes(decoder.inner().get_ref());
-    limits.check_memory(size, tag_bytes + row_bytes + copies * raw_len)?;
+    // Pictures with a palette are decoded from a copy of the file.
+    let copied = palette.map_or(0, |_| decoder.inner().get_ref().len());
+    limits.check_memory(
+        Format::Tiff,
+        size,
+        copied + tag_bytes + row_bytes + copies * raw_len,
+    )?;
     let mut decoder_limits = DecoderLimits::default();
     decoder_limits.decoding_buffer_size = raw_len;
     // A strip or tile may be as large as the picture, and a tile reaches over its edges.

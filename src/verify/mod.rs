@@ -80,6 +80,7 @@ pub fn verify(options: &Options) -> Result<Ended> {
     let list = list.transpose()?;
     let directory = FeatureDir::open(path).with_context(reading)?;
     let holder = || directory.packing_holder().with_context(reading);
+    let last_packed = directory.last_packed().with_context(reading)?;
     if let Some(holder) = holder()? {
         return Ok(Ended::HeldBy(holder));
     }
@@ -101,6 +102,9 @@ pub fn verify(options: &Options) -> Result<Ended> {
     let mut shards: Vec<Shard> = (pairs.par_iter())
         .map(|number| Shard::check(path, *number, sums))
         .collect();
+    // Before the files: what `extract --retry-failed` makes in between is then seen twice rather than not at all.
+    let failures = FailureReport::read(path).with_context(reading)?;
+    report.failed = failures.len();
     let nested = directory.nested_files().with_context(reading)?;
     for file in &nested.misnamed {
         let what = "its name is not UTF-8 text or holds a newline, so that it is no object's; move it away";
@@ -116,8 +120,6 @@ pub fn verify(options: &Options) -> Result<Ended> {
     let wanted = recipe.flatten().map(|recipe| recipe.feature_length);
     report.check_lengths(wanted, &shards, &nested, &lengths);
     let places = report.check_ids(&shards, &nested);
-    let failures = FailureReport::read(path).with_context(reading)?;
-    report.failed = failures.len();
     for (line, entry) in list
         .iter()
         .flat_map(|list| list.lines().zip(list.entries()))
@@ -132,8 +134,11 @@ pub fn verify(options: &Options) -> Result<Ended> {
             report.problem(Path::new(entry), what);
         }
     }
+    // Whatever a `concat` has moved meanwhile would be missed, or be there twice.
+    let was_packed = directory.last_packed().with_context(reading)? != last_packed;
     Ok(match holder()? {
         Some(holder) => Ended::HeldBy(holder),
+        None if was_packed => Ended::HeldBy("another process".to_owned()),
         None => Ended::Checked(report),
     })
 }
@@ -195,7 +200,7 @@ impl Report {
         let manifest_path = path.join(Manifest::FILE_NAME);
         self.checksums = manifest.file_names().count();
         if manifest.is_empty() && files.complete_pairs().next().is_some() {
-            let what = "holds no checksums, so that damage to the shards would go unseen; `simsearch concat` records \
+            let what = "there are no checksums, so that damage to the shards would go unseen; `simsearch concat` records \
                         those of what is there";
             self.problem(&manifest_path, what);
         }

@@ -1,6 +1,5 @@
 //! The two files of one shard.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use super::{Problem, compare};
 use crate::checksum::{self, Checksum};
 use crate::manifest::Manifest;
 use crate::npy;
+use crate::regular_file;
 use crate::shard::{self, Part, ShardError, ShardNumber};
 
 /// Bytes of the features that are in memory at once.
@@ -94,10 +94,9 @@ fn unreadable(path: &Path, error: ShardError) -> Problem {
 }
 
 fn read_features(path: &Path) -> Result<Features, ShardError> {
-    check_regular(path)?;
     let (rows, length, offset) = shard::features_shape(path)?;
     let read = || -> io::Result<Features> {
-        let mut file = File::open(path)?;
+        let mut file = regular_file::open(path)?;
         let mut checksum = Checksum::default();
         let mut buffer = vec![0; offset.max(PIECE)];
         file.read_exact(&mut buffer[..offset])?;
@@ -130,8 +129,7 @@ fn read_features(path: &Path) -> Result<Features, ShardError> {
 
 /// The object ids, and the checksum of their file.
 fn read_object_ids(path: &Path) -> Result<(Vec<String>, String), ShardError> {
-    check_regular(path)?;
-    let bytes = fs::read(path).map_err(|source| ShardError::Read {
+    let bytes = regular_file::read(path).map_err(|source| ShardError::Read {
         path: path.to_owned(),
         source,
     })?;
@@ -140,15 +138,4 @@ fn read_object_ids(path: &Path) -> Result<(Vec<String>, String), ShardError> {
         source,
     })?;
     Ok((ids, checksum::of_bytes(&bytes)))
-}
-
-/// To open a pipe would wait for somebody to write to it.
-fn check_regular(path: &Path) -> Result<(), ShardError> {
-    let source = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => return Ok(()),
-        Ok(_) => io::Error::other("not a regular file"),
-        Err(error) => error,
-    };
-    let path = path.to_owned();
-    Err(ShardError::Read { path, source })
 }

@@ -324,6 +324,26 @@ fn files_that_cannot_be_packed_are_left_and_named() {
 }
 
 #[test]
+fn where_nothing_tells_the_length_the_first_feature_does() {
+    let env = TestEnv::new();
+    // More than are asked for their length: every third is, and torn.
+    let ids = numbered(0..2001);
+    for (index, id) in ids.iter().enumerate() {
+        let content = match index % 3 {
+            0 => b"torn".to_vec(),
+            1 => feature_file(&[0.5; 5]),
+            _ => feature_file(&[0.5; 6]),
+        };
+        env.write(Path::new("features/model").join(nested(id)), content);
+    }
+    env.concat(&[]).exits(3).says(&[
+        "packed 667 features",
+        "has 6 numbers, the others here have 5",
+    ]);
+    assert_eq!(rows(&env).len(), 667);
+}
+
+#[test]
 fn features_that_do_not_fit_the_shards_are_left() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..2));

@@ -489,6 +489,20 @@ fn the_object_directory_that_is_not_mounted_stops_the_run() {
 }
 
 #[test]
+fn pictures_that_were_deleted_after_they_were_done_keep_nothing_from_being_done() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let mut entries = pictures(&env, 70);
+    env.extract("nhwc", &[]).exits(0);
+    fs::remove_dir_all(env.path("media/object")).unwrap();
+    env.picture("later/later.jpg", 71);
+    entries.push("later/later.jpg".into());
+    env.objects(&entries);
+    let outcome = env.extract("nhwc", &["--json"]);
+    assert_eq!(outcome.exits(0).counts(), [1, 70, 0, 0]);
+}
+
+#[test]
 fn pictures_that_were_deleted_are_reported_one_by_one() {
     need_runtime!();
     let env = TestEnv::new();

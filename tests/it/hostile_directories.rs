@@ -10,7 +10,7 @@ use simsearch::npy;
 
 use crate::extract::{failures, features, kinds, pictures};
 use crate::faults::limited;
-use crate::{TestEnv, files_ending, need_runtime, ppm};
+use crate::{TestEnv, feature_file, files_ending, need_runtime, ppm};
 
 /// Kind, length, times and content of all that is below a path.
 fn snapshot(path: &Path) -> BTreeMap<String, String> {
@@ -112,7 +112,20 @@ fn fall_for(trap: &str, name: &str) {
     env.objects(&entries);
     said(env.extract("nhwc", &["--workers", "1"]));
     said(env.extract("nhwc", &["--workers", "1", "--retry-failed"]));
+    // Something to pack also where `extract` made nothing.
+    if !name.starts_with("00") {
+        let feature = feature_file(&[0.5; 8]);
+        env.write("features/nhwc/aa/bb/aabb.jpg.npy", feature);
+    }
     said(env.concat(&["--model", "nhwc"]));
+    for check in ["status", "verify"] {
+        let folders = ["--feature-dir", "features", "--model", "nhwc"];
+        let code = env.run([&[check][..], &folders].concat()).status.code();
+        assert!(
+            [0, 1].map(Some).contains(&code),
+            "{check}: {trap} at {name}: {code:?}"
+        );
+    }
     let after = snapshot(&outside);
     assert_eq!(after, before, "{trap} at {name}");
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use simsearch::pixels::{OWN_MEMORY, PictureError, PictureReader, PixelOptions};
 
+use crate::extract::kinds;
+use crate::faults::limited;
 use crate::mutants::{mutant, originals, set_dimensions};
 use crate::{Outcome, TestEnv, files_ending, need_runtime, ppm, stored_picture, wait};
 
@@ -409,6 +411,23 @@ fn no_picture_takes_more_memory_than_it_asks_for() {
         assert!(took < needed + (16 << 20), "{known}\n{outcome}");
         assert!(took >= least << 20, "{known}\n{outcome}");
     }
+}
+
+/// 825 MB that the decoder would need, and a limit that leaves less: the next run tries again.
+#[test]
+fn too_little_memory_is_no_fault_of_the_picture() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.write(
+        "media/large.jpg",
+        enlarged("jpeg_gray_progressive.jpg", 15_000, 11_000),
+    );
+    env.objects(&["large.jpg"]);
+    let command = env.extract_command("nhwc", &["--workers", "1"]);
+    limited("-v 800000", &command, &env).exits(1);
+    assert_eq!(kinds(&env, "nhwc"), ["large.jpg decode out-of-memory"]);
+    let outcome = env.extract("nhwc", &["--workers", "1", "--json"]);
+    assert_eq!(outcome.exits(0).counts(), [1, 0, 0, 0]);
 }
 
 #[test]

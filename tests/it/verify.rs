@@ -254,7 +254,7 @@ fn every_kind_of_damage_is_named() {
         (
             "no checksums",
             &|| remove(SUMS),
-            &[(SUMS, "holds no checksums")],
+            &[(SUMS, "there are no checksums")],
         ),
         (
             "a line of the checksums lost",
@@ -482,4 +482,31 @@ fn a_directory_that_is_being_packed_is_left_alone() {
         .says(&["features/model", &holder]);
     drop(lock);
     verify(&env, &[]).exits(0);
+}
+
+#[test]
+fn that_a_directory_was_packed_meanwhile_can_be_told() {
+    let env = TestEnv::new();
+    three_shards(&env);
+    let directory = FeatureDir::open(&env.path("features/model")).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    let lock = fs::File::options()
+        .write(true)
+        .open(env.path("features/model/.lock"));
+    lock.unwrap().set_modified(long_ago).unwrap();
+    assert_eq!(directory.last_packed().unwrap(), Some(long_ago));
+    verify(&env, &[]).exits(0);
+    assert_eq!(directory.last_packed().unwrap(), Some(long_ago));
+    env.concat(&[]).exits(0);
+    assert_ne!(directory.last_packed().unwrap(), Some(long_ago));
+}
+
+#[test]
+fn a_blank_line_among_the_checksums_is_no_damage() {
+    let env = TestEnv::new();
+    let whole = three_shards(&env);
+    let sums = [b"\n", &whole["SHA256SUMS"][..], b" \n"].concat();
+    env.write("features/model/SHA256SUMS", sums);
+    verify(&env, &[]).exits(0);
+    env.concat(&[]).exits(0);
 }
