@@ -49,6 +49,11 @@ class Commands:
         return features
 
 
+    def look(self, command, features):
+        """`status` or `verify`, with the list."""
+        return [PROGRAM, command, "--media-dir", self.media, "--feature-dir", features, "--model", self.model]
+
+
 def seconds(command, **options):
     started = time.perf_counter()
     run(command, env=environment(), **options)
@@ -119,11 +124,14 @@ def print_times(commands):
     nothing = commands.extract(commands.media, trees[0])
     say("extract with all done, as files")
     as_files = [seconds(nothing) for _ in range(commands.rounds)]
+    look = {name: commands.look(name, trees[0]) for name in ("status", "verify")}
+    looks = {f"`{name}`, files": [seconds(look[name]) for _ in range(commands.rounds)] for name in look}
     say("concat")
     packed, python = compare_concat(commands, trees)
     in_runs = python_as_used(commands)
     say("extract with all done, in shards")
     in_shards = [seconds(nothing) for _ in range(commands.rounds)]
+    looks |= {f"`{name}`, shards": [seconds(look[name]) for _ in range(commands.rounds)] for name in look}
     help_text = [1000 * seconds([PROGRAM, "--help"]) for _ in range(20)]
     rows = [
         ["`list`", f"{middle(listed, 2)} s", f"`find \\| sort`: {middle(found, 2)} s", faster(found, listed), "≥ 2"],
@@ -133,6 +141,8 @@ def print_times(commands):
         ["`extract`, all done, shards", f"{middle(in_shards, 2)} s", "", "", "< 1 s"],
         ["`--help`", f"{middle(help_text)} ms", "", "", "< 10 ms"],
     ]
+    for label, taken in looks.items():
+        rows.append([label, f"{middle(taken, 2)} s", "", "", "< 1 s" if "status" in label else ""])
     table(["command", "time", "compared with", "times faster", "goal"], rows)
     print(
         "`concat` makes its shards durable and removes the files and their directories. The Python packing makes nothing "
