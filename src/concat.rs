@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use crate::fault;
 use crate::feature_dir::{FeatureDir, NestedFile, Packing};
 use crate::manifest::Manifest;
-use crate::names::Names;
+use crate::name_hashes::NameHashes;
 use crate::npy;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
@@ -270,7 +270,7 @@ impl Run<'_> {
         pairs: &[ShardNumber],
     ) -> Result<Vec<NestedFile<'f>>> {
         let path = self.directory.path();
-        let names = Names::of(files.par_iter().map(|file| file.object_id().as_bytes()));
+        let names = NameHashes::of(files.par_iter().map(|file| file.object_id().as_bytes()));
         let mut packed: HashMap<String, (ShardNumber, usize)> = HashMap::new();
         if !files.is_empty() {
             for &number in pairs {

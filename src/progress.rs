@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::lock::lock;
 
 /// Time between two plain lines where stderr is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -120,7 +122,7 @@ impl Progress {
 
     /// Whether the last line is long enough ago; then there is to be one now.
     fn is_time_for_a_line(&self) -> bool {
-        let mut last = (self.last_line.lock()).unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last_line);
         let is_time = last.elapsed() >= PLAIN_INTERVAL;
         if is_time {
             *last = Instant::now();

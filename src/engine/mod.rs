@@ -1,17 +1,20 @@
 //! From what the user asked for to models that run: finds and loads ONNX Runtime, and chooses the provider.
 
+#[cfg(test)]
+pub mod fake;
 mod model_file;
 mod probe;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use anyhow::{Result, bail};
 
 use crate::default_model;
 use crate::graph::{self, Feed, Rewrites, Rewritten, Target};
+use crate::lock::lock;
 use crate::model::{Model, ModelError, OnnxModel, Precision, Provider, Runtime, SessionOptions};
 use crate::runtime;
 pub use model_file::ModelFile;
@@ -306,7 +309,7 @@ impl OnnxEngine {
     }
 
     fn first(&self) -> MutexGuard<'_, Option<OnnxModel>> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.first)
     }
 }
 

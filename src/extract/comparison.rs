@@ -1,10 +1,11 @@
 //! How far features that were computed with fewer bits are from those of fp32, seen on the first pictures of a run.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use anyhow::Result;
 
 use crate::engine::Engine;
+use crate::lock::lock;
 use crate::model::{Model, Precision};
 use crate::progress::Progress;
 
@@ -86,7 +87,7 @@ impl<'a> Comparison<'a> {
 
     /// What came out; `None` when nothing was compared.
     pub fn finish(self) -> Option<Agreement> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let cosines = std::mem::take(&mut state.cosines);
         if cosines.is_empty() {
             return None;
@@ -153,53 +154,7 @@ fn cosine(one: &[f32], other: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Execution;
-    use crate::graph::Layout;
-    use crate::model::{Form, ModelError, Provider};
-
-    /// Gives each picture's three bytes as its feature.
-    struct FakeModel(Form);
-
-    impl Model for FakeModel {
-        fn form(&self) -> &Form {
-            &self.0
-        }
-
-        fn run(&mut self, pixels: &[u8], features: &mut Vec<f32>) -> Result<(), ModelError> {
-            features.clear();
-            features.extend(pixels.iter().map(|byte| f32::from(*byte)));
-            Ok(())
-        }
-    }
-
-    struct FakeEngine(Precision);
-
-    impl Engine for FakeEngine {
-        fn execution(&self) -> Execution {
-            Execution {
-                provider: Provider::OpenVino,
-                precision: self.0,
-                batch: 1,
-                rewrites: None,
-            }
-        }
-
-        fn open(&self) -> Result<Box<dyn Model>> {
-            self.reference()
-        }
-
-        fn reference(&self) -> Result<Box<dyn Model>> {
-            Ok(Box::new(FakeModel(Form {
-                input: String::new(),
-                output: String::new(),
-                height: 1,
-                width: 1,
-                layout: Layout::Nhwc,
-                fixed_batch: None,
-                feature_length: 3,
-            })))
-        }
-    }
+    use crate::engine::fake::FakeEngine;
 
     #[test]
     fn the_first_pictures_are_compared_and_no_more() {

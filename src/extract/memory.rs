@@ -1,6 +1,8 @@
 //! The memory for decoding that the workers share.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::lock::lock;
 
 /// What each worker adds to the shared memory, in bytes: enough for a JPEG of 59 megapixels, so that nobody waits before
 /// there are larger pictures.
@@ -53,10 +55,6 @@ impl Drop for Held<'_> {
         *lock(&self.memory.used) -= self.bytes;
         self.memory.given_back.notify_all();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use anyhow::{Result, bail};
 
 use crate::engine::Engine;
+use crate::lock::lock;
 use crate::model::Model;
 
 /// Models are loaded when they are first needed, each by the worker that needs it, so that they load side by side.
@@ -45,7 +46,7 @@ impl<'a> Sessions<'a> {
     }
 
     fn take(&self) -> Result<Box<dyn Model>> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         loop {
             if let Some(model) = state.idle.pop() {
                 return Ok(model);
@@ -54,7 +55,7 @@ impl<'a> Sessions<'a> {
                 state.loaded += 1;
                 drop(state);
                 return self.engine.open().inspect_err(|_| {
-                    self.lock().loaded -= 1;
+                    lock(&self.state).loaded -= 1;
                     self.returned.notify_one();
                 });
             }
@@ -63,10 +64,6 @@ impl<'a> Sessions<'a> {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,7 +75,7 @@ struct Lent<'a, 'e> {
 
 impl Drop for Lent<'_, '_> {
     fn drop(&mut self) {
-        self.sessions.lock().idle.extend(self.model.take());
+        lock(&self.sessions.state).idle.extend(self.model.take());
         self.sessions.returned.notify_one();
     }
 }

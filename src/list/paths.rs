@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use memchr::{memchr, memrchr};
 use rayon::prelude::*;
 
-use crate::names::Names;
+use crate::name_hashes::NameHashes;
 
 /// Many paths in one piece of memory: 8 bytes each beyond the lines.
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Paths {
 
     /// Keeps the first of all paths with the same file name; a message for each of the others. The paths are sorted.
     pub fn drop_duplicate_names(&mut self) -> Vec<String> {
-        let names = Names::of(self.starts.par_iter().map(|&start| self.name(start)));
+        let names = NameHashes::of(self.starts.par_iter().map(|&start| self.name(start)));
         let mut first_of: HashMap<&[u8], u64> = HashMap::new();
         let (mut dropped, mut messages) = (Vec::new(), Vec::new());
         for (index, start) in self.starts.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The loaded library, and how it is told to run a graph.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ort::environment::Environment;
 use ort::ep::{
@@ -13,6 +13,7 @@ use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 
 use super::{Feed, ModelError, OnnxModel, Precision, Provider};
+use crate::lock::lock;
 use crate::runtime;
 
 /// What the providers for NVIDIA's GPUs load by themselves: the driver, and cuDNN.
@@ -265,16 +266,13 @@ impl Placement {
             Some(format!("{provider}: {count} nodes"))
         });
         if let Some(line) = found {
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(line);
+            lock(&self.0).push(line);
         }
     }
 
     /// All of it in one line.
     pub fn describe(&self) -> Option<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = lock(&self.0);
         (!lines.is_empty()).then(|| lines.join(", "))
     }
 }
