@@ -1,11 +1,12 @@
 //! Why one object failed, and the report of all that did.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use indexmap::IndexMap;
 use nix::libc::{EISDIR, ELOOP, O_NOFOLLOW};
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::complete_file;
 use crate::fault;
 use crate::feature_dir::{FeatureDir, ReportLock};
+use crate::lock::lock;
+use crate::object::ObjectId;
 use crate::regular_file::{self, NotRegular, is_not_regular};
 
 /// Where on its way an object failed.
@@ -102,7 +105,7 @@ impl Class {
 /// One object's failure: a line of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The object id, or the whole entry where that is no usable id.
+    /// The object id; of a line that is no object, [`id_of_bad_line`].
     pub id: String,
     /// The entry of `objects.txt`.
     pub path: String,
@@ -140,13 +143,19 @@ impl FileStamp {
     }
 }
 
+/// Under which id a line of `objects.txt` that is no object is reported: `./` and the line. No object has such an id,
+/// while the line itself may well be the id of another line's object.
+pub fn id_of_bad_line(entry: &str) -> String {
+    format!("./{entry}")
+}
+
 impl Failure {
     /// Whether trying again cannot help: the class is permanent and the file is the one that failed.
     pub fn stands(&self, media_file: &Path) -> bool {
-        let now = fs::metadata(media_file)
-            .ok()
-            .map(|metadata| FileStamp::of(&metadata));
-        self.class.is_permanent() && (self.class == Class::BadEntry || self.file == now)
+        let is_same = |failed| {
+            fs::metadata(media_file).is_ok_and(|metadata| FileStamp::of(&metadata) == failed)
+        };
+        self.class.is_permanent() && self.file.is_some_and(is_same)
     }
 
     fn says_the_same(&self, other: &Failure) -> bool {
@@ -168,11 +177,21 @@ pub struct FailureReport {
 /// What this process has read of the file so far.
 #[derive(Debug, Default)]
 struct Known {
-    /// Inode and length of what was read.
-    file: Option<(u64, u64)>,
+    read: Option<ReadSoFar>,
     failures: IndexMap<String, Failure>,
+    /// The ids that were recorded, by whichever process, since [`FailureReport::failures`] was asked.
+    new: HashSet<String>,
     /// Lines that a tidy report would not have.
     superfluous: bool,
+}
+
+/// The file, and how far it was read.
+#[derive(Debug)]
+struct ReadSoFar {
+    /// Held open, so that no other file gets its inode number when it is removed or replaced.
+    file: File,
+    inode: u64,
+    length: u64,
 }
 
 impl FailureReport {
@@ -194,9 +213,11 @@ impl FailureReport {
         let mut failures = IndexMap::new();
         match regular_file::read(&directory.join(Self::FILE_NAME)) {
             // A last line that another process is just writing is not there yet.
-            Ok(bytes) => {
-                take_lines(&bytes, &mut failures);
-            }
+            Ok(bytes) => failures.extend(
+                failures_in(&bytes)
+                    .flatten()
+                    .map(|failure| (failure.id.clone(), failure)),
+            ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -210,41 +231,59 @@ impl FailureReport {
 
     /// All failures, by object id, in the order in which they were first met.
     pub fn failures(&self) -> io::Result<IndexMap<String, Failure>> {
-        let mut known = self.known();
+        let mut known = lock(&self.known);
         let _held = self.lock.hold()?;
         known.catch_up(&self.path)?;
+        known.new.clear();
         Ok(known.failures.clone())
     }
 
-    /// Adds a failure, unless the same class stands there for the same object already.
+    /// The failure of an object that this or another process has recorded since [`FailureReport::failures`] was asked.
+    /// Costs a look at the length of the file where nothing was added.
+    pub fn new_failure(&self, id: &ObjectId) -> io::Result<Option<Failure>> {
+        let mut known = lock(&self.known);
+        if known.is_behind(&self.path)? {
+            let _held = self.lock.hold()?;
+            known.catch_up(&self.path)?;
+        }
+        let failure = known.failures.get(id.as_str());
+        Ok(failure.filter(|_| known.new.contains(id.as_str())).cloned())
+    }
+
+    /// Adds a failure, unless the same class stands there for the same object already. A picture that was tried once
+    /// more gets another line all the same, which tells other processes that they need not.
     pub fn record(&self, failure: &Failure) -> io::Result<()> {
-        let mut known = self.known();
+        let mut known = lock(&self.known);
         let _held = self.lock.hold()?;
-        let mut file = known.catch_up(&self.path)?;
-        if known
-            .failures
-            .get(&failure.id)
-            .is_some_and(|there| there.says_the_same(failure))
-        {
+        known.catch_up(&self.path)?;
+        let there = known.failures.get(&failure.id);
+        let is_told = failure.file.is_none() || known.new.contains(&failure.id);
+        if is_told && there.is_some_and(|there| there.says_the_same(failure)) {
             return Ok(());
         }
         let mut line = serde_json::to_vec(failure)?;
         line.push(b'\n');
-        if file.is_none() {
-            let mut options = OpenOptions::new();
-            options
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .custom_flags(O_NOFOLLOW);
-            let made = fault::step("create the report", || options.open(&self.path))?;
-            known.file = Some((made.metadata()?.ino(), 0));
-            file = Some(made);
-        }
-        if let (Some(file), Some((_, length))) = (file, &mut known.file) {
-            fault::step("add a failure", || file.write_all_at(&line, *length))?;
-            *length += line.len() as u64;
-        }
+        let ReadSoFar { file, length, .. } = match &mut known.read {
+            Some(read) => read,
+            none => {
+                let mut options = OpenOptions::new();
+                options
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .custom_flags(O_NOFOLLOW);
+                let file = fault::step("create the report", || options.open(&self.path))?;
+                let inode = file.metadata()?.ino();
+                none.insert(ReadSoFar {
+                    file,
+                    inode,
+                    length: 0,
+                })
+            }
+        };
+        fault::step("add a failure", || file.write_all_at(&line, *length))?;
+        *length += line.len() as u64;
+        known.new.insert(failure.id.clone());
         known.superfluous |= known
             .failures
             .insert(failure.id.clone(), failure.clone())
@@ -253,12 +292,12 @@ impl FailureReport {
     }
 
     /// Leaves one line for each object that failed last time, and none for those of which `resolved` is true.
-    pub fn tidy(&self, resolved: impl Fn(&str) -> bool) -> io::Result<()> {
-        let mut known = self.known();
+    pub fn tidy(&self, resolved: impl Fn(&Failure) -> bool) -> io::Result<()> {
+        let mut known = lock(&self.known);
         let _held = self.lock.hold()?;
         known.catch_up(&self.path)?;
         let before = known.failures.len();
-        known.failures.retain(|id, _| !resolved(id));
+        known.failures.retain(|_, failure| !resolved(failure));
         if known.failures.is_empty() {
             // Also an empty one, of a process that was killed before it had written the first line.
             match fault::step("remove the report", || fs::remove_file(&self.path)) {
@@ -281,15 +320,21 @@ impl FailureReport {
         *known = Known::default();
         Ok(())
     }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Known {
-    /// Reads what others have added; returns the file, if there is one, with a cut-off last line removed.
-    fn catch_up(&mut self, path: &Path) -> io::Result<Option<File>> {
+    /// Whether the file is another one than was read, or has another length.
+    fn is_behind(&self, path: &Path) -> io::Result<bool> {
+        let read = self.read.as_ref().map(|read| (read.inode, read.length));
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(read != Some((metadata.ino(), metadata.len()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(read.is_some()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what others have added, and removes a cut-off last line.
+    fn catch_up(&mut self, path: &Path) -> io::Result<()> {
         let file = match OpenOptions::new()
             .read(true)
             .write(true)
@@ -299,7 +344,7 @@ impl Known {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 *self = Known::default();
-                return Ok(None);
+                return Ok(());
             }
             Err(error) if matches!(error.raw_os_error(), Some(ELOOP | EISDIR)) => {
                 return Err(io::Error::other(NotRegular));
@@ -308,11 +353,16 @@ impl Known {
         };
         let metadata = file.metadata()?;
         regular_file::check(&metadata)?;
-        let read = match self.file {
-            Some((inode, length)) if inode == metadata.ino() && length <= metadata.len() => length,
+        let inode = metadata.ino();
+        let (read, before) = match &self.read {
+            Some(read) if read.inode == inode && read.length <= metadata.len() => {
+                (read.length, IndexMap::new())
+            }
+            // Another process has tidied it: what it kept is not new.
             _ => {
-                *self = Known::default();
-                0
+                self.read = None;
+                self.superfluous = false;
+                (0, std::mem::take(&mut self.failures))
             }
         };
         let length = (metadata.len() - read) as usize;
@@ -327,24 +377,33 @@ impl Known {
         if whole < added.len() {
             fault::step("cut the report", || file.set_len(read + whole as u64))?;
         }
-        self.superfluous |= take_lines(&added[..whole], &mut self.failures);
-        self.file = Some((metadata.ino(), read + whole as u64));
-        Ok(Some(file))
+        for failure in failures_in(&added[..whole]) {
+            let Some(failure) = failure else {
+                self.superfluous = true;
+                continue;
+            };
+            if before.get(&failure.id) != Some(&failure) {
+                self.new.insert(failure.id.clone());
+            }
+            let replaced = self.failures.insert(failure.id.clone(), failure);
+            self.superfluous |= replaced.is_some();
+        }
+        let length = read + whole as u64;
+        self.read = Some(ReadSoFar {
+            file,
+            inode,
+            length,
+        });
+        Ok(())
     }
 }
 
-/// Takes failures from lines of a report; returns whether there are lines that a tidy one would not have.
-fn take_lines(bytes: &[u8], failures: &mut IndexMap<String, Failure>) -> bool {
-    let mut superfluous = false;
+/// The lines of a report. One that was torn by a power loss is none: the object has no feature, so that it is tried
+/// again.
+fn failures_in(bytes: &[u8]) -> impl Iterator<Item = Option<Failure>> {
     let lines = bytes.split(|byte| *byte == b'\n');
-    for line in lines.filter(|line| !line.is_empty()) {
-        match serde_json::from_slice::<Failure>(line) {
-            Ok(failure) => superfluous |= failures.insert(failure.id.clone(), failure).is_some(),
-            // Torn by a power loss: the object has no feature, so that it is tried again.
-            Err(_) => superfluous = true,
-        }
-    }
-    superfluous
+    let lines = lines.filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).ok())
 }
 
 #[cfg(test)]
@@ -388,12 +447,70 @@ mod tests {
         report.record(&failure("b.jpg", Class::Missing)).unwrap();
         report.record(&failure("a.jpg", Class::Empty)).unwrap();
         assert_eq!(report.failures().unwrap()["a.jpg"].class, Class::Empty);
-        report.tidy(|id| id == "b.jpg").unwrap();
+        report.tidy(|failure| failure.id == "b.jpg").unwrap();
         let text = fs::read_to_string(report.path()).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert!(text.contains("\"empty\""), "{text}");
         report.tidy(|_| true).unwrap();
         assert!(!report.path().exists());
+    }
+
+    #[test]
+    fn what_other_processes_add_is_new_and_what_was_there_is_not() {
+        let (_directory, features) = report();
+        let picture = |id: &str| {
+            let (size, modified) = (1, 2);
+            let file = Some(FileStamp { size, modified });
+            Failure {
+                file,
+                ..failure(id, Class::Truncated)
+            }
+        };
+        let ids = ["a.jpg", "b.jpg", "c.jpg"];
+        let first = FailureReport::open(&features).unwrap();
+        for id in &ids[..2] {
+            first.record(&picture(id)).unwrap();
+        }
+        let [one, other, third] = [0; 3].map(|_| FailureReport::open(&features).unwrap());
+        for report in [&one, &other, &third] {
+            assert_eq!(report.failures().unwrap().len(), 2);
+        }
+        let new = |report: &FailureReport| {
+            ids.map(|id| {
+                let failure = report.new_failure(&ObjectId::new(id).unwrap()).unwrap();
+                failure.is_some_and(|failure| failure == picture(id))
+            })
+        };
+        assert_eq!(new(&one), [false; 3]);
+        // Tried once more, with the same outcome, and tried for the first time.
+        other.record(&picture("a.jpg")).unwrap();
+        other.record(&picture("c.jpg")).unwrap();
+        assert_eq!(new(&one), [true, false, true]);
+        assert_eq!(new(&other), [true, false, true]);
+        let lines = || fs::read_to_string(one.path()).unwrap().lines().count();
+        assert_eq!(lines(), 4);
+        one.record(&picture("a.jpg")).unwrap();
+        assert_eq!(lines(), 4, "that is told already");
+        // A tidied report is read anew, and what it kept does not become new by that.
+        other.tidy(|_| false).unwrap();
+        assert_eq!(lines(), 3);
+        assert_eq!(new(&one), [true, false, true]);
+        assert_eq!(new(&third), [false, false, true]);
+    }
+
+    #[test]
+    fn a_report_that_was_removed_and_made_anew_is_read_anew() {
+        let (_directory, features) = report();
+        let [one, other, third] = [0; 3].map(|_| FailureReport::open(&features).unwrap());
+        one.record(&failure("a.jpg", Class::Missing)).unwrap();
+        other.tidy(|_| true).unwrap();
+        // Some file systems give it the inode number of the one before, if that is free; it is longer than that was.
+        let long = failure(&"b".repeat(200), Class::Missing);
+        third.record(&long).unwrap();
+        one.record(&failure("c.jpg", Class::Missing)).unwrap();
+        one.tidy(|failure| failure.id == "c.jpg").unwrap();
+        let left = FailureReport::read(features.path()).unwrap();
+        assert_eq!(left.keys().collect::<Vec<_>>(), [&long.id]);
     }
 
     #[test]

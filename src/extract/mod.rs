@@ -197,7 +197,7 @@ pub fn extract(
     }
     let reporting = || format!("cannot write {}", report.path().display());
     report
-        .tidy(|id| plan.is_resolved(&directory, id))
+        .tidy(|failure| plan.is_resolved(&directory, failure))
         .with_context(reporting)?;
 
     let Total {

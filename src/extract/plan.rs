@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rayon::prelude::*;
 
 use super::Options;
-use crate::failure::{Class, Failure, FailureReport, Stage};
+use crate::failure::{Class, Failure, FailureReport, Stage, id_of_bad_line};
 use crate::feature_dir::{FeatureDir, FeatureState};
 use crate::object::{Line, ObjectId, ObjectList};
 use crate::recipe::Recipe;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub next_shard: ShardNumber,
     /// Ids that stand in the report of failures although they have a feature.
     resolved: HashSet<String>,
+    /// The lines that are no objects, by the id under which they are reported.
+    bad_lines: HashSet<String>,
 }
 
 /// What is known of a listed object before the run.
@@ -54,7 +56,7 @@ impl Plan {
     ) -> Result<Plan> {
         let reading = || format!("cannot read {}", report.path().display());
         let known = report.failures().with_context(reading)?;
-        let mut standings = check_lines(list, report)?;
+        let (mut standings, bad_lines) = check_lines(list, report)?;
         let next_shard = mark_packed(&mut standings, list, directory.path())?;
         let length = recipe.map(|recipe| recipe.feature_length);
         standings.par_iter_mut().enumerate().for_each_init(
@@ -106,11 +108,17 @@ impl Plan {
             failed: count(Standing::Failed),
             next_shard,
             resolved,
+            bad_lines,
         })
     }
 
-    /// Whether a failure in the report is overtaken by a feature.
-    pub fn is_resolved(&self, directory: &FeatureDir, id: &str) -> bool {
+    /// Whether a failure in the report is overtaken: by a feature, or because the bad line is not in the list. (A run
+    /// with another list reports that list's bad lines anew, so that none goes unseen.)
+    pub fn is_resolved(&self, directory: &FeatureDir, failure: &Failure) -> bool {
+        let id = &*failure.id;
+        if failure.class == Class::BadEntry {
+            return !self.bad_lines.contains(id);
+        }
         self.resolved.contains(id)
             || ObjectId::new(id).is_ok_and(|id| {
                 matches!(
@@ -121,15 +129,20 @@ impl Plan {
     }
 }
 
-/// Finds the lines that are no objects, or whose object id stands in the list before; reports them.
-fn check_lines(list: &ObjectList, report: &FailureReport) -> Result<Vec<Standing>> {
+/// Finds the lines that are no objects, or whose object id stands in the list before; reports them, and returns under
+/// which ids.
+fn check_lines(
+    list: &ObjectList,
+    report: &FailureReport,
+) -> Result<(Vec<Standing>, HashSet<String>)> {
+    let mut bad_lines = HashSet::new();
     let standings = list.lines().zip(list.entries()).map(|(line, entry)| {
         let message = match line {
             Line::Object(_) => return Ok(Standing::Pending),
             Line::Repeated => return Ok(Standing::Repeated),
             Line::Bad(message) => message,
         };
-        let (id, path) = (entry.to_owned(), entry.to_owned());
+        let (id, path) = (id_of_bad_line(entry), entry.to_owned());
         let failure = Failure {
             id,
             path,
@@ -141,9 +154,11 @@ fn check_lines(list: &ObjectList, report: &FailureReport) -> Result<Vec<Standing
         report
             .record(&failure)
             .with_context(|| format!("cannot write {}", report.path().display()))?;
+        bad_lines.insert(failure.id);
         Ok(Standing::Failed)
     });
-    standings.collect()
+    let standings = standings.collect::<Result<_>>()?;
+    Ok((standings, bad_lines))
 }
 
 /// Marks the objects that stand in shards, and returns the number that the next shard has. Holds the ids of one at a

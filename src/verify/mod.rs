@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result};
 use rayon::prelude::*;
 
-use crate::failure::FailureReport;
+use crate::failure::{FailureReport, id_of_bad_line};
 use crate::feature_dir::{FeatureDir, NestedFile};
 use crate::manifest::Manifest;
 use crate::object::{Line, ObjectList};
@@ -127,7 +127,7 @@ pub fn verify(options: &Options) -> Result<Ended> {
         let is_known = match &line {
             Line::Object(id) => places.contains_key(id) || failures.contains_key(*id),
             Line::Repeated => true,
-            Line::Bad(_) => failures.contains_key(entry),
+            Line::Bad(_) => failures.contains_key(&id_of_bad_line(entry)),
         };
         if !is_known {
             let what = "has neither a feature nor a failure; `simsearch extract` makes it";

@@ -385,6 +385,69 @@ fn two_entries_of_one_object_id_are_reported() {
     assert_close(&kept, &feature_of(&ppm(30, 20, 1)), "same.jpg");
 }
 
+#[test]
+fn an_object_is_done_although_another_line_is_its_object_id() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let entries = ["a/x.jpg", "a/y.jpg", "x.jpg"];
+    for (seed, entry) in entries.iter().enumerate() {
+        env.picture(entry, seed);
+    }
+    env.objects(&entries);
+    // The run ends when it has reported the bad line and before it has done an object.
+    let outcome = env.extract("nhwc", &["--json", "--limit", "0"]);
+    assert_eq!(outcome.exits(1).counts(), [0, 0, 1, 2]);
+    let where_from = [
+        "--feature-dir",
+        "features",
+        "--media-dir",
+        "media",
+        "--model",
+        "nhwc",
+    ];
+    let look = |command| env.run([&[command], &where_from[..]].concat());
+    let is_pending = |count| {
+        let status = look("status");
+        for line in [
+            "failed     1: 1 bad-entry".to_owned(),
+            format!("pending    {count}\n"),
+        ] {
+            assert!(status.stdout.contains(&line), "{line}{status}");
+        }
+    };
+    is_pending(2);
+    let outcome = env.extract("nhwc", &["--json"]);
+    assert_eq!(outcome.exits(3).counts(), [2, 0, 1, 0]);
+    is_pending(0);
+    look("verify").exits(0);
+}
+
+#[test]
+fn a_line_that_is_corrected_leaves_no_failure_behind() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 2);
+    let [corrected, with_bad_lines] = [
+        &["object/0000.jpg", "object/0001.jpg"][..],
+        &["object/0000.jpg", "/object/0001.jpg", "../x.jpg"],
+    ];
+    env.objects(with_bad_lines);
+    let outcome = env.extract("nhwc", &["--json"]);
+    assert_eq!(outcome.exits(3).counts(), [1, 0, 2, 0]);
+    assert_eq!(failures(&env, "nhwc").len(), 2);
+    for counts in [[1, 1, 0, 0], [0, 2, 0, 0]] {
+        env.objects(corrected);
+        let outcome = env.extract("nhwc", &["--json"]);
+        assert_eq!(outcome.exits(0).counts(), counts);
+        assert!(!env.path("features/nhwc/failures.jsonl").exists());
+        // Another list's bad lines are reported whenever that list is used, also where nothing is to be done.
+        env.objects(with_bad_lines);
+        let outcome = env.extract("nhwc", &["--json"]);
+        assert_eq!(outcome.exits(3).counts(), [0, 1, 2, 0]);
+        assert_eq!(failures(&env, "nhwc").len(), 2);
+    }
+}
+
 /// A media directory with one object of every kind that fails, and two good ones; the kinds that must be reported.
 fn every_failure(env: &TestEnv) -> Vec<&'static str> {
     let mut entries = pictures(env, 2);
