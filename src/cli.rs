@@ -365,6 +365,7 @@ fn run_extract(arguments: ExtractArguments) -> Result<ExitCode> {
         limit: arguments.limit,
         max_errors: arguments.max_errors,
         retry_failed: arguments.retry_failed,
+        patience: extract::PATIENCE,
         exact: arguments.exact,
         pixels: PixelOptions {
             max_pixels: arguments.max_pixels,
@@ -411,12 +412,17 @@ fn run_extract(arguments: ExtractArguments) -> Result<ExitCode> {
     if arguments.json {
         print_json(&summary)?;
     }
-    Ok(match summary.signal {
-        Some(signal) => u8::try_from(128 + signal).map_or(ExitCode::FAILURE, ExitCode::from),
-        None if summary.failed == 0 => ExitCode::SUCCESS,
-        None if summary.done + summary.skipped == 0 => ExitCode::FAILURE,
-        None => SOME_FAILED.into(),
-    })
+    Ok(exit_code(&summary).into())
+}
+
+fn exit_code(summary: &extract::Summary) -> u8 {
+    match summary.signal {
+        Some(signal) => u8::try_from(128 + signal).unwrap_or(1),
+        None if summary.in_other_hands > 0 => SOME_FAILED,
+        None if summary.failed == 0 => 0,
+        None if summary.done + summary.skipped == 0 => 1,
+        None => SOME_FAILED,
+    }
 }
 
 fn report_extract(summary: &extract::Summary, progress: &Progress) {
@@ -445,6 +451,12 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
         progress.warn(&format!(
             "stopped after as many failures as --max-errors allows, {} objects are left",
             summary.left
+        ));
+    } else if summary.in_other_hands > 0 {
+        progress.warn(&format!(
+            "another process has {} in hand and does not go on; end it if it is stopped or stuck, and run the same \
+             command again",
+            counted(summary.in_other_hands as u64, "object")
         ));
     } else if summary.left > 0 {
         progress.note(&format!("{} objects are left", summary.left));
@@ -606,5 +618,31 @@ fn places(named: Option<PathBuf>) -> Places {
         trial: program.clone().map(|program| (program, TRY_LIBRARY)),
         program,
         library_path: std::env::var_os("LD_LIBRARY_PATH"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_of_extract_says_how_complete_it_is() {
+        let summary = |done, failed, in_other_hands, signal| extract::Summary {
+            done,
+            failed,
+            in_other_hands,
+            signal,
+            ..extract::Summary::default()
+        };
+        for (summary, code) in [
+            (summary(2, 0, 0, None), 0),
+            (summary(0, 2, 0, None), 1),
+            (summary(2, 2, 0, None), 3),
+            (summary(2, 0, 1, None), 3),
+            (summary(0, 2, 1, None), 3),
+            (summary(2, 2, 0, Some(15)), 143),
+        ] {
+            assert_eq!(exit_code(&summary), code, "{summary:?}");
+        }
     }
 }

@@ -7,12 +7,13 @@ mod packed;
 mod plan;
 mod problem;
 mod sessions;
+mod waiting;
 mod work;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -32,6 +33,7 @@ use comparison::Comparison;
 use mounted::Mounted;
 use plan::Plan;
 use sessions::Sessions;
+pub use waiting::PATIENCE;
 use work::Work;
 
 /// What to extract, and how.
@@ -54,6 +56,9 @@ pub struct Options {
     /// Whether to try just the objects that failed before. Default: no; and failures that cannot change are not
     /// tried again.
     pub retry_failed: bool,
+    /// How long to wait, without progress, for objects that other processes have in hand. After a sixth of it the run
+    /// says so. Default: [`PATIENCE`].
+    pub patience: Duration,
     /// Whether the graph runs as it is, for features equal to those of the Python recipe to the last bit. Default:
     /// no, it may be rewritten to run faster.
     pub exact: bool,
@@ -87,7 +92,7 @@ pub struct Summary {
     pub skipped: u64,
     /// Objects that failed, in this run or before.
     pub failed: u64,
-    /// Objects that are left: the run was interrupted, or limited.
+    /// Objects that are left: the run was interrupted or limited, or another process has them in hand.
     pub left: u64,
     /// Seconds it took.
     pub seconds: f64,
@@ -99,6 +104,9 @@ pub struct Summary {
     /// Whether the run stopped because of [`Options::max_errors`].
     #[serde(skip)]
     pub too_many_errors: bool,
+    /// Those of the objects left that another process had in hand and did not go on with.
+    #[serde(skip)]
+    pub in_other_hands: usize,
     /// Where the failures are reported.
     pub failures: Option<PathBuf>,
     /// The execution provider; this and what follows is none where there was nothing to do.
@@ -186,6 +194,7 @@ pub fn extract(
         summary = Summary {
             signal: ended.signal,
             too_many_errors: ended.too_many_errors,
+            in_other_hands: ended.in_other_hands,
             provider: Some(execution.provider),
             precision: Some(execution.precision),
             batch: Some(execution.batch),
@@ -280,4 +289,60 @@ fn behind_the_size(options: &Options) -> String {
     };
     let decoder = crate::pixels::JPEG_DECODER;
     format!("{PILLOW}, JPEG by {decoder}{scaled}, / 255")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::object::ObjectId;
+
+    #[test]
+    fn objects_that_a_stopped_process_has_in_hand_are_left_and_done_by_a_later_run() {
+        let root = tempfile::tempdir().unwrap();
+        let entries = ["one.ppm", "two.ppm", "three.ppm", "four.ppm"];
+        for entry in entries {
+            fs::write(root.path().join(entry), b"P6\n1 1\n255\nrgb").unwrap();
+        }
+        let objects = root.path().join("objects.txt");
+        fs::write(&objects, entries.join("\n")).unwrap();
+        let directory = root.path().join("features");
+        // As a stopped process does, this keeps its claims and writes no feature.
+        let claims = FeatureDir::create(&directory).unwrap().claims().unwrap();
+        for entry in &entries[1..] {
+            assert!(claims.claim(&ObjectId::new(entry).unwrap()).unwrap());
+        }
+        let options = Options {
+            media_dir: root.path().to_owned(),
+            objects,
+            directory,
+            workers: Some(2),
+            seed: None,
+            limit: None,
+            max_errors: None,
+            retry_failed: false,
+            patience: Duration::from_millis(100),
+            exact: false,
+            pixels: PixelOptions::default(),
+        };
+        let source = Source {
+            sha256: "0",
+            output: None,
+            precision: Precision::Fp32,
+            start: &|| Ok(Box::new(FakeEngine(Precision::Fp32))),
+        };
+        let run = || {
+            let (progress, interrupt) = (Progress::new(true), Interrupt::default());
+            let summary = extract(&options, &source, &progress, &interrupt).unwrap();
+            [
+                summary.done,
+                summary.skipped,
+                summary.left,
+                summary.in_other_hands as u64,
+            ]
+        };
+        assert_eq!(run(), [1, 0, 3, 3]);
+        drop(claims);
+        assert_eq!(run(), [3, 1, 0, 0]);
+    }
 }

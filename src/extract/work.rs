@@ -1,5 +1,6 @@
 //! The workers: each carries a batch from end to end.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,18 +17,23 @@ use super::packed::Packed;
 use super::plan::Plan;
 use super::problem::{Problem, read_file};
 use super::sessions::Sessions;
+use super::waiting::{Waited, Waiting};
 use crate::failure::{Class, Failure, FailureReport};
 use crate::feature_dir::{Claims, FeatureDir, FeatureState, Scratch};
 use crate::interrupt::Interrupt;
+use crate::lock::lock;
 use crate::model::Form;
 use crate::npy;
 use crate::object::{ObjectId, ObjectList};
 use crate::pixels::{OWN_MEMORY, PictureError, PictureReader};
-use crate::progress::{Counts, Progress};
+use crate::progress::{Counts, Progress, duration};
 use crate::way_out::concerns_the_run;
 
 /// How long a worker waits before it asks again for an object that another process has in hand.
 const CLAIM_POLL: Duration = Duration::from_millis(20);
+
+/// How many such objects it asks for each time: thousands take a second, and the processor has next to nothing to do.
+const CLAIMS_A_POLL: usize = 64;
 
 /// Everything that the workers share.
 pub struct Work<'a> {
@@ -58,9 +64,8 @@ struct Shared<'a> {
     memory: Memory,
     cursor: AtomicUsize,
     /// Objects that another process had in hand when their turn came.
-    deferred: Mutex<Vec<u32>>,
-    /// Cleared when the file system turns out to know no such locks.
-    claiming: AtomicBool,
+    deferred: Mutex<VecDeque<u32>>,
+    waited: Mutex<Waited>,
     failures: AtomicUsize,
     stop: AtomicBool,
     /// Why the run cannot go on.
@@ -74,6 +79,8 @@ pub struct Ended {
     pub signal: Option<i32>,
     /// Whether it stopped because too many objects failed.
     pub too_many_errors: bool,
+    /// Objects that another process had in hand until this one gave up waiting.
+    pub in_other_hands: usize,
 }
 
 /// A batch on its way: the pictures that could be read.
@@ -108,7 +115,7 @@ impl Work<'_> {
             memory: Memory::new(self.workers),
             cursor: AtomicUsize::new(0),
             deferred: Mutex::default(),
-            claiming: AtomicBool::new(true),
+            waited: Mutex::new(Waited::new(self.options.patience)),
             failures: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             error: Mutex::default(),
@@ -127,6 +134,10 @@ impl Work<'_> {
             }
         });
         self.progress.end();
+        let in_other_hands = match self.stopped(&shared) {
+            true => 0,
+            false => lock(&shared.deferred).len(),
+        };
         match shared
             .error
             .into_inner()
@@ -136,6 +147,7 @@ impl Work<'_> {
             None => Ok(Ended {
                 signal: self.interrupt.signal(),
                 too_many_errors: shared.stop.into_inner(),
+                in_other_hands,
             }),
         }
     }
@@ -177,13 +189,20 @@ impl Work<'_> {
             let Some((index, id)) = self.next(shared, worker.batch.ids.is_empty())? else {
                 break;
             };
-            if self.is_done_meanwhile(shared, &id, &mut worker.bytes)? {
+            let entry = self.list.entry(index as usize);
+            let meanwhile = if self.is_done_meanwhile(shared, &id, &mut worker.bytes)? {
+                Some(&self.counts.skipped)
+            } else if self.has_failed_meanwhile(&id, entry)? {
+                Some(&self.counts.failed)
+            } else {
+                None
+            };
+            if let Some(count) = meanwhile {
                 shared.claims.release(&id);
-                self.counts.skipped.fetch_add(1, Ordering::Relaxed);
+                count.fetch_add(1, Ordering::Relaxed);
                 self.show(shared);
                 continue;
             }
-            let entry = self.list.entry(index as usize);
             match self.read(shared, entry, worker)? {
                 Ok(()) => {
                     worker.batch.ids.push(id);
@@ -217,6 +236,14 @@ impl Work<'_> {
         }
     }
 
+    /// Whether another process has tried this picture since this run began, so that trying it again cannot help.
+    fn has_failed_meanwhile(&self, id: &ObjectId, entry: &str) -> Result<bool> {
+        let failure = self.report.new_failure(id);
+        let failure =
+            failure.with_context(|| format!("cannot read {}", self.report.path().display()))?;
+        Ok(failure.is_some_and(|failure| failure.stands(&self.options.media_dir.join(entry))))
+    }
+
     fn show(&self, shared: &Shared<'_>) {
         let pending = self.plan.pending.len() as u64;
         self.progress.show(self.counts, pending, shared.started);
@@ -239,39 +266,49 @@ impl Work<'_> {
             if self.claim(shared, &id)? {
                 return Ok(Some((index, id)));
             }
-            lock(&shared.deferred).push(index);
+            lock(&shared.deferred).push_back(index);
         }
         while may_wait && !self.stopped(shared) {
-            let Some(index) = lock(&shared.deferred).pop() else {
+            let mut deferred = lock(&shared.deferred);
+            let count = deferred.len();
+            if count == 0 {
                 break;
-            };
-            let (index, id) = object(index)?;
-            if self.claim(shared, &id)? {
-                return Ok(Some((index, id)));
             }
-            lock(&shared.deferred).insert(0, index);
+            for _ in 0..count.min(CLAIMS_A_POLL) {
+                let (index, id) = object(deferred[0])?;
+                if self.claim(shared, &id)? {
+                    deferred.pop_front();
+                    lock(&shared.waited).progress();
+                    return Ok(Some((index, id)));
+                }
+                deferred.rotate_left(1);
+            }
+            drop(deferred);
+            match lock(&shared.waited).nothing(Instant::now()) {
+                Waiting::Wait => {}
+                Waiting::Say => self.say_waiting(count),
+                Waiting::GiveUp => break,
+            }
             std::thread::sleep(CLAIM_POLL);
         }
         Ok(None)
     }
 
+    /// The locks do not tell which process it is.
+    fn say_waiting(&self, count: usize) {
+        let (objects, them) = match count {
+            1 => ("1 object is".to_owned(), "it"),
+            _ => (format!("{count} objects are"), "them"),
+        };
+        self.progress.warn(&format!(
+            "{objects} in the hands of another process that does not go on; waiting for {them} {} at most",
+            duration(self.options.patience.as_secs_f64())
+        ));
+    }
+
     fn claim(&self, shared: &Shared<'_>, id: &ObjectId) -> Result<bool> {
-        if !shared.claiming.load(Ordering::Relaxed) {
-            return Ok(true);
-        }
-        match shared.claims.claim(id) {
-            Ok(claimed) => Ok(claimed),
-            Err(error) => {
-                if shared.claiming.swap(false, Ordering::Relaxed) {
-                    self.progress.warn(&format!(
-                        "the file system of {} knows no locks ({error}): several copies would share the work by \
-                         chance alone",
-                        self.directory.path().display()
-                    ));
-                }
-                Ok(true)
-            }
-        }
+        let claimed = shared.claims.claim(id);
+        claimed.with_context(|| format!("cannot lock {}", self.directory.path().display()))
     }
 
     /// From an entry to pixels at the end of the batch. The inner error is this object's, the outer one the run's.
@@ -412,8 +449,4 @@ impl Batch {
         self.pixels.clear();
         self.features.clear();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -104,10 +104,13 @@ impl FeatureDir {
             Err(Errno::ELOOP | Errno::EISDIR) => return Err(in_the_way()),
             Err(error) => return Err(error.into()),
         };
-        match file.metadata()?.is_file() {
-            true => Ok(file),
-            false => Err(in_the_way()),
+        if !file.metadata()?.is_file() {
+            return Err(in_the_way());
         }
+        let mut lock = byte_lock(REPORT_OFFSET, libc::F_WRLCK);
+        let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
+        asked.map_err(without_locks)?;
+        Ok(file)
     }
 }
 
@@ -147,9 +150,6 @@ pub struct Claims {
 
 impl Claims {
     /// Claims an object for this process; `false` when another process has it.
-    ///
-    /// # Errors
-    /// The file system may not know such locks (`ENOLCK`, `EOPNOTSUPP`).
     pub fn claim(&self, id: &ObjectId) -> io::Result<bool> {
         lock_byte(&self.file, claim_offset(id), libc::F_WRLCK)
     }
@@ -200,6 +200,20 @@ fn claim_offset(id: &ObjectId) -> i64 {
     (hash >> 2) as i64
 }
 
+/// Why the lock file is of no use, by what the system says when it is asked for a lock. Without locks, several copies
+/// would lose each other's failures; and a copy cannot know that it is alone.
+fn without_locks(error: Errno) -> io::Error {
+    match error {
+        Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS => io::Error::other(format!(
+            "its file system knows no locks ({}); name a --feature-dir on another one, or have it mounted with locks \
+             (NFS: version 4; or version 3 with rpc.statd, or with the option `nolock` where only this machine works \
+             there)",
+            error.desc()
+        )),
+        error => error.into(),
+    }
+}
+
 /// Sets or clears the lock on one byte of a file; `false` when another process holds it. The lock belongs to the
 /// open file, not to the process, so that closing another handle of the same file does not lose it.
 pub(super) fn lock_byte(file: &File, offset: i64, kind: libc::c_int) -> io::Result<bool> {
@@ -220,5 +234,21 @@ fn byte_lock(offset: i64, kind: libc::c_int) -> libc::flock {
         l_start: offset,
         l_len: 1,
         l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_an_error_with_the_way_out() {
+        for error in [Errno::ENOLCK, Errno::EOPNOTSUPP, Errno::ENOSYS] {
+            let message = without_locks(error).to_string();
+            for part in ["knows no locks", error.desc(), "--feature-dir"] {
+                assert!(message.contains(part), "{part}: {message}");
+            }
+        }
+        assert_eq!(without_locks(Errno::EIO).raw_os_error(), Some(libc::EIO));
     }
 }

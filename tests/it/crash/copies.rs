@@ -1,7 +1,10 @@
 //! Several copies of `extract` on one directory.
 
+use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use simsearch::feature_dir::FeatureDir;
 use simsearch::object::ObjectId;
 
@@ -13,6 +16,10 @@ fn eight_copies_do_next_to_nothing_twice() {
     need_runtime!();
     let env = TestEnv::new();
     let entries = pictures_and_broken_ones(&env, 200, (300, 200));
+    let opened = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    opened
+        .add_watch(&env.path("media/object"), AddWatchFlags::IN_OPEN)
+        .unwrap();
     // The same order in all, so that they would meet at every object.
     let more = [
         "--json",
@@ -42,6 +49,29 @@ fn eight_copies_do_next_to_nothing_twice() {
     assert!(
         twice * 50 < objects,
         "{twice} of {objects} objects were done twice: {counts:?}"
+    );
+    // Those that fail count for every copy, whoever tried them; but each picture is read by one.
+    assert!(counts.iter().all(|[_, _, failed, _]| *failed == 20));
+    let mut reads = BTreeMap::new();
+    loop {
+        match opened.read_events() {
+            Ok(events) => {
+                for name in events.into_iter().filter_map(|event| event.name) {
+                    *reads.entry(name).or_insert(0) += 1;
+                }
+            }
+            Err(error) => {
+                assert_eq!(error, Errno::EAGAIN);
+                break;
+            }
+        }
+    }
+    assert_eq!(reads.len(), entries.len());
+    let twice = reads.values().sum::<usize>() - entries.len();
+    assert!(
+        twice * 50 < entries.len(),
+        "{twice} of {} pictures were read twice: {reads:?}",
+        entries.len()
     );
 }
 
