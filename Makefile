@@ -41,7 +41,7 @@ fuzz: setup target/tools/bin/cargo-fuzz
 	    mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
 	    PATH=$(CURDIR)/target/tools/bin:$$PATH RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir target/fuzz $$target \
 	        fuzz/corpus/$$target fuzz/seeds/$$target $$([ $$target != picture ] || echo tests/data/pictures) \
-	        -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=20 -rss_limit_mb=3000 || exit; \
+	        -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=20 -rss_limit_mb=3000 -malloc_limit_mb=16000 || exit; \
 	done
 
 target/tools/bin/cargo-fuzz:
