@@ -19,6 +19,7 @@
 //! `cli`.
 
 pub mod checksum;
+pub mod collection;
 pub mod complete_file;
 pub mod concat;
 pub mod default_model;
@@ -35,6 +36,8 @@ mod lock;
 pub mod manifest;
 pub mod model;
 mod name_hashes;
+mod names;
+pub mod nearest;
 pub mod npy;
 pub mod object;
 pub mod pixels;

@@ -169,32 +169,40 @@ fn usual_feature_data(bytes: &[u8]) -> Option<&[u8]> {
     is_usual.then_some(data)
 }
 
-/// The object ids in the bytes of a whole `<U…` array `(n,)`, in order.
-pub fn object_ids(bytes: &[u8]) -> Result<Vec<String>, NpyError> {
+/// Shape and data offset of a shard's object ids, `(rows, width, data offset)`: `<U{width}` `(rows,)`, 4 bytes a character.
+///
+/// `bytes` is the beginning of the file (4096 bytes are enough), `file_length` its whole length in bytes.
+pub fn object_ids_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, usize), NpyError> {
     let header = parse_header(bytes)?;
     let width = header
         .descriptor
         .strip_prefix("<U")
         .and_then(|width| width.parse::<u32>().ok());
-    let (&[_], Some(width @ 1..)) = (&header.shape[..], width) else {
+    let (&[rows], Some(width @ 1..)) = (&header.shape[..], width) else {
         return Err(header.unexpected("strings (n,)"));
     };
-    let width = width as usize;
-    header.check_length(width as u64 * 4, bytes.len() as u64)?;
-    bytes[header.data_offset..]
-        .chunks_exact(width * 4)
-        .enumerate()
-        .map(|(row, cell)| {
-            let text: Option<String> = cell
-                .chunks_exact(4)
-                .map(|point| u32::from_le_bytes([point[0], point[1], point[2], point[3]]))
-                .map(char::from_u32)
-                .collect();
-            // NumPy pads with NUL, and drops trailing NULs when it reads.
-            text.map(|text| text.trim_end_matches('\0').to_owned())
-                .ok_or(NpyError::NotUnicode { row })
-        })
+    header.check_length(u64::from(width) * 4, file_length)?;
+    Ok((rows, width as usize, header.data_offset))
+}
+
+/// The object ids in the bytes of a whole `<U…` array `(n,)`, in order.
+pub fn object_ids(bytes: &[u8]) -> Result<Vec<String>, NpyError> {
+    let (_, width, offset) = object_ids_shape(bytes, bytes.len() as u64)?;
+    let cells = bytes[offset..].chunks_exact(width * 4).enumerate();
+    cells
+        .map(|(row, cell)| object_id(cell).ok_or(NpyError::NotUnicode { row }))
         .collect()
+}
+
+/// One string of a `<U…` array, 4 bytes a character; none where it is not Unicode.
+pub fn object_id(cell: &[u8]) -> Option<String> {
+    let points = cell.chunks_exact(4);
+    let text: Option<String> = points
+        .map(|point| u32::from_le_bytes([point[0], point[1], point[2], point[3]]))
+        .map(char::from_u32)
+        .collect();
+    // NumPy pads with NUL, and drops trailing NULs when it reads.
+    text.map(|text| text.trim_end_matches('\0').to_owned())
 }
 
 /// Appends what `numpy.save` writes for one feature: header and data of a `<f4` `(d,)` array.

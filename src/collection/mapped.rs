@@ -1,0 +1,122 @@
+//! A shard in memory: mapped, not read.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::npy;
+use crate::shard::{Part, ShardError, ShardNumber};
+
+/// Both files of a shard, mapped. A finished shard never changes: `concat` only adds others, so that the pages are the
+/// file's for as long as this lives, also when the file loses its name.
+#[derive(Debug)]
+pub struct MappedShard {
+    number: ShardNumber,
+    features: Mmap,
+    features_offset: usize,
+    length: usize,
+    rows: usize,
+    ids: Mmap,
+    ids_offset: usize,
+    id_width: usize,
+}
+
+impl MappedShard {
+    /// Maps a finished shard; checks both headers against the lengths of the files, and each other.
+    pub fn open(directory: &Path, number: ShardNumber) -> Result<Self, ShardError> {
+        let [features_path, ids_path] =
+            Part::ALL.map(|part| directory.join(number.file_name(part)));
+        let (features, ids) = (map(&features_path)?, map(&ids_path)?);
+        let (rows, length, features_offset) =
+            npy::features_shape(&features, features.len() as u64).map_err(wrong(&features_path))?;
+        if features_offset % size_of::<f32>() != 0 {
+            let found = format!("data at byte {features_offset}");
+            let expected = "data at a multiple of 4 bytes, as `numpy.save` writes them";
+            return Err(wrong(&features_path)(npy::NpyError::Kind {
+                found,
+                expected,
+            }));
+        }
+        let (id_rows, id_width, ids_offset) =
+            npy::object_ids_shape(&ids, ids.len() as u64).map_err(wrong(&ids_path))?;
+        if id_rows != rows {
+            return Err(ShardError::Rows {
+                features_path,
+                features: rows,
+                object_ids_path: ids_path,
+                object_ids: id_rows,
+            });
+        }
+        Ok(MappedShard {
+            number,
+            features,
+            features_offset,
+            length,
+            rows,
+            ids,
+            ids_offset,
+            id_width,
+        })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> ShardNumber {
+        self.number
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Numbers in a row.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The features, `[rows, length]`. `numpy.save` puts them at a multiple of 64 bytes, and the mapping begins at a page.
+    pub fn features(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.features[self.features_offset..])
+    }
+
+    /// The object id of a row; what is no Unicode in it is replaced.
+    pub fn id(&self, row: usize) -> String {
+        npy::object_id(self.cell(row)).unwrap_or_else(|| char::REPLACEMENT_CHARACTER.into())
+    }
+
+    /// The row of an object id.
+    pub fn find(&self, id: &str) -> Option<usize> {
+        if id.chars().count() > self.id_width {
+            return None;
+        }
+        let mut cell = Vec::with_capacity(self.id_width * 4);
+        npy::append_object_id(id, self.id_width, &mut cell);
+        (0..self.rows).find(|&row| self.cell(row) == cell)
+    }
+
+    /// The id of a row as it stands in the file.
+    fn cell(&self, row: usize) -> &[u8] {
+        let bytes = self.id_width * 4;
+        &self.ids[self.ids_offset + row * bytes..][..bytes]
+    }
+}
+
+fn wrong(path: &Path) -> impl FnOnce(npy::NpyError) -> ShardError {
+    let path = path.to_owned();
+    move |source| ShardError::Npy { path, source }
+}
+
+fn map(path: &Path) -> Result<Mmap, ShardError> {
+    let read = |source| ShardError::Read {
+        path: PathBuf::from(path),
+        source,
+    };
+    let file = File::open(path).map_err(read)?;
+    // SAFETY: The pages must not change while they are mapped. Nothing of this program writes to a finished shard: `concat`
+    // writes a file aside and renames it, which leaves the mapped one as it is. (Who truncates a shard by hand while it is
+    // searched ends the search with SIGBUS, which no check here could prevent.)
+    #[expect(unsafe_code)]
+    let mapped = unsafe { Mmap::map(&file) };
+    mapped.map_err(read)
+}
