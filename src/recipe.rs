@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::complete_file;
 use crate::model::Precision;
+use crate::pixels::JPEG_DECODER;
 use crate::regular_file;
 
 /// The version of the directory's format that this program writes.
@@ -34,6 +35,26 @@ pub struct Recipe {
     pub precision: Precision,
     /// Whether the graph ran as it is: then the features are those of the Python recipe to the last bit.
     pub exact: bool,
+}
+
+/// Whose way of resampling it is: behind the size in the text on preprocessing.
+const PILLOW: &str = " as Pillow 13";
+
+/// What the text on preprocessing says of pictures that the JPEG decoder has shrunk.
+const SCALED: &str = ", JPEG scaled while decoding";
+
+/// How this program turns pictures into the input of a model that takes `width` x `height` pixels:
+/// [`Recipe::preprocessing`].
+pub fn preprocessing(width: usize, height: usize, scaled_decode: bool) -> String {
+    format!(
+        "RGB, bicubic {width}x{height}{}",
+        behind_the_size(scaled_decode)
+    )
+}
+
+fn behind_the_size(scaled_decode: bool) -> String {
+    let scaled = if scaled_decode { SCALED } else { "" };
+    format!("{PILLOW}, JPEG by {JPEG_DECODER}{scaled}, / 255")
 }
 
 /// Why a directory cannot be used with a recipe.
@@ -88,6 +109,18 @@ impl Recipe {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(RecipeError::Io { path, source }),
         }
+    }
+
+    /// How this program would do the preprocessing for pictures of the recorded size.
+    pub fn preprocessing_here(&self, scaled_decode: bool) -> String {
+        let there = &self.preprocessing;
+        let size = there.find(PILLOW).map_or(&**there, |end| &there[..end]);
+        format!("{size}{}", behind_the_size(scaled_decode))
+    }
+
+    /// Whether the JPEG decoder has shrunk large pictures.
+    pub fn scaled_decode(&self) -> bool {
+        self.preprocessing.contains(SCALED)
     }
 
     /// Checks that the directory was made with this recipe; records it where none is recorded.

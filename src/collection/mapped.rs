@@ -1,11 +1,11 @@
 //! A shard in memory: mapped, not read.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
 use crate::npy;
+use crate::regular_file;
 use crate::shard::{Part, ShardError, ShardNumber};
 
 /// Both files of a shard, mapped. A finished shard never changes: `concat` only adds others, so that the pages are the
@@ -112,7 +112,7 @@ fn map(path: &Path) -> Result<Mmap, ShardError> {
         path: PathBuf::from(path),
         source,
     };
-    let file = File::open(path).map_err(read)?;
+    let file = regular_file::open(path).map_err(read)?;
     // SAFETY: The pages must not change while they are mapped. Nothing of this program writes to a finished shard: `concat`
     // writes a file aside and renames it, which leaves the mapped one as it is. (Who truncates a shard by hand while it is
     // searched ends the search with SIGBUS, which no check here could prevent.)

@@ -249,12 +249,11 @@ fn check_media_directory(path: &Path) -> Result<()> {
 
 /// What made the features of this run.
 fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
-    let Form { width, height, .. } = form;
     Recipe {
         format: recipe::FORMAT,
         model_sha256: source.sha256.to_owned(),
         output: form.output.clone(),
-        preprocessing: format!("RGB, bicubic {width}x{height}{}", behind_the_size(options)),
+        preprocessing: recipe::preprocessing(form.width, form.height, options.pixels.scaled_decode),
         feature_length: form.feature_length,
         dtype: "<f4".into(),
         precision: source.precision,
@@ -265,30 +264,15 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
 /// The recipe of a run that never starts the model: what was not asked for and only the model could tell is taken as
 /// recorded. The model's checksum vouches for that.
 fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options) -> Recipe {
-    let there = &recorded.preprocessing;
-    let size = there.find(PILLOW).map_or(&**there, |end| &there[..end]);
     Recipe {
         model_sha256: source.sha256.to_owned(),
-        preprocessing: format!("{size}{}", behind_the_size(options)),
+        preprocessing: recorded.preprocessing_here(options.pixels.scaled_decode),
         precision: source.precision,
         exact: options.exact,
         format: recipe::FORMAT,
         output: source.output.unwrap_or(&recorded.output).to_owned(),
         ..recorded.clone()
     }
-}
-
-/// Whose way of resampling it is.
-const PILLOW: &str = " as Pillow 13";
-
-/// What follows the size of the pictures in the text on preprocessing.
-fn behind_the_size(options: &Options) -> String {
-    let scaled = match options.pixels.scaled_decode {
-        true => ", JPEG scaled while decoding",
-        false => "",
-    };
-    let decoder = crate::pixels::JPEG_DECODER;
-    format!("{PILLOW}, JPEG by {decoder}{scaled}, / 255")
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
-//! Why one object fails, in the words of the report; and reading its file, where most of it shows.
+//! Why one object fails, in the words of the report.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use crate::failure::{Class, FileStamp, Stage};
+use crate::media::TooLong;
 use crate::pixels::PictureError;
-use crate::regular_file;
-
-/// Files longer than this are no pictures that belong here; it bounds what one worker reads. 512 MiB.
-const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// Why an object fails.
 pub struct Problem {
@@ -23,7 +20,7 @@ impl Problem {
     /// The file cannot be read.
     pub fn read(error: io::Error) -> Self {
         let class = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(TooLong(_)) => Class::TooLarge,
+            Some(TooLong { .. }) => Class::TooLarge,
             None => Class::of_io(&error),
         };
         Problem {
@@ -96,22 +93,4 @@ impl Problem {
             file: None,
         }
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0} bytes are more than the limit of {MAX_FILE_BYTES} for one picture")]
-struct TooLong(u64);
-
-/// Reads a regular file whole; returns what it was when that began. (A file that is still being written is another one
-/// when it is complete.)
-pub fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<FileStamp> {
-    bytes.clear();
-    let mut file = regular_file::open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(io::Error::other(TooLong(metadata.len())));
-    }
-    (bytes.try_reserve(metadata.len() as usize)).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    file.by_ref().take(MAX_FILE_BYTES).read_to_end(bytes)?;
-    Ok(FileStamp::of(&metadata))
 }

@@ -7,7 +7,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | [`PictureReader`], which ties the steps together, and why a picture can fail |
+//! | `mod.rs` | [`PictureReader`], which ties the steps together |
+//! | `error.rs` | why a picture can fail |
 //! | `format.rs` | which format the bytes are in |
 //! | `jpeg_turbo.rs`, `jpeg_rust.rs` | JPEG, through libjpeg-turbo or in Rust, by feature |
 //! | `png.rs`, `gif.rs`, `tiff.rs`, `bmp.rs`, `ico.rs`, `webp.rs`, `other.rs` | the other formats |
@@ -16,11 +17,11 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod bmp;
 mod convert;
+mod error;
 mod format;
 mod gif;
 mod ico;
@@ -44,6 +45,7 @@ compile_error!(
      or with `--no-default-features --features pure-rust`"
 );
 
+pub use error::PictureError;
 pub use format::Format;
 pub use jpeg::JPEG_DECODER;
 pub use resample::{Resampler, Size};
@@ -76,105 +78,6 @@ impl Default for PixelOptions {
         Self {
             max_pixels: DEFAULT_MAX_PIXELS,
             scaled_decode: false,
-        }
-    }
-}
-
-/// Why a picture could not be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PictureError {
-    /// There are no bytes.
-    #[error("file is empty")]
-    Empty,
-    /// The bytes start like no format that is known here.
-    #[error("not a picture in a known format")]
-    NotAPicture,
-    /// A picture in a format, or a variant of one, that is not read here.
-    #[error("{format} picture of an unsupported kind")]
-    Unsupported {
-        /// The picture's format.
-        format: Format,
-        /// What is not supported.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The bytes end before the picture does.
-    #[error("{format} picture is truncated")]
-    Truncated {
-        /// The picture's format.
-        format: Format,
-        /// What the decoder said.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The bytes contradict the format.
-    #[error("{format} picture is corrupt")]
-    Corrupt {
-        /// The picture's format.
-        format: Format,
-        /// What the decoder said.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// More pixels than [`PixelOptions::max_pixels`].
-    #[error("picture of {width} x {height} pixels is over the limit of {limit} pixels")]
-    TooLarge {
-        /// Pixels in a row, as the file says.
-        width: u64,
-        /// Rows, as the file says.
-        height: u64,
-        /// The most pixels allowed.
-        limit: u64,
-    },
-    /// A side longer than [`MAX_SIDE`].
-    #[error("picture of {width} x {height} pixels has a side over the limit of {MAX_SIDE} pixels")]
-    TooLong {
-        /// Pixels in a row, as the file says.
-        width: u64,
-        /// Rows, as the file says.
-        height: u64,
-    },
-    /// Decoding needs more memory than [`PictureReader::read_within`] was allowed. It is an estimate from the header that
-    /// no picture goes beyond.
-    #[error("picture needs {bytes} bytes of memory to be decoded")]
-    NeedsMemory {
-        /// The memory that is enough, or at least enough to know how much is.
-        bytes: u64,
-    },
-    /// A decoder has a bug that this picture brought out. Nothing of it is left in the reader.
-    #[error("the picture's decoder panicked: {message}")]
-    DecoderPanicked {
-        /// The panic's message.
-        message: String,
-    },
-    /// The memory could not be had, which has nothing to do with the picture.
-    #[error("not enough memory to decode the {format} picture")]
-    OutOfMemory {
-        /// The picture's format.
-        format: Format,
-    },
-}
-
-impl PictureError {
-    fn unsupported(format: Format, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let source = source.into();
-        Self::Unsupported { format, source }
-    }
-
-    fn truncated(format: Format, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let source = source.into();
-        Self::Truncated { format, source }
-    }
-
-    fn corrupt(format: Format, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let source = source.into();
-        Self::Corrupt { format, source }
-    }
-
-    /// An input error of a decoder that reads from memory: the bytes ran out, or it stands for bad content.
-    fn io(format: Format, source: std::io::Error) -> Self {
-        if source.kind() == std::io::ErrorKind::UnexpectedEof {
-            Self::truncated(format, source)
-        } else {
-            Self::corrupt(format, source)
         }
     }
 }
@@ -253,6 +156,40 @@ impl PictureReader {
     pub fn decode(&mut self, bytes: &[u8]) -> Result<(Size, &[u8]), PictureError> {
         self.decode_within(u64::MAX, bytes, None)?;
         Ok((self.picture.size, &self.picture.pixels))
+    }
+
+    /// Decodes a picture and makes it fit into a square of `side` pixels, aspect ratio kept and never enlarged: its size,
+    /// and `[size.height, size.width, 3]`. To be looked at: the JPEG decoder shrinks large pictures, so that these are
+    /// not Pillow's exact pixels.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_to_fit(
+        &mut self,
+        bytes: &[u8],
+        side: usize,
+    ) -> Result<(Size, Vec<u8>), PictureError> {
+        let square = Size {
+            width: side,
+            height: side,
+        };
+        self.decode_within(u64::MAX, bytes, Some(square))?;
+        let from = self.picture.size;
+        let longest = from.width.max(from.height);
+        let shrink = |length: usize| (length * side + longest / 2) / longest;
+        let size = match longest > side {
+            true => Size {
+                width: shrink(from.width).max(1),
+                height: shrink(from.height).max(1),
+            },
+            false => from,
+        };
+        let mut out = vec![0; size.rgb_len()];
+        self.resampler
+            .resample(&self.picture.pixels, from, &mut out, size);
+        self.give_back_large_buffers();
+        Ok((size, out))
     }
 
     /// Leaves the picture in `self.picture`.
