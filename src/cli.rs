@@ -1,5 +1,7 @@
 //! The command line: the only place that names clap.
 
+mod search;
+
 use std::io::{self, Write};
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ use simsearch::model::{Precision, Provider};
 use simsearch::pixels::{self, DEFAULT_MAX_PIXELS, PixelOptions};
 use simsearch::progress::{Progress, duration};
 use simsearch::{status, verify};
+
+use search::SearchArguments;
 
 /// Exit code: finished, but some objects failed.
 const SOME_FAILED: u8 = 3;
@@ -56,6 +60,13 @@ enum Command {
     /// Pack per-object features into shards that numpy reads as they are.
     #[command(after_help = EXIT_CODES)]
     Concat(ConcatArguments),
+    /// Find the objects nearest to pictures, or to objects that are extracted.
+    ///
+    /// Prints a line for each neighbour, nearest first: its object id, a space, its distance. Exact: looks at every
+    /// shard, and at the per-object files that are not packed yet. With several queries a line `# QUERY` is before the
+    /// neighbours of each. A query that fails is named on standard error, and does not end the others.
+    #[command(after_help = EXIT_CODES)]
+    Search(Box<SearchArguments>),
     /// Say what is listed, done, packed, failed and pending.
     ///
     /// Goes by names alone: those of the per-object files, the object ids in shards, and the report of failures. What
@@ -291,6 +302,7 @@ pub fn run() -> Result<ExitCode> {
         Command::List(arguments) => run_list(arguments),
         Command::Extract(arguments) => run_extract(*arguments),
         Command::Concat(arguments) => run_concat(&arguments),
+        Command::Search(arguments) => search::run(*arguments),
         Command::Status(arguments) => run_status(arguments),
         Command::Verify(arguments) => run_verify(arguments),
         Command::Doctor(arguments) => run_doctor(arguments),

@@ -46,6 +46,7 @@ pub mod query;
 pub mod recipe;
 pub mod regular_file;
 pub mod runtime;
+pub mod search;
 pub mod shard;
 pub mod status;
 pub mod thumbnail;

@@ -1,5 +1,6 @@
 //! A shard in memory: mapped, not read.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -30,12 +31,10 @@ impl MappedShard {
         let (features, ids) = (map(&features_path)?, map(&ids_path)?);
         let (rows, length, features_offset) =
             npy::features_shape(&features, features.len() as u64).map_err(wrong(&features_path))?;
-        if features_offset % size_of::<f32>() != 0 {
-            let found = format!("data at byte {features_offset}");
-            let expected = "data at a multiple of 4 bytes, as `numpy.save` writes them";
+        if !features_offset.is_multiple_of(size_of::<f32>()) {
             return Err(wrong(&features_path)(npy::NpyError::Kind {
-                found,
-                expected,
+                found: format!("data at byte {features_offset}"),
+                expected: "data at a multiple of 4 bytes, as `numpy.save` writes them",
             }));
         }
         let (id_rows, id_width, ids_offset) =
@@ -93,6 +92,23 @@ impl MappedShard {
         let mut cell = Vec::with_capacity(self.id_width * 4);
         npy::append_object_id(id, self.id_width, &mut cell);
         (0..self.rows).find(|&row| self.cell(row) == cell)
+    }
+
+    /// Indices into `ids`, and the row of each that is here.
+    pub fn find_all(&self, ids: &[&str]) -> Vec<(usize, usize)> {
+        let mut cells: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        for (index, id) in ids.iter().enumerate() {
+            if id.chars().count() <= self.id_width {
+                let mut cell = Vec::new();
+                npy::append_object_id(id, self.id_width, &mut cell);
+                cells.entry(cell).or_default().push(index);
+            }
+        }
+        let rows = (0..self.rows).filter(|_| !cells.is_empty());
+        let found = rows.filter_map(|row| Some((row, cells.get(self.cell(row))?)));
+        found
+            .flat_map(|(row, indices)| indices.iter().map(move |index| (*index, row)))
+            .collect()
     }
 
     /// The id of a row as it stands in the file.

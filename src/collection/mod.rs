@@ -2,8 +2,9 @@
 
 mod mapped;
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -13,7 +14,7 @@ pub use mapped::MappedShard;
 
 use crate::feature_dir::{FeatureDir, NestedFile};
 use crate::npy;
-use crate::shard::ShardFiles;
+use crate::shard::{ShardError, ShardFiles, ShardNumber};
 
 /// The features of a directory and their object ids.
 #[derive(Debug, Default)]
@@ -81,92 +82,62 @@ impl Part {
             Part::Loose(loose) => loose.ids.iter().position(|there| **there == *id),
         }
     }
+
+    /// Indices into `ids`, and the row of each that is here.
+    fn find_all(&self, ids: &[&str]) -> Vec<(usize, usize)> {
+        match self {
+            Part::Shard(shard) => shard.find_all(ids),
+            Part::Loose(loose) => {
+                let rows = loose.ids.iter().enumerate();
+                let rows: HashMap<&str, usize> = rows.map(|(row, id)| (&**id, row)).collect();
+                let found = ids.iter().enumerate();
+                let found = found.filter_map(|(index, id)| Some((index, *rows.get(id)?)));
+                found.collect()
+            }
+        }
+    }
 }
 
 impl Collection {
-    /// Maps the shards of a model's directory and reads the per-object files.
+    /// Maps the shards of a model's directory and reads the per-object files. `concat` may pack at the same time: it
+    /// removes files after their shard is in place, so that files which are gone when they are read stand in the shards
+    /// that are listed behind that.
+    ///
+    /// # Errors
+    /// When a shard is damaged, or of another length than the others.
     pub fn open(directory: &Path) -> Result<Self> {
         let reading = || format!("cannot read {}", directory.display());
         let open = FeatureDir::open(directory).with_context(reading)?;
-        // Before the shards: what `concat` packs in between is then seen twice rather than not at all.
         let nested = open.nested_files().with_context(reading)?;
-        let mut shards = Vec::new();
-        for number in ShardFiles::list(directory)?.pairs(directory)? {
-            shards.push(MappedShard::open(directory, number)?);
-        }
-        let mut collection = Collection::default();
-        for shard in &shards {
-            if shard.rows() == 0 {
-                continue;
-            }
-            ensure!(
-                collection.length == 0 || collection.length == shard.length(),
-                "shard {:04} of {} has features of {} numbers, those before have {}; run `simsearch verify`",
-                shard.number().0,
-                directory.display(),
-                shard.length(),
-                collection.length
-            );
-            collection.length = shard.length();
-        }
         let files: Vec<NestedFile<'_>> = nested.files().collect();
-        let loose = collection.read_loose(&open, &files, &shards);
-        let shards = shards.into_iter().map(|shard| Part::Shard(Arc::new(shard)));
-        collection.parts = shards.collect();
+        let mut shards = BTreeMap::new();
+        let length = map_new_shards(directory, &mut shards)?;
+        let (mut loose, left_out) = read_loose(&open, &files, length);
+        let length = match map_new_shards(directory, &mut shards)? {
+            0 => loose
+                .features
+                .len()
+                .checked_div(loose.ids.len())
+                .unwrap_or(0),
+            length => length,
+        };
+        ensure!(
+            loose.features.len() == loose.ids.len() * length,
+            "{} has features of several lengths; `simsearch verify` says more",
+            directory.display()
+        );
+        let shards: Vec<MappedShard> = shards.into_values().collect();
+        loose.keep_unpacked(&shards, length);
+        let shards = shards.into_iter().filter(|shard| shard.rows() > 0);
+        let mut parts: Vec<Part> = shards.map(|shard| Part::Shard(Arc::new(shard))).collect();
         if !loose.ids.is_empty() {
-            collection.parts.push(Part::Loose(Arc::new(loose)));
+            parts.push(Part::Loose(Arc::new(loose)));
         }
-        Ok(collection)
-    }
-
-    /// Reads the per-object files of ids that stand in no shard. The first tells the length where there is no shard.
-    fn read_loose(
-        &mut self,
-        directory: &FeatureDir,
-        files: &[NestedFile<'_>],
-        shards: &[MappedShard],
-    ) -> Loose {
-        let mut loose = Loose::default();
-        if files.is_empty() {
-            return loose;
-        }
-        let names: HashSet<&str> = files.iter().map(NestedFile::object_id).collect();
-        let packed: HashSet<String> = (shards.par_iter())
-            .flat_map_iter(|shard| (0..shard.rows()).map(|row| shard.id(row)))
-            .filter(|id| names.contains(id.as_str()))
-            .collect();
-        // Some at a time, so that no more than these are in memory twice.
-        for files in files.chunks(4096) {
-            let read: Vec<_> = files
-                .par_iter()
-                .map(|file| -> Result<Vec<f32>> {
-                    let bytes = directory.read(*file)?;
-                    Ok(npy::floats(npy::feature_data(&bytes)?).collect())
-                })
-                .collect();
-            for (file, feature) in files.iter().zip(read) {
-                let path = file.path().display();
-                match feature {
-                    _ if packed.contains(file.object_id()) => {}
-                    // Packed or removed since it was listed.
-                    Err(error) if is_gone(&error) => {}
-                    Err(error) => self.left_out.push(format!("{path}: {error:#}")),
-                    Ok(feature) if self.length != 0 && feature.len() != self.length => {
-                        self.left_out.push(format!(
-                            "{path}: has {} numbers, the others here have {}",
-                            feature.len(),
-                            self.length
-                        ));
-                    }
-                    Ok(feature) => {
-                        self.length = feature.len();
-                        loose.ids.push(file.object_id().into());
-                        loose.features.extend(feature);
-                    }
-                }
-            }
-        }
-        loose
+        Ok(Collection {
+            parts,
+            length,
+            left_out,
+        })
     }
 
     /// Objects.
@@ -203,6 +174,22 @@ impl Collection {
             })
     }
 
+    /// Where the features of several objects are: one look at every id for all of them.
+    pub fn find_all(&self, ids: &[&str]) -> Vec<Option<Position>> {
+        if let [id] = ids {
+            return vec![self.find(id)];
+        }
+        let mut found = vec![None; ids.len()];
+        let parts = self.parts.par_iter().map(|part| part.find_all(ids));
+        for (part, rows) in parts.collect::<Vec<_>>().into_iter().enumerate() {
+            for (index, row) in rows {
+                let (part, row) = (part as u32, row as u32);
+                found[index].get_or_insert(Position { part, row });
+            }
+        }
+        found
+    }
+
     /// The feature at a position, `[length]`.
     pub fn feature(&self, at: Position) -> &[f32] {
         let rows = self.parts[at.part as usize].features();
@@ -212,6 +199,105 @@ impl Collection {
     /// The object id at a position.
     pub fn id(&self, at: Position) -> String {
         self.parts[at.part as usize].id(at.row as usize)
+    }
+}
+
+/// The numbers of the shards. A listing that meets `concat` while it puts the two files of a pair in place may miss one of
+/// them: a half pair is one when the next listing says so too.
+fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
+    let mut half: Option<PathBuf> = None;
+    loop {
+        match ShardFiles::list(directory)?.pairs(directory) {
+            Err(ShardError::Half { found, .. }) if half.as_ref() != Some(&found) => {
+                half = Some(found);
+            }
+            settled => return settled,
+        }
+    }
+}
+
+/// Maps the shards that are not mapped yet; returns the length of the features in all of them, 0 where there is none.
+fn map_new_shards(
+    directory: &Path,
+    shards: &mut BTreeMap<ShardNumber, MappedShard>,
+) -> Result<usize> {
+    for number in settled_pairs(directory)? {
+        if let Entry::Vacant(vacant) = shards.entry(number) {
+            vacant.insert(MappedShard::open(directory, number)?);
+        }
+    }
+    let mut length = 0;
+    for shard in shards.values().filter(|shard| shard.rows() > 0) {
+        ensure!(
+            shard.length() > 0 && (length == 0 || length == shard.length()),
+            "shard {:04} of {} has features of {} numbers, those before have {length}; `simsearch verify` says more",
+            shard.number().0,
+            directory.display(),
+            shard.length(),
+        );
+        length = shard.length();
+    }
+    Ok(length)
+}
+
+/// Reads per-object files of a length, or of that of the first where it is 0; and says which are damaged. What is gone was
+/// packed or removed since it was listed.
+fn read_loose(
+    directory: &FeatureDir,
+    files: &[NestedFile<'_>],
+    mut length: usize,
+) -> (Loose, Vec<String>) {
+    let (mut loose, mut left_out) = (Loose::default(), Vec::new());
+    // Some at a time, so that no more than these are in memory twice.
+    for files in files.chunks(4096) {
+        let read = files.par_iter().map(|file| -> Result<Vec<f32>> {
+            let bytes = directory.read(*file)?;
+            Ok(npy::floats(npy::feature_data(&bytes)?).collect())
+        });
+        for (file, feature) in files.iter().zip(read.collect::<Vec<_>>()) {
+            let why = match feature {
+                Ok(feature) if !feature.is_empty() && [0, feature.len()].contains(&length) => {
+                    length = feature.len();
+                    loose.ids.push(file.object_id().into());
+                    loose.features.extend(feature);
+                    continue;
+                }
+                Ok(feature) => format!(
+                    "has {} numbers, the others here have {length}",
+                    feature.len()
+                ),
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => format!("{error:#}"),
+            };
+            let path = directory.path().join(file.path());
+            left_out.push(format!("{}: {why}", path.display()));
+        }
+    }
+    (loose, left_out)
+}
+
+impl Loose {
+    /// Drops what stands in shards. Both have features of `length` numbers.
+    fn keep_unpacked(&mut self, shards: &[MappedShard], length: usize) {
+        let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();
+        if names.is_empty() {
+            return;
+        }
+        let packed: HashSet<String> = (shards.par_iter())
+            .flat_map_iter(|shard| (0..shard.rows()).map(|row| shard.id(row)))
+            .filter(|id| names.contains(id.as_str()))
+            .collect();
+        let mut kept = 0;
+        for row in 0..self.ids.len() {
+            if !packed.contains(&*self.ids[row]) {
+                self.ids.swap(kept, row);
+                let from = row * length..(row + 1) * length;
+                self.features.copy_within(from, kept * length);
+                kept += 1;
+            }
+        }
+        self.ids.truncate(kept);
+        self.features.truncate(kept * length);
     }
 }
 

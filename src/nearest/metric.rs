@@ -8,13 +8,17 @@ pub enum Metric {
     #[default]
     Euclidean,
     /// 1 minus the cosine of the angle between them, from 0 to 2. A feature of zeros has no direction: it is at 1 from
-    /// everything.
+    /// everything but another one, and at 0 from that.
     Cosine,
 }
 
 /// Partial sums that are kept side by side: what the compiler turns into vector registers, and 80 additions for each at
 /// a length of 1280.
 const LANES: usize = 16;
+
+/// Squares of small numbers lose digits in 32 bits, or all of them: a sum of squares below this says nothing, and one above
+/// it is off by far less.
+const TINY: f64 = 1e-30;
 
 /// A query, and what of it is needed for every row.
 pub struct Measured<'a> {
@@ -64,6 +68,7 @@ impl Metric {
             Metric::Cosine => {
                 let lengths = (query.squares * dot(row, row)).sqrt();
                 match lengths {
+                    0.0 if query.squares == 0.0 && row.iter().all(|value| *value == 0.0) => 0.0,
                     0.0 => 1.0,
                     // Two equal features have a quotient of exactly 1: the root of a square is exact.
                     lengths => (1.0 - dot(query.feature, row) / lengths).max(0.0),
@@ -72,14 +77,15 @@ impl Metric {
         }
     }
 
-    /// A number that the distance is not below.
+    /// A number that the distance is not below: 0 where 32 bits do not tell, because a sum is too large for them or the
+    /// row is not finite.
     pub fn at_least(self, query: &Measured<'_>, row: &[f32]) -> f64 {
         match self {
             Metric::Euclidean => {
                 let squares = sum(query.feature, row, |one, other| {
                     (one - other) * (one - other)
                 });
-                (squares * (1.0 - query.error)).sqrt()
+                known(squares * (1.0 - query.error) - TINY).sqrt()
             }
             Metric::Cosine => {
                 let product = sum(query.feature, row, |one, other| one * other);
@@ -93,14 +99,23 @@ impl Metric {
         let (ours, theirs, product) = (query.norms.squares, row.squares, f64::from(product));
         match self {
             Metric::Euclidean => {
-                let error = query.error * (ours.sqrt() + theirs.sqrt()).powi(2);
-                (ours + theirs - 2.0 * product - error).max(0.0).sqrt()
+                let error = query.error * (ours.sqrt() + theirs.sqrt()).powi(2) + TINY;
+                known(ours + theirs - 2.0 * product - error).sqrt()
             }
-            Metric::Cosine => match (ours * theirs).sqrt() {
-                0.0 => 0.0,
-                lengths => 1.0 - product / lengths - 2.0 * query.error,
-            },
+            Metric::Cosine if ours < TINY || theirs < TINY => 0.0,
+            Metric::Cosine => {
+                known(1.0 - product / (ours.sqrt() * theirs.sqrt()) - 2.0 * query.error)
+            }
         }
+    }
+}
+
+/// What is finite and above 0, or else 0.
+fn known(bound: f64) -> f64 {
+    if bound.is_finite() {
+        bound.max(0.0)
+    } else {
+        0.0
     }
 }
 
@@ -133,33 +148,44 @@ mod tests {
     use rand::{RngExt, SeedableRng};
 
     #[test]
-    fn the_bounds_hold_and_are_close() {
+    fn the_bounds_hold_at_any_magnitude_and_are_close_at_usual_ones() {
         let mut rng = StdRng::seed_from_u64(1);
         for length in [1, 15, 16, 17, 100, 1280] {
-            for spread in [1e-6, 1e-3, 1.0] {
-                let query: Vec<f32> = (0..length).map(|_| rng.random_range(-1.0..1.0)).collect();
-                let row: Vec<f32> = query
-                    .iter()
-                    .map(|value| value + spread * rng.random_range(-1.0..1.0f32))
-                    .collect();
-                let measured = Measured::new(&query);
-                let product = sum(&query, &row, |one, other| one * other) as f32;
-                for metric in [Metric::Euclidean, Metric::Cosine] {
-                    let distance = metric.distance(&measured, &row);
-                    for bound in [
-                        metric.at_least(&measured, &row),
-                        metric.at_least_by_product(&measured, Norms::of(&row), product),
-                    ] {
-                        assert!(
-                            bound <= distance,
-                            "{metric:?} {length} {spread}: {bound} > {distance}"
-                        );
-                        let scale = measured.squares.sqrt().max(1.0);
-                        assert!(
-                            distance - bound < 0.05 * scale,
-                            "{metric:?} {length} {spread}: {bound} is far below {distance}"
-                        );
-                    }
+            for spread in [0.0, 1e-6, 1e-3, 1.0] {
+                for magnitude in [1e-40, 1e-23, 1e-18, 1e-3, 1.0, 1e3, 1e17, 1e19, 1e37] {
+                    check_bounds(&mut rng, length, spread, magnitude);
+                }
+            }
+        }
+    }
+
+    fn check_bounds(rng: &mut StdRng, length: usize, spread: f32, magnitude: f32) {
+        let mut random = || -> Vec<f32> {
+            let numbers = (0..length).map(|_| rng.random_range(-1.0..1.0f32));
+            numbers.collect()
+        };
+        let (query, other) = (random(), random());
+        let row = query.iter().zip(other);
+        let row = row.map(|(value, other)| (value + spread * other) * magnitude);
+        let row: Vec<f32> = row.collect();
+        let query: Vec<f32> = query.iter().map(|value| value * magnitude).collect();
+        let measured = Measured::new(&query);
+        let product = sum(&query, &row, |one, other| one * other) as f32;
+        for metric in [Metric::Euclidean, Metric::Cosine] {
+            let distance = metric.distance(&measured, &row);
+            for bound in [
+                metric.at_least(&measured, &row),
+                metric.at_least_by_product(&measured, Norms::of(&row), product),
+            ] {
+                let of = format!("{metric:?} {length} {spread} {magnitude}");
+                assert!(bound <= distance, "{of}: {bound} > {distance}");
+                let scale = match metric {
+                    Metric::Euclidean => measured.squares.sqrt(),
+                    Metric::Cosine => 1.0,
+                };
+                if (1e-6..1e6).contains(&magnitude) {
+                    let close = distance - bound < 0.05 * scale;
+                    assert!(close, "{of}: {bound} is far below {distance}");
                 }
             }
         }
@@ -173,6 +199,12 @@ mod tests {
         assert_eq!(Metric::Euclidean.distance(&measured, &feature), 0.0);
         assert_eq!(Metric::Cosine.distance(&measured, &feature), 0.0);
         assert!((Metric::Cosine.distance(&measured, &opposite) - 2.0).abs() < 1e-7);
-        assert_eq!(Metric::Cosine.distance(&measured, &[0.0; 1280]), 1.0);
+        let zeros = [0.0; 1280];
+        assert_eq!(Metric::Cosine.distance(&measured, &zeros), 1.0);
+        assert_eq!(
+            Metric::Cosine.distance(&Measured::new(&zeros), &feature),
+            1.0
+        );
+        assert_eq!(Metric::Cosine.distance(&Measured::new(&zeros), &zeros), 0.0);
     }
 }
