@@ -71,7 +71,7 @@ impl Metric {
                     0.0 if query.squares == 0.0 && row.iter().all(|value| *value == 0.0) => 0.0,
                     0.0 => 1.0,
                     // Two equal features have a quotient of exactly 1: the root of a square is exact.
-                    lengths => (1.0 - dot(query.feature, row) / lengths).max(0.0),
+                    lengths => (1.0 - dot(query.feature, row) / lengths).clamp(0.0, 2.0),
                 }
             }
         }

@@ -71,6 +71,8 @@ fn room(k: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
 
     fn offer_all(k: usize, distances: &[f64]) -> Vec<f64> {
         let mut top = Top::new(k);
@@ -107,6 +109,43 @@ mod tests {
                 .filter(|distance| *distance <= last)
                 .collect();
             assert_eq!(offer_all(k, &many), expected, "{k}");
+        }
+    }
+
+    #[test]
+    fn however_it_is_offered_and_merged_the_same_is_kept() {
+        let mut rng = StdRng::seed_from_u64(1);
+        for _ in 0..300 {
+            let k = rng.random_range(1..40usize);
+            let kinds = rng.random_range(1..60u32);
+            let offered: Vec<(f64, Position)> = (0..rng.random_range(0..300u32))
+                .map(|row| {
+                    (
+                        f64::from(rng.random_range(0..kinds)),
+                        Position { part: 0, row },
+                    )
+                })
+                .collect();
+            let mut tops: Vec<Top> = (0..rng.random_range(1..5)).map(|_| Top::new(k)).collect();
+            for &(distance, position) in &offered {
+                let top = rng.random_range(0..tops.len());
+                tops[top].offer(distance, position);
+            }
+            let merged = tops.into_iter().reduce(|mut one, other| {
+                one.merge(other);
+                one
+            });
+            let mut found = merged.unwrap().finish();
+            let order = |one: &(f64, Position), other: &(f64, Position)| {
+                one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))
+            };
+            found.sort_by(order);
+            let mut expected = offered;
+            expected.sort_by(order);
+            if let Some(&(last, _)) = expected.get(k - 1) {
+                expected.retain(|(distance, _)| *distance <= last);
+            }
+            assert_eq!(found, expected);
         }
     }
 

@@ -15,6 +15,7 @@ mod network;
 mod pixels;
 mod precision;
 mod runtime;
+mod search;
 mod status;
 mod verify;
 

@@ -1,0 +1,150 @@
+//! `--html` and `--sheet`, and the thumbnails on them.
+
+use std::fs;
+use std::path::Path;
+
+use simsearch::pixels::{PictureReader, PixelOptions, Size};
+use simsearch::thumbnail::Thumbnail;
+
+use super::{on_a_line, search, write_shard};
+use crate::{TestEnv, need_python, ppm, succeed};
+
+const HOSTILE: &str = "<script>alert('x')</script>\"onload=&.jpg";
+
+/// Three objects with pictures, one of which has a hostile name, one whose picture is gone, and one that is not listed.
+fn directory() -> TestEnv {
+    let env = TestEnv::new();
+    let hostile = HOSTILE.replace('/', "_");
+    let ids = ["zero.jpg", &hostile, "gone.jpg", "../unlisted", "three.jpg"];
+    write_shard(&env, 0, &on_a_line(&ids));
+    for (seed, id) in [(0, ids[0]), (1, ids[1]), (4, ids[4])] {
+        env.write(Path::new("media").join(id), ppm(400, 200, seed));
+    }
+    env.objects(&[ids[0], ids[1], ids[2], ids[4]]);
+    // What an id would lead to if it were a path.
+    env.write("unlisted", ppm(30, 30, 7));
+    env
+}
+
+#[test]
+fn a_page_is_one_file_with_the_pictures_and_nothing_hostile() {
+    let env = directory();
+    let options = ["--media-dir", "media", "--html", "page.html"];
+    let outcome = search(&env, &[&["zero.jpg", "three.jpg"], &options[..]].concat());
+    outcome.exits(0);
+    let page = fs::read_to_string(env.path("page.html")).unwrap();
+    let count = |text: &str| page.matches(text).count();
+    // In each of two answers the query, itself, two others, and two without a picture.
+    assert_eq!(count("<img src=\"data:image/jpeg;base64,"), 8);
+    assert_eq!(count("<figure>"), 12);
+    assert_eq!(count("no picture: the file is gone"), 2);
+    assert_eq!(count("no picture: not in the list of objects"), 2);
+    assert_eq!(count("<section"), 2);
+    assert!(page.contains("alt=\"zero.jpg, the query\""));
+    assert!(page.contains("alt=\"three.jpg, at distance 4.0000\""));
+    assert_eq!(count("<script"), 0);
+    assert_eq!(count("\"onload"), 0);
+    assert!(count("&lt;script&gt;alert(&#39;x&#39;)&lt;_script&gt;&quot;onload=&amp;.jpg") > 4);
+    // Nothing is fetched.
+    for text in ["http://", "https://", "src=\"/", "url(", "@import", "<link"] {
+        assert_eq!(count(text), 0, "{text}");
+    }
+}
+
+#[test]
+fn a_sheet_is_one_picture_of_all_answers() {
+    let env = directory();
+    let options = ["--media-dir", "media", "--sheet", "sheet.jpg", "-k", "3"];
+    search(&env, &[&["zero.jpg", "three.jpg"], &options[..]].concat()).exits(0);
+    let bytes = fs::read(env.path("sheet.jpg")).unwrap();
+    assert!(bytes.starts_with(b"\xff\xd8\xff"));
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let (size, pixels) = reader.decode(&bytes).unwrap();
+    // Two rows of four cells, and a line between them.
+    let expected = Size {
+        width: 4 * 168 + 8,
+        height: 2 * 192 + 8 + 9,
+    };
+    assert_eq!(size, expected);
+    // The second cell of the first row is the query again: the same pixels, but for the frame and what JPEG makes of it.
+    let pixel = |x: usize, y: usize| &pixels[(y * size.width + x) * 3..][..3];
+    for (x, y) in [(60, 70), (100, 90), (140, 110)] {
+        for (one, other) in pixel(8 + x, 8 + y).iter().zip(pixel(176 + x, 8 + y)) {
+            assert!(one.abs_diff(*other) < 12, "{x} {y}: {one} {other}");
+        }
+    }
+}
+
+#[test]
+fn pages_need_the_pictures_and_a_sheet_its_room() {
+    let env = directory();
+    search(&env, &["zero.jpg", "--html", "page.html"])
+        .exits(2)
+        .says(&["--media-dir"]);
+    assert!(!env.path("page.html").exists());
+    let queries = ["zero.jpg"; 400];
+    let options = ["--media-dir", "media", "--sheet", "sheet.jpg"];
+    search(&env, &[&queries[..], &options].concat())
+        .exits(1)
+        .says(&["--html", "65535"]);
+    assert!(!env.path("sheet.jpg").exists());
+}
+
+#[test]
+fn a_thumbnail_keeps_the_aspect_ratio_and_is_never_larger() {
+    let mut reader = PictureReader::new(PixelOptions::default());
+    for (from, side, expected) in [
+        ((400, 200), 100, (100, 50)),
+        ((200, 400), 100, (50, 100)),
+        ((40, 20), 100, (40, 20)),
+        ((100, 100), 100, (100, 100)),
+        ((900, 1), 100, (100, 1)),
+        ((333, 100), 50, (50, 15)),
+    ] {
+        let thumbnail = Thumbnail::of(&ppm(from.0, from.1, 1), side, &mut reader).unwrap();
+        let Size { width, height } = thumbnail.size;
+        assert_eq!((width, height), expected, "{from:?}");
+        assert_eq!(thumbnail.pixels.len(), width * height * 3);
+        let bytes = thumbnail.jpeg();
+        assert_eq!(reader.decode(&bytes).unwrap().0, thumbnail.size);
+    }
+    assert!(Thumbnail::of(b"text", 100, &mut reader).is_err());
+}
+
+/// Writes a picture in each orientation and format, and the upright pixels as Pillow turns them.
+const ORIENTATIONS: &str = r#"
+import pathlib, sys
+from PIL import Image, ImageOps
+folder = pathlib.Path(sys.argv[1])
+image = Image.new("RGB", (7, 5))
+image.putdata([(x * 36, y * 60, (x * 5 + y * 11) * 3) for y in range(5) for x in range(7)])
+for orientation in range(1, 9):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for ending, options in [("png", {}), ("webp", {"lossless": True}), ("jpg", {"quality": 100, "subsampling": 0})]:
+        path = folder / f"{orientation}.{ending}"
+        image.save(path, exif=exif, **options)
+        upright = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        (folder / f"{path.name}.upright").write_bytes(bytes(upright.size) + upright.tobytes())
+"#;
+
+#[test]
+fn thumbnails_are_upright_as_pillow_turns_them() {
+    let mut python = need_python!("PIL");
+    let env = TestEnv::new();
+    succeed(python.args(["-c", ORIENTATIONS]).arg(env.path("media")));
+    let mut reader = PictureReader::new(PixelOptions::default());
+    for orientation in 1..=8 {
+        for ending in ["png", "webp", "jpg"] {
+            let path = env.path(format!("media/{orientation}.{ending}"));
+            let expected = fs::read(format!("{}.upright", path.display())).unwrap();
+            let thumbnail = Thumbnail::of(&fs::read(&path).unwrap(), 100, &mut reader).unwrap();
+            let size = [thumbnail.size.width as u8, thumbnail.size.height as u8];
+            assert_eq!(
+                [&size, &thumbnail.pixels[..]].concat(),
+                expected,
+                "{path:?}"
+            );
+        }
+    }
+}
