@@ -1,5 +1,5 @@
 # Everything that a fresh machine needs is set up by the targets that need it.
-#   make demo    list -> extract -> concat on a tree of pictures; MEDIA_DIR=… and ONNX_MODEL_PATH=… for your own
+#   make demo    list -> extract -> concat -> search on a tree of pictures; MEDIA_DIR=… and ONNX_MODEL_PATH=… for your own
 #   make test    every test
 #   make fuzz    broken and hostile files by the ten thousand
 #   make bench   how fast it is
@@ -51,6 +51,7 @@ target/tools/bin/cargo-fuzz:
 bench: build python openvino
 	.python/python benches/bench.py
 	.python/python benches/commands.py
+	.python/python benches/search.py
 
 build: setup
 	cargo build --release --locked --quiet $(cargo_features)

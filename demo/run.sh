@@ -1,5 +1,5 @@
 #!/bin/sh
-# The demo: list -> extract -> concat, then what came out. Works below demo/work/; a MEDIA_DIR of your own is only read.
+# The demo: list -> extract -> concat -> search, then what came out. Works below demo/work/; a MEDIA_DIR of your own is only read.
 set -eu
 
 demo=$(cd "$(dirname "$0")" && pwd)
@@ -35,3 +35,12 @@ step list $kinds --output "$work/objects.txt"
 step extract --objects "$work/objects.txt" --feature-dir "$features"
 step concat --feature-dir "$features" --model "$stem"
 "$python" "$demo/show_neighbours.py" "$features/$stem"
+
+# Any object that has a feature; of the demo's own pictures one that has many versions.
+query=scene07-as-drawn.jpg
+if [ -n "$kinds" ]; then
+    query=$("$python" -c "import numpy, sys; print(numpy.load(sys.argv[1])[0])" "$features/$stem/0000.object_ids.npy")
+fi
+page="$work/neighbours.html"
+step search "$query" -k 7 --objects "$work/objects.txt" --feature-dir "$features" --model "$stem" --html "$page"
+printf '\nThe same with pictures, to be opened in a browser: %s\n' "$page"

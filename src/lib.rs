@@ -3,7 +3,7 @@
 //! Every subcommand is a stage that reads files and writes files, and can be run again at any moment without harm:
 //!
 //! ```text
-//! media tree --list--> objects.txt --extract--> <model>/ab/cd/<object id>.npy --concat--> <model>/NNNN.{features,object_ids}.npy
+//! media tree --list--> objects.txt --extract--> <model>/ab/cd/<object id>.npy --concat--> <model>/NNNN.{features,object_ids}.npy --search--> neighbours
 //! ```
 //!
 //! A picture travels like this: a line of `objects.txt` gives an [`object::ObjectId`]; where its feature does not
@@ -14,7 +14,11 @@
 //!
 //! Beside the shards stand their checksums ([`manifest`]) and what made the features ([`recipe`]).
 //!
-//! Commands ([`list`], [`extract`], [`mod@concat`], [`status`], [`verify`], [`doctor`]) use the leaves and never each other. Each outside crate
+//! To be searched, the shards are mapped and the per-object files read ([`collection`]), and [`nearest`] passes over all of
+//! them for many queries at once. A picture that is a query becomes a feature in the way of the recipe ([`query`]); what is
+//! shown to people are [`thumbnail`]s of the listed pictures ([`media`]).
+//!
+//! Commands ([`list`], [`extract`], [`mod@concat`], [`search`], [`status`], [`verify`], [`doctor`]) use the leaves and never each other. Each outside crate
 //! has one home: `ort` in [`model`], `ndarray_npy` in [`npy`], `indicatif` in [`progress`], `clap` in the binary's
 //! `cli`.
 

@@ -31,16 +31,20 @@ pub struct Measured<'a> {
     error: f64,
 }
 
-/// The sum of squares of a feature, in 32 bits.
+/// The sum of squares of a feature, in 32 bits, and its root.
 #[derive(Clone, Copy)]
 pub struct Norms {
     squares: f64,
+    length: f64,
 }
 
 impl Norms {
     pub fn of(feature: &[f32]) -> Self {
         let squares = sum(feature, feature, |one, other| one * other);
-        Norms { squares }
+        Norms {
+            squares,
+            length: squares.sqrt(),
+        }
     }
 }
 
@@ -88,25 +92,35 @@ impl Metric {
                 known(squares * (1.0 - query.error) - TINY).sqrt()
             }
             Metric::Cosine => {
+                let (ours, theirs) = (query.norms, Norms::of(row));
+                if ours.squares < TINY || theirs.squares < TINY {
+                    return 0.0;
+                }
                 let product = sum(query.feature, row, |one, other| one * other);
-                self.at_least_by_product(query, Norms::of(row), product as f32)
+                known(1.0 - product / (ours.length * theirs.length) - 2.0 * query.error)
             }
         }
     }
 
-    /// The same from the sum of the products of query and row.
-    pub fn at_least_by_product(self, query: &Measured<'_>, row: Norms, product: f32) -> f64 {
-        let (ours, theirs, product) = (query.norms.squares, row.squares, f64::from(product));
-        match self {
+    /// Whether the distance may be `limit` or less, from the sum of the products of query and row.
+    pub fn may_be_within(self, limit: f64, query: &Measured<'_>, row: Norms, product: f32) -> bool {
+        let (ours, product) = (query.norms, f64::from(product));
+        let bound = match self {
+            // The square of the distance: a root for each would take as long as the product.
             Metric::Euclidean => {
-                let error = query.error * (ours.sqrt() + theirs.sqrt()).powi(2) + TINY;
-                known(ours + theirs - 2.0 * product - error).sqrt()
+                let lengths = ours.length + row.length;
+                let error = query.error * lengths * lengths + TINY;
+                ours.squares + row.squares - 2.0 * product - error
             }
-            Metric::Cosine if ours < TINY || theirs < TINY => 0.0,
-            Metric::Cosine => {
-                known(1.0 - product / (ours.sqrt() * theirs.sqrt()) - 2.0 * query.error)
-            }
-        }
+            Metric::Cosine if ours.squares < TINY || row.squares < TINY => return true,
+            Metric::Cosine => 1.0 - product / (ours.length * row.length) - 2.0 * query.error,
+        };
+        let limit = match self {
+            Metric::Euclidean => limit * limit,
+            Metric::Cosine => limit,
+        };
+        // What is not finite says nothing.
+        bound <= limit || !bound.is_finite()
     }
 }
 
@@ -173,20 +187,17 @@ mod tests {
         let product = sum(&query, &row, |one, other| one * other) as f32;
         for metric in [Metric::Euclidean, Metric::Cosine] {
             let distance = metric.distance(&measured, &row);
-            for bound in [
-                metric.at_least(&measured, &row),
-                metric.at_least_by_product(&measured, Norms::of(&row), product),
-            ] {
-                let of = format!("{metric:?} {length} {spread} {magnitude}");
-                assert!(bound <= distance, "{of}: {bound} > {distance}");
-                let scale = match metric {
-                    Metric::Euclidean => measured.squares.sqrt(),
-                    Metric::Cosine => 1.0,
-                };
-                if (1e-6..1e6).contains(&magnitude) {
-                    let close = distance - bound < 0.05 * scale;
-                    assert!(close, "{of}: {bound} is far below {distance}");
-                }
+            let of = format!("{metric:?} {length} {spread} {magnitude}: {distance}");
+            let within = |limit| metric.may_be_within(limit, &measured, Norms::of(&row), product);
+            let bound = metric.at_least(&measured, &row);
+            assert!(bound <= distance && within(distance), "{of}");
+            let scale = match metric {
+                Metric::Euclidean => measured.squares.sqrt(),
+                Metric::Cosine => 1.0,
+            };
+            if (1e-6..1e6).contains(&magnitude) && distance > 0.1 * scale {
+                let below = distance - 0.05 * scale;
+                assert!(bound > below && !within(below), "{of}");
             }
         }
     }

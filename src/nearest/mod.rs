@@ -8,19 +8,20 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the pass over the data |
+//! | `product.rs` | the matrix product |
 //! | `metric.rs` | distances, in 32 bits with their bounds and in 64 bits |
 //! | `top.rs` | the `k` best so far, and all that tie with the last |
 
 mod metric;
+mod product;
 mod top;
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
 use crate::collection::{Collection, Position};
 pub use metric::Metric;
 use metric::{Measured, Norms};
+use product::products;
 use top::Top;
 
 /// Rows that one thread takes at a time: 1.3 MB of features of 1280, which stay in a core's own cache while the matrix
@@ -105,17 +106,16 @@ fn named(collection: &Collection, top: Top, k: usize) -> Vec<Neighbour> {
 struct Scan<'a> {
     queries: Vec<Measured<'a>>,
     /// `[n, length]`.
-    matrix: ArrayView2<'a, f32>,
+    matrix: &'a [f32],
     length: usize,
     metric: Metric,
 }
 
 impl<'a> Scan<'a> {
     fn new(queries: &'a [f32], length: usize, metric: Metric) -> Self {
-        let rows = queries.len() / length;
         Scan {
             queries: queries.chunks_exact(length).map(Measured::new).collect(),
-            matrix: ArrayView2::from_shape((rows, length), queries).expect("rows of one length"),
+            matrix: queries,
             length,
             metric,
         }
@@ -133,16 +133,15 @@ impl<'a> Scan<'a> {
             }
             return;
         }
-        let n = rows.len() / self.length;
-        let view = ArrayView2::from_shape((n, self.length), rows).expect("rows of one length");
-        let mut products = Array2::zeros((n, self.queries.len()));
-        general_mat_mul(1.0, &view, &self.matrix.t(), 0.0, &mut products);
-        for (row, (feature, products)) in
-            (rows.chunks_exact(self.length).zip(products.rows())).enumerate()
-        {
+        let count = self.queries.len();
+        let mut all = vec![0.0; rows.len() / self.length * count];
+        products(rows, self.matrix, self.length, &mut all);
+        let features = rows.chunks_exact(self.length);
+        for (row, (feature, products)) in features.zip(all.chunks_exact(count)).enumerate() {
             let norms = Norms::of(feature);
             for ((query, &product), top) in self.queries.iter().zip(products).zip(&mut *tops) {
-                if self.metric.at_least_by_product(query, norms, product) <= top.limit() {
+                let limit = top.limit();
+                if self.metric.may_be_within(limit, query, norms, product) {
                     top.offer(self.metric.distance(query, feature), position(row));
                 }
             }
