@@ -36,6 +36,7 @@ step extract --objects "$work/objects.txt" --feature-dir "$features"
 step concat --feature-dir "$features" --model "$stem"
 "$python" "$demo/show_neighbours.py" "$features/$stem"
 
+[ -e "$features/$stem/0000.object_ids.npy" ] || exit 0
 # Any object that has a feature; of the demo's own pictures one that has many versions.
 query=scene07-as-drawn.jpg
 if [ -n "$kinds" ]; then

@@ -46,6 +46,11 @@ impl Norms {
             length: squares.sqrt(),
         }
     }
+
+    /// Whether 32 bits were enough for the sum.
+    fn tells(self) -> bool {
+        (TINY..f64::INFINITY).contains(&self.squares)
+    }
 }
 
 impl<'a> Measured<'a> {
@@ -93,7 +98,7 @@ impl Metric {
             }
             Metric::Cosine => {
                 let (ours, theirs) = (query.norms, Norms::of(row));
-                if ours.squares < TINY || theirs.squares < TINY {
+                if !ours.tells() || !theirs.tells() {
                     return 0.0;
                 }
                 let product = sum(query.feature, row, |one, other| one * other);
@@ -112,7 +117,7 @@ impl Metric {
                 let error = query.error * lengths * lengths + TINY;
                 ours.squares + row.squares - 2.0 * product - error
             }
-            Metric::Cosine if ours.squares < TINY || row.squares < TINY => return true,
+            Metric::Cosine if !ours.tells() || !row.tells() => return true,
             Metric::Cosine => 1.0 - product / (ours.length * row.length) - 2.0 * query.error,
         };
         let limit = match self {
