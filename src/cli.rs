@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use simsearch::concat::{self, Ended};
 use simsearch::doctor;
 use simsearch::engine::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
+use simsearch::export;
 use simsearch::extract;
 use simsearch::feature_dir::model_directory;
 use simsearch::interrupt::{self, Interrupt};
@@ -81,6 +82,12 @@ enum Command {
     /// each object. Problems are lines on standard output. May run beside `extract`, and not beside `concat`.
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArguments),
+    /// Write all features to one Parquet file, which DuckDB, LanceDB, Milvus and Spark import as it is.
+    ///
+    /// Columns: `object_id`, a string, and `feature`, a list of float32 of fixed size. Features that are not packed yet
+    /// are there too. Takes about 100 MB of memory, and the features that are not packed yet.
+    #[command(after_help = EXIT_CODES)]
+    Export(ExportArguments),
     /// Say what is found on this machine, what works, and what to do about the rest.
     #[command(after_help = EXIT_CODES)]
     Doctor(DoctorArguments),
@@ -242,6 +249,25 @@ struct VerifyArguments {
 }
 
 #[derive(Debug, Args)]
+struct ExportArguments {
+    /// Directory of the features, the same as for `extract`.
+    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
+    feature_dir: PathBuf,
+    /// Model whose features to export: its file, or the name of its directory [default: the only one there].
+    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "MODEL", value_parser = path_or_nothing())]
+    model: Option<PathBuf>,
+    /// The Parquet file to write; one that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print the summary as one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Print warnings and errors only.
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
 struct DoctorArguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -305,6 +331,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Search(arguments) => search::run(*arguments),
         Command::Status(arguments) => run_status(arguments),
         Command::Verify(arguments) => run_verify(arguments),
+        Command::Export(arguments) => run_export(arguments),
         Command::Doctor(arguments) => run_doctor(arguments),
         Command::TryLibrary { library } => {
             engine::try_library(&library).map(|()| ExitCode::SUCCESS)
@@ -584,6 +611,38 @@ fn run_verify(arguments: VerifyArguments) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+fn run_export(arguments: ExportArguments) -> Result<ExitCode> {
+    let progress = Progress::new(arguments.quiet);
+    let options = export::Options {
+        directory: model_directory(&arguments.feature_dir, given(arguments.model).as_deref())?,
+        output: arguments.output,
+    };
+    let summary = export::export(&options)?;
+    for file in &summary.left_out {
+        progress.warn(&format!("left out: {file}"));
+    }
+    progress.note(&format!(
+        "exported {} features of {} numbers to {} ({} MB) in {}",
+        summary.rows,
+        summary.length,
+        options.output.display(),
+        summary.bytes.div_ceil(1_000_000),
+        duration(summary.seconds)
+    ));
+    if arguments.json {
+        print_json(&summary)?;
+    }
+    Ok(some_left_out(&summary.left_out))
+}
+
+/// The exit code of a command that is done, but for the files that it left out.
+fn some_left_out(left_out: &[String]) -> ExitCode {
+    match left_out {
+        [] => ExitCode::SUCCESS,
+        _ => SOME_FAILED.into(),
+    }
 }
 
 fn run_doctor(arguments: DoctorArguments) -> Result<ExitCode> {

@@ -29,6 +29,7 @@ pub mod concat;
 pub mod default_model;
 pub mod doctor;
 pub mod engine;
+pub mod export;
 pub mod extract;
 pub mod failure;
 pub mod fault;

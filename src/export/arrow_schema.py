@@ -1,0 +1,24 @@
+"""Makes arrow_schema.bin: the schema of the exported table as Arrow serialises it. The length of the features, which
+export fills in, stands at the offset that is printed."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+
+def serialised(length: int) -> bytes:
+    element = pa.field("element", pa.float32(), nullable=False)
+    fields = [
+        pa.field("object_id", pa.string(), nullable=False),
+        pa.field("feature", pa.list_(element, length), nullable=False),
+    ]
+    return pa.schema(fields).serialize().to_pybytes()
+
+
+offset = serialised(0x01020304).index(bytes([4, 3, 2, 1]))
+template = bytearray(serialised(1))
+Path(__file__).with_name("arrow_schema.bin").write_bytes(template)
+for length in [1, 8, 1280, 1 << 20]:
+    template[offset : offset + 4] = length.to_bytes(4, "little")
+    assert bytes(template) == serialised(length)
+print("the length stands at offset", offset)
