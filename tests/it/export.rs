@@ -1,0 +1,172 @@
+//! `simsearch export`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::concat::{nested, numbered, write_features};
+use crate::index::write_shard;
+use crate::{Outcome, TestEnv, feature_file, need_python, succeed, until, wait};
+
+fn export(env: &TestEnv, more: &[&str]) -> Outcome {
+    let arguments = [
+        "export",
+        "--feature-dir",
+        "features",
+        "--output",
+        "out.parquet",
+    ];
+    env.run(arguments.iter().chain(more))
+}
+
+/// Compares the table with the files of the directory as numpy reads them.
+const COMPARE: &str = r#"
+import json, sys
+from pathlib import Path
+import duckdb, numpy as np, pyarrow as pa, pyarrow.parquet as pq
+
+directory, table = Path(sys.argv[1]), sys.argv[2]
+ids, features = [], []
+for path in sorted(directory.glob("*.features.npy")):
+    features.append(np.load(path))
+    ids += np.load(path.with_name(path.name.replace(".features.", ".object_ids."))).tolist()
+for path in sorted(directory.glob("*/*/*.npy")):
+    features.append(np.load(path)[None])
+    ids.append(path.name.removesuffix(".npy"))
+features = np.vstack(features)
+length = features.shape[1]
+
+read = pq.read_table(table)
+schema = read.schema
+assert schema.names == ["object_id", "feature"], schema
+assert schema.field("object_id").type == pa.string(), schema
+assert schema.field("feature").type == pa.list_(pa.field("element", pa.float32(), False), length), schema
+assert read["object_id"].to_pylist() == ids
+found = read["feature"].combine_chunks().flatten().to_numpy().reshape(-1, length)
+assert (found.view("u4") == features.view("u4")).all()
+
+file = pq.ParquetFile(table)
+for group in range(file.metadata.num_row_groups):
+    assert file.metadata.row_group(group).num_rows <= 10_000
+    for column in range(2):
+        assert file.metadata.row_group(group).column(column).compression == "ZSTD"
+metadata = file.metadata.metadata
+assert metadata[b"simsearch.model"] == b"model", metadata
+recipe = directory / "recipe.json"
+if recipe.exists():
+    assert json.loads(metadata[b"simsearch.recipe"]) == json.loads(recipe.read_text())
+
+rows = duckdb.sql(f"SELECT object_id, feature[1], len(feature) FROM '{table}'").fetchall()
+assert rows == [(i, float(f[0]), length) for i, f in zip(ids, features)]
+query = 7
+nearest = duckdb.sql(f"""
+    SELECT object_id FROM '{table}'
+    ORDER BY array_distance(feature::FLOAT[{length}], (
+        SELECT feature FROM '{table}' WHERE object_id = '{ids[query]}')::FLOAT[{length}]), object_id LIMIT 3
+""").fetchall()
+assert nearest[0] == (ids[query],), nearest
+print(len(ids), file.metadata.num_row_groups)
+"#;
+
+/// The same numbers for every seed, between -1 and 1, and some that are rounded easily.
+fn rows(seed: u32, rows: usize, length: usize) -> Vec<f32> {
+    let mut state = seed;
+    let mut numbers: Vec<f32> = (0..rows * length)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    numbers[..4].copy_from_slice(&[-0.0, f32::MIN_POSITIVE / 2.0, 1e-20, 0.1]);
+    numbers
+}
+
+#[test]
+fn pyarrow_and_duckdb_read_every_feature_bit_for_bit() {
+    let mut python = need_python!("numpy", "pyarrow", "duckdb");
+    let env = TestEnv::new();
+    // More than a row group, more than a page in it, and rows that fill neither.
+    write_shard(&env, 0, 10_050, 300, &rows(1, 10_050, 300));
+    write_shard(&env, 1, 7, 300, &rows(2, 7, 300));
+    for id in ["loose file.jpg", "日本語.jpg"] {
+        let path = Path::new("features/model").join(nested(id));
+        env.write(path, feature_file(&rows(id.len() as u32, 1, 300)));
+    }
+    let recipe = r#"{"format": 1, "model_sha256": "ab", "output": "o", "preprocessing": "p", "feature_length": 300,
+        "dtype": "<f4", "precision": "fp32", "exact": false}"#;
+    env.write("features/model/recipe.json", recipe);
+    let summary = export(&env, &["--json"]).exits(0).json();
+    assert_eq!([&summary["rows"], &summary["length"]], [10_059, 300]);
+    let bytes = fs::metadata(env.path("out.parquet")).unwrap().len();
+    assert_eq!(summary["bytes"], bytes);
+    let (directory, table) = (env.path("features/model"), env.path("out.parquet"));
+    let printed = succeed(python.args(["-c", COMPARE]).args([directory, table]));
+    assert_eq!(printed, "10059 4\n");
+}
+
+#[test]
+fn features_of_one_number_are_a_table_too() {
+    let mut python = need_python!("numpy", "pyarrow", "duckdb");
+    let env = TestEnv::new();
+    write_shard(&env, 0, 100, 1, &rows(3, 100, 1));
+    export(&env, &[]).exits(0);
+    let (directory, table) = (env.path("features/model"), env.path("out.parquet"));
+    succeed(python.args(["-c", COMPARE]).args([directory, table]));
+}
+
+#[test]
+fn without_features_there_is_no_file_and_a_way_out() {
+    let env = TestEnv::new();
+    env.write("features/model/failures.jsonl", "");
+    export(&env, &["--model", "model"])
+        .exits(1)
+        .says(&["features/model", "simsearch extract"]);
+    assert!(!env.path("out.parquet").exists());
+}
+
+#[test]
+fn a_torn_file_is_named_and_the_others_are_exported() {
+    let env = TestEnv::new();
+    write_features(&env, &numbered(0..5));
+    let torn = Path::new("features/model").join(nested("00003.jpg"));
+    env.write(&torn, &feature_file(&[1.0; 5])[..100]);
+    let outcome = export(&env, &["--json"]);
+    outcome.exits(3).says(&["00003.jpg.npy"]);
+    assert_eq!(outcome.json()["rows"], 4);
+}
+
+#[test]
+fn killed_midway_it_leaves_the_old_file() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, 5_000, 1280, &rows(4, 5_000, 1280));
+    env.write("out.parquet", "old");
+    let temporary = env.path(".out.parquet.tmp");
+    let mut killed = false;
+    for _ in 0..20 {
+        let arguments = [
+            "export",
+            "--feature-dir",
+            "features",
+            "--output",
+            "out.parquet",
+        ];
+        let mut command = env.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let begun = || fs::metadata(&temporary).is_ok_and(|metadata| metadata.len() > 0);
+        assert!(until(|| begun() || child.try_wait().unwrap().is_some()));
+        let _ = child.kill();
+        killed = wait("export".to_owned(), child).was_killed();
+        if killed {
+            assert_eq!(fs::read(env.path("out.parquet")).unwrap(), b"old");
+            break;
+        }
+        env.write("out.parquet", "old");
+    }
+    assert!(killed, "it was always faster than the kill");
+    // The next run is not hindered by what is left.
+    export(&env, &[]).exits(0);
+    let written = fs::read(env.path("out.parquet")).unwrap();
+    assert!(written.starts_with(b"PAR1") && written.ends_with(b"PAR1"));
+    assert!(!temporary.exists());
+}
