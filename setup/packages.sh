@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to the system's tools that a build needs: a C compiler, cmake and nasm (for libjpeg-turbo), and pip.
+# Sees to the system's tools that a build needs: C and C++ compilers, cmake and nasm (for libjpeg-turbo), and pip.
 # Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
 set -eu
 
@@ -13,6 +13,7 @@ if [ "${FEATURES:-}" != pure-rust ]; then
     need nasm nasm
 fi
 need cc gcc
+need c++ g++
 need python3 python3
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')

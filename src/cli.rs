@@ -1,5 +1,7 @@
 //! The command line: the only place that names clap.
 
+mod export;
+mod index;
 mod search;
 
 use std::io::{self, Write};
@@ -14,7 +16,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use simsearch::concat::{self, Ended};
 use simsearch::doctor;
 use simsearch::engine::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
-use simsearch::export;
 use simsearch::extract;
 use simsearch::feature_dir::model_directory;
 use simsearch::interrupt::{self, Interrupt};
@@ -24,6 +25,8 @@ use simsearch::pixels::{self, DEFAULT_MAX_PIXELS, PixelOptions};
 use simsearch::progress::{Progress, duration};
 use simsearch::{status, verify};
 
+use export::ExportArguments;
+use index::IndexArguments;
 use search::SearchArguments;
 
 /// Exit code: finished, but some objects failed.
@@ -82,6 +85,12 @@ enum Command {
     /// each object. Problems are lines on standard output. May run beside `extract`, and not beside `concat`.
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArguments),
+    /// Make the index for `search --approximate`, or add the new shards to it.
+    ///
+    /// How many of the ten nearest it finds is measured against the exact search, and printed. While it is made, it is in
+    /// memory: 2 bytes a number (1 with `--storage i8`) and about 200 bytes a feature. Killed, it leaves the old index.
+    #[command(after_help = EXIT_CODES)]
+    Index(IndexArguments),
     /// Write all features to one Parquet file, which DuckDB, LanceDB, Milvus and Spark import as it is.
     ///
     /// Columns: `object_id`, a string, and `feature`, a list of float32 of fixed size. Features that are not packed yet
@@ -249,25 +258,6 @@ struct VerifyArguments {
 }
 
 #[derive(Debug, Args)]
-struct ExportArguments {
-    /// Directory of the features, the same as for `extract`.
-    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
-    feature_dir: PathBuf,
-    /// Model whose features to export: its file, or the name of its directory [default: the only one there].
-    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "MODEL", value_parser = path_or_nothing())]
-    model: Option<PathBuf>,
-    /// The Parquet file to write; one that is there is replaced.
-    #[arg(long, value_name = "FILE")]
-    output: PathBuf,
-    /// Print the summary as one JSON object on standard output.
-    #[arg(long)]
-    json: bool,
-    /// Print warnings and errors only.
-    #[arg(long)]
-    quiet: bool,
-}
-
-#[derive(Debug, Args)]
 struct DoctorArguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -331,7 +321,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Search(arguments) => search::run(*arguments),
         Command::Status(arguments) => run_status(arguments),
         Command::Verify(arguments) => run_verify(arguments),
-        Command::Export(arguments) => run_export(arguments),
+        Command::Index(arguments) => index::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Doctor(arguments) => run_doctor(arguments),
         Command::TryLibrary { library } => {
             engine::try_library(&library).map(|()| ExitCode::SUCCESS)
@@ -611,38 +602,6 @@ fn run_verify(arguments: VerifyArguments) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
-}
-
-fn run_export(arguments: ExportArguments) -> Result<ExitCode> {
-    let progress = Progress::new(arguments.quiet);
-    let options = export::Options {
-        directory: model_directory(&arguments.feature_dir, given(arguments.model).as_deref())?,
-        output: arguments.output,
-    };
-    let summary = export::export(&options)?;
-    for file in &summary.left_out {
-        progress.warn(&format!("left out: {file}"));
-    }
-    progress.note(&format!(
-        "exported {} features of {} numbers to {} ({} MB) in {}",
-        summary.rows,
-        summary.length,
-        options.output.display(),
-        summary.bytes.div_ceil(1_000_000),
-        duration(summary.seconds)
-    ));
-    if arguments.json {
-        print_json(&summary)?;
-    }
-    Ok(some_left_out(&summary.left_out))
-}
-
-/// The exit code of a command that is done, but for the files that it left out.
-fn some_left_out(left_out: &[String]) -> ExitCode {
-    match left_out {
-        [] => ExitCode::SUCCESS,
-        _ => SOME_FAILED.into(),
-    }
 }
 
 fn run_doctor(arguments: DoctorArguments) -> Result<ExitCode> {

@@ -17,6 +17,14 @@ pub fn write(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
+    write_file(path, |file| content(file))
+}
+
+/// The same for what needs the file itself, which is empty.
+pub fn write_file(
+    path: &Path,
+    content: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     put(path, content, true)
 }
 
@@ -32,7 +40,7 @@ pub fn write_where_it_leads(
         }
         _ => {
             let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-            put(&path, content, true)
+            put(&path, |file| content(file), true)
         }
     }
 }
@@ -45,7 +53,7 @@ pub fn create(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    put(path, content, false)
+    put(path, |file| content(file), false)
 }
 
 /// Removes what a killed writer of this file left behind; while another process is writing it, there is nothing to do.
@@ -65,7 +73,7 @@ pub fn remove_leftover(path: &Path) -> io::Result<()> {
 
 fn put(
     path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    content: impl FnOnce(&mut File) -> io::Result<()>,
     may_replace: bool,
 ) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {

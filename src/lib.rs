@@ -18,10 +18,14 @@
 //! them for many queries at once. A picture that is a query becomes a feature in the way of the recipe ([`query`]); what is
 //! shown to people are [`thumbnail`]s of the listed pictures ([`media`]).
 //!
-//! Commands ([`list`], [`extract`], [`mod@concat`], [`search`], [`status`], [`verify`], [`doctor`]) use the leaves and never each other. Each outside crate
-//! has one home: `ort` in [`model`], `ndarray_npy` in [`npy`], `indicatif` in [`progress`], `clap` in the binary's
-//! `cli`.
+//! For collections that are too large for that there are an index ([`approximate`]) and a table for other programs
+//! ([`export`]).
+//!
+//! Commands ([`list`], [`extract`], [`mod@concat`], [`search`], [`index`], [`export`], [`status`], [`verify`],
+//! [`doctor`]) use the leaves and never each other. Each outside crate has one home: `ort` in [`model`], `ndarray_npy` in
+//! [`npy`], `usearch` in [`approximate`], `zstd` in [`export`], `indicatif` in [`progress`], `clap` in the binary's `cli`.
 
+pub mod approximate;
 pub mod checksum;
 pub mod collection;
 pub mod complete_file;
@@ -35,6 +39,7 @@ pub mod failure;
 pub mod fault;
 pub mod feature_dir;
 pub mod graph;
+pub mod index;
 pub mod interrupt;
 pub mod list;
 mod lock;

@@ -120,6 +120,15 @@ impl Progress {
         self.bar.set_message(message);
     }
 
+    /// Counts so many more; plain lines say how far that is.
+    pub fn advance(&self, more: u64) {
+        self.bar.inc(more);
+        if self.plain && self.is_time_for_a_line() {
+            let (position, length) = (self.bar.position(), self.bar.length());
+            self.line(&format!("{position} of {}", length.unwrap_or(position)));
+        }
+    }
+
     /// Whether the last line is long enough ago; then there is to be one now.
     fn is_time_for_a_line(&self) -> bool {
         let mut last = lock(&self.last_line);

@@ -38,6 +38,9 @@ pub struct SearchArguments {
     /// How far features are from each other.
     #[arg(long, value_enum, default_value = "euclidean")]
     metric: MetricArgument,
+    /// Use the index that `simsearch index` has made: fast, and may miss some. What is not in it yet is searched too.
+    #[arg(long)]
+    approximate: bool,
     /// Print one JSON object for each query, a line each.
     #[arg(long)]
     json: bool,
@@ -68,9 +71,18 @@ pub struct SearchArguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum MetricArgument {
+pub enum MetricArgument {
     Euclidean,
     Cosine,
+}
+
+impl From<MetricArgument> for Metric {
+    fn from(argument: MetricArgument) -> Self {
+        match argument {
+            MetricArgument::Euclidean => Metric::Euclidean,
+            MetricArgument::Cosine => Metric::Cosine,
+        }
+    }
 }
 
 /// The model that made features: the named file, or where a directory is named rather than a file, the one inside the
@@ -87,10 +99,8 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
     let options = search::Options {
         directory,
         k: arguments.k,
-        metric: match arguments.metric {
-            MetricArgument::Euclidean => Metric::Euclidean,
-            MetricArgument::Cosine => Metric::Cosine,
-        },
+        metric: arguments.metric.into(),
+        approximate: arguments.approximate,
         html: arguments.html,
         sheet: arguments.sheet,
         media: media_dir.map(|media_dir| {

@@ -1,7 +1,7 @@
 //! Distances between features: in 32 bits with a bound of their error, and in 64 bits.
 
 /// How far two features are from each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Metric {
     /// The length of the difference.
@@ -65,6 +65,14 @@ impl<'a> Measured<'a> {
 }
 
 impl Metric {
+    /// Its name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Euclidean => "euclidean",
+            Metric::Cosine => "cosine",
+        }
+    }
+
     /// The distance in 64 bits; not finite where the row is not.
     pub fn distance(self, query: &Measured<'_>, row: &[f32]) -> f64 {
         match self {

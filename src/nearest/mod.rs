@@ -51,21 +51,36 @@ pub fn nearest(
     k: usize,
     metric: Metric,
 ) -> Vec<Vec<Neighbour>> {
+    nearest_of(collection, queries, k, metric, &|_| true, &[])
+}
+
+/// The same of some objects alone: those of the parts whose index `is_scanned`, and for each query its `candidates`.
+/// These are none, or as many lists as queries, and stand in parts that are not scanned.
+pub fn nearest_of(
+    collection: &Collection,
+    queries: &[f32],
+    k: usize,
+    metric: Metric,
+    is_scanned: &dyn Fn(u32) -> bool,
+    candidates: &[Vec<Position>],
+) -> Vec<Vec<Neighbour>> {
     let length = collection.length();
     if length == 0 || queries.is_empty() || k == 0 {
         return vec![Vec::new(); queries.len().checked_div(length).unwrap_or(0)];
     }
     assert_eq!(queries.len() % length, 0, "queries are not [n, {length}]");
     let scan = Scan::new(queries, length, metric);
-    let blocks: Vec<(u32, usize)> = (collection.parts().iter().enumerate())
+    let blocks: Vec<(u32, usize)> = (0..)
+        .zip(collection.parts())
+        .filter(|(part, _)| is_scanned(*part))
         .flat_map(|(part, rows)| {
             (0..rows.rows())
                 .step_by(BLOCK_ROWS)
-                .map(move |first| (part as u32, first))
+                .map(move |first| (part, first))
         })
         .collect();
     let empty = || scan.queries.iter().map(|_| Top::new(k)).collect();
-    let tops: Vec<Top> = (blocks.par_iter())
+    let mut tops: Vec<Top> = (blocks.par_iter())
         .fold(empty, |mut tops: Vec<Top>, &(part, first)| {
             let rows = &collection.parts()[part as usize].features()[first * length..];
             let rows = &rows[..rows.len().min(BLOCK_ROWS * length)];
@@ -80,6 +95,16 @@ pub fn nearest(
             (one.iter_mut().zip(other)).for_each(|(one, other)| one.merge(other));
             one
         });
+    (tops.par_iter_mut().zip(&scan.queries).zip(candidates)).for_each(
+        |((top, query), candidates)| {
+            for &position in candidates {
+                top.offer(
+                    metric.distance(query, collection.feature(position)),
+                    position,
+                );
+            }
+        },
+    );
     tops.into_iter()
         .map(|top| named(collection, top, k))
         .collect()

@@ -19,8 +19,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::approximate::{self, ApproximateIndex, Opened};
 use crate::collection::Collection;
 use crate::complete_file;
 use crate::media::Media;
@@ -42,6 +43,8 @@ pub struct Options {
     pub k: usize,
     /// How far features are from each other. Default: [`Metric::Euclidean`].
     pub metric: Metric,
+    /// Whether to use the index of the directory, which must be for this metric. Default: no, and all is found.
+    pub approximate: bool,
     /// Where to write the answers as a page. Default: nowhere.
     pub html: Option<PathBuf>,
     /// Where to write the answers as one picture. Default: nowhere.
@@ -80,6 +83,10 @@ pub fn search(
 ) -> Result<Summary> {
     let media = open_media(options)?;
     let collection = open_collection(&options.directory)?;
+    let index = match options.approximate {
+        true => Some(open_index(options, &collection)?),
+        false => None,
+    };
     let mut summary = Summary::default();
     for left_out in &collection.left_out {
         summary.failed += 1;
@@ -99,7 +106,7 @@ pub fn search(
                 }
             }
         }
-        for answer in answers(&collection, found, options) {
+        for answer in answers(&collection, index.as_ref(), found, options) {
             summary.answered += 1;
             (listener.answer)(&answer)?;
             if media.is_some() {
@@ -138,14 +145,38 @@ fn open_collection(directory: &Path) -> Result<Collection> {
     Ok(collection)
 }
 
-/// One pass over the data for all queries of a chunk.
-fn answers(collection: &Collection, queries: Vec<Found>, options: &Options) -> Vec<Answer> {
+fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateIndex> {
+    let directory = &options.directory;
+    let path = directory.join(approximate::FILE_NAME);
+    let (path, metric) = (path.display(), options.metric.name());
+    match ApproximateIndex::open(directory, collection)? {
+        Opened::Index(index) if index.description().metric == options.metric => Ok(index),
+        Opened::Index(_) => bail!(
+            "{path} is for another metric; `simsearch index --metric {metric}` makes it anew for this one"
+        ),
+        Opened::Missing => bail!(
+            "there is no index {path}; `simsearch index` makes it, and without --approximate none is needed"
+        ),
+        Opened::Unusable(why) => bail!("{path}: {why}; `simsearch index` makes it anew"),
+    }
+}
+
+/// The answers to all queries of a chunk: without an index in one pass over the data.
+fn answers(
+    collection: &Collection,
+    index: Option<&ApproximateIndex>,
+    queries: Vec<Found>,
+    options: &Options,
+) -> Vec<Answer> {
     let features: Vec<f32> = (queries.iter())
         .flat_map(|query| query.feature(collection))
         .copied()
         .collect();
     let started = Instant::now();
-    let found = nearest(collection, &features, options.k, options.metric);
+    let found = match index {
+        Some(index) => index.nearest(collection, &features, options.k),
+        None => nearest(collection, &features, options.k, options.metric),
+    };
     let seconds = started.elapsed().as_secs_f64();
     let answers = queries.into_iter().zip(found).map(|(query, neighbours)| {
         let object_id = query.object_id(collection);

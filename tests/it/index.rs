@@ -1,0 +1,333 @@
+//! `simsearch index`, and `simsearch search --approximate`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use simsearch::npy;
+
+use crate::concat::{nested, numbered, write_features};
+use crate::{Outcome, TestEnv, feature_file, until, wait};
+
+const INDEX: &str = "features/model/index.usearch";
+
+/// Writes a shard of `features/model`, as numpy would. Its ids are `<number>-<row>.jpg`.
+pub fn write_shard(env: &TestEnv, number: usize, rows: usize, length: usize, features: &[f32]) {
+    assert_eq!(features.len(), rows * length);
+    let numbers = features.iter().flat_map(|number| number.to_le_bytes());
+    let mut bytes = npy::features_header(&[rows, length]);
+    bytes.extend(numbers);
+    env.write(format!("features/model/{number:04}.features.npy"), bytes);
+    let mut bytes = npy::object_ids_header(rows, 12);
+    for row in 0..rows {
+        npy::append_object_id(&id(number, row), 12, &mut bytes);
+    }
+    env.write(format!("features/model/{number:04}.object_ids.npy"), bytes);
+}
+
+fn id(number: usize, row: usize) -> String {
+    format!("{number:02}-{row:05}.jpg")
+}
+
+/// Features of 24 numbers in 40 clusters, as those of pictures are: the same for every seed.
+fn clustered(seed: u64, rows: usize) -> Vec<f32> {
+    let mut state = seed;
+    let mut random = move || {
+        state =
+            (state.wrapping_mul(6_364_136_223_846_793_005)).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let mut features = Vec::new();
+    for row in 0..rows {
+        let cluster = row % 40;
+        for number in 0..24 {
+            let centre = ((cluster * 31 + number * 17) as f32).sin() * 3.0;
+            features.push(centre + random());
+        }
+    }
+    features
+}
+
+fn index(env: &TestEnv, more: &[&str]) -> Outcome {
+    let arguments = ["index", "--feature-dir", "features", "--json"];
+    env.run(arguments.iter().chain(more))
+}
+
+fn search(env: &TestEnv, query: &str, more: &[&str]) -> Outcome {
+    let arguments = ["search", "--feature-dir", "features", query];
+    env.run(arguments.iter().chain(more))
+}
+
+/// The lines `object_id distance`.
+#[track_caller]
+fn neighbours(outcome: &Outcome) -> Vec<(String, String)> {
+    let lines = outcome.exits(0).stdout.lines();
+    let pair = |line: &str| {
+        let (id, distance) = line.rsplit_once(' ').unwrap();
+        (id.to_owned(), distance.to_owned())
+    };
+    lines.map(pair).collect()
+}
+
+#[test]
+fn it_finds_nearly_all_that_the_exact_search_finds_and_at_the_same_distances() {
+    for (metric, storage) in [("euclidean", "f16"), ("cosine", "f16"), ("euclidean", "i8")] {
+        let env = TestEnv::new();
+        write_shard(&env, 0, 3_000, 24, &clustered(1, 3_000));
+        write_shard(&env, 1, 1_000, 24, &clustered(2, 1_000));
+        let options = ["--metric", metric, "--storage", storage];
+        let outcome = index(&env, &options);
+        let summary = outcome.exits(0).json();
+        assert_eq!(
+            [&summary["added"], &summary["vectors"], &summary["shards"]],
+            [4000, 4000, 2]
+        );
+        assert!(
+            summary["recall_at_10"].as_f64().unwrap() >= 0.98,
+            "{outcome}"
+        );
+        let (mut hits, queries) = (0, 20);
+        for query in (0..queries).map(|query| id(query % 2, query * 49)) {
+            let metric = ["--metric", metric];
+            let all = search(&env, &query, &[&metric[..], &["-k", "4000"]].concat());
+            let all = neighbours(&all);
+            let distances: HashMap<_, _> = all.iter().cloned().collect();
+            let found = search(&env, &query, &[&metric[..], &["--approximate"]].concat());
+            let found = neighbours(&found);
+            assert_eq!(found.len(), 10);
+            assert_eq!(found[0], (query, "0".to_owned()));
+            for (id, distance) in &found {
+                assert_eq!(distances[id], *distance, "{id}");
+            }
+            hits += found
+                .iter()
+                .filter(|found| all[..10].contains(found))
+                .count();
+        }
+        assert!(
+            hits * 100 >= queries * 10 * 97,
+            "{hits} of {}",
+            queries * 10
+        );
+    }
+}
+
+#[test]
+fn fewer_bits_make_a_smaller_index() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, 500, 24, &clustered(1, 500));
+    let bytes = |outcome: &Outcome| outcome.exits(0).json()["bytes"].as_u64().unwrap();
+    let halves = bytes(&index(&env, &[]));
+    let anew = index(&env, &["--storage", "i8"]);
+    anew.says(&["is made anew"]);
+    assert!(
+        bytes(&anew).abs_diff(halves - 500 * 24) < 100,
+        "{halves}\n{anew}"
+    );
+    assert_eq!(fs::metadata(env.path(INDEX)).unwrap().len(), bytes(&anew));
+    // Without options it stays as it is.
+    let again = index(&env, &[]);
+    assert_eq!(again.exits(0).json()["storage"], "i8");
+    assert_eq!(again.json()["bytes"], serde_json::Value::Null);
+}
+
+#[test]
+fn what_is_new_is_found_before_and_after_it_is_added() {
+    let env = TestEnv::new();
+    let features = clustered(1, 2_000);
+    write_shard(&env, 0, 1_000, 24, &features[..1_000 * 24]);
+    index(&env, &[]).exits(0);
+    write_shard(&env, 1, 1_000, 24, &features[1_000 * 24..]);
+    let loose: Vec<f32> = features[..24].iter().map(|number| number + 0.001).collect();
+    let path = Path::new("features/model").join(nested("loose.jpg"));
+    env.write(path, feature_file(&loose));
+    // Nearly the same as the first row, and as itself.
+    let exact = neighbours(&search(&env, "loose.jpg", &[]));
+    let found = neighbours(&search(&env, "loose.jpg", &["--approximate"]));
+    assert_eq!([&*found[0].0, &found[1].0], ["loose.jpg", &id(0, 0)]);
+    let new = |found: &[(String, String)]| -> Vec<(String, String)> {
+        let new = found.iter().filter(|(id, _)| !id.starts_with("00-"));
+        new.cloned().collect()
+    };
+    let expected = new(&exact);
+    assert!(expected.len() > 1, "the new shard has neighbours");
+    assert_eq!(new(&found)[..expected.len()], expected);
+    let summary = index(&env, &[]).exits(0).json();
+    assert_eq!(
+        [&summary["added"], &summary["vectors"], &summary["shards"]],
+        [1000, 2000, 2]
+    );
+    let found = neighbours(&search(&env, "loose.jpg", &["--approximate"]));
+    assert_eq!(found.len(), 10);
+    assert_eq!([&*found[0].0, &found[1].0], ["loose.jpg", &id(0, 0)]);
+    let summary = index(&env, &[]).exits(0).json();
+    assert_eq!(
+        [&summary["added"], &summary["vectors"], &summary["shards"]],
+        [0, 2000, 2]
+    );
+}
+
+#[test]
+fn without_an_index_or_for_another_metric_there_is_a_way_out() {
+    let env = TestEnv::new();
+    index(&env, &[]).exits(1).says(&["features"]);
+    write_features(&env, &numbered(0..20));
+    index(&env, &[]).exits(1).says(&["simsearch concat"]);
+    env.concat(&[]).exits(0);
+    let approximate =
+        |more: &[&str]| search(&env, "00003.jpg", &[&["--approximate"], more].concat());
+    approximate(&[])
+        .exits(1)
+        .says(&["index.usearch", "`simsearch index`"]);
+    index(&env, &[]).exits(0);
+    assert_eq!(neighbours(&approximate(&[])).len(), 10);
+    let other = approximate(&["--metric", "cosine"]);
+    other.exits(1).says(&["`simsearch index --metric cosine`"]);
+}
+
+#[test]
+fn a_damaged_index_is_refused_and_made_anew() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, 400, 24, &clustered(1, 400));
+    index(&env, &[]).exits(0);
+    let whole = fs::read(env.path(INDEX)).unwrap();
+    let graph = 8 + 400 * 24 * 2;
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        bytes
+    };
+    let end = whole.len();
+    let mut damaged = vec![
+        Vec::new(),
+        b"no index at all".to_vec(),
+        vec![0; end],
+        whole[..end / 2].to_vec(),
+        whole[..end - 1].to_vec(),
+        whole[1..].to_vec(),
+        [&whole[..], b"x"].concat(),
+        whole[..graph].to_vec(),
+        // What usearch alone would write.
+        whole[..end - 1000].to_vec(),
+    ];
+    // The head, everywhere in the graph, the description and the end.
+    damaged.extend([0, 4].map(flipped));
+    damaged.extend((graph..end).step_by((end - graph) / 12).map(flipped));
+    damaged.extend([end - 1, end - 30, end - 85, end - 120].map(flipped));
+    for bytes in damaged {
+        env.write(INDEX, &bytes);
+        let outcome = search(&env, &id(0, 7), &["--approximate"]);
+        outcome
+            .exits(1)
+            .says(&["index.usearch", "`simsearch index`"]);
+    }
+    // Damage in the vectors can cost neighbours only; whoever adds to the index looks at it.
+    for bytes in [flipped(graph / 2), flipped(graph + 500)] {
+        env.write(INDEX, &bytes);
+        index(&env, &[]).exits(0).says(&["is made anew", "damaged"]);
+        assert_eq!(
+            neighbours(&search(&env, &id(0, 7), &["--approximate"])).len(),
+            10
+        );
+    }
+    fs::remove_file(env.path(INDEX)).unwrap();
+    fs::create_dir(env.path(INDEX)).unwrap();
+    search(&env, &id(0, 7), &["--approximate"])
+        .exits(1)
+        .says(&["index.usearch"]);
+    index(&env, &[]).exits(1).says(&["index.usearch"]);
+}
+
+#[test]
+fn an_index_of_other_shards_is_refused_and_made_anew() {
+    let env = TestEnv::new();
+    write_features(&env, &numbered(0..30));
+    env.concat(&["--rows", "20"]).exits(0);
+    index(&env, &[]).exits(0);
+    let foreign = fs::read(env.path(INDEX)).unwrap();
+    // The same shape with other features; and a shard that is lost.
+    let other = TestEnv::new();
+    write_features(&other, &numbered(10..40));
+    other.concat(&["--rows", "20"]).exits(0);
+    search(&other, "00012.jpg", &[]).exits(0);
+    let ids = numbered(10..40);
+    other.write(INDEX, &foreign);
+    let same = search(&other, &ids[0], &["--approximate"]);
+    // Features are those of the place in the list, so that these shards hold the same; the ids do not matter.
+    assert_eq!(neighbours(&same).len(), 10);
+    let third = TestEnv::new();
+    let mut ids = numbered(0..30);
+    ids.reverse();
+    write_features(&third, &ids);
+    third.concat(&["--rows", "20"]).exits(0);
+    third.write(INDEX, &foreign);
+    let refused = search(&third, "00012.jpg", &["--approximate"]);
+    refused
+        .exits(1)
+        .says(&["no longer there, or were made anew", "`simsearch index`"]);
+    index(&third, &[]).exits(0).says(&["is made anew"]);
+    search(&third, "00012.jpg", &["--approximate"]).exits(0);
+    for half in ["features", "object_ids"] {
+        fs::remove_file(env.path(format!("features/model/0001.{half}.npy"))).unwrap();
+    }
+    search(&env, "00003.jpg", &["--approximate"])
+        .exits(1)
+        .says(&["`simsearch index`"]);
+}
+
+#[test]
+fn a_row_that_is_not_finite_is_nobodys_neighbour() {
+    let env = TestEnv::new();
+    let mut features = clustered(1, 100);
+    features[5 * 24] = f32::NAN;
+    features[6 * 24] = f32::INFINITY;
+    write_shard(&env, 0, 100, 24, &features);
+    let outcome = index(&env, &[]);
+    assert_eq!(outcome.exits(0).json()["vectors"], 98);
+    let found = neighbours(&search(&env, &id(0, 1), &["--approximate", "-k", "100"]));
+    assert_eq!(found.len(), 98);
+    // Those two are no reason to begin anew.
+    let again = index(&env, &[]);
+    again.exits(0).does_not_say("made anew");
+    assert_eq!(again.json()["added"], 0);
+}
+
+#[test]
+fn killed_it_leaves_the_old_index_and_the_next_run_goes_on() {
+    let env = TestEnv::new();
+    let features = clustered(1, 6_000);
+    write_shard(&env, 0, 1_000, 24, &features[..1_000 * 24]);
+    index(&env, &[]).exits(0);
+    let old = fs::read(env.path(INDEX)).unwrap();
+    write_shard(&env, 1, 5_000, 24, &features[1_000 * 24..]);
+    let temporary = env.path("features/model/.index.usearch.tmp");
+    // While it adds, and while it writes.
+    for when in ["adding", "writing"] {
+        let mut killed = false;
+        for _ in 0..20 {
+            let mut command = env.command(["index", "--feature-dir", "features"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            let begun = || when == "adding" || temporary.exists();
+            assert!(until(|| begun() || child.try_wait().unwrap().is_some()));
+            let _ = child.kill();
+            killed = wait("index".to_owned(), child).was_killed();
+            if killed && fs::read(env.path(INDEX)).unwrap() == old {
+                break;
+            }
+            killed = false;
+            env.write(INDEX, &old);
+        }
+        assert!(killed, "{when}: it was always faster than the kill");
+        let found = neighbours(&search(&env, &id(0, 3), &["--approximate"]));
+        assert_eq!(found.len(), 10);
+    }
+    let summary = index(&env, &[]).exits(0).json();
+    assert_eq!([&summary["added"], &summary["vectors"]], [5000, 6000]);
+    assert!(!temporary.exists());
+    // A leftover goes with the next run, whether it has anything to add or not.
+    fs::write(&temporary, "half an index").unwrap();
+    index(&env, &[]).exits(0);
+    assert!(!temporary.exists());
+}
