@@ -155,7 +155,7 @@ fn existing(
             } else if options.storage.is_some_and(|wanted| wanted != storage) {
                 "its numbers are of another type".into()
             } else {
-                return Ok(Some(index));
+                return Ok(Some(*index));
             }
         }
     };

@@ -82,7 +82,7 @@ pub struct ApproximateIndex {
 /// What stands where an index belongs.
 pub enum Opened {
     /// An index of shards of the collection.
-    Index(ApproximateIndex),
+    Index(Box<ApproximateIndex>),
     /// Nothing.
     Missing,
     /// A file that cannot be used; the text says why.
@@ -160,12 +160,12 @@ impl ApproximateIndex {
         }
         set_metric(&mut index, &description);
         index.change_expansion_search(description.expansion);
-        Ok(Opened::Index(ApproximateIndex {
+        Ok(Opened::Index(Box::new(ApproximateIndex {
             index,
             description,
             parts,
             file: mapped.then_some(file),
-        }))
+        })))
     }
 
     /// What it holds, and how.

@@ -150,7 +150,7 @@ fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateI
     let path = directory.join(approximate::FILE_NAME);
     let (path, metric) = (path.display(), options.metric.name());
     match ApproximateIndex::open(directory, collection)? {
-        Opened::Index(index) if index.description().metric == options.metric => Ok(index),
+        Opened::Index(index) if index.description().metric == options.metric => Ok(*index),
         Opened::Index(_) => bail!(
             "{path} is for another metric; `simsearch index --metric {metric}` makes it anew for this one"
         ),
