@@ -125,7 +125,8 @@ mod tests {
                 between_halves_plain(&one_half, &other_half),
             ] {
                 let error = (f64::from(found) - expected).abs() / expected.max(1.0);
-                assert!(error < 1e-5, "{length}: {found}, expected {expected}");
+                // So many sums in 32 bits, one after the other, in the plain functions.
+                assert!(error < 1e-4, "{length}: {found}, expected {expected}");
             }
         }
     }

@@ -8,7 +8,6 @@ mod export;
 mod extract;
 mod faults;
 mod golden;
-mod hostile;
 mod hostile_directories;
 mod hostile_pictures;
 mod index;
