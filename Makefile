@@ -2,6 +2,7 @@
 #   make demo    list -> extract -> concat -> search on a tree of pictures; MEDIA_DIR=… and ONNX_MODEL_PATH=… for your own
 #   make test    every test
 #   make fuzz    broken and hostile files by the ten thousand
+#   make browser-test   the page of `simsearch serve` in a headless Chromium; leaves screenshots in target/page
 #   make bench   how fast it is
 #   make crash-test   200 kills each of extract and concat, and two in a row at every pair of steps; minutes
 
@@ -22,7 +23,7 @@ cargo_features = $(if $(FEATURES),--no-default-features --features $(FEATURES))
 cargo_test = SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features) --features fault-points
 program = target/release/simsearch
 
-.PHONY: demo test crash-test fuzz bench build setup openvino packages python model install clean
+.PHONY: demo test browser-test crash-test fuzz bench build setup openvino packages python model install clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
@@ -47,11 +48,16 @@ fuzz: setup target/tools/bin/cargo-fuzz
 target/tools/bin/cargo-fuzz:
 	cargo install cargo-fuzz --version 0.13.2 --locked --root target/tools
 
+browser-test: setup python
+	@BROWSER=1 setup/packages.sh
+	$(cargo_test) --test it serve::browser
+
 # How fast: simsearch, the Python recipe and a plain Rust program in turn, on the pictures of ../shared; half an hour.
 bench: build python openvino
 	.python/python benches/bench.py
 	.python/python benches/commands.py
 	.python/python benches/search.py
+	.python/python benches/serve.py
 
 build: setup
 	cargo build --release --locked --quiet $(cargo_features)

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Sees to the system's tools that a build needs: C and C++ compilers, cmake and nasm (for libjpeg-turbo), and pip.
+# With BROWSER=1 also to the browser of `make browser-test`.
 # Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
 set -eu
 
@@ -15,6 +16,9 @@ fi
 need cc gcc
 need c++ g++
 need python3 python3
+if [ -n "${BROWSER:-}" ]; then
+    need chromium chromium
+fi
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 command -v cargo >/dev/null 2>&1 || {

@@ -3,6 +3,7 @@
 mod export;
 mod index;
 mod search;
+mod serve;
 
 use std::io::{self, Write};
 use std::panic;
@@ -28,6 +29,7 @@ use simsearch::{status, verify};
 use export::ExportArguments;
 use index::IndexArguments;
 use search::SearchArguments;
+use serve::ServeArguments;
 
 /// Exit code: finished, but some objects failed.
 const SOME_FAILED: u8 = 3;
@@ -71,6 +73,11 @@ enum Command {
     /// neighbours of each. A query that fails is named on standard error, and does not end the others.
     #[command(after_help = EXIT_CODES)]
     Search(Box<SearchArguments>),
+    /// Look at similar pictures in a browser: a web server on this machine.
+    ///
+    /// GET /similar/OBJECT_ID?limit=100 answers JSON, POST /similar takes a picture, and / is a page. Shards, per-object
+    /// files and the list are read again when they change. Ends with Ctrl-C or TERM, with exit code 0.
+    Serve(Box<ServeArguments>),
     /// Say what is listed, done, packed, failed and pending.
     ///
     /// Goes by names alone: those of the per-object files, the object ids in shards, and the report of failures. What
@@ -319,6 +326,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Extract(arguments) => run_extract(*arguments),
         Command::Concat(arguments) => run_concat(&arguments),
         Command::Search(arguments) => search::run(*arguments),
+        Command::Serve(arguments) => serve::run(*arguments),
         Command::Status(arguments) => run_status(arguments),
         Command::Verify(arguments) => run_verify(arguments),
         Command::Index(arguments) => index::run(arguments),

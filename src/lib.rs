@@ -19,11 +19,12 @@
 //! shown to people are [`thumbnail`]s of the listed pictures ([`media`]).
 //!
 //! For collections that are too large for that there are an index ([`approximate`]) and a table for other programs
-//! ([`export`]).
+//! ([`export`]). [`serve`] holds model and shards open for browsers.
 //!
-//! Commands ([`list`], [`extract`], [`mod@concat`], [`search`], [`index`], [`export`], [`status`], [`verify`],
+//! Commands ([`list`], [`extract`], [`mod@concat`], [`search`], [`serve`], [`index`], [`export`], [`status`], [`verify`],
 //! [`doctor`]) use the leaves and never each other. Each outside crate has one home: `ort` in [`model`], `ndarray_npy` in
-//! [`npy`], `usearch` in [`approximate`], `zstd` in [`export`], `indicatif` in [`progress`], `clap` in the binary's `cli`.
+//! [`npy`], `usearch` in [`approximate`], `zstd` in [`export`], `axum` and `tokio` in [`serve`], `indicatif` in
+//! [`progress`], `clap` in the binary's `cli`.
 
 pub mod approximate;
 pub mod checksum;
@@ -57,6 +58,7 @@ pub mod recipe;
 pub mod regular_file;
 pub mod runtime;
 pub mod search;
+pub mod serve;
 pub mod shard;
 pub mod status;
 pub mod thumbnail;

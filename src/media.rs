@@ -38,10 +38,14 @@ impl Media {
 
     /// The file of a listed object; whether it is there is not looked at.
     pub fn path(&self, object_id: &str) -> Option<PathBuf> {
+        Some(self.directory.join(self.entry(object_id)?))
+    }
+
+    /// The same below the media directory.
+    pub fn entry(&self, object_id: &str) -> Option<&str> {
         let found =
             (self.by_id).binary_search_by_key(&object_id, |index| id_of(&self.list, *index));
-        let entry = self.list.entry(self.by_id[found.ok()?] as usize);
-        Some(self.directory.join(entry))
+        Some(self.list.entry(self.by_id[found.ok()?] as usize))
     }
 
     /// The object ids that are listed, in their order.

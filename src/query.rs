@@ -14,7 +14,7 @@ use crate::recipe::{self, Recipe};
 
 /// The model of a directory, for one picture at a time on each of several threads.
 pub struct QueryModel {
-    engine: Box<dyn Engine>,
+    engine: Box<dyn Engine + Send>,
     pixels: PixelOptions,
     /// What no thread uses now. There are as many as threads have used at once.
     idle: Mutex<Vec<Session>>,

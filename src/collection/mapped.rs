@@ -1,6 +1,8 @@
 //! A shard in memory: mapped, not read.
 
 use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -14,6 +16,8 @@ use crate::shard::{Part, ShardError, ShardNumber};
 #[derive(Debug)]
 pub struct MappedShard {
     number: ShardNumber,
+    /// Tells the file of the features from any other.
+    file: (u64, u64),
     features: Mmap,
     features_offset: usize,
     length: usize,
@@ -28,7 +32,7 @@ impl MappedShard {
     pub fn open(directory: &Path, number: ShardNumber) -> Result<Self, ShardError> {
         let [features_path, ids_path] =
             Part::ALL.map(|part| directory.join(number.file_name(part)));
-        let (features, ids) = (map(&features_path)?, map(&ids_path)?);
+        let ((features, file), (ids, _)) = (map(&features_path)?, map(&ids_path)?);
         let (rows, length, features_offset) =
             npy::features_shape(&features, features.len() as u64).map_err(wrong(&features_path))?;
         if !features_offset.is_multiple_of(size_of::<f32>()) {
@@ -49,6 +53,7 @@ impl MappedShard {
         }
         Ok(MappedShard {
             number,
+            file: identity(&file),
             features,
             features_offset,
             length,
@@ -57,6 +62,12 @@ impl MappedShard {
             ids_offset,
             id_width,
         })
+    }
+
+    /// Whether this is the shard that stands under that number.
+    pub fn is_at(&self, directory: &Path, number: ShardNumber) -> bool {
+        let path = directory.join(number.file_name(Part::Features));
+        number == self.number && fs::metadata(path).is_ok_and(|file| identity(&file) == self.file)
     }
 
     /// Its number.
@@ -123,7 +134,12 @@ fn wrong(path: &Path) -> impl FnOnce(npy::NpyError) -> ShardError {
     move |source| ShardError::Npy { path, source }
 }
 
-fn map(path: &Path) -> Result<Mmap, ShardError> {
+/// Device and inode: they stay this file's for as long as it is mapped.
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+fn map(path: &Path) -> Result<(Mmap, Metadata), ShardError> {
     let read = |source| ShardError::Read {
         path: PathBuf::from(path),
         source,
@@ -134,5 +150,5 @@ fn map(path: &Path) -> Result<Mmap, ShardError> {
     // searched ends the search with SIGBUS, which no check here could prevent.)
     #[expect(unsafe_code)]
     let mapped = unsafe { Mmap::map(&file) };
-    mapped.map_err(read)
+    Ok((mapped.map_err(read)?, file.metadata().map_err(read)?))
 }

@@ -1,5 +1,6 @@
 //! All features of a model's directory, to be searched: shards, mapped, and the per-object files that are not packed yet.
 
+mod index;
 mod mapped;
 
 use std::collections::btree_map::Entry;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 
+pub use index::IdIndex;
 pub use mapped::MappedShard;
 
 use crate::feature_dir::{FeatureDir, NestedFile};
@@ -106,14 +108,23 @@ impl Collection {
     /// # Errors
     /// When a shard is damaged, or of another length than the others.
     pub fn open(directory: &Path) -> Result<Self> {
+        Self::default().reopen(directory)
+    }
+
+    /// What the directory holds now: maps the shards and reads the per-object files that are new, and takes the others
+    /// from this collection, which stays as it is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn reopen(&self, directory: &Path) -> Result<Self> {
         let reading = || format!("cannot read {}", directory.display());
         let open = FeatureDir::open(directory).with_context(reading)?;
         let nested = open.nested_files().with_context(reading)?;
         let files: Vec<NestedFile<'_>> = nested.files().collect();
         let mut shards = BTreeMap::new();
-        let length = map_new_shards(directory, &mut shards)?;
-        let (mut loose, left_out) = read_loose(&open, &files, length);
-        let length = match map_new_shards(directory, &mut shards)? {
+        let length = self.map_new_shards(directory, &mut shards)?;
+        let (mut loose, left_out) = self.read_loose(&open, &files, length);
+        let length = match self.map_new_shards(directory, &mut shards)? {
             0 => loose
                 .features
                 .len()
@@ -126,10 +137,10 @@ impl Collection {
             "{} has features of several lengths; `simsearch verify` says more",
             directory.display()
         );
-        let shards: Vec<MappedShard> = shards.into_values().collect();
+        let shards: Vec<Arc<MappedShard>> = shards.into_values().collect();
         loose.keep_unpacked(&shards, length);
         let shards = shards.into_iter().filter(|shard| shard.rows() > 0);
-        let mut parts: Vec<Part> = shards.map(|shard| Part::Shard(Arc::new(shard))).collect();
+        let mut parts: Vec<Part> = shards.map(Part::Shard).collect();
         if !loose.ids.is_empty() {
             parts.push(Part::Loose(Arc::new(loose)));
         }
@@ -138,6 +149,118 @@ impl Collection {
             length,
             left_out,
         })
+    }
+
+    /// Maps the shards that are not among these yet; returns the length of the features in all of them, 0 where there is none.
+    fn map_new_shards(
+        &self,
+        directory: &Path,
+        shards: &mut BTreeMap<ShardNumber, Arc<MappedShard>>,
+    ) -> Result<usize> {
+        for number in settled_pairs(directory)? {
+            if let Entry::Vacant(vacant) = shards.entry(number) {
+                let known = self.shards().find(|shard| shard.is_at(directory, number));
+                vacant.insert(match known {
+                    Some(shard) => Arc::clone(shard),
+                    None => Arc::new(MappedShard::open(directory, number)?),
+                });
+            }
+        }
+        let mut length = 0;
+        for shard in shards.values().filter(|shard| shard.rows() > 0) {
+            ensure!(
+                shard.length() > 0 && (length == 0 || length == shard.length()),
+                "shard {:04} of {} has features of {} numbers, those before have {length}; `simsearch verify` says more",
+                shard.number().0,
+                directory.display(),
+                shard.length(),
+            );
+            length = shard.length();
+        }
+        Ok(length)
+    }
+
+    /// Reads per-object files of a length, or of that of the first where it is 0; and says which are damaged. What is gone was
+    /// packed or removed since it was listed.
+    fn read_loose(
+        &self,
+        directory: &FeatureDir,
+        files: &[NestedFile<'_>],
+        mut length: usize,
+    ) -> (Loose, Vec<String>) {
+        let known = self.loose_features();
+        let (mut loose, mut left_out) = (Loose::default(), Vec::new());
+        // Some at a time, so that no more than these are in memory twice.
+        for files in files.chunks(4096) {
+            let read = files.par_iter().map(|file| -> Result<Vec<f32>> {
+                if let Some(feature) = known.get(file.object_id()) {
+                    return Ok(feature.to_vec());
+                }
+                let bytes = directory.read(*file)?;
+                Ok(npy::floats(npy::feature_data(&bytes)?).collect())
+            });
+            for (file, feature) in files.iter().zip(read.collect::<Vec<_>>()) {
+                let why = match feature {
+                    Ok(feature) if !feature.is_empty() && [0, feature.len()].contains(&length) => {
+                        length = feature.len();
+                        loose.ids.push(file.object_id().into());
+                        loose.features.extend(feature);
+                        continue;
+                    }
+                    Ok(feature) => format!(
+                        "has {} numbers, the others here have {length}",
+                        feature.len()
+                    ),
+                    Err(error) if is_gone(&error) => continue,
+                    Err(error) => format!("{error:#}"),
+                };
+                let path = directory.path().join(file.path());
+                left_out.push(format!("{}: {why}", path.display()));
+            }
+        }
+        (loose, left_out)
+    }
+
+    /// The per-object files that are here, by their object ids.
+    fn loose_features(&self) -> HashMap<&str, &[f32]> {
+        let loose = self.parts.iter().filter_map(|part| match part {
+            Part::Loose(loose) => Some(loose),
+            Part::Shard(_) => None,
+        });
+        let rows = loose.flat_map(|loose| {
+            let ids = loose.ids.iter().map(|id| &**id);
+            ids.zip(loose.features.chunks_exact(self.length.max(1)))
+        });
+        rows.collect()
+    }
+
+    /// The shards that have rows.
+    pub fn shards(&self) -> impl Iterator<Item = &Arc<MappedShard>> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Shard(shard) => Some(shard),
+            Part::Loose(_) => None,
+        })
+    }
+
+    /// Whether another collection has the same shards and the same per-object files.
+    pub fn is_same_as(&self, other: &Collection) -> bool {
+        let same = |(one, other): (&Part, &Part)| match (one, other) {
+            (Part::Shard(one), Part::Shard(other)) => Arc::ptr_eq(one, other),
+            (Part::Loose(one), Part::Loose(other)) => one.ids == other.ids,
+            _ => false,
+        };
+        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(same)
+    }
+
+    /// The object id at a place among all, counted over the parts in turn.
+    pub fn nth_id(&self, mut place: usize) -> Option<String> {
+        for part in &self.parts {
+            if place < part.rows() {
+                return Some(part.id(place));
+            }
+            place -= part.rows();
+        }
+        None
     }
 
     /// Objects.
@@ -216,69 +339,9 @@ fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
     }
 }
 
-/// Maps the shards that are not mapped yet; returns the length of the features in all of them, 0 where there is none.
-fn map_new_shards(
-    directory: &Path,
-    shards: &mut BTreeMap<ShardNumber, MappedShard>,
-) -> Result<usize> {
-    for number in settled_pairs(directory)? {
-        if let Entry::Vacant(vacant) = shards.entry(number) {
-            vacant.insert(MappedShard::open(directory, number)?);
-        }
-    }
-    let mut length = 0;
-    for shard in shards.values().filter(|shard| shard.rows() > 0) {
-        ensure!(
-            shard.length() > 0 && (length == 0 || length == shard.length()),
-            "shard {:04} of {} has features of {} numbers, those before have {length}; `simsearch verify` says more",
-            shard.number().0,
-            directory.display(),
-            shard.length(),
-        );
-        length = shard.length();
-    }
-    Ok(length)
-}
-
-/// Reads per-object files of a length, or of that of the first where it is 0; and says which are damaged. What is gone was
-/// packed or removed since it was listed.
-fn read_loose(
-    directory: &FeatureDir,
-    files: &[NestedFile<'_>],
-    mut length: usize,
-) -> (Loose, Vec<String>) {
-    let (mut loose, mut left_out) = (Loose::default(), Vec::new());
-    // Some at a time, so that no more than these are in memory twice.
-    for files in files.chunks(4096) {
-        let read = files.par_iter().map(|file| -> Result<Vec<f32>> {
-            let bytes = directory.read(*file)?;
-            Ok(npy::floats(npy::feature_data(&bytes)?).collect())
-        });
-        for (file, feature) in files.iter().zip(read.collect::<Vec<_>>()) {
-            let why = match feature {
-                Ok(feature) if !feature.is_empty() && [0, feature.len()].contains(&length) => {
-                    length = feature.len();
-                    loose.ids.push(file.object_id().into());
-                    loose.features.extend(feature);
-                    continue;
-                }
-                Ok(feature) => format!(
-                    "has {} numbers, the others here have {length}",
-                    feature.len()
-                ),
-                Err(error) if is_gone(&error) => continue,
-                Err(error) => format!("{error:#}"),
-            };
-            let path = directory.path().join(file.path());
-            left_out.push(format!("{}: {why}", path.display()));
-        }
-    }
-    (loose, left_out)
-}
-
 impl Loose {
     /// Drops what stands in shards. Both have features of `length` numbers.
-    fn keep_unpacked(&mut self, shards: &[MappedShard], length: usize) {
+    fn keep_unpacked(&mut self, shards: &[Arc<MappedShard>], length: usize) {
         let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();
         if names.is_empty() {
             return;

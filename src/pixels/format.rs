@@ -44,6 +44,21 @@ impl fmt::Display for Format {
 }
 
 impl Format {
+    /// Its media type, as HTTP wants it.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Gif => "image/gif",
+            Self::WebP => "image/webp",
+            Self::Bmp => "image/bmp",
+            Self::Tiff => "image/tiff",
+            Self::Pnm => "image/x-portable-anymap",
+            Self::Ico => "image/x-icon",
+            Self::Qoi => "image/qoi",
+        }
+    }
+
     /// The format that `bytes` start like; a file's name says nothing here.
     ///
     /// # Errors

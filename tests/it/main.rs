@@ -18,6 +18,7 @@ mod pixels;
 mod precision;
 mod runtime;
 mod search;
+mod serve;
 mod status;
 mod verify;
 

@@ -1,0 +1,86 @@
+//! Clients that come and go: how many there may be, how slow, and the end.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::{App, routes};
+use crate::interrupt::Interrupt;
+
+/// Connections at once; who comes next waits until one ends. A page opens six.
+const MAX_CONNECTIONS: usize = 512;
+/// The most that the lines of a request may take together.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// How long answers that are on their way may still take at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// Between two looks at whether a signal has come.
+const SIGNAL_POLL: Duration = Duration::from_millis(50);
+
+/// Answers until a signal comes, and then what was asked by then.
+pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let patience = app.patience;
+    let metrics = Arc::clone(&app.metrics);
+    let router = routes::router(app);
+    let mut http = http1::Builder::new();
+    // Counts from the end of the last answer, so that a connection on which nothing is asked ends as well.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(MAX_HEAD_BYTES);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let open = GracefulShutdown::new();
+    let accept = async {
+        loop {
+            let place = Arc::clone(&places).acquire_owned().await?;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                // The client has gone again, or there are no file descriptors for now.
+                Err(_) => {
+                    sleep(SIGNAL_POLL).await;
+                    continue;
+                }
+            };
+            prepare(&stream, patience);
+            let service = TowerToHyperService::new(router.clone());
+            let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+            let counted = metrics.connection();
+            tokio::spawn(async move {
+                // A client that breaks off or sends no HTTP has been told so as far as it listens.
+                let _ = connection.await;
+                drop((place, counted));
+            });
+        }
+    };
+    let stopped = async {
+        while interrupt.signal().is_none() {
+            sleep(SIGNAL_POLL).await;
+        }
+    };
+    tokio::select! {
+        failed = accept => failed,
+        () = stopped => {
+            drop(listener);
+            let _ = timeout(LAST_ANSWERS, open.shutdown()).await;
+            Ok(())
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream, patience: Duration) {
+    // Both make things better and neither is needed.
+    let _ = stream.set_nodelay(true);
+    // Who does not take the bytes of an answer for so long is cut off.
+    let milliseconds = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+    let _ = setsockopt(stream, TcpUserTimeout, &milliseconds);
+}

@@ -1,0 +1,286 @@
+// The page: what is shown follows from the address and the state of its entry in the browser's history.
+//
+//   /?id=OBJECT_ID&view=map   the neighbours of an object
+//   /                         random objects, {random: [ids]}, or those of an upload, {upload: {name, preview, found}}
+
+import { element, distanceText, grid, map } from "./results.js";
+import { health, picture, Problem, randomObjects, similarToFile, similarToObject, thumbnail } from "./server.js";
+
+const $ = (selector) => document.querySelector(selector);
+const results = $("#results");
+const query = $("#query");
+const preview = $("#preview");
+/** Answers of before: going back shows them at once. */
+const known = new Map();
+const server = { objects: 0, uploads: true };
+/** Ends what is being asked when something else is asked. */
+let asking = new AbortController();
+
+const parameters = () => new URLSearchParams(location.search);
+const view = () => (parameters().get("view") === "map" ? "map" : "grid");
+
+function address(id, as = view()) {
+  const wanted = new URLSearchParams();
+  if (id) wanted.set("id", id);
+  if (as === "map") wanted.set("view", "map");
+  return wanted.size ? `/?${wanted}` : "/";
+}
+
+/** Makes a new entry in the history and shows it. */
+function go(to, state = null) {
+  history.replaceState({ ...history.state, scroll: scrollY }, "");
+  history.pushState(state, "", to);
+  scrollTo(0, 0);
+  show();
+}
+
+/** Shows what the address and the history say. */
+async function show() {
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  const id = parameters().get("id");
+  document.title = id ? `${id} - simsearch` : "simsearch";
+  for (const button of document.querySelectorAll("[data-view]")) {
+    button.setAttribute("aria-pressed", button.dataset.view === view());
+  }
+  document.body.classList.toggle("random", !id && !history.state?.upload);
+  point(null);
+  results.classList.add("waiting");
+  try {
+    if (id) await showNeighbours(id, signal);
+    else if (history.state?.upload) showUpload(history.state.upload);
+    else await showRandom(signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof Problem)) console.error(error);
+    showProblem(error);
+  }
+  results.classList.remove("waiting");
+}
+
+async function showNeighbours(id, signal) {
+  showQuery(element("img", { src: picture(id), alt: `The query, ${id}` }), "Query", id, picture(id));
+  if (!known.has(id)) known.set(id, await similarToObject(id, signal));
+  signal.throwIfAborted();
+  showFound(known.get(id), thumbnail(id, 256));
+}
+
+function showUpload({ name, preview: small, found }) {
+  const image = small ? element("img", { src: small, alt: `Your picture, ${name}` }) : element("p", {}, name);
+  showQuery(image, "Your picture", name);
+  showFound(found, small);
+}
+
+async function showRandom(signal) {
+  const ids = history.state?.random ?? (await randomObjects(signal));
+  signal.throwIfAborted();
+  history.replaceState({ ...history.state, random: ids }, "");
+  const text = server.uploads
+    ? "Drop a picture anywhere, paste one, or choose one. Or begin with one of those here."
+    : "This server takes no pictures from outside. Begin with one of those here.";
+  showQuery(element("p", {}, text), "", "");
+  query.querySelector(".frame").classList.add("invites");
+  if (ids.length === 0) {
+    say("");
+    message("There is nothing to show yet", "`simsearch extract` makes the features of pictures; they appear here by themselves.");
+    return;
+  }
+  say(`${ids.length} of ${server.objects} pictures, at random. Choose one to see what is like it.`);
+  results.replaceChildren(grid(ids.map((objectId) => ({ objectId })), address));
+}
+
+function showFound(found, middle) {
+  if (found.length === 0) {
+    say("");
+    message("Nothing is like it", "There are no other pictures to compare it with.");
+    return;
+  }
+  const [nearest, farthest] = [found[0], found.at(-1)].map(({ distance }) => distanceText(distance));
+  const text = `${found.length} most similar, at distances ${nearest} to ${farthest}`;
+  say(text);
+  if (view() === "map") {
+    const tell = (count) => say(count < found.length ? `${text}; ${count} have room here` : text);
+    results.replaceChildren(map(found, address, middle, tell));
+  } else {
+    results.replaceChildren(grid(found, address));
+  }
+}
+
+function showProblem(error) {
+  say("");
+  const others = element("button", { type: "button", onclick: showOthers }, "Random pictures");
+  if (error.status === 404) {
+    message("There is no such picture", "It may have been removed, or its address is not quite right.", others);
+    return;
+  }
+  const text = error instanceof Problem ? error.message : "Something went wrong in this page.";
+  const again = element("button", { type: "button", onclick: show }, "Go back to what was shown");
+  message("That did not work", text, again, " ", others);
+}
+
+function message(title, text, ...more) {
+  results.replaceChildren(element("div", { className: "message" }, element("h2", {}, title), element("p", {}, text), ...more));
+}
+
+function say(text) {
+  $("#status").textContent = text;
+}
+
+/** Fills a figure; the link leads to the picture itself. */
+function fill(figure, content, title, text, link) {
+  figure.querySelector(".frame").className = "frame";
+  figure.querySelector(".frame").replaceChildren(content);
+  const caption = [element("strong", {}, title)];
+  if (link) caption.push(" ", element("a", { href: link, target: "_blank", rel: "noopener" }, "open"));
+  figure.querySelector("figcaption").replaceChildren(...caption, element("span", { className: "id", title: text }, text));
+}
+
+function showQuery(content, title, text, link) {
+  fill(query, content, title, text, link);
+}
+
+/** Shows a result large; nothing where none is pointed at. */
+function point(link) {
+  preview.classList.toggle("empty", !link);
+  if (!link) {
+    fill(preview, element("p", {}, "Point at a picture to see it large"), "", "");
+    return;
+  }
+  const { id, distance } = link.dataset;
+  // The thumbnail is there already; the picture itself takes its place when it has come.
+  const image = element("img", { src: link.querySelector("img").src, alt: "" });
+  const whole = element("img", { src: picture(id), alt: "" });
+  whole.decode().then(() => image.replaceWith(whole), () => {});
+  fill(preview, image, distance === undefined ? "" : `Distance ${distanceText(Number(distance))}`, id);
+}
+
+async function search(file) {
+  if (!server.uploads) return;
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  say(`Looking for pictures like ${file.name || "yours"} …`);
+  results.classList.add("waiting");
+  try {
+    const [found, small] = await Promise.all([similarToFile(file, signal), smaller(file)]);
+    go(address(null), { upload: { name: file.name || "Pasted picture", preview: small, found } });
+  } catch (error) {
+    if (signal.aborted) return;
+    showProblem(error);
+    results.classList.remove("waiting");
+  }
+}
+
+/** A picture of the size of the page's frame, as text that the history can keep; none where the browser cannot read it. */
+async function smaller(file) {
+  try {
+    const bitmap = await createImageBitmap(file);
+    const scale = Math.min(1, 640 / Math.max(bitmap.width, bitmap.height));
+    const canvas = element("canvas", { width: Math.ceil(bitmap.width * scale), height: Math.ceil(bitmap.height * scale) });
+    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    return canvas.toDataURL("image/jpeg", 0.85);
+  } catch {
+    return null;
+  }
+}
+
+function showOthers() {
+  go(address(null));
+}
+
+// A click makes a picture the next query; with a key held down the browser opens it elsewhere.
+results.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-id]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  // Asked again: there may be more by now.
+  known.delete(link.dataset.id);
+  go(link.href);
+});
+results.addEventListener("pointerover", (event) => {
+  if (event.pointerType === "mouse") point(event.target.closest("a[data-id]"));
+});
+results.addEventListener("pointerleave", () => point(null));
+results.addEventListener("focusin", (event) => {
+  if (event.target.matches("a[data-id]:focus-visible")) point(event.target);
+});
+results.addEventListener("focusout", () => point(null));
+
+// A picture that cannot be shown: in a frame, words take its place; in the results, its text does.
+document.addEventListener("error", (event) => {
+  if (event.target.closest?.(".frame")) event.target.replaceWith(element("p", {}, "This picture cannot be shown here"));
+}, true);
+
+// Arrow keys go from picture to picture: to the nearest one in that direction.
+results.addEventListener("keydown", (event) => {
+  const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  const from = event.target.closest("a[data-id]");
+  if (!direction || !from) return;
+  const centre = (link) => {
+    const { x, y, width, height } = link.getBoundingClientRect();
+    return [x + width / 2, y + height / 2];
+  };
+  const [x, y] = centre(from);
+  let best = { cost: Infinity };
+  for (const link of results.querySelectorAll("a[data-id]")) {
+    const [toX, toY] = centre(link);
+    const along = (toX - x) * direction[0] + (toY - y) * direction[1];
+    const aside = Math.abs((toX - x) * direction[1]) + Math.abs((toY - y) * direction[0]);
+    const cost = along + 2 * aside;
+    if (along > 1 && aside <= 2 * along && cost < best.cost) best = { cost, link };
+  }
+  if (!best.link) return;
+  event.preventDefault();
+  best.link.focus();
+});
+
+$("#choose").addEventListener("click", () => $("#file").click());
+$("#file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  event.target.value = "";
+  if (file) search(file);
+});
+$("#random").addEventListener("click", showOthers);
+for (const button of document.querySelectorAll("[data-view]")) {
+  button.addEventListener("click", () => {
+    const { upload, random } = history.state ?? {};
+    if (button.dataset.view !== view()) go(address(parameters().get("id"), button.dataset.view), { upload, random });
+  });
+}
+
+document.addEventListener("paste", (event) => {
+  const [file] = event.clipboardData.files;
+  if (file) search(file);
+});
+const holdsFile = (event) => server.uploads && event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragover", (event) => {
+  if (!holdsFile(event)) return;
+  event.preventDefault();
+  $("#drop").hidden = false;
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) $("#drop").hidden = true;
+});
+document.addEventListener("drop", (event) => {
+  $("#drop").hidden = true;
+  if (!holdsFile(event)) return;
+  event.preventDefault();
+  const [file] = event.dataTransfer.files;
+  if (file) search(file);
+});
+
+history.scrollRestoration = "manual";
+addEventListener("popstate", async () => {
+  const scroll = history.state?.scroll ?? 0;
+  await show();
+  scrollTo(0, scroll);
+});
+
+try {
+  Object.assign(server, await health());
+} catch {
+  // What is asked next says what is wrong.
+}
+$("#choose").hidden = !server.uploads;
+show();

@@ -1,0 +1,83 @@
+//! `simsearch serve` beside the commands that change what it serves.
+
+use std::collections::BTreeSet;
+
+use super::client::{Server, eventually};
+use crate::concat::{numbered, write_features};
+use crate::{TestEnv, finish, stored_picture};
+
+fn objects(server: &Server) -> u64 {
+    server.get("/healthz").json()["objects"].as_u64().unwrap()
+}
+
+#[test]
+fn new_shards_files_and_lists_are_picked_up() {
+    let env = TestEnv::new();
+    let ids = numbered(0..30);
+    write_features(&env, &ids[..10]);
+    env.concat(&[]).exits(0);
+    env.objects(&["00000.jpg"]);
+    let server = Server::start(&env, &[]);
+    assert_eq!(objects(&server), 10);
+    assert_eq!(server.get("/similar/00015.jpg").status, 404);
+    // Per-object files, as `extract` writes them.
+    write_features(&env, &ids);
+    eventually("20 files are there", || objects(&server) == 30);
+    assert_eq!(server.similar("00015.jpg", 30).len(), 30);
+    // The same as shards.
+    env.concat(&["--rows", "5"]).exits(0);
+    eventually("they are in shards", || {
+        server.metric("simsearch_shards") == 5.0
+    });
+    assert_eq!(objects(&server), 30);
+    assert_eq!(
+        server.similar("00029.jpg", 1),
+        [("00029.jpg".to_owned(), 0.0)]
+    );
+    // A picture, once it is listed.
+    env.write("media/b/00020.jpg", stored_picture("jpeg_420.jpg"));
+    assert_eq!(server.get("/object/00020.jpg").status, 404);
+    env.objects(&["00000.jpg", "b/00020.jpg"]);
+    eventually("the list is read again", || {
+        server.get("/object/00020.jpg").status == 200
+    });
+    // A list that cannot be read leaves the one of before.
+    std::fs::remove_file(env.path("media/objects.txt")).unwrap();
+    write_features(&env, &numbered(0..31));
+    eventually("one more", || objects(&server) == 31);
+    assert_eq!(server.get("/object/00020.jpg").status, 200);
+}
+
+#[test]
+fn no_object_is_missed_or_there_twice_while_concat_runs() {
+    let env = TestEnv::new();
+    let ids = numbered(0..900);
+    let all: BTreeSet<String> = ids.iter().cloned().collect();
+    env.objects(&["00000.jpg"]);
+    write_features(&env, &ids);
+    let server = Server::start(&env, &[]);
+    let mut answers = 0;
+    std::thread::scope(|scope| {
+        let concat = scope.spawn(|| {
+            // Shard after shard, so that there is always one on its way when the server looks.
+            let arguments = ["concat", "--feature-dir", "features", "--rows", "3"];
+            finish(env.command(arguments))
+        });
+        let mut check = || {
+            let found = server.similar("00450.jpg", 1000);
+            let distinct: BTreeSet<String> = found.iter().map(|(id, _)| id.clone()).collect();
+            assert_eq!(found.len(), distinct.len(), "some are there twice");
+            assert_eq!(distinct, all);
+            answers += 1;
+        };
+        while !concat.is_finished() {
+            check();
+        }
+        concat.join().unwrap().exits(0);
+        eventually("all is in shards", || {
+            check();
+            server.metric("simsearch_shards") == 300.0
+        });
+    });
+    assert!(answers > 3, "only {answers} answers while it ran");
+}

@@ -1,0 +1,203 @@
+//! `simsearch serve`: what it answers, and how it begins and ends.
+
+mod browser;
+mod client;
+mod live;
+mod refusals;
+
+use nix::sys::signal::Signal;
+
+use crate::concat::{feature, numbered, write_features};
+use crate::{TestEnv, need_runtime, ppm, stored_picture};
+use client::Server;
+
+/// Objects 00000.jpg and so on with the features of `concat`'s tests, in two shards and three files; of two the picture is
+/// there.
+fn environment() -> (TestEnv, Vec<String>) {
+    let env = TestEnv::new();
+    let ids = numbered(0..11);
+    write_features(&env, &ids);
+    env.concat(&["--rows", "4", "--full-only"]).exits(0);
+    env.write("media/a/00000.jpg", stored_picture("jpeg_230x340.jpg"));
+    env.write("media/b/00001.jpg", ppm(300, 100, 1));
+    env.objects(&["a/00000.jpg", "b/00001.jpg"]);
+    (env, ids)
+}
+
+#[test]
+fn the_neighbours_of_an_object_are_those_of_brute_force() {
+    let (env, ids) = environment();
+    let server = Server::start(&env, &[]);
+    for (query, limit) in [(0, 11), (5, 3), (10, 1), (9, 100)] {
+        let distance = |one: usize, other: usize| -> f64 {
+            let pairs = feature(one).into_iter().zip(feature(other));
+            let squares = pairs.map(|(one, other)| (f64::from(one) - f64::from(other)).powi(2));
+            squares.sum::<f64>().sqrt()
+        };
+        let mut expected: Vec<(String, f64)> = ids
+            .iter()
+            .enumerate()
+            .map(|(index, id)| (id.clone(), distance(query, index)))
+            .collect();
+        expected.sort_by(|one, other| one.1.total_cmp(&other.1).then(one.0.cmp(&other.0)));
+        expected.truncate(limit);
+        let found = server.similar(&ids[query], limit);
+        let ids = |list: &[(String, f64)]| list.iter().map(|one| one.0.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&found), ids(&expected), "{query} {limit}");
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(
+                (found.1 - expected.1).abs() < 1e-6,
+                "{found:?} {expected:?}"
+            );
+        }
+    }
+    let answer = server.get("/similar/00005.jpg").json();
+    assert_eq!(answer["queryObjectId"], "00005.jpg");
+    assert!(answer["time"].as_f64().unwrap() > 0.0, "{answer}");
+}
+
+#[test]
+fn queries_at_once_share_scans_and_each_gets_its_own_answer() {
+    let (env, ids) = environment();
+    let server = Server::start(&env, &[]);
+    let alone: Vec<_> = ids.iter().map(|id| server.similar(id, 5)).collect();
+    std::thread::scope(|scope| {
+        for client in 0..16 {
+            let (server, ids, alone) = (&server, &ids, &alone);
+            scope.spawn(move || {
+                for turn in 0..30 {
+                    let query = (client + turn) % ids.len();
+                    let limit = 1 + turn % 5;
+                    let found = server.similar(&ids[query], limit);
+                    assert_eq!(found, alone[query][..limit]);
+                }
+            });
+        }
+    });
+    let asked = (ids.len() + 16 * 30) as f64;
+    assert_eq!(server.metric("simsearch_queries_total"), asked);
+    let scans = server.metric("simsearch_scans_total");
+    assert!(scans < 0.7 * asked, "{scans} scans for {asked} queries");
+}
+
+#[test]
+fn an_uploaded_picture_is_nearest_to_itself_as_a_body_and_as_a_form() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let entries: Vec<String> = (0..6).map(|seed| format!("picture{seed}.ppm")).collect();
+    for (seed, entry) in entries.iter().enumerate() {
+        env.picture(entry, seed);
+    }
+    env.objects(&entries);
+    env.extract("nhwc", &[]).exits(0);
+    let model = crate::model_file("nhwc");
+    let server = Server::start(&env, &["--model", model.to_str().unwrap()]);
+    assert_eq!(server.get("/healthz").json()["uploads"], true);
+    for (seed, entry) in entries.iter().enumerate() {
+        let picture = ppm(30, 20, seed);
+        let body = server.ask("POST", "/similar?limit=2", &[], &picture);
+        assert_eq!(body.status, 200, "{body:?}");
+        assert_eq!(body.json()["queryObjectId"], serde_json::Value::Null);
+        let found = body.similar();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0], (entry.clone(), 0.0));
+        assert!(found[1].1 > 0.0, "{found:?}");
+        let before = "--edge\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n--edge\r\n\
+            Content-Disposition: form-data; name=\"f\"; filename=\"p.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n";
+        let form = [before.as_bytes(), &picture, b"\r\n--edge--\r\n"].concat();
+        let kind = ("Content-Type", "multipart/form-data; boundary=edge");
+        let form = server.ask("POST", "/similar?limit=2", &[kind], &form);
+        assert_eq!(form.similar(), found);
+    }
+}
+
+#[test]
+fn the_picture_of_an_object_comes_as_it_is_and_small() {
+    let (env, _) = environment();
+    let server = Server::start(&env, &[]);
+    let whole = server.get("/object/00000.jpg");
+    assert_eq!(whole.status, 200);
+    assert_eq!(whole.header("content-type"), "image/jpeg");
+    assert_eq!(whole.body, stored_picture("jpeg_230x340.jpg"));
+    // The bytes tell, not the name.
+    let other = server.get("/object/00001.jpg");
+    assert_eq!(other.header("content-type"), "image/x-portable-anymap");
+    for (query, side) in [("", 256), ("?size=64", 64)] {
+        let small = server.get(&format!("/thumbnail/00001.jpg{query}"));
+        assert_eq!(small.header("content-type"), "image/jpeg");
+        let mut reader = simsearch::pixels::PictureReader::new(Default::default());
+        let (size, _) = reader.decode(&small.body).unwrap();
+        assert_eq!(size.width, side);
+        assert!(size.height.abs_diff(side / 3) <= 1, "{size:?}");
+    }
+}
+
+#[test]
+fn the_page_and_what_a_machine_asks_are_there() {
+    let (env, ids) = environment();
+    let server = Server::start(&env, &[]);
+    let page = server.get("/");
+    assert!(page.header("content-type").starts_with("text/html"));
+    let html = String::from_utf8(page.body).unwrap();
+    let files: Vec<&str> = (html.split(['"']))
+        .filter(|text| text.starts_with("/page/"))
+        .collect();
+    assert!(files.len() >= 3, "{html}");
+    for file in files {
+        assert_eq!(server.get(file).status, 200, "{file}");
+    }
+    let health = server.get("/healthz").json();
+    assert_eq!(
+        (&health["status"], &health["objects"]),
+        (&"ok".into(), &11.into())
+    );
+    // No model made these features, so that nothing can be compared with them.
+    assert_eq!(health["uploads"], false);
+    assert_eq!(
+        server.ask("POST", "/similar", &[], &ppm(9, 9, 1)).status,
+        501
+    );
+    for limit in [1, 5, 1000] {
+        let random = server.get(&format!("/random?limit={limit}")).json();
+        let mut random: Vec<String> = serde_json::from_value(random["objectIds"].clone()).unwrap();
+        assert!(random.iter().all(|id| ids.contains(id)), "{random:?}");
+        random.sort();
+        random.dedup();
+        assert_eq!(random.len(), limit.min(ids.len()));
+    }
+    assert_eq!(server.metric("simsearch_objects"), 11.0);
+    assert_eq!(server.metric("simsearch_shards"), 2.0);
+    let random = r#"simsearch_request_seconds_count{endpoint="random",status="200"}"#;
+    assert_eq!(server.metric(random), 3.0);
+}
+
+#[test]
+fn a_signal_ends_it_cleanly_whoever_is_still_connected() {
+    let (env, _) = environment();
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let server = Server::start(&env, &[]);
+        let _idle = server.connect();
+        assert_eq!(server.get("/healthz").status, 200);
+        server.signal(signal).exits(0);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let (env, _) = environment();
+    let server = Server::start(&env, &[]);
+    let address = server.address.to_string();
+    let arguments = [
+        "serve",
+        "--media-dir",
+        "media",
+        "--feature-dir",
+        "features",
+        "--listen",
+        &address,
+    ];
+    let outcome = env.run(arguments);
+    outcome.exits(1).says(&[&address, "--listen", "in use"]);
+    env.run([&arguments[..5], &["--listen", "example.org:80"]].concat())
+        .exits(2);
+}
