@@ -77,10 +77,10 @@ impl Metric {
     pub fn distance(self, query: &Measured<'_>, row: &[f32]) -> f64 {
         match self {
             Metric::Euclidean => {
-                let differences = query.feature.iter().zip(row);
-                let squares =
-                    differences.map(|(&one, &other)| (f64::from(one) - f64::from(other)).powi(2));
-                squares.sum::<f64>().sqrt()
+                let squares = exact_sum(query.feature, row, |one, other| {
+                    (one - other) * (one - other)
+                });
+                squares.sqrt()
             }
             Metric::Cosine => {
                 let lengths = (query.squares * dot(row, row)).sqrt();
@@ -160,12 +160,25 @@ fn sum(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
     lanes.iter().copied().map(f64::from).sum::<f64>() + f64::from(rest)
 }
 
+/// The same in 64 bits throughout. Side by side, since each addition to one sum would wait for the last: of 16 queries
+/// with 100 neighbours each, these sums took half of the time. The order is the same on every processor.
+fn exact_sum(one: &[f32], other: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let term = |one: f32, other: f32| term(f64::from(one), f64::from(other));
+    let mut lanes = [0f64; LANES];
+    let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
+    let rest = ones.remainder().iter().zip(others.remainder());
+    let rest: f64 = rest.map(|(&one, &other)| term(one, other)).sum();
+    for (one, other) in ones.zip(others) {
+        for lane in 0..LANES {
+            lanes[lane] += term(one[lane], other[lane]);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
 /// The sum of the products, in 64 bits.
 fn dot(one: &[f32], other: &[f32]) -> f64 {
-    let products = one.iter().zip(other);
-    products
-        .map(|(&one, &other)| f64::from(one) * f64::from(other))
-        .sum()
+    exact_sum(one, other, |one, other| one * other)
 }
 
 #[cfg(test)]
