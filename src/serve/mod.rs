@@ -1,8 +1,8 @@
 //! Command: a web server on this machine that finds similar pictures, and a page to look at them.
 //!
 //! Two kinds of threads: a few that talk to clients and never wait for anything but them, and those that work. A search is
-//! one pass over all features for everyone who waits ([`scans`]); what decodes pictures runs on as many threads as there are
-//! processors ([`work`]).
+//! one pass over all features for everyone who waits (`scans.rs`); what decodes pictures runs on as many threads as there are
+//! processors (`work.rs`).
 //!
 //! | file | what |
 //! |---|---|
