@@ -24,6 +24,7 @@ use rayon::prelude::*;
 
 use crate::fault;
 use crate::feature_dir::{FeatureDir, NestedFile, Packing};
+use crate::lock::lock;
 use crate::manifest::Manifest;
 use crate::name_hashes::NameHashes;
 use crate::npy;
@@ -327,7 +328,7 @@ impl Run<'_> {
                 let removed = &removed;
                 scope.spawn(move |_| {
                     if let Err(error) = directory.remove_features(&packed) {
-                        *removed.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
+                        *lock(removed) = Err(error);
                     }
                 });
             })

@@ -8,8 +8,8 @@ use crate::lock::lock;
 /// there are larger pictures.
 const SHARE: u64 = 512 << 20;
 
-/// Memory for pictures that need more than the readers' own ([`OWN_MEMORY`](crate::pixels::OWN_MEMORY)). All of them together never have more than `total`; one that
-/// needs more than that by itself runs when no other does.
+/// Memory for pictures that need more than the readers' own ([`OWN_MEMORY`](crate::pixels::OWN_MEMORY)). All of them
+/// together never have more than `total`; one that needs more than that by itself runs when no other does.
 pub struct Memory {
     total: u64,
     used: Mutex<u64>,

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use crate::lock::lock;
 
 /// What has happened since the server began.
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl Metrics {
     }
 
     pub fn answered(&self, endpoint: &'static str, status: u16, took: Duration) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = lock(&self.requests);
         let so_far = requests.entry((endpoint, status)).or_default();
         so_far.count += 1;
         so_far.seconds += took.as_secs_f64();
@@ -103,7 +105,7 @@ impl Metrics {
             head(&mut text, name, kind, help);
             let _ = writeln!(text, "simsearch_{name} {value}");
         }
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = lock(&self.requests);
         head(
             &mut text,
             "request_seconds",

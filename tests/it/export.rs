@@ -8,15 +8,17 @@ use crate::concat::{nested, numbered, write_features};
 use crate::index::write_shard;
 use crate::{Outcome, TestEnv, feature_file, need_python, succeed, until, wait};
 
+/// `simsearch export`, of `features` to `out.parquet`.
+const EXPORT: [&str; 5] = [
+    "export",
+    "--feature-dir",
+    "features",
+    "--output",
+    "out.parquet",
+];
+
 fn export(env: &TestEnv, more: &[&str]) -> Outcome {
-    let arguments = [
-        "export",
-        "--feature-dir",
-        "features",
-        "--output",
-        "out.parquet",
-    ];
-    env.run(arguments.iter().chain(more))
+    env.run(EXPORT.iter().chain(more))
 }
 
 /// Compares the table with the files of the directory as numpy reads them.
@@ -143,14 +145,7 @@ fn killed_midway_it_leaves_the_old_file() {
     let temporary = env.path(".out.parquet.tmp");
     let mut killed = false;
     for _ in 0..20 {
-        let arguments = [
-            "export",
-            "--feature-dir",
-            "features",
-            "--output",
-            "out.parquet",
-        ];
-        let mut command = env.command(arguments);
+        let mut command = env.command(EXPORT);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let begun = || fs::metadata(&temporary).is_ok_and(|metadata| metadata.len() > 0);
