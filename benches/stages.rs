@@ -95,6 +95,7 @@ fn main() -> Result<()> {
                 seconds[1] += started.elapsed().as_secs_f64();
             }
             let started = Instant::now();
+            features.clear();
             model.run(&pixels[..entries.len() * width * height * 3], &mut features)?;
             seconds[2] += started.elapsed().as_secs_f64();
             let started = Instant::now();

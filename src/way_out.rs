@@ -62,6 +62,13 @@ pub fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
     )
 }
 
+/// Whether an error of writing one file would meet the next one likewise: what concerns the run, a failing disk, and a
+/// directory that may not be written.
+pub fn concerns_all_writing(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    concerns_the_run(error) || matches!(code, Some(Errno::EIO | Errno::EACCES | Errno::EPERM))
+}
+
 /// The error of the system below the others.
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let below = error.source().and_then(cause);

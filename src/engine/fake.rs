@@ -15,7 +15,6 @@ impl Model for FakeModel {
     }
 
     fn run(&mut self, pixels: &[u8], features: &mut Vec<f32>) -> Result<(), ModelError> {
-        features.clear();
         features.extend(pixels.iter().map(|byte| f32::from(*byte)));
         Ok(())
     }

@@ -71,6 +71,7 @@ impl<'a> Comparison<'a> {
         let Some(model) = reference else {
             return Ok(());
         };
+        expected.clear();
         model.run(pixels, expected)?;
         let length = model.form().feature_length;
         let rows = features

@@ -22,8 +22,8 @@ pub trait Model: Send {
     /// Picture size and feature length.
     fn form(&self) -> &Form;
 
-    /// Runs the model on `n` pictures. `pixels` are `[n, height, width, 3]`, RGB, 0 to 255; `features` becomes
-    /// `[n, feature length]`, row after row.
+    /// Runs the model on `n` pictures. `pixels` are `[n, height, width, 3]`, RGB, 0 to 255; to `features`
+    /// are added `[n, feature length]`, row after row.
     fn run(&mut self, pixels: &[u8], features: &mut Vec<f32>) -> Result<(), ModelError>;
 }
 

@@ -201,7 +201,6 @@ impl Model for OnnxModel {
     }
 
     fn run(&mut self, pixels: &[u8], features: &mut Vec<f32>) -> Result<(), ModelError> {
-        features.clear();
         let size = self.form.height * self.form.width * 3;
         let count = pixels.len() / size;
         let batch = self.form.fixed_batch.unwrap_or(count).max(1);
