@@ -31,6 +31,28 @@ pub struct Measured<'a> {
     error: f64,
 }
 
+/// In which range the measure of a distance lies: its square for [`Metric::Euclidean`], since a root for each row would take
+/// as long as the sum, or else the distance itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Range {
+    fn around(measure: f64, error: f64) -> Self {
+        Range {
+            least: measure - error,
+            most: measure + error,
+        }
+    }
+
+    /// `None` where 32 bits do not tell, because a sum is too large for them or the row is not finite.
+    fn known(self) -> Option<Self> {
+        (self.least.is_finite() && self.most.is_finite()).then_some(self)
+    }
+}
+
 /// The sum of squares of a feature, in 32 bits, and its root.
 #[derive(Clone, Copy)]
 pub struct Norms {
@@ -40,11 +62,20 @@ pub struct Norms {
 
 impl Norms {
     pub fn of(feature: &[f32]) -> Self {
-        let squares = sum(feature, feature, |one, other| one * other);
+        Self::of_squares(sum(feature, feature, |one, other| one * other))
+    }
+
+    /// From the sum of the squares.
+    pub fn of_squares(squares: f64) -> Self {
         Norms {
             squares,
             length: squares.sqrt(),
         }
+    }
+
+    /// The sum of squares.
+    pub fn squares(self) -> f64 {
+        self.squares
     }
 
     /// Whether 32 bits were enough for the sum.
@@ -94,60 +125,89 @@ impl Metric {
         }
     }
 
-    /// A number that the distance is not below: 0 where 32 bits do not tell, because a sum is too large for them or the
-    /// row is not finite.
-    pub fn at_least(self, query: &Measured<'_>, row: &[f32]) -> f64 {
+    /// The range of a row's distance in 64 bits, wide enough that two whose roots are equal are not told apart; `None`
+    /// where it is not finite.
+    pub fn range_in_64_bits(self, query: &Measured<'_>, row: &[f32]) -> Option<Range> {
+        let distance = self.distance(query, row);
+        let measure = match self {
+            Metric::Euclidean => distance * distance,
+            Metric::Cosine => distance,
+        };
+        Range::around(measure, measure * 4.0 * f64::EPSILON).known()
+    }
+
+    /// The range of a row's distance, in 32 bits; `None` where these do not tell.
+    pub fn range(self, query: &Measured<'_>, row: &[f32]) -> Option<Range> {
         match self {
             Metric::Euclidean => {
                 let squares = sum(query.feature, row, |one, other| {
                     (one - other) * (one - other)
                 });
-                known(squares * (1.0 - query.error) - TINY).sqrt()
+                Range::around(squares, squares * query.error + TINY).known()
             }
             Metric::Cosine => {
-                let (ours, theirs) = (query.norms, Norms::of(row));
-                if !ours.tells() || !theirs.tells() {
-                    return 0.0;
-                }
                 let product = sum(query.feature, row, |one, other| one * other);
-                known(1.0 - product / (ours.length * theirs.length) - 2.0 * query.error)
+                self.range_of_product(query, Norms::of(row), product)
             }
         }
     }
 
-    /// Whether the distance may be `limit` or less, from the sum of the products of query and row.
-    pub fn may_be_within(self, limit: f64, query: &Measured<'_>, row: Norms, product: f32) -> bool {
-        let (ours, product) = (query.norms, f64::from(product));
-        let bound = match self {
-            // The square of the distance: a root for each would take as long as the product.
+    /// The same from the sum of the products of query and row.
+    pub fn range_of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> Option<Range> {
+        let ours = query.norms;
+        match self {
+            Metric::Euclidean => {
+                let lengths = ours.length + row.length;
+                let squares = ours.squares + row.squares - 2.0 * product;
+                Range::around(squares, query.error * lengths * lengths + TINY).known()
+            }
+            Metric::Cosine if !ours.tells() || !row.tells() => None,
+            Metric::Cosine => {
+                let distance = 1.0 - product / (ours.length * row.length);
+                Range::around(distance, 2.0 * query.error).known()
+            }
+        }
+    }
+
+    /// Whether a row is certainly further away than a limit, a measure as those of a [`Range`]. As
+    /// [`range_of_product`](Self::range_of_product) says, but in less time.
+    #[inline]
+    pub fn is_beyond(self, limit: f64, query: &Measured<'_>, row: Norms, product: f64) -> bool {
+        let ours = query.norms;
+        let least = match self {
             Metric::Euclidean => {
                 let lengths = ours.length + row.length;
                 let error = query.error * lengths * lengths + TINY;
                 ours.squares + row.squares - 2.0 * product - error
             }
-            Metric::Cosine if !ours.tells() || !row.tells() => return true,
+            Metric::Cosine if !ours.tells() || !row.tells() => return false,
             Metric::Cosine => 1.0 - product / (ours.length * row.length) - 2.0 * query.error,
         };
-        let limit = match self {
-            Metric::Euclidean => limit * limit,
-            Metric::Cosine => limit,
-        };
         // What is not finite says nothing.
-        bound <= limit || !bound.is_finite()
-    }
-}
-
-/// What is finite and above 0, or else 0.
-fn known(bound: f64) -> f64 {
-    if bound.is_finite() {
-        bound.max(0.0)
-    } else {
-        0.0
+        least > limit && least < f64::INFINITY
     }
 }
 
 /// The sum over both of what `term` makes of two numbers, in 32 bits but for the last step.
 fn sum(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        #[expect(unsafe_code)]
+        // SAFETY: the processor has the feature.
+        return unsafe { sum_in_avx2(one, other, term) };
+    }
+    sum_of_lanes(one, other, term)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sum_in_avx2(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    sum_of_lanes(one, other, term)
+}
+
+/// Always inlined, to be made for the processor that its caller is made for.
+#[inline(always)]
+fn sum_of_lanes(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
     let mut lanes = [0f32; LANES];
     let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
     let rest = ones.remainder().iter().zip(others.remainder());
@@ -210,20 +270,39 @@ mod tests {
         let row: Vec<f32> = row.collect();
         let query: Vec<f32> = query.iter().map(|value| value * magnitude).collect();
         let measured = Measured::new(&query);
-        let product = sum(&query, &row, |one, other| one * other) as f32;
+        let product = f64::from(sum(&query, &row, |one, other| one * other) as f32);
+        let norms = Norms::of(&row);
         for metric in [Metric::Euclidean, Metric::Cosine] {
             let distance = metric.distance(&measured, &row);
             let of = format!("{metric:?} {length} {spread} {magnitude}: {distance}");
-            let within = |limit| metric.may_be_within(limit, &measured, Norms::of(&row), product);
-            let bound = metric.at_least(&measured, &row);
-            assert!(bound <= distance && within(distance), "{of}");
-            let scale = match metric {
-                Metric::Euclidean => measured.squares.sqrt(),
-                Metric::Cosine => 1.0,
+            let (measure, scale) = match metric {
+                Metric::Euclidean => (distance * distance, measured.squares),
+                Metric::Cosine => (distance, 1.0),
             };
-            if (1e-6..1e6).contains(&magnitude) && distance > 0.1 * scale {
-                let below = distance - 0.05 * scale;
-                assert!(bound > below && !within(below), "{of}");
+            for range in [
+                metric.range(&measured, &row),
+                metric.range_of_product(&measured, norms, product),
+                metric.range_in_64_bits(&measured, &row),
+            ] {
+                let is_usual = (1e-6..1e6).contains(&magnitude);
+                let is_beyond = |limit| metric.is_beyond(limit, &measured, norms, product);
+                assert!(!is_beyond(measure), "{of}");
+                assert!(range.is_some() || !is_usual, "{of}");
+                let Some(range) = range else { continue };
+                assert!(
+                    (range.least..=range.most).contains(&measure),
+                    "{of} {range:?}"
+                );
+                if is_usual {
+                    assert!(
+                        range.most - range.least < 0.01 * (measure + scale),
+                        "{of} {range:?}"
+                    );
+                    assert!(
+                        is_beyond(measure - 0.01 * (measure + scale)),
+                        "{of} {range:?}"
+                    );
+                }
             }
         }
     }

@@ -1,16 +1,16 @@
 //! The exact search: the nearest features of a collection to some queries, in one pass over the data.
 //!
 //! Each row is first looked at in 32 bits, one query at a time or all of them in a matrix product. That gives the distance
-//! but for a rounding error with a known bound; only where the distance, less that bound, is not above the `k`-th best so
-//! far, it is computed again in 64 bits, and that number counts. So the result does not depend on how many queries are
-//! asked at once, on the number of threads, or on the processor.
+//! but for a rounding error with a known bound, so that all but the `k` nearest and a few others are certainly further
+//! away. The distances of these are computed again in 64 bits, and those numbers count. So the result does not depend on
+//! how many queries are asked at once, on the number of threads, or on the processor.
 //!
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the pass over the data |
 //! | `product.rs` | the matrix product |
-//! | `metric.rs` | distances, in 32 bits with their bounds and in 64 bits |
-//! | `top.rs` | the `k` best so far, and all that tie with the last |
+//! | `metric.rs` | distances: in which range, from 32 bits, and in 64 bits |
+//! | `top.rs` | what may be among the `k` best |
 
 mod metric;
 mod product;
@@ -20,8 +20,7 @@ use rayon::prelude::*;
 
 use crate::collection::{Collection, Position};
 pub use metric::Metric;
-use metric::{Measured, Norms};
-use product::products;
+use metric::{Measured, Norms, Range};
 use top::Top;
 
 /// Rows that one thread takes at a time: 1.3 MB of features of 1280, which stay in a core's own cache while the matrix
@@ -80,7 +79,7 @@ pub fn nearest_of(
         })
         .collect();
     let empty = || scan.queries.iter().map(|_| Top::new(k)).collect();
-    let mut tops: Vec<Top> = (blocks.par_iter())
+    let tops: Vec<Top> = (blocks.par_iter())
         .fold(empty, |mut tops: Vec<Top>, &(part, first)| {
             let rows = &collection.parts()[part as usize].features()[first * length..];
             let rows = &rows[..rows.len().min(BLOCK_ROWS * length)];
@@ -95,25 +94,31 @@ pub fn nearest_of(
             (one.iter_mut().zip(other)).for_each(|(one, other)| one.merge(other));
             one
         });
-    (tops.par_iter_mut().zip(&scan.queries).zip(candidates)).for_each(
-        |((top, query), candidates)| {
-            for &position in candidates {
-                top.offer(
-                    metric.distance(query, collection.feature(position)),
-                    position,
-                );
-            }
-        },
-    );
-    tops.into_iter()
-        .map(|top| named(collection, top, k))
+    let queries = scan.queries.par_iter().zip(tops).enumerate();
+    queries
+        .map(|(index, (query, top))| {
+            let candidates = candidates.get(index).into_iter().flatten().copied();
+            let positions: Vec<Position> = top.finish().chain(candidates).collect();
+            let found = positions.into_par_iter().map(|position| {
+                let distance = metric.distance(query, collection.feature(position));
+                (distance, position)
+            });
+            named(collection, found.collect(), k)
+        })
         .collect()
 }
 
-/// Resolves ids: of several objects at the last distance, the first by id are kept.
-fn named(collection: &Collection, top: Top, k: usize) -> Vec<Neighbour> {
-    let found = top.finish().into_iter();
-    let mut neighbours: Vec<Neighbour> = found
+/// The `k` nearest of some objects. Of several at the last distance, the first by id are kept.
+fn named(collection: &Collection, mut found: Vec<(f64, Position)>, k: usize) -> Vec<Neighbour> {
+    found.retain(|(distance, _)| distance.is_finite());
+    if found.len() > k {
+        let by_distance =
+            |one: &(f64, Position), other: &(f64, Position)| one.0.total_cmp(&other.0);
+        let (_, last, _) = found.select_nth_unstable_by(k - 1, by_distance);
+        let limit = last.0;
+        found.retain(|(distance, _)| *distance <= limit);
+    }
+    let mut neighbours: Vec<Neighbour> = (found.into_iter())
         .map(|(distance, position)| Neighbour {
             object_id: collection.id(position),
             distance,
@@ -148,28 +153,56 @@ impl<'a> Scan<'a> {
 
     /// Looks at the rows of a block, `[n, length]`.
     fn block(&self, rows: &[f32], position: &dyn Fn(usize) -> Position, tops: &mut [Top]) {
-        if self.queries.len() < MATRIX_QUERIES {
-            for (row, feature) in rows.chunks_exact(self.length).enumerate() {
-                for (query, top) in self.queries.iter().zip(&mut *tops) {
-                    if self.metric.at_least(query, feature) <= top.limit() {
-                        top.offer(self.metric.distance(query, feature), position(row));
-                    }
-                }
-            }
-            return;
+        if self.queries.len() >= MATRIX_QUERIES {
+            return self.block_by_matrix(rows, position, tops);
         }
-        let count = self.queries.len();
-        let mut all = vec![0.0; rows.len() / self.length * count];
-        products(rows, self.matrix, self.length, &mut all);
-        let features = rows.chunks_exact(self.length);
-        for (row, (feature, products)) in features.zip(all.chunks_exact(count)).enumerate() {
-            let norms = Norms::of(feature);
-            for ((query, &product), top) in self.queries.iter().zip(products).zip(&mut *tops) {
-                let limit = top.limit();
-                if self.metric.may_be_within(limit, query, norms, product) {
-                    top.offer(self.metric.distance(query, feature), position(row));
-                }
+        for (row, feature) in rows.chunks_exact(self.length).enumerate() {
+            for (query, top) in self.queries.iter().zip(&mut *tops) {
+                let range = self.metric.range(query, feature);
+                self.offer(range, query, feature, top, || position(row));
             }
+        }
+    }
+
+    fn block_by_matrix(
+        &self,
+        rows: &[f32],
+        position: &dyn Fn(usize) -> Position,
+        tops: &mut [Top],
+    ) {
+        let Scan { metric, length, .. } = *self;
+        let (count, queries) = (rows.len() / length, self.queries.len());
+        let (mut products, mut squares) = (vec![0.0; count * queries], vec![0.0; count]);
+        product::products(rows, self.matrix, length, &mut products, &mut squares);
+        // Side by side, for they are looked at with every row, and seldom change.
+        let mut limits: Vec<f64> = tops.iter().map(Top::limit).collect();
+        for (row, products) in products.chunks_exact(queries).enumerate() {
+            let norms = Norms::of_squares(squares[row].into());
+            for (index, query) in self.queries.iter().enumerate() {
+                let product = products[index].into();
+                if metric.is_beyond(limits[index], query, norms, product) {
+                    continue;
+                }
+                let range = metric.range_of_product(query, norms, product);
+                let feature = &rows[row * length..][..length];
+                self.offer(range, query, feature, &mut tops[index], || position(row));
+                limits[index] = tops[index].limit();
+            }
+        }
+    }
+
+    /// Offers a row, with its range in 64 bits where that in 32 bits is not known.
+    fn offer(
+        &self,
+        range: Option<Range>,
+        query: &Measured<'_>,
+        feature: &[f32],
+        top: &mut Top,
+        position: impl FnOnce() -> Position,
+    ) {
+        match range.or_else(|| self.metric.range_in_64_bits(query, feature)) {
+            Some(range) if range.least <= top.limit() => top.offer(range, position()),
+            _ => {}
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The best so far.
 
+use super::metric::Range;
 use crate::collection::Position;
 
-/// The `k` nearest of what was offered, and all that tie with the last of them: which of these belong is for their object
-/// ids to say.
+/// Those of what was offered that may be among the `k` nearest, as far as ranges of distances tell: all whose least is not
+/// above the `k`-th of the mosts.
 pub struct Top {
     k: usize,
-    /// What is further away does not belong.
+    /// What is certainly further away does not belong.
     limit: f64,
-    found: Vec<(f64, Position)>,
+    found: Vec<(Range, Position)>,
     /// When to drop what does not belong.
     full: usize,
 }
@@ -23,15 +24,15 @@ impl Top {
         }
     }
 
-    /// What is further away than this need not be offered.
+    /// What has a least above this need not be offered.
     pub fn limit(&self) -> f64 {
         self.limit
     }
 
-    /// Takes what is near enough; a distance that is not finite never is.
-    pub fn offer(&mut self, distance: f64, position: Position) {
-        if distance.is_finite() && distance <= self.limit {
-            self.found.push((distance, position));
+    /// Takes what may be near enough.
+    pub fn offer(&mut self, range: Range, position: Position) {
+        if range.least <= self.limit {
+            self.found.push((range, position));
             if self.found.len() >= self.full {
                 self.drop_the_rest();
             }
@@ -39,25 +40,26 @@ impl Top {
     }
 
     pub fn merge(&mut self, other: Top) {
-        for (distance, position) in other.found {
-            self.offer(distance, position);
+        for (range, position) in other.found {
+            self.offer(range, position);
         }
     }
 
-    /// Distances and positions, in no order.
-    pub fn finish(mut self) -> Vec<(f64, Position)> {
+    /// The positions, in no order.
+    pub fn finish(mut self) -> impl Iterator<Item = Position> {
         self.drop_the_rest();
-        self.found
+        self.found.into_iter().map(|(_, position)| position)
     }
 
     fn drop_the_rest(&mut self) {
         if self.found.len() > self.k {
-            let by_distance =
-                |one: &(f64, Position), other: &(f64, Position)| one.0.total_cmp(&other.0);
-            let (_, last, _) = self.found.select_nth_unstable_by(self.k - 1, by_distance);
-            self.limit = last.0;
+            let by_most = |one: &(Range, Position), other: &(Range, Position)| {
+                one.0.most.total_cmp(&other.0.most)
+            };
+            let (_, last, _) = self.found.select_nth_unstable_by(self.k - 1, by_most);
+            self.limit = last.0.most;
             let limit = self.limit;
-            self.found.retain(|(distance, _)| *distance <= limit);
+            self.found.retain(|(range, _)| range.least <= limit);
         }
         // Ties may be many: room for as many again, so that each is moved a bounded number of times.
         self.full = room(self.found.len().max(self.k));
@@ -74,86 +76,63 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
-    fn offer_all(k: usize, distances: &[f64]) -> Vec<f64> {
-        let mut top = Top::new(k);
-        for (row, &distance) in distances.iter().enumerate() {
-            top.offer(
-                distance,
-                Position {
-                    part: 0,
-                    row: row as u32,
-                },
-            );
-        }
-        let mut found: Vec<f64> = top
-            .finish()
-            .into_iter()
-            .map(|(distance, _)| distance)
-            .collect();
-        found.sort_by(f64::total_cmp);
-        found
+    /// Random ranges of some width, of which many are equal.
+    fn offers(rng: &mut StdRng) -> Vec<(Range, Position)> {
+        let (kinds, widths) = (rng.random_range(1..60u32), rng.random_range(1..5u32));
+        let count = rng.random_range(0..300);
+        let offer = |row| {
+            let least = f64::from(rng.random_range(0..kinds));
+            let most = least + f64::from(rng.random_range(0..widths));
+            (Range { least, most }, Position { part: 0, row })
+        };
+        (0..count).map(offer).collect()
     }
 
     #[test]
-    fn the_nearest_are_kept_and_all_that_tie_with_the_last() {
-        let many: Vec<f64> = (0..1000)
-            .map(|index| f64::from((index * 37) % 100))
-            .collect();
-        let mut sorted = many.clone();
-        sorted.sort_by(f64::total_cmp);
-        for k in [1, 2, 9, 10, 11, 25, 999, 1000, 2000] {
-            let last = sorted[k.min(sorted.len()) - 1];
-            let expected: Vec<f64> = sorted
-                .iter()
-                .copied()
-                .filter(|distance| *distance <= last)
-                .collect();
-            assert_eq!(offer_all(k, &many), expected, "{k}");
-        }
-    }
-
-    #[test]
-    fn however_it_is_offered_and_merged_the_same_is_kept() {
+    fn however_it_is_offered_and_merged_all_that_may_belong_are_kept_and_no_others() {
         let mut rng = StdRng::seed_from_u64(1);
         for _ in 0..300 {
-            let k = rng.random_range(1..40usize);
-            let kinds = rng.random_range(1..60u32);
-            let offered: Vec<(f64, Position)> = (0..rng.random_range(0..300u32))
-                .map(|row| {
-                    (
-                        f64::from(rng.random_range(0..kinds)),
-                        Position { part: 0, row },
-                    )
-                })
-                .collect();
-            let mut tops: Vec<Top> = (0..rng.random_range(1..5)).map(|_| Top::new(k)).collect();
-            for &(distance, position) in &offered {
-                let top = rng.random_range(0..tops.len());
-                tops[top].offer(distance, position);
+            let offers = offers(&mut rng);
+            for k in [
+                1,
+                2,
+                rng.random_range(3..40usize),
+                offers.len().max(1),
+                1000,
+            ] {
+                let mut tops: Vec<Top> = (0..rng.random_range(1..5)).map(|_| Top::new(k)).collect();
+                for &(range, position) in &offers {
+                    let top = rng.random_range(0..tops.len());
+                    tops[top].offer(range, position);
+                }
+                let merged = tops.into_iter().reduce(|mut one, other| {
+                    one.merge(other);
+                    one
+                });
+                let mut found: Vec<Position> = merged.unwrap().finish().collect();
+                found.sort_unstable();
+                let mut mosts: Vec<f64> = offers.iter().map(|(range, _)| range.most).collect();
+                mosts.sort_by(f64::total_cmp);
+                let limit = mosts.get(k - 1).copied().unwrap_or(f64::INFINITY);
+                let belong = offers.iter().filter(|(range, _)| range.least <= limit);
+                let expected: Vec<Position> = belong.map(|(_, position)| *position).collect();
+                assert_eq!(found, expected, "{k} of {}", offers.len());
             }
-            let merged = tops.into_iter().reduce(|mut one, other| {
-                one.merge(other);
-                one
-            });
-            let mut found = merged.unwrap().finish();
-            let order = |one: &(f64, Position), other: &(f64, Position)| {
-                one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))
-            };
-            found.sort_by(order);
-            let mut expected = offered;
-            expected.sort_by(order);
-            if let Some(&(last, _)) = expected.get(k - 1) {
-                expected.retain(|(distance, _)| *distance <= last);
-            }
-            assert_eq!(found, expected);
         }
     }
 
     #[test]
-    fn what_is_not_finite_is_no_neighbour() {
-        assert_eq!(
-            offer_all(3, &[f64::NAN, 2.0, f64::INFINITY, 1.0]),
-            [1.0, 2.0]
-        );
+    fn it_keeps_no_more_than_belong_while_it_is_offered_more() {
+        let mut top = Top::new(10);
+        for row in 0..100_000 {
+            let distance = f64::from(row * 7919 % 100_003);
+            let range = Range {
+                least: distance,
+                most: distance,
+            };
+            top.offer(range, Position { part: 0, row });
+            assert!(top.found.len() <= room(10));
+        }
+        assert_eq!(top.finish().count(), 10);
     }
 }
