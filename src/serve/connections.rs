@@ -9,11 +9,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::paced::Paced;
 use super::{App, routes};
 use crate::interrupt::Interrupt;
 
@@ -51,9 +50,11 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) 
                     continue;
                 }
             };
-            prepare(&stream, patience);
+            // It makes answers faster, and is not needed.
+            let _ = stream.set_nodelay(true);
+            let stream = TokioIo::new(Paced::new(stream, patience));
             let service = TowerToHyperService::new(router.clone());
-            let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+            let connection = open.watch(http.serve_connection(stream, service));
             let counted = metrics.connection();
             tokio::spawn(async move {
                 // A client that breaks off or sends no HTTP has been told so as far as it listens.
@@ -75,12 +76,4 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) 
             Ok(())
         }
     }
-}
-
-fn prepare(stream: &TcpStream, patience: Duration) {
-    // Both make things better and neither is needed.
-    let _ = stream.set_nodelay(true);
-    // Who does not take the bytes of an answer for so long is cut off.
-    let milliseconds = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
-    let _ = setsockopt(stream, TcpUserTimeout, &milliseconds);
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `mod.rs` | what is held open, and the command from its beginning to its end |
 //! | `connections.rs` | clients that come and go: how many, how slow, and the end |
+//! | `paced.rs` | how fast a client has to take an answer |
 //! | `routes.rs` | what each address answers |
 //! | `guard.rs` | who may ask, and the headers of every answer |
 //! | `answer.rs` | errors as JSON, and pictures |
@@ -24,6 +25,7 @@ mod connections;
 mod guard;
 mod live;
 mod metrics;
+mod paced;
 mod page;
 mod routes;
 mod scans;

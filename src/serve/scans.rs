@@ -3,6 +3,7 @@
 //! A pass reads every feature from memory, which takes as long for sixteen queries as for one. So queries do not each
 //! start their own: whoever asks while a pass is under way waits for the next, together with the others.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -80,12 +81,14 @@ fn answer_all(questions: &Receiver<Question>, live: &Live, metrics: &Metrics) {
             .collect();
         let limit = waiting.iter().map(|question| question.limit).max();
         let started = Instant::now();
-        let found = nearest(
-            &features.collection,
-            &queries,
-            limit.unwrap_or(0),
-            Metric::Euclidean,
-        );
+        let scan = || {
+            let (collection, limit) = (&features.collection, limit.unwrap_or(0));
+            nearest(collection, &queries, limit, Metric::Euclidean)
+        };
+        // A panic would end this thread, and with it every search from then on; like this, those who wait are told.
+        let Ok(found) = catch_unwind(AssertUnwindSafe(scan)) else {
+            continue;
+        };
         metrics.scanned(waiting.len(), started.elapsed());
         for (question, mut neighbours) in waiting.into_iter().zip(found) {
             neighbours.truncate(question.limit);
