@@ -13,6 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -127,7 +128,16 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
     if !files.is_empty() {
         let length = feature_length(&directory, &pairs, &files)?;
         let first = pairs.last().map_or(ShardNumber::FIRST, |last| last.next());
-        let packed = run.pack(&files, first, length, options);
+        let unpacked = Unpacked {
+            directory: &directory,
+            progress,
+            files: &files,
+            number: first,
+            rows: options.rows,
+            length,
+            refused: 0,
+        };
+        let packed = run.pack(unpacked, options.full_only);
         if packed.is_err() {
             // What a full disk cut short would keep it full; the next call would remove it all the same.
             let _ = finish_what_was_killed(&directory);
@@ -247,6 +257,12 @@ fn feature_length(
     Ok(counts.into_keys().find_map(length_of))
 }
 
+/// Names a file that stays where it is.
+fn refuse(directory: &FeatureDir, progress: &Progress, file: &Path, reason: &anyhow::Error) {
+    let path = directory.path().join(file);
+    progress.warn(&format!("left unpacked: {}: {reason:#}", path.display()));
+}
+
 struct Run<'a> {
     directory: &'a FeatureDir,
     manifest: Manifest,
@@ -258,9 +274,7 @@ impl Run<'_> {
     /// Names a file that stays where it is.
     fn refuse(&mut self, file: &Path, reason: &anyhow::Error) {
         self.summary.refused += 1;
-        let path = self.directory.path().join(file);
-        self.progress
-            .warn(&format!("left unpacked: {}: {reason:#}", path.display()));
+        refuse(self.directory, self.progress, file, reason);
     }
 
     /// Drops the files whose ids stand in shards: removes those that say the same as their row, refuses the others.
@@ -313,113 +327,156 @@ impl Run<'_> {
         Ok(files)
     }
 
-    /// Writes shards until the files are used up. While one is written, the files of the one before are removed.
-    fn pack(
-        &mut self,
-        files: &[NestedFile<'_>],
-        first: ShardNumber,
-        length: Option<usize>,
-        options: &Options,
-    ) -> Result<()> {
+    /// Writes shards until the files are used up. While the files of one are read, the one before is made durable, and the
+    /// files of those before that are removed.
+    fn pack<'f>(&mut self, mut unpacked: Unpacked<'_, 'f>, full_only: bool) -> Result<()> {
         let directory = self.directory;
         let removed = Mutex::new(Ok(()));
-        rayon::in_place_scope(|scope| {
-            self.write_shards(files, first, length, options, &|packed| {
-                let removed = &removed;
-                scope.spawn(move |_| {
-                    if let Err(error) = directory.remove_features(&packed) {
-                        *lock(removed) = Err(error);
-                    }
-                });
-            })
-        })?;
+        let packed = rayon::in_place_scope(|scope| {
+            let mut written: Option<Written<'f>> = None;
+            loop {
+                let (committed, next) = rayon::join(
+                    || written.map(|shard| self.commit(shard)).transpose(),
+                    || unpacked.write_shard(),
+                );
+                if let Some(files) = committed? {
+                    let removed = &removed;
+                    scope.spawn(move |_| {
+                        if let Err(error) = directory.remove_features(&files) {
+                            *lock(removed) = Err(error);
+                        }
+                    });
+                }
+                written = next?;
+                let Some(shard) = &written else { return Ok(()) };
+                if full_only && shard.files.len() < unpacked.rows {
+                    self.summary.left = shard.files.len();
+                    let temporary = shard.number.temporary_name(Part::Features);
+                    return remove(&directory.path().join(temporary));
+                }
+            }
+        });
+        self.summary.refused += unpacked.refused;
+        packed?;
         let removed = removed.into_inner().unwrap_or_else(PoisonError::into_inner);
         removed.context("cannot remove what is packed")
     }
 
-    /// Writes shards; `packed` gets the files of each that is durable and visible.
-    fn write_shards<'f>(
-        &mut self,
-        files: &[NestedFile<'f>],
-        first: ShardNumber,
-        mut length: Option<usize>,
-        options: &Options,
-        packed: &dyn Fn(Vec<NestedFile<'f>>),
-    ) -> Result<()> {
-        let path = self.directory.path();
-        let mut number = first;
-        let mut writer: Option<ShardWriter> = None;
-        let mut rows: Vec<NestedFile<'_>> = Vec::new();
-        let writing = |number: ShardNumber| {
-            format!("cannot write shard {:04} in {}", number.0, path.display())
+    /// Makes a shard durable and visible; returns the files that are packed in it.
+    fn commit<'f>(&mut self, shard: Written<'f>) -> Result<Vec<NestedFile<'f>>> {
+        let Written {
+            number,
+            writer,
+            files,
+        } = shard;
+        let commit = || {
+            let sums = writer.finish()?;
+            // This makes the temporary files' names durable as well.
+            self.manifest.record(number, sums)?;
+            Part::ALL
+                .into_iter()
+                .try_for_each(|part| put_in_place(self.directory, number, part))
         };
-        for ahead in files.chunks(READ_AHEAD) {
+        commit().with_context(|| cannot_write(self.directory, number))?;
+        self.summary.shards += 1;
+        self.summary.rows += files.len();
+        Ok(files)
+    }
+}
+
+fn cannot_write(directory: &FeatureDir, number: ShardNumber) -> String {
+    let path = directory.path().display();
+    format!("cannot write shard {:04} in {path}", number.0)
+}
+
+/// The per-object files that stand in no shard yet, and what becomes of them.
+struct Unpacked<'a, 'f> {
+    directory: &'a FeatureDir,
+    progress: &'a Progress,
+    files: &'a [NestedFile<'f>],
+    /// The number of the next shard.
+    number: ShardNumber,
+    /// Rows of a full one.
+    rows: usize,
+    /// Numbers in a feature; where nothing tells it, the first one does.
+    length: Option<usize>,
+    /// Files that were named and left.
+    refused: usize,
+}
+
+/// A shard under its temporary name, and the files of its rows.
+struct Written<'f> {
+    number: ShardNumber,
+    writer: ShardWriter,
+    files: Vec<NestedFile<'f>>,
+}
+
+impl<'f> Unpacked<'_, 'f> {
+    /// Writes the next shard, full unless the files are used up before; `None` when there are none.
+    fn write_shard(&mut self) -> Result<Option<Written<'f>>> {
+        let mut shard: Option<Written<'f>> = None;
+        loop {
+            let left = self.rows - shard.as_ref().map_or(0, |shard| shard.files.len());
+            let count = left.min(READ_AHEAD).min(self.files.len());
+            if count == 0 {
+                self.number = self.number.next();
+                return Ok(shard);
+            }
+            let (ahead, behind) = self.files.split_at(count);
+            self.files = behind;
             let read: Vec<Result<Feature>> = ahead
                 .par_iter()
-                .map(|file| read_feature(self.directory, *file, length))
+                .map(|file| read_feature(self.directory, *file, self.length))
                 .collect();
             for (file, feature) in ahead.iter().zip(read) {
-                let feature = match feature {
-                    Ok(feature) => feature,
-                    Err(error) if concerns_the_run(error.as_ref()) => {
-                        let file = path.join(file.path());
-                        return Err(error.context(format!("cannot read {}", file.display())));
-                    }
-                    Err(error) => {
-                        self.refuse(file.path(), &error);
-                        continue;
-                    }
-                };
-                // Where nothing told it before, the first one does.
-                let wanted = *length.get_or_insert(feature.data().len() / 4);
-                if let Err(error) = check_length(feature.data(), wanted) {
-                    self.refuse(file.path(), &error);
-                    continue;
-                }
-                let shard = match &mut writer {
-                    Some(shard) => shard,
-                    none => none.insert(
-                        ShardWriter::create(path, number, feature.data().len() / 4)
-                            .with_context(|| writing(number))?,
-                    ),
-                };
-                shard
-                    .push(file.object_id(), feature.data())
-                    .with_context(|| writing(number))?;
-                rows.push(*file);
-                if shard.rows() == options.rows {
-                    self.commit(writer.take(), number)
-                        .with_context(|| writing(number))?;
-                    packed(std::mem::take(&mut rows));
-                    number = number.next();
+                if let Some(feature) = self.accept(*file, feature)? {
+                    self.append(&mut shard, *file, feature.data())
+                        .with_context(|| cannot_write(self.directory, self.number))?;
                 }
             }
         }
-        if options.full_only {
-            self.summary.left = rows.len();
-            if writer.is_some() {
-                remove(&path.join(number.temporary_name(Part::Features)))?;
-            }
-        } else {
-            self.commit(writer, number)
-                .with_context(|| writing(number))?;
-            packed(rows);
-        }
-        Ok(())
     }
 
-    /// Makes a shard durable and visible.
-    fn commit(&mut self, writer: Option<ShardWriter>, number: ShardNumber) -> Result<()> {
-        let Some(writer) = writer else { return Ok(()) };
-        let rows = writer.rows();
-        let sums = writer.finish()?;
-        // This makes the temporary files' names durable as well.
-        self.manifest.record(number, sums)?;
-        for part in Part::ALL {
-            put_in_place(self.directory, number, part)?;
+    /// What was read of a file, unless it is to be left: then it is named.
+    fn accept(&mut self, file: NestedFile<'_>, read: Result<Feature>) -> Result<Option<Feature>> {
+        let checked = read.and_then(|feature| {
+            let wanted = *self.length.get_or_insert(feature.data().len() / 4);
+            check_length(feature.data(), wanted)?;
+            Ok(feature)
+        });
+        match checked {
+            Ok(feature) => Ok(Some(feature)),
+            Err(error) if concerns_the_run(error.as_ref()) => {
+                let file = self.directory.path().join(file.path());
+                Err(error.context(format!("cannot read {}", file.display())))
+            }
+            Err(error) => {
+                refuse(self.directory, self.progress, file.path(), &error);
+                self.refused += 1;
+                Ok(None)
+            }
         }
-        self.summary.shards += 1;
-        self.summary.rows += rows;
+    }
+
+    fn append(
+        &self,
+        shard: &mut Option<Written<'f>>,
+        file: NestedFile<'f>,
+        data: &[u8],
+    ) -> io::Result<()> {
+        let shard = match shard {
+            Some(shard) => shard,
+            none => {
+                let (path, number) = (self.directory.path(), self.number);
+                none.insert(Written {
+                    number,
+                    writer: ShardWriter::create(path, number, data.len() / 4)?,
+                    files: Vec::new(),
+                })
+            }
+        };
+        shard.writer.push(file.object_id(), data)?;
+        shard.files.push(file);
         Ok(())
     }
 }
