@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use rayon::prelude::*;
 
 pub use index::IdIndex;
@@ -111,6 +111,20 @@ impl Collection {
         Self::default().reopen(directory)
     }
 
+    /// The same where there is to be something to look at.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when there are no features.
+    pub fn open_filled(directory: &Path) -> Result<Self> {
+        let collection = Self::open(directory)?;
+        ensure!(
+            !collection.is_empty(),
+            "{} holds no features yet; `simsearch extract` makes them",
+            directory.display()
+        );
+        Ok(collection)
+    }
+
     /// What the directory holds now: maps the shards and reads the per-object files that are new, and takes the others
     /// from this collection, which stays as it is.
     ///
@@ -162,7 +176,7 @@ impl Collection {
                 let known = self.shards().find(|shard| shard.is_at(directory, number));
                 vacant.insert(match known {
                     Some(shard) => Arc::clone(shard),
-                    None => Arc::new(MappedShard::open(directory, number)?),
+                    None => Arc::new(map_shard(directory, number)?),
                 });
             }
         }
@@ -323,6 +337,15 @@ impl Collection {
     pub fn id(&self, at: Position) -> String {
         self.parts[at.part as usize].id(at.row as usize)
     }
+}
+
+fn map_shard(directory: &Path, number: ShardNumber) -> Result<MappedShard> {
+    MappedShard::open(directory, number).map_err(|error| match error {
+        ShardError::Npy { .. } | ShardError::Rows { .. } => {
+            Error::new(error).context("a shard is damaged; `simsearch verify` says more")
+        }
+        _ => error.into(),
+    })
 }
 
 /// The numbers of the shards. A listing that meets `concat` while it puts the two files of a pair in place may miss one of

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::collection::Collection;
 use crate::complete_file;
@@ -54,12 +54,7 @@ pub struct Summary {
 /// not stand there before.
 pub fn export(options: &Options) -> Result<Summary> {
     let started = Instant::now();
-    let collection = Collection::open(&options.directory)?;
-    ensure!(
-        !collection.is_empty(),
-        "{} holds no features; `simsearch extract` makes them",
-        options.directory.display()
-    );
+    let collection = Collection::open_filled(&options.directory)?;
     let recipe = Recipe::read(&options.directory)?;
     let model = options.directory.file_name().unwrap_or_default();
     let mut metadata = vec![("simsearch.model", model.to_string_lossy().into_owned())];

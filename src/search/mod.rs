@@ -16,10 +16,10 @@ mod sheet;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::approximate::{self, ApproximateIndex, Opened};
 use crate::collection::Collection;
@@ -27,7 +27,6 @@ use crate::complete_file;
 use crate::media::Media;
 use crate::nearest::{Metric, Neighbour, nearest};
 use crate::query::QueryModel;
-use crate::shard::ShardError;
 
 pub use answer::Answer;
 use pictures::Pictures;
@@ -82,7 +81,7 @@ pub fn search(
     listener: Listener<'_>,
 ) -> Result<Summary> {
     let media = open_media(options)?;
-    let collection = open_collection(&options.directory)?;
+    let collection = Collection::open_filled(&options.directory)?;
     let index = match options.approximate {
         true => Some(open_index(options, &collection)?),
         false => None,
@@ -128,21 +127,6 @@ fn open_media(options: &Options) -> Result<Option<Media>> {
     let (directory, objects) = (options.media.as_ref())
         .context("a page shows pictures: --media-dir must say where they are")?;
     Media::open(directory, objects).map(Some)
-}
-
-fn open_collection(directory: &Path) -> Result<Collection> {
-    let collection = Collection::open(directory).map_err(|error| match error.downcast_ref() {
-        Some(ShardError::Npy { .. } | ShardError::Rows { .. }) => {
-            error.context("a shard is damaged; `simsearch verify` says more")
-        }
-        _ => error,
-    })?;
-    ensure!(
-        !collection.is_empty(),
-        "{} holds no features yet; `simsearch extract` makes them",
-        directory.display()
-    );
-    Ok(collection)
 }
 
 fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateIndex> {
@@ -218,12 +202,14 @@ fn itself_first(
 fn write_pages(options: &Options, media: &Media, answers: &[Answer]) -> Result<()> {
     let pictures = Pictures::new(media);
     if let Some(path) = &options.html {
-        complete_file::write(path, |file| html::write(file, answers, options, &pictures))
-            .with_context(|| format!("cannot write the page {}", path.display()))?;
+        complete_file::write_where_it_leads(path, |file| {
+            html::write(file, answers, options, &pictures)
+        })
+        .with_context(|| format!("cannot write the page {}", path.display()))?;
     }
     if let Some(path) = &options.sheet {
         let sheet = sheet::draw(answers, &pictures)?;
-        complete_file::write(path, |file| file.write_all(&sheet))
+        complete_file::write_where_it_leads(path, |file| file.write_all(&sheet))
             .with_context(|| format!("cannot write the sheet {}", path.display()))?;
     }
     Ok(())

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
 use crate::concat::{nested, numbered, write_features};
 use crate::index::write_shard;
-use crate::{Outcome, TestEnv, feature_file, need_python, succeed, until, wait};
+use crate::{Outcome, TestEnv, feature_file, need_python, succeed};
 
 /// `simsearch export`, of `features` to `out.parquet`.
 const EXPORT: [&str; 5] = [
@@ -135,33 +134,4 @@ fn a_torn_file_is_named_and_the_others_are_exported() {
     let outcome = export(&env, &["--json"]);
     outcome.exits(3).says(&["00003.jpg.npy"]);
     assert_eq!(outcome.json()["rows"], 4);
-}
-
-#[test]
-fn killed_midway_it_leaves_the_old_file() {
-    let env = TestEnv::new();
-    write_shard(&env, 0, 5_000, 1280, &rows(4, 5_000, 1280));
-    env.write("out.parquet", "old");
-    let temporary = env.path(".out.parquet.tmp");
-    let mut killed = false;
-    for _ in 0..20 {
-        let mut command = env.command(EXPORT);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let begun = || fs::metadata(&temporary).is_ok_and(|metadata| metadata.len() > 0);
-        assert!(until(|| begun() || child.try_wait().unwrap().is_some()));
-        let _ = child.kill();
-        killed = wait("export".to_owned(), child).was_killed();
-        if killed {
-            assert_eq!(fs::read(env.path("out.parquet")).unwrap(), b"old");
-            break;
-        }
-        env.write("out.parquet", "old");
-    }
-    assert!(killed, "it was always faster than the kill");
-    // The next run is not hindered by what is left.
-    export(&env, &[]).exits(0);
-    let written = fs::read(env.path("out.parquet")).unwrap();
-    assert!(written.starts_with(b"PAR1") && written.ends_with(b"PAR1"));
-    assert!(!temporary.exists());
 }

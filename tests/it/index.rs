@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
 use simsearch::npy;
 
 use crate::concat::{nested, numbered, write_features};
-use crate::{Outcome, TestEnv, feature_file, until, wait};
+use crate::{Outcome, TestEnv, feature_file};
 
 const INDEX: &str = "features/model/index.usearch";
 
@@ -292,43 +291,4 @@ fn a_row_that_is_not_finite_is_nobodys_neighbour() {
     let again = index(&env, &[]);
     again.exits(0).does_not_say("made anew");
     assert_eq!(again.json()["added"], 0);
-}
-
-#[test]
-fn killed_it_leaves_the_old_index_and_the_next_run_goes_on() {
-    let env = TestEnv::new();
-    let features = clustered(1, 6_000);
-    write_shard(&env, 0, 1_000, 24, &features[..1_000 * 24]);
-    index(&env, &[]).exits(0);
-    let old = fs::read(env.path(INDEX)).unwrap();
-    write_shard(&env, 1, 5_000, 24, &features[1_000 * 24..]);
-    let temporary = env.path("features/model/.index.usearch.tmp");
-    // While it adds, and while it writes.
-    for when in ["adding", "writing"] {
-        let mut killed = false;
-        for _ in 0..20 {
-            let mut command = env.command(["index", "--feature-dir", "features"]);
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            let mut child = command.spawn().unwrap();
-            let begun = || when == "adding" || temporary.exists();
-            assert!(until(|| begun() || child.try_wait().unwrap().is_some()));
-            let _ = child.kill();
-            killed = wait("index".to_owned(), child).was_killed();
-            if killed && fs::read(env.path(INDEX)).unwrap() == old {
-                break;
-            }
-            killed = false;
-            env.write(INDEX, &old);
-        }
-        assert!(killed, "{when}: it was always faster than the kill");
-        let found = neighbours(&search(&env, &id(0, 3), &["--approximate"]));
-        assert_eq!(found.len(), 10);
-    }
-    let summary = index(&env, &[]).exits(0).json();
-    assert_eq!([&summary["added"], &summary["vectors"]], [5000, 6000]);
-    assert!(!temporary.exists());
-    // A leftover goes with the next run, whether it has anything to add or not.
-    fs::write(&temporary, "half an index").unwrap();
-    index(&env, &[]).exits(0);
-    assert!(!temporary.exists());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::{PACK, assert_readable, kills, restore, state, states_to_pack, write_features};
@@ -239,6 +240,73 @@ fn list_leaves_the_old_list_or_the_whole_new_one_at_any_step() {
         }
     }
     assert_eq!(lists.len(), 2);
+}
+
+const INDEX: [&str; 3] = ["index", "--feature-dir", "features"];
+const EXPORT: [&str; 5] = [
+    "export",
+    "--feature-dir",
+    "features",
+    "--output",
+    "table.parquet",
+];
+
+#[test]
+fn index_and_export_leave_the_old_file_or_the_whole_new_one_at_any_step() {
+    need_fault_points!();
+    let (index, table) = (("features/model", "index.usearch"), (".", "table.parquet"));
+    for (command, (directory, name)) in [(&INDEX[..], index), (&EXPORT, table)] {
+        let env = TestEnv::new();
+        let path = env.path(directory).join(name);
+        let temporary = env.path(directory).join(format!(".{name}.tmp"));
+        write_features(&env, 0..2);
+        env.run(PACK).exits(0);
+        env.run(command).exits(0);
+        let old = fs::read(&path).unwrap();
+        write_features(&env, 2..6);
+        env.run(PACK).exits(0);
+        let mut seen = BTreeSet::new();
+        for fault in ["kill", "EIO", "ENOSPC"] {
+            for number in 1.. {
+                fs::write(&path, &old).unwrap();
+                let run = run_with_fault(&env, env.command(command), fault, number);
+                let is_new = fs::read(&path).unwrap() != old;
+                seen.insert(is_new);
+                if is_new {
+                    assert_covers_six(&env, &path);
+                }
+                if run.at.is_none() {
+                    run.outcome.exits(0);
+                    assert!(is_new);
+                    break;
+                }
+                eprintln!("{fault} at step {number} of {}: {:?}", command[0], run.at);
+                if fault != "kill" {
+                    run.outcome.exits(1).says(&["cannot write", name]);
+                    assert!(!temporary.exists());
+                }
+                env.run(command).exits(0);
+                assert_covers_six(&env, &path);
+                assert!(!temporary.exists());
+            }
+        }
+        assert_eq!(seen, BTreeSet::from([false, true]));
+    }
+}
+
+/// Fails unless the index, or the table, is a whole one of six objects.
+#[track_caller]
+fn assert_covers_six(env: &TestEnv, path: &Path) {
+    if path.ends_with("table.parquet") {
+        let table = fs::read(path).unwrap();
+        assert!(table.starts_with(b"PAR1") && table.ends_with(b"PAR1"));
+        return;
+    }
+    // It opens, and there is nothing to add to it.
+    let outcome = env.run(INDEX.iter().chain(&["--json"]));
+    outcome.exits(0).does_not_say("made anew");
+    let summary = outcome.json();
+    assert_eq!([&summary["added"], &summary["vectors"]], [0, 6]);
 }
 
 /// Three pictures and a text, and a directory of features in which one of them failed before, without a recipe: a run
