@@ -244,7 +244,7 @@ pub struct ShardWriter {
     directory: PathBuf,
     features: BufWriter<File>,
     feature_length: usize,
-    ids: Vec<Box<str>>,
+    rows: usize,
 }
 
 impl ShardWriter {
@@ -263,13 +263,8 @@ impl ShardWriter {
             directory: directory.to_owned(),
             features,
             feature_length,
-            ids: Vec::new(),
+            rows: 0,
         })
-    }
-
-    /// How many rows were written.
-    pub fn rows(&self) -> usize {
-        self.ids.len()
     }
 
     /// The length of a row, in numbers.
@@ -278,16 +273,21 @@ impl ShardWriter {
     }
 
     /// Adds a row; `data` are its numbers as they stand in a file.
-    pub fn push(&mut self, id: &str, data: &[u8]) -> io::Result<()> {
+    pub fn push(&mut self, data: &[u8]) -> io::Result<()> {
         assert_eq!(data.len(), self.feature_length * 4);
         self.features.write_all(data)?;
-        self.ids.push(id.into());
+        self.rows += 1;
         Ok(())
     }
 
-    /// Makes both temporary files complete and durable; returns their checksums, in the order of [`Part::ALL`].
-    pub fn finish(self) -> io::Result<[String; 2]> {
-        let rows = self.ids.len();
+    /// Makes both temporary files complete and durable, where `ids` are the object ids of the rows; returns their
+    /// checksums, in the order of [`Part::ALL`].
+    pub fn finish<'i>(
+        self,
+        ids: impl ExactSizeIterator<Item = &'i str> + Clone,
+    ) -> io::Result<[String; 2]> {
+        let rows = self.rows;
+        assert_eq!(ids.len(), rows);
         let mut features = fault::step("write the features", || {
             let written = self.features.into_inner();
             written.map_err(io::IntoInnerError::into_error)
@@ -306,12 +306,7 @@ impl ShardWriter {
             )
         });
         synced?;
-        let width = self
-            .ids
-            .iter()
-            .map(|id| id.chars().count())
-            .max()
-            .unwrap_or(1);
+        let width = ids.clone().map(|id| id.chars().count()).max().unwrap_or(1);
         let path = self
             .directory
             .join(self.number.temporary_name(Part::ObjectIds));
@@ -323,7 +318,7 @@ impl ShardWriter {
         };
         write(&npy::object_ids_header(rows, width))?;
         let mut row = Vec::with_capacity(width * 4);
-        for id in &self.ids {
+        for id in ids {
             row.clear();
             npy::append_object_id(id, width, &mut row);
             write(&row)?;

@@ -46,8 +46,8 @@ mod tests {
 
     fn pack(directory: &Path, number: ShardNumber, id: &str) {
         let mut shard = ShardWriter::create(directory, number, 1).unwrap();
-        shard.push(id, &[0; 4]).unwrap();
-        shard.finish().unwrap();
+        shard.push(&[0; 4]).unwrap();
+        shard.finish([id].into_iter()).unwrap();
         for part in Part::ALL {
             put_in_place(directory, number, part).unwrap();
         }

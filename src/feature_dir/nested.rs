@@ -150,12 +150,17 @@ impl FeatureDir {
     /// Reads a per-object file whole.
     pub fn read(&self, file: NestedFile<'_>) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        match self.open_feature(file.path()) {
-            Ok(mut file) => read_whole(&mut file, &mut bytes)?,
-            Err(Errno::ELOOP) => return Err(io::Error::other(NotRegular)),
-            Err(error) => return Err(error.into()),
-        }
+        self.read_into(file, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The same into a buffer, in the place of what it holds.
+    pub fn read_into(&self, file: NestedFile<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
+        match self.open_feature(file.path()) {
+            Ok(mut file) => read_whole(&mut file, buffer),
+            Err(Errno::ELOOP) => Err(io::Error::other(NotRegular)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
