@@ -1,0 +1,249 @@
+//! The arguments of `extract`.
+
+use std::panic;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+
+use simsearch::engine::{self, Engine, ModelFile, OnnxEngine, Wanted};
+use simsearch::extract;
+use simsearch::interrupt::Interrupt;
+use simsearch::model::{Precision, Provider};
+use simsearch::pixels::{self, DEFAULT_MAX_PIXELS, PixelOptions};
+use simsearch::progress::{Progress, duration};
+
+use super::{ModelArguments, SOME_FAILED, at_least_one, counted, given, places, print_json};
+
+#[derive(Debug, Args)]
+pub struct ExtractArguments {
+    /// Directory of the pictures.
+    #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
+    media_dir: PathBuf,
+    /// Directory of the features; each model has its own below it.
+    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
+    feature_dir: PathBuf,
+    /// List of objects [default: MEDIA_DIR/objects.txt].
+    #[arg(long, value_name = "FILE")]
+    objects: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Where the model runs; `auto` is CUDA where it works, else the CPU.
+    #[arg(long, value_enum, default_value = "auto")]
+    provider: ProviderArgument,
+    /// What the model computes with; fewer bits are faster, and how far that is from fp32 is printed. bf16 runs on the
+    /// CPU through OpenVINO, fp16 on a GPU.
+    #[arg(long, value_enum, default_value = "fp32")]
+    precision: PrecisionArgument,
+    /// Features equal to those of onnxruntime in Python to the last bit: the graph is not rewritten, which is slower.
+    #[arg(long, conflicts_with_all = ["precision", "scaled_decode"])]
+    exact: bool,
+    /// Let the JPEG decoder shrink large pictures: faster, and no longer the exact pixels.
+    #[arg(long)]
+    scaled_decode: bool,
+    /// Pictures in a call of the model [default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    batch_size: Option<usize>,
+    /// Threads that read, run and write [default: the processors that the process may use].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    workers: Option<usize>,
+    /// Seed of the order in which objects are taken [default: random].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Take at most this many objects, those that fail included.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Stop after this many failed objects [default: never].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max_errors: Option<usize>,
+    /// Refuse pictures of more pixels. All workers together use at most 576 MiB for each of them to decode, besides the
+    /// files themselves; a picture that needs more than that is decoded alone (5 to 23 bytes a pixel, and 600 bytes for
+    /// each byte of a lossless WebP file).
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
+    max_pixels: u64,
+    /// Try just the objects that failed before, those that are no pictures too.
+    #[arg(long)]
+    retry_failed: bool,
+    /// Print the summary as one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Print warnings and errors only.
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProviderArgument {
+    Auto,
+    Cpu,
+    Openvino,
+    Cuda,
+    Tensorrt,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionArgument {
+    Fp32,
+    Bf16,
+    Fp16,
+}
+
+pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
+    let print_panic = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        // A bug of a decoder is a failure of its picture, and reported as such.
+        if !pixels::catches_panics() {
+            print_panic(panic);
+        }
+    }));
+    let progress = Progress::new(arguments.quiet);
+    let interrupt = Interrupt::install().context("cannot catch signals")?;
+    ensure!(
+        !arguments.exact || cfg!(feature = "turbojpeg"),
+        "this program was built without libjpeg-turbo, so that its pixels are not exact; leave out --exact"
+    );
+    let model = ModelFile::read(given(arguments.model.model).as_deref())?;
+    if model.is_default {
+        progress.note(&format!(
+            "model: {}, which ships with the program; `make model` fetches MobileNetV3, --model names it",
+            model.stem
+        ));
+    } else {
+        progress.note(&format!("model: {}", model.stem));
+    }
+    let objects = arguments
+        .objects
+        .unwrap_or_else(|| arguments.media_dir.join("objects.txt"));
+    let options = extract::Options {
+        objects,
+        media_dir: arguments.media_dir,
+        directory: arguments.feature_dir.join(&model.stem),
+        workers: arguments.workers,
+        seed: arguments.seed,
+        limit: arguments.limit,
+        max_errors: arguments.max_errors,
+        retry_failed: arguments.retry_failed,
+        patience: extract::PATIENCE,
+        exact: arguments.exact,
+        pixels: PixelOptions {
+            max_pixels: arguments.max_pixels,
+            scaled_decode: arguments.scaled_decode,
+        },
+    };
+    let sha256 = model.sha256();
+    let places = places(arguments.model.runtime);
+    let engine_options = engine::Options {
+        wanted: match arguments.provider {
+            ProviderArgument::Auto => Wanted::Auto,
+            ProviderArgument::Cpu => Wanted::Only(Provider::Cpu),
+            ProviderArgument::Openvino => Wanted::Only(Provider::OpenVino),
+            ProviderArgument::Cuda => Wanted::Only(Provider::Cuda),
+            ProviderArgument::Tensorrt => Wanted::Only(Provider::TensorRt),
+        },
+        precision: match arguments.precision {
+            PrecisionArgument::Fp32 => Precision::Fp32,
+            PrecisionArgument::Bf16 => Precision::Bf16,
+            PrecisionArgument::Fp16 => Precision::Fp16,
+        },
+        device: arguments.model.device,
+        output_name: arguments.model.output_name,
+        batch_size: arguments.batch_size,
+        exact: arguments.exact,
+    };
+    let note = |line: &str| progress.note(line);
+    let start = || -> Result<Box<dyn Engine>> {
+        Ok(Box::new(OnnxEngine::start(
+            &places,
+            model.clone(),
+            &engine_options,
+            &note,
+        )?))
+    };
+    let source = extract::Source {
+        sha256: &sha256,
+        output: engine_options.output_name.as_deref(),
+        precision: engine_options.precision,
+        start: &start,
+    };
+    let summary = extract::extract(&options, &source, &progress, &interrupt)?;
+    report_extract(&summary, &progress);
+    if arguments.json {
+        print_json(&summary)?;
+    }
+    Ok(exit_code(&summary).into())
+}
+
+fn exit_code(summary: &extract::Summary) -> u8 {
+    match summary.signal {
+        Some(signal) => u8::try_from(128 + signal).unwrap_or(1),
+        None if summary.in_other_hands > 0 => SOME_FAILED,
+        None if summary.failed == 0 => 0,
+        None if summary.done + summary.skipped == 0 => 1,
+        None => SOME_FAILED,
+    }
+}
+
+fn report_extract(summary: &extract::Summary, progress: &Progress) {
+    progress.note(&format!(
+        "{} done, {} skipped, {} failed of {} objects in {} ({:.1} images/s)",
+        summary.done,
+        summary.skipped,
+        summary.failed,
+        summary.listed,
+        duration(summary.seconds),
+        summary.images_per_second
+    ));
+    if let (failed @ 1.., Some(path)) = (summary.failed, &summary.failures) {
+        progress.warn(&format!(
+            "{} failed; {} says why",
+            counted(failed, "object"),
+            path.display()
+        ));
+    }
+    if summary.signal.is_some() {
+        progress.warn(&format!(
+            "interrupted, {} objects are left; the same command goes on from here",
+            summary.left
+        ));
+    } else if summary.too_many_errors {
+        progress.warn(&format!(
+            "stopped after as many failures as --max-errors allows, {} objects are left",
+            summary.left
+        ));
+    } else if summary.in_other_hands > 0 {
+        progress.warn(&format!(
+            "another process has {} in hand and does not go on; end it if it is stopped or stuck, and run the same \
+             command again",
+            counted(summary.in_other_hands as u64, "object")
+        ));
+    } else if summary.left > 0 {
+        progress.note(&format!("{} objects are left", summary.left));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_of_extract_says_how_complete_it_is() {
+        let summary = |done, failed, in_other_hands, signal| extract::Summary {
+            done,
+            failed,
+            in_other_hands,
+            signal,
+            ..extract::Summary::default()
+        };
+        for (summary, code) in [
+            (summary(2, 0, 0, None), 0),
+            (summary(0, 2, 0, None), 1),
+            (summary(2, 2, 0, None), 3),
+            (summary(2, 0, 1, None), 3),
+            (summary(0, 2, 1, None), 3),
+            (summary(2, 2, 0, Some(15)), 143),
+        ] {
+            assert_eq!(exit_code(&summary), code, "{summary:?}");
+        }
+    }
+}

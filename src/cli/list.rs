@@ -1,0 +1,80 @@
+//! The arguments of `list`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use simsearch::list::{self, Output};
+use simsearch::progress::Progress;
+
+use super::SOME_FAILED;
+
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Directory of the pictures; the listed paths are relative to it.
+    #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
+    media_dir: PathBuf,
+    /// Sub-directory to walk, `.` for the whole tree [default: `object` where it exists, else the whole tree].
+    #[arg(value_name = "SUBDIRECTORY")]
+    subdirectory: Option<PathBuf>,
+    /// File name extension to list; may be repeated.
+    #[arg(long = "ext", value_name = "EXT", default_value = "jpg", value_parser = extension)]
+    extensions: Vec<String>,
+    /// Match extensions in upper and lower case alike.
+    #[arg(long)]
+    ignore_case: bool,
+    /// Follow symbolic links; a loop is an error.
+    #[arg(long)]
+    follow_links: bool,
+    /// Where to write the list; `-` is standard output [default: MEDIA_DIR/objects.txt].
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print warnings and errors only.
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub fn run(arguments: ListArguments) -> Result<ExitCode> {
+    let progress = Progress::new(arguments.quiet);
+    let output = match arguments.output {
+        Some(path) if path == Path::new("-") => Output::Stdout,
+        Some(path) => Output::File(path),
+        None => Output::File(arguments.media_dir.join("objects.txt")),
+    };
+    let options = list::Options {
+        media_dir: arguments.media_dir,
+        subdirectory: arguments.subdirectory,
+        extensions: arguments.extensions,
+        ignore_case: arguments.ignore_case,
+        follow_links: arguments.follow_links,
+        output,
+    };
+    let summary = list::list(&options, &progress)?;
+    if let Output::File(path) = &options.output {
+        progress.note(&format!(
+            "listed {} objects in {}",
+            summary.objects,
+            path.display()
+        ));
+    }
+    Ok(if summary.left_out > 0 {
+        SOME_FAILED.into()
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn extension(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("must be the end of a name, such as jpg".into()),
+        _ if text.starts_with('.') || text.contains(['*', '/']) => {
+            let bare = text.trim_start_matches(['*', '.']);
+            Err(format!(
+                "must be without dot, star or slash, such as `{bare}`"
+            ))
+        }
+        _ => Ok(text.into()),
+    }
+}
