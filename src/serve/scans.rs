@@ -97,3 +97,76 @@ fn answer_all(questions: &Receiver<Question>, live: &Live, metrics: &Metrics) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    use crate::npy;
+    use crate::object::ObjectId;
+    use crate::progress::Progress;
+    use crate::serve::Options;
+    use crate::serve::metrics::Gauges;
+
+    /// Objects `0000.jpg`, `0001.jpg`, and so on, whose features are their numbers.
+    fn live(root: &std::path::Path, count: usize) -> Live {
+        for number in 0..count {
+            let id = ObjectId::new(&format!("{number:04}.jpg")).unwrap();
+            let path = root.join("model").join(id.feature_path());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let mut bytes = Vec::new();
+            npy::append_feature(&[number as f32], &mut bytes);
+            fs::write(path, bytes).unwrap();
+        }
+        fs::write(root.join("objects.txt"), "").unwrap();
+        let options = Options {
+            directory: root.join("model"),
+            media_dir: root.to_owned(),
+            objects: root.join("objects.txt"),
+            listen: ([127, 0, 0, 1], 0).into(),
+            allowed_hosts: Vec::new(),
+            allowed_origin: None,
+            patience: Duration::from_secs(30),
+        };
+        Live::open(&options, &Progress::new(true)).unwrap()
+    }
+
+    #[test]
+    fn all_who_wait_share_a_scan_and_each_gets_what_it_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let (live, metrics) = (live(root.path(), 100), Metrics::default());
+        let (queue, questions) = mpsc::channel();
+        let ask = |number: usize, length| {
+            let (answer, answered) = oneshot::channel();
+            let question = Question {
+                feature: vec![number as f32; length],
+                limit: 1 + number % 3,
+                answer,
+            };
+            queue.send(question).unwrap();
+            answered
+        };
+        let mut answers: Vec<_> = (0..MAX_QUERIES + 6).map(|number| ask(number, 1)).collect();
+        // One asks for a feature of another length; one has gone.
+        let other = ask(7, 2);
+        drop(ask(8, 1));
+        drop(queue);
+        answer_all(&questions, &live, &metrics);
+        for (number, answer) in answers.iter_mut().enumerate() {
+            let neighbours = answer.try_recv().unwrap();
+            assert_eq!(neighbours.len(), 1 + number % 3);
+            assert_eq!(neighbours[0].object_id, format!("{number:04}.jpg"));
+            assert_eq!(neighbours[0].distance, 0.0);
+        }
+        assert!(other.blocking_recv().is_err());
+        let text = metrics.text(&Gauges {
+            objects: 0,
+            shards: 0,
+            uploads: 0,
+        });
+        assert!(text.contains("\nsimsearch_scans_total 2\n"), "{text}");
+        let asked = format!("\nsimsearch_queries_total {}\n", MAX_QUERIES + 6);
+        assert!(text.contains(&asked), "{text}");
+    }
+}

@@ -57,7 +57,7 @@ fn the_neighbours_of_an_object_are_those_of_brute_force() {
 }
 
 #[test]
-fn queries_at_once_share_scans_and_each_gets_its_own_answer() {
+fn of_queries_at_once_each_gets_its_own_answer() {
     let (env, ids) = environment();
     let server = Server::start(&env, &[]);
     let alone: Vec<_> = ids.iter().map(|id| server.similar(id, 5)).collect();
@@ -76,8 +76,8 @@ fn queries_at_once_share_scans_and_each_gets_its_own_answer() {
     });
     let asked = (ids.len() + 16 * 30) as f64;
     assert_eq!(server.metric("simsearch_queries_total"), asked);
-    let scans = server.metric("simsearch_scans_total");
-    assert!(scans < 0.7 * asked, "{scans} scans for {asked} queries");
+    // That they share scans is tested where chance has no part in it, in `src/serve/scans.rs`.
+    assert!(server.metric("simsearch_scans_total") <= asked);
 }
 
 #[test]
