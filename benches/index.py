@@ -2,7 +2,7 @@
 """How long `simsearch index` takes, and how much of the exact search `--approximate` finds: on as many rows as asked for,
 each between two real features, with noise.
 
-    .python/python benches/index.py FEATURES.npy ROWS FOLDER
+    .python/python benches/index.py FEATURES.npy ROWS FOLDER [STORAGE...]
 
 FEATURES.npy holds features of real pictures: those of many versions of some photographs will do."""
 
@@ -42,7 +42,7 @@ def seconds(*arguments: str, queries: list[str]) -> float:
 base, rows, folder = np.load(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 make(base, rows, folder / "model")
 where = ["--feature-dir", str(folder)]
-for storage in ["f16", "i8"]:
+for storage in sys.argv[4:] or ["f16", "i8"]:
     command = [PROGRAM, "index", *where, "--storage", storage, "--json"]
     print(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     queries = [f"{row:07}.jpg" for row in range(0, rows, max(rows // QUERIES, 1))]

@@ -77,7 +77,10 @@ fn main() -> Result<()> {
         value("scratch=").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
 
     let mut reader = PictureReader::new(PixelOptions::default());
-    let mut pixels = vec![0; batch * width * height * 3];
+    // As many pictures go from stage to stage together as in the program (`extract/work.rs`).
+    let size = width * height * 3;
+    let together = batch * (32 / batch).max(1);
+    let mut pixels = vec![0; together * size];
     let (mut features, mut file) = (Vec::new(), Vec::new());
     let mut milliseconds = STAGES.map(|_| Vec::new());
     for round in 0..rounds.parse::<usize>()? {
@@ -85,8 +88,8 @@ fn main() -> Result<()> {
         let directory = FeatureDir::create(&scratch_folder.join(round.to_string()))?;
         let scratch = directory.scratch()?;
         let mut seconds = [0.0; STAGES.len()];
-        for entries in entries.chunks(batch) {
-            for (entry, pixels) in entries.iter().zip(pixels.chunks_mut(width * height * 3)) {
+        for entries in entries.chunks(together) {
+            for (entry, pixels) in entries.iter().zip(pixels.chunks_mut(size)) {
                 let started = Instant::now();
                 let bytes = fs::read(media_dir.join(entry))?;
                 seconds[0] += started.elapsed().as_secs_f64();
@@ -96,7 +99,9 @@ fn main() -> Result<()> {
             }
             let started = Instant::now();
             features.clear();
-            model.run(&pixels[..entries.len() * width * height * 3], &mut features)?;
+            for pixels in pixels[..entries.len() * size].chunks(batch * size) {
+                model.run(pixels, &mut features)?;
+            }
             seconds[2] += started.elapsed().as_secs_f64();
             let started = Instant::now();
             for (entry, feature) in entries.iter().zip(features.chunks(length)) {

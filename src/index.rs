@@ -16,7 +16,7 @@ use crate::progress::Progress;
 const GOAL: f64 = 0.98;
 
 /// How many candidates a search keeps on its way, at least: the first of these that reaches the goal.
-const EXPANSIONS: [usize; 5] = [64, 128, 256, 512, 1024];
+const EXPANSIONS: [usize; 7] = [64, 128, 256, 512, 1024, 2048, 4096];
 
 /// Objects whose neighbours are looked for to measure that.
 const QUERIES: usize = 256;

@@ -35,8 +35,9 @@ pub use file::{Covered, Description, FILE_NAME, Recall};
 /// Candidates for each neighbour that is asked for: the graph's distances are those of rounded vectors.
 const CANDIDATES: usize = 4;
 
-/// Edges of a vector; usearch's default is 16.
-const CONNECTIVITY: usize = 16;
+/// Edges of a vector. (100,000 x 1280 between real features: with 32 the graph finds 98 % of the ten nearest with 256
+/// candidates, and answers 1,448 queries a second; with usearch's default of 16 it takes 512 and answers 901.)
+const CONNECTIVITY: usize = 32;
 /// Candidates that are kept while a vector gets its edges; usearch's default.
 const EXPANSION_ADD: usize = 128;
 

@@ -157,6 +157,7 @@ mod avx512 {
     }
 
     /// The products of a part of `R` rows with four queries, each in as many sums as a register has.
+    #[expect(clippy::needless_range_loop, reason = "indices say which register is meant")]
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn tile<const R: usize>(
