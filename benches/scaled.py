@@ -53,7 +53,8 @@ def main():
         before, after = (sorted(rate)[1] for rate in rates.values())
         print(f"{len(photographs)} photographs of {megapixels:.1f} megapixels, {MODEL}: {before:.1f} pictures/s, with")
         print(f"`--scaled-decode` {after:.1f} pictures/s, {after / before:.2f} times as many;")
-        print(f"cosine to the exact features at least {cosines.min():.5f}, {cosines.mean():.5f} in the mean.")
+        few = (cosines < 0.999).sum()
+        print(f"cosine to the exact features at least {cosines.min():.5f}, {cosines.mean():.5f} in the mean, {few} below 0.999.")
 
 
 if __name__ == "__main__":

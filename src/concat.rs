@@ -339,9 +339,17 @@ impl Run<'_> {
         let packed = rayon::in_place_scope(|scope| {
             let mut written: Option<Written<'f>> = None;
             loop {
-                // This thread makes all shards: memory of many threads, freed by others, would be used but once.
+                // This thread makes all shards: the allocator keeps what a thread has given back for that thread alone.
                 let (next, committed) = rayon::join(
-                    || unpacked.write_shard(&mut buffers),
+                    || {
+                        let next = unpacked.write_shard(&mut buffers);
+                        if next.is_err() {
+                            // Where the disk is full, the shard before may need this room to be finished.
+                            let temporary = unpacked.number.temporary_name(Part::Features);
+                            let _ = remove(&directory.path().join(temporary));
+                        }
+                        next
+                    },
                     || written.map(|shard| self.commit(shard)).transpose(),
                 );
                 if let Some(files) = committed? {

@@ -9,8 +9,8 @@
 //! A picture travels like this: a line of `objects.txt` gives an [`object::ObjectId`]; where its feature does not
 //! exist, its bytes become RGB pixels of the model's input size ([`pixels`]), the pixels of a batch become features
 //! ([`model`]), and each feature becomes one complete `.npy` file ([`npy`], [`feature_dir`]). One worker carries a
-//! batch from end to end ([`extract`]); what workers share is a cursor over the pending objects and a small pool of
-//! sessions.
+//! group of pictures from end to end ([`extract`]); what workers share is a cursor over the pending objects and a small
+//! pool of sessions.
 //!
 //! Beside the shards stand their checksums ([`manifest`]) and what made the features ([`recipe`]).
 //!

@@ -41,7 +41,7 @@ pub struct Recipe {
 const PILLOW: &str = " as Pillow 13";
 
 /// What the text on preprocessing says of pictures that the JPEG decoder has shrunk.
-const SCALED: &str = ", JPEG scaled while decoding";
+const SCALED: &str = ", JPEG scaled while decoding to 4 times that or more";
 
 /// How this program turns pictures into the input of a model that takes `width` x `height` pixels:
 /// [`Recipe::preprocessing`].

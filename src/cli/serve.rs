@@ -40,7 +40,8 @@ pub struct ServeArguments {
     /// Another site whose pages may ask, such as http://localhost:3000 [default: none].
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origin: Option<String>,
-    /// Seconds that a client may take to send a request, and an answer may take.
+    /// Seconds that a client may take to send a request, and an answer may take to be made; of a long answer the client has
+    /// to take 16 KiB a second over this time.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }

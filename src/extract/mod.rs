@@ -1,4 +1,4 @@
-//! Command: pending objects -> batches -> features -> files.
+//! Command: pending objects -> groups of pictures -> features -> files.
 
 mod comparison;
 mod memory;
@@ -45,7 +45,7 @@ pub struct Options {
     pub objects: PathBuf,
     /// The model's directory of features, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
-    /// Threads that carry batches. Default: the processors that this process may use.
+    /// Threads that read, run and write. Default: the processors that this process may use.
     pub workers: Option<usize>,
     /// Seed of the order. Default: a random one.
     pub seed: Option<u64>,
@@ -115,7 +115,7 @@ pub struct Summary {
     pub precision: Option<Precision>,
     /// Pictures in a call of the model.
     pub batch: Option<usize>,
-    /// Threads that carried batches.
+    /// Threads that read, ran and wrote.
     pub workers: Option<usize>,
     /// What was done to the graph to run it faster; none where it ran as it is.
     pub rewrites: Option<Rewrites>,

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a run waits without progress. A batch takes seconds, so that a process which gives up none of its objects
-/// for a minute is stopped or stuck; and if it only is very slow, it does them all the same.
+/// How long a run waits without progress. A group of pictures takes seconds at most, so that a process which gives up
+/// none of its objects for a minute is stopped or stuck; and if it only is very slow, it does them all the same.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// After which part of its patience a run says that it waits: 10 seconds of a minute.

@@ -41,7 +41,7 @@ const CLAIMS_A_POLL: usize = 64;
 /// caches others use too.
 const MOST_TOGETHER: usize = 32;
 
-/// How long a group of pictures may take: what a signal waits for, and what a kill costs.
+/// How long a group of pictures may take, as far as it can be told before: what a signal waits for, and what a kill costs.
 const GROUP_TIME: Duration = Duration::from_millis(250);
 
 /// Everything that the workers share.
@@ -175,7 +175,7 @@ impl Work<'_> {
         };
         loop {
             let started = Instant::now();
-            if self.fill(shared, &mut worker)?.is_break() {
+            if self.fill(shared, &mut worker, started)?.is_break() {
                 return Ok(());
             }
             self.run_model(&mut worker.group)?;
@@ -191,31 +191,45 @@ impl Work<'_> {
             pixels, features, ..
         } = group;
         let size = self.form.width * self.form.height * 3;
-        let failing = || {
-            format!(
-                "cannot run a batch of {} pictures; try a smaller --batch-size",
-                self.batch
-            )
-        };
-        self.sessions.with(|model| {
-            for pixels in pixels.chunks(self.batch * size) {
-                let before = features.len();
-                model.run(pixels, features).with_context(failing)?;
-                if let Some(comparison) = self.comparison {
-                    comparison.compare(pixels, &features[before..])?;
+        self.sessions
+            .with(|model| {
+                for pixels in pixels.chunks(self.batch * size) {
+                    model.run(pixels, features)?;
                 }
+                Ok(())
+            })
+            .with_context(|| {
+                format!(
+                    "cannot run a batch of {} pictures; try a smaller --batch-size",
+                    self.batch
+                )
+            })?;
+        // Behind that, for others wait for the session.
+        if let Some(comparison) = self.comparison {
+            let features = features.chunks(self.batch * self.form.feature_length);
+            for (pixels, features) in pixels.chunks(self.batch * size).zip(features) {
+                comparison.compare(pixels, features)?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
-    /// Reads and decodes objects until the group is full; breaks when there is nothing left to run.
-    fn fill(&self, shared: &Shared<'_>, worker: &mut Worker) -> Result<ControlFlow<()>> {
+    /// Reads and decodes objects until the group is full, or took its time; breaks when there is nothing left to run.
+    fn fill(
+        &self,
+        shared: &Shared<'_>,
+        worker: &mut Worker,
+        started: Instant,
+    ) -> Result<ControlFlow<()>> {
         worker.group.clear();
         let begun = shared.cursor.load(Ordering::Relaxed);
         let left = self.plan.pending.len().saturating_sub(begun);
         let size = group_size(self.batch, worker.affordable, left / self.workers);
-        while worker.group.ids.len() < size && !self.stopped(shared) {
+        let is_full = |count: usize| {
+            let took_its_time = started.elapsed() >= GROUP_TIME;
+            count >= size || (took_its_time && count > 0 && count.is_multiple_of(self.batch))
+        };
+        while !is_full(worker.group.ids.len()) && !self.stopped(shared) {
             let Some((index, id)) = self.next(shared, worker.group.ids.is_empty())? else {
                 break;
             };

@@ -191,7 +191,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Offers a row, with its range in 64 bits where that in 32 bits is not known.
+    /// Offers a row, with its range in 64 bits where that in 32 bits is not known or says too little.
     fn offer(
         &self,
         range: Option<Range>,
@@ -200,9 +200,40 @@ impl<'a> Scan<'a> {
         top: &mut Top,
         position: impl FnOnce() -> Position,
     ) {
+        let range = range.filter(|_| !top.is_crowded());
         match range.or_else(|| self.metric.range_in_64_bits(query, feature)) {
             Some(range) if range.least <= top.limit() => top.offer(range, position()),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far from zero and close to each other, so that 32 bits do not tell them apart.
+    #[test]
+    fn few_rows_are_kept_where_32_bits_tell_nothing() {
+        let (rows, length, k) = (4000, 64, 10);
+        let number = |at: usize| 1000.0 + (at * 7919 % 1009) as f32 / 100_000.0;
+        let features: Vec<f32> = (0..rows * length).map(number).collect();
+        for metric in [Metric::Euclidean, Metric::Cosine] {
+            for count in [1, 3] {
+                let scan = Scan::new(&features[..count * length], length, metric);
+                let mut tops: Vec<Top> = (0..count).map(|_| Top::new(k)).collect();
+                for block in features.chunks(BLOCK_ROWS * length) {
+                    let position = |row: usize| Position {
+                        part: 0,
+                        row: row as u32,
+                    };
+                    scan.block(block, &position, &mut tops);
+                }
+                for top in tops {
+                    let kept = top.finish().count();
+                    assert!((k..10 * k).contains(&kept), "{metric:?} {count}: {kept}");
+                }
+            }
         }
     }
 }

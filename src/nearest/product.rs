@@ -1,4 +1,4 @@
-//! The products of many rows with many queries: in AVX-512 where the processor has it, else by the crate for that.
+//! The products of many rows with many queries: in AVX-512 where the processor has it, else by the crate `ndarray`.
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -157,7 +157,10 @@ mod avx512 {
     }
 
     /// The products of a part of `R` rows with four queries, each in as many sums as a register has.
-    #[expect(clippy::needless_range_loop, reason = "indices say which register is meant")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "indices say which register is meant"
+    )]
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn tile<const R: usize>(
@@ -268,6 +271,8 @@ mod tests {
             (6, 4, 16),
             (13, 9, 33),
             (256, 64, 100),
+            (7, 5, 645),
+            (13, 6, 1300),
         ] {
             let mut random = |count| -> Vec<f32> {
                 let numbers = (0..count).map(|_| rng.random_range(-1.0..1.0f32));

@@ -12,6 +12,8 @@ pub struct Top {
     found: Vec<(Range, Position)>,
     /// When to drop what does not belong.
     full: usize,
+    /// Whether the ranges are so wide that far more may belong than do.
+    is_crowded: bool,
 }
 
 impl Top {
@@ -21,7 +23,13 @@ impl Top {
             limit: f64::INFINITY,
             found: Vec::new(),
             full: room(k),
+            is_crowded: false,
         }
+    }
+
+    /// Whether narrower ranges are needed: else all rows could be kept.
+    pub fn is_crowded(&self) -> bool {
+        self.is_crowded
     }
 
     /// What has a least above this need not be offered.
@@ -60,6 +68,7 @@ impl Top {
             self.limit = last.0.most;
             let limit = self.limit;
             self.found.retain(|(range, _)| range.least <= limit);
+            self.is_crowded = self.found.len() > self.k + room(self.k) / 2;
         }
         // Ties may be many: room for as many again, so that each is moved a bounded number of times.
         self.full = room(self.found.len().max(self.k));

@@ -213,11 +213,16 @@ impl Decompressor {
     }
 }
 
-/// The largest of [`SCALES`] that leaves at least twice the wanted size on each side, or 1.
+/// How many times the wanted size a scaled picture has on each side, at least. (60 photographs of 12 megapixels: with 4 the
+/// features have a cosine of 0.99958 or more to the exact ones and are made 1.58 times as fast; with 3, of 0.99802 and 1.77
+/// times; with 2, of 0.99802 and 1.91 times.)
+const MARGIN: usize = 4;
+
+/// The largest of [`SCALES`] that leaves [`MARGIN`] times the wanted size on each side, or 1.
 fn divisor(full: Size, wanted: Size) -> usize {
     let enough = |divisor: &usize| {
-        full.width.div_ceil(*divisor) >= 2 * wanted.width
-            && full.height.div_ceil(*divisor) >= 2 * wanted.height
+        full.width.div_ceil(*divisor) >= MARGIN * wanted.width
+            && full.height.div_ceil(*divisor) >= MARGIN * wanted.height
     };
     SCALES.into_iter().find(enough).unwrap_or(1)
 }
@@ -298,10 +303,10 @@ mod tests {
     }
 
     #[test]
-    fn scaling_keeps_twice_the_wanted_size() {
+    fn scaling_keeps_the_margin() {
         let wanted = Size {
-            width: 100,
-            height: 50,
+            width: 200 / MARGIN,
+            height: 100 / MARGIN,
         };
         for (width, height, expected) in [
             (199, 1000, 1),

@@ -67,7 +67,7 @@ pub const OWN_MEMORY: u64 = 64 << 20;
 pub struct PixelOptions {
     /// Pictures with more pixels fail before they are decoded. Default: [`DEFAULT_MAX_PIXELS`].
     pub max_pixels: u64,
-    /// Let the JPEG decoder shrink large pictures by 2, 4 or 8 while decoding, to no less than twice the output size
+    /// Let the JPEG decoder shrink large pictures by 2, 4 or 8 while decoding, to no less than four times the output size
     /// on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature `pure-rust` alone.
     /// Default: false.
     pub scaled_decode: bool,

@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -20,6 +21,9 @@ use crate::interrupt::Interrupt;
 const MAX_CONNECTIONS: usize = 512;
 /// The most that the lines of a request may take together.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Bytes of an answer that the system holds for a client, of which it lets a third go before it takes more: few enough for
+/// [`Paced`] to see how fast the client is. (It would take four megabytes, which a slow client empties in minutes.)
+const SEND_BUFFER: usize = 128 << 10;
 /// How long answers that are on their way may still take at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Between two looks at whether a signal has come.
@@ -27,6 +31,8 @@ const SIGNAL_POLL: Duration = Duration::from_millis(50);
 
 /// Answers until a signal comes, and then what was asked by then.
 pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) -> Result<()> {
+    // Those that are accepted have it too.
+    setsockopt(&listener, sockopt::SndBuf, &SEND_BUFFER)?;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let patience = app.patience;

@@ -64,7 +64,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Another site whose pages may ask, such as `http://localhost:3000`. Default: none.
     pub allowed_origin: Option<String>,
-    /// How long a client may take to send a request, and an answer may take. Default: 30 s.
+    /// How long a client may take to send a request, and an answer may take to be made, and over which time a client has to
+    /// take 16 KiB a second of it. Default: 30 s.
     pub patience: Duration,
 }
 

@@ -43,7 +43,8 @@ impl Scans {
         Ok(Scans { queue })
     }
 
-    /// The nearest objects to a feature; none where the features have meanwhile become others, of another length.
+    /// The nearest objects to a feature; none where the features have meanwhile become others, of another length, or where
+    /// the search failed.
     pub async fn nearest(&self, feature: Vec<f32>, limit: usize) -> Option<Vec<Neighbour>> {
         let (answer, answered) = oneshot::channel();
         let question = Question {

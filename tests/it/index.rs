@@ -121,7 +121,7 @@ fn fewer_bits_make_a_smaller_index() {
     let anew = index(&env, &["--storage", "i8"]);
     anew.says(&["is made anew"]);
     // Each number takes a byte less. The rest, the graph, is not the same twice: which vectors stand in its upper levels
-    // is drawn by chance, one of 16.
+    // is drawn by chance, one of 32.
     let saved = 500 * 24;
     let difference = bytes(&anew).abs_diff(halves - saved);
     assert!(difference < saved / 2, "{halves}\n{anew}");

@@ -263,13 +263,13 @@ fn damaged_pictures_never_panic_and_leave_the_reader_as_it_was() {
 fn scaled_decoding_comes_close_to_the_exact_pixels() {
     let bytes = picture("jpeg_230x340.jpg");
     let read = |scaled_decode| {
-        let mut out = vec![0; 50 * 70 * 3];
+        let mut out = vec![0; 25 * 35 * 3];
         let options = PixelOptions {
             scaled_decode,
             ..PixelOptions::default()
         };
         PictureReader::new(options)
-            .read(&bytes, 50, 70, &mut out)
+            .read(&bytes, 25, 35, &mut out)
             .unwrap();
         out
     };

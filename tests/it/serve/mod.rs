@@ -76,8 +76,7 @@ fn of_queries_at_once_each_gets_its_own_answer() {
     });
     let asked = (ids.len() + 16 * 30) as f64;
     assert_eq!(server.metric("simsearch_queries_total"), asked);
-    // That they share scans is tested where chance has no part in it, in `src/serve/scans.rs`.
-    assert!(server.metric("simsearch_scans_total") <= asked);
+    // That they share scans is tested in `src/serve/scans.rs`, where chance has no part in it.
 }
 
 #[test]
