@@ -7,6 +7,9 @@ import tempfile
 import time
 
 PATIENCE = 60
+REQUEST = "Network.requestWillBeSent"
+# The keys that are pressed, and their numbers.
+KEYS = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowDown": 40}
 
 
 class Chromium:
@@ -84,6 +87,24 @@ class Chromium:
             raise RuntimeError(f"{script}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
+    def requests(self, since=0):
+        """Method and address of what the page has asked for, from an event on."""
+        requests = [event["params"]["request"] for event in self.events[since:] if event["method"] == REQUEST]
+        return [(request["method"], request["url"]) for request in requests]
+
+    def complaints(self):
+        """What failed in the page, or was refused there; that a server answers with an error is no such thing."""
+        found = []
+        for event in self.events:
+            parameters = event.get("params", {})
+            entry = parameters.get("entry", {})
+            thrown = event["method"] == "Runtime.exceptionThrown"
+            told = event["method"] == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "assert")
+            refused = entry.get("level") == "error" and entry["source"] != "network"
+            if thrown or told or refused:
+                found.append(event)
+        return found
+
     def until(self, script):
         """Waits until an expression is true."""
         end = time.monotonic() + PATIENCE
@@ -93,7 +114,21 @@ class Chromium:
             time.sleep(0.05)
         raise AssertionError(f"never came true: {script}\n{self.run('document.body.innerText')}")
 
+    def event(self, method, since):
+        """Waits for an event, and gives what came with it."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            # What has happened comes before the answer.
+            self.run("true")
+            for event in self.events[since:]:
+                if event["method"] == method:
+                    return event["params"]
+            time.sleep(0.05)
+        raise AssertionError(f"never happened: {method}")
+
     def open(self, url):
+        # The address that is open already would be loaded again, with the state that the page keeps in the history.
+        self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=url)
         self.until(f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'")
 
@@ -117,9 +152,29 @@ class Chromium:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **where)
 
-    def key(self, key, code):
+    def key(self, key):
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key])
+
+    def choose(self, selector, file):
+        """Clicks on what opens the dialog for files, and chooses one there."""
+        self.call("Page.setInterceptFileChooserDialog", enabled=True)
+        since = len(self.events)
+        self.click(selector)
+        opened = self.event("Page.fileChooserOpened", since)
+        self.call("DOM.setFileInputFiles", files=[str(file)], backendNodeId=opened["backendNodeId"])
+        self.call("Page.setInterceptFileChooserDialog", enabled=False)
+
+    def paste(self, address):
+        """Pastes a picture that is at an address, as from the clipboard."""
+        self.run(
+            "(async () => {"
+            f" const picture = await (await fetch({json.dumps(address)})).blob();"
+            " const clipboardData = new DataTransfer();"
+            " clipboardData.items.add(new File([picture], 'pasted.jpg', { type: picture.type }));"
+            " document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }));"
+            "})()"
+        )
 
     def drop(self, selector, file):
         """Drags a file from outside onto an element, and lets go of it there."""

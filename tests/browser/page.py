@@ -1,11 +1,18 @@
 #!/usr/bin/env python3
-"""Uses the page as a reader does, and keeps what it looks like: page.py CHROMIUM URL PICTURE FOLDER
+"""Uses the pages as a reader does, and keeps what they look like: page.py CHROMIUM FOLDER SCENE ARGUMENTS
 
-PICTURE is a file to drop. Screenshots go to FOLDER. Ends with an error where something is not as it should be.
+Screenshots go to FOLDER. Ends with an error where something is not as it should be. The scenes, and their arguments:
+
+works URL PICTURE             a server with the pictures that `browser.rs` writes, one of which is the file PICTURE
+without-uploads URL PICTURE   a server of two pictures that takes none from outside; PICTURE is a file to drop
+fills URL FROM TO             a server without features, until the directory FROM is moved to TO
+file PATH                     a page of `simsearch search --html`
 """
 import itertools
 import json
+import os
 import pathlib
+import re
 import sys
 
 from chromium import Chromium
@@ -13,6 +20,13 @@ from chromium import Chromium
 # Centre and size of all pictures of the map, the one in the middle first.
 DISCS = "[...document.querySelectorAll('.map li')].map(i => { const b = i.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2, b.width] })"
 LINKS = "[...document.querySelectorAll('#results a[data-id]')]"
+STATUS = "document.querySelector('#status').innerText"
+ID = "new URLSearchParams(location.search).get('id')"
+DRAWN = "document.querySelector('.map')?.dataset.drawn?.startsWith(document.querySelector('.map').clientWidth + 'x')"
+# As many neighbours as the page asks for; there are more pictures.
+NEIGHBOURS = 100
+# Pictures in formats that no browser shows, and their widths.
+UNSHOWN = {"scan.tif": 29, "raw.ppm": 600}
 
 
 def check(truth, message):
@@ -21,15 +35,32 @@ def check(truth, message):
 
 
 def main():
-    program, url, picture, folder = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
+    program, folder, scene, *arguments = sys.argv[1:]
+    folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    scenes = {"works": works, "without-uploads": without_uploads, "fills": fills, "file": file}
     with Chromium(program) as browser:
-        for step in (begins_with_random_pictures, drop_click_and_back, the_map, keyboard, states_and_errors):
-            browser.window(1400, 900)
-            step(browser, url, picture, folder)
-        looks(browser, url, folder)
-        nothing_from_outside(browser, url)
+        browser.window(1400, 900)
+        scenes[scene](browser, folder, *arguments)
     print("the page works")
+
+
+def works(browser, folder, url, picture):
+    steps = (
+        begins_with_random_pictures,
+        drop_click_and_back,
+        paste_and_choose,
+        formats_that_no_browser_shows,
+        the_map,
+        a_map_of_few_or_of_one_distance,
+        keyboard,
+        states_and_errors,
+        looks,
+    )
+    for step in steps:
+        browser.window(1400, 900)
+        step(browser, url, pathlib.Path(picture), folder)
+    nothing_from_outside(browser, url)
 
 
 def begins_with_random_pictures(browser, url, picture, folder):
@@ -45,16 +76,14 @@ def begins_with_random_pictures(browser, url, picture, folder):
 
 
 def drop_click_and_back(browser, url, picture, folder):
+    since = len(browser.events)
+    posts = lambda: [address for method, address in browser.requests(since) if method == "POST"]
     browser.open(f"{url}/")
     browser.until(f"{LINKS}.length > 3")
     browser.drop("#query", picture)
-    browser.until("document.querySelector('#query strong').innerText === 'Your picture'")
-    # The picture itself is among those that are searched.
-    nearest = browser.run(f"{LINKS}[0].dataset.id")
-    check(nearest == picture.name, f"{picture.name} is the nearest to itself, not {nearest}")
+    finds_itself(browser, picture, picture.name)
     distances = browser.run(f"{LINKS}.map(l => Number(l.dataset.distance))")
     check(len(distances) > 3 and distances == sorted(distances), f"nearest first: {distances}")
-    check(distances[0] == 0, f"the picture itself is at 0: {distances}")
     browser.screenshot(folder / "dropped.png")
     # A hover shows it large.
     second = browser.run(f"{LINKS}[1].dataset.id")
@@ -65,35 +94,73 @@ def drop_click_and_back(browser, url, picture, folder):
     browser.screenshot(folder / "pointed.png")
     # A click makes it the next query, with an address that can be shared.
     browser.click("#results li:nth-child(2) a")
-    browser.until(f"new URLSearchParams(location.search).get('id') === {json.dumps(second)}")
+    browser.until(f"{ID} === {json.dumps(second)}")
     browser.until(f"document.querySelector('#query .id').innerText === {json.dumps(second)}")
     check(browser.run("document.querySelector('#query img').alt").endswith(second), "the query has a text")
     browser.until(f"{LINKS}.length > 3 && {LINKS}.every(l => l.dataset.id !== {json.dumps(second)})")
+    check(len(posts()) == 1, f"the picture is sent once: {posts()}")
     # Back to the picture that was dropped, which is not sent again.
-    browser.events.clear()
     browser.run("history.back()")
     browser.until("document.querySelector('#query strong').innerText === 'Your picture'")
-    browser.until(f"{LINKS}[0].dataset.id === {json.dumps(nearest)}")
-    posts = [event for event in browser.events if event.get("params", {}).get("request", {}).get("method") == "POST"]
-    check(not posts, f"going back asks nothing: {posts}")
+    browser.until(f"{LINKS}[0].dataset.id === {json.dumps(picture.name)}")
+    check(len(posts()) == 1, f"going back asks nothing: {posts()}")
+    # The name of the page leads to its beginning, also from an address that is the same.
+    browser.click(".name")
+    browser.until("document.querySelector('#query')?.innerText.includes('Drop a picture')")
+
+
+def finds_itself(browser, picture, name):
+    """The page shows the neighbours of a picture that was sent, which is among those that are searched."""
+    browser.until("document.querySelector('#query strong').innerText === 'Your picture'")
+    browser.until("document.querySelector('#query img')?.naturalWidth > 0")
+    shown = browser.run("document.querySelector('#query .id').innerText")
+    check(shown == name, f"{name} is the query, not {shown}")
+    nearest = browser.run(f"({{ ...{LINKS}[0].dataset }})")
+    check(nearest["id"] == picture.name, f"{picture.name} is the nearest to itself, not {nearest}")
+    check(float(nearest["distance"]) == 0, f"the picture itself is at 0: {nearest}")
+
+
+def paste_and_choose(browser, url, picture, folder):
+    for name, send in (
+        ("pasted.jpg", lambda: browser.paste(f"/object/{picture.name}")),
+        (picture.name, lambda: browser.choose("#choose", picture)),
+    ):
+        browser.open(f"{url}/")
+        browser.until(f"{LINKS}.length > 3")
+        send()
+        finds_itself(browser, picture, name)
+
+
+def formats_that_no_browser_shows(browser, url, picture, folder):
+    for id, width in UNSHOWN.items():
+        browser.open(f"{url}/?id={id}")
+        browser.until(f"document.querySelector('#query img')?.naturalWidth === {width}")
+    browser.open(f"{url}/?id={picture.name}")
+    browser.until(f"{LINKS}.some(l => l.dataset.id === 'raw.ppm')")
+    browser.run("document.querySelector('a[data-id=\"raw.ppm\"]').scrollIntoView({ block: 'center' })")
+    browser.point("a[data-id='raw.ppm']")
+    browser.until(f"document.querySelector('#preview img')?.naturalWidth === {UNSHOWN['raw.ppm']}")
 
 
 def the_map(browser, url, picture, folder):
     browser.open(f"{url}/?id={picture.name}")
-    browser.until(f"{LINKS}.length > 3")
-    count = browser.run(f"{LINKS}.length")
+    browser.until(f"{LINKS}.length === {NEIGHBOURS}")
     browser.click("[data-view=map]")
     browser.until("document.querySelectorAll('.map li').length > 3")
     check("view=map" in browser.run("location.search"), "the view is in the address")
     for width, height in ((1400, 900), (390, 844)):
         browser.window(width, height)
-        browser.until(f"document.querySelector('.map').dataset.drawn?.startsWith(document.querySelector('.map').clientWidth + 'x')")
-        discs = browser.run(DISCS)
-        check(width < 1000 or len(discs) == count + 1, f"{len(discs)} of {count} and the query are shown")
+        browser.until(DRAWN)
+        discs, status = browser.run(DISCS), browser.run(STATUS)
         check(len(discs) > 8, f"{len(discs)} are shown at a width of {width}")
-        for (x, y, size), (other_x, other_y, other_size) in itertools.combinations(discs, 2):
-            apart = ((x - other_x) ** 2 + (y - other_y) ** 2) ** 0.5
-            check(apart >= (size + other_size) / 2 - 0.5, f"two cover each other at a width of {width}: {apart}")
+        check(status.startswith(f"{NEIGHBOURS} most similar"), status)
+        if width > 1000:
+            check(len(discs) == NEIGHBOURS + 1, f"{len(discs)} of {NEIGHBOURS} and the query are shown")
+            check("room" not in status, status)
+        else:
+            check(len(discs) < NEIGHBOURS + 1, f"all are shown at a width of {width}")
+            check(f"({len(discs) - 1} have room)" in status, f"{len(discs) - 1} and the query are shown: {status}")
+        none_covers_another(discs)
         box = browser.run("(b => [b.left, b.top, b.right, b.bottom])(document.querySelector('.map').getBoundingClientRect())")
         for x, y, size in discs:
             inside = box[0] <= x - size / 2 and x + size / 2 <= box[2] and box[1] <= y - size / 2 and y + size / 2 <= box[3]
@@ -103,20 +170,64 @@ def the_map(browser, url, picture, folder):
         for x, y, _ in discs[1:]:
             radii.append(round(((x - middle[0]) ** 2 + (y - middle[1]) ** 2) ** 0.5))
         check(radii == sorted(radii), f"by distance: {radii}")
-    browser.run("history.back()")
-    browser.until("document.querySelector('.grid') !== null")
+        check(browser.run("document.querySelector('.map .middle img').alt"), "the middle has a text")
+    # A hover shows one large, and a click makes it the next query, in a map again.
+    browser.window(1400, 900)
+    browser.until(DRAWN)
+    id = browser.run(f"{LINKS}[4].dataset.id")
+    browser.point(f".map a[data-id='{id}']")
+    browser.until(f"document.querySelector('#preview .id').innerText === {json.dumps(id)}")
+    browser.until("document.querySelector('#preview img').naturalWidth > 0")
+    browser.screenshot(folder / "map-pointed.png")
+    browser.click(f".map a[data-id='{id}']")
+    browser.until(f"{ID} === {json.dumps(id)} && {DRAWN}")
+    browser.until(f"{LINKS}.length > 3 && {LINKS}.every(l => l.dataset.id !== {json.dumps(id)})")
+    for view in (".map", ".grid"):
+        browser.run("history.back()")
+        browser.until(f"{ID} === {json.dumps(picture.name)} && document.querySelector('{view}') !== null")
+
+
+def none_covers_another(discs):
+    for (x, y, size), (other_x, other_y, other_size) in itertools.combinations(discs, 2):
+        apart = ((x - other_x) ** 2 + (y - other_y) ** 2) ** 0.5
+        check(apart >= (size + other_size) / 2 - 0.5, f"two of {len(discs)} cover each other: {apart}")
+
+
+def a_map_of_few_or_of_one_distance(browser, url, picture, folder):
+    for distances in ([0.5], [0.0], [0.5, 0.5], [0.1, 0.9], [0.5] * NEIGHBOURS, [0.0] * 99 + [1.0]):
+        for width, height in ((1000, 800), (358, 358), (100, 20)):
+            laid_out = browser.run(f"import('/page/map.js').then(map => map.layOut({distances}, {width}, {height}))")
+            places, side = laid_out["places"], laid_out["side"]
+            check(width < 1000 or len(places) == len(distances), f"{len(places)} of {distances}")
+            none_covers_another([(0, 0, 1.5 * side)] + [(place["x"], place["y"], side) for place in places])
+            for place in places:
+                far = (place["x"] ** 2 + place["y"] ** 2) ** 0.5 + side / 2
+                check(far <= min(width, height) / 2 + 0.5, f"one of {distances} stands out of {width}x{height}")
 
 
 def keyboard(browser, url, picture, folder):
-    browser.open(f"{url}/?id={picture.name}")
-    browser.until(f"{LINKS}.length > 3")
-    browser.key("Tab", 9)
-    browser.run(f"{LINKS}[0].focus()")
-    browser.key("ArrowRight", 39)
-    second = browser.run(f"{LINKS}[1].dataset.id")
-    browser.until(f"document.activeElement.dataset.id === {json.dumps(second)}")
-    browser.until(f"document.querySelector('#preview .id').innerText === {json.dumps(second)}")
-    check(browser.run(f"{LINKS}.every(l => l.querySelector('img').alt)"), "every picture has a text")
+    for view in ("grid", "map"):
+        browser.open(f"{url}/?id={picture.name}&view={view}")
+        browser.until(f"{LINKS}.length > 3")
+        check(browser.run(f"{LINKS}.every(l => l.querySelector('img').alt)"), "every picture has a text")
+        nearest = browser.run(f"{LINKS}[0].dataset.id")
+        for _ in range(20):
+            browser.key("Tab")
+            focused = browser.run("document.activeElement.dataset.id")
+            if focused:
+                break
+        check(focused == nearest, f"in the {view}, Tab leads to {nearest}, not {focused}")
+        outline = browser.run("getComputedStyle(document.activeElement).outlineStyle")
+        check(outline == "solid", f"in the {view}, it is not seen where the focus is: {outline}")
+        for key in ("ArrowRight", "ArrowDown"):
+            before = focused
+            browser.key(key)
+            focused = browser.run("document.activeElement.dataset.id")
+            check(focused and focused != before, f"in the {view}, {key} leads from {before} to {focused}")
+            browser.until(f"document.querySelector('#preview .id').innerText === {json.dumps(focused)}")
+        browser.key("Enter")
+        browser.until(f"{ID} === {json.dumps(focused)} && document.querySelector('.{view}') !== null")
+        browser.until(f"{LINKS}.length > 3 && {LINKS}.every(l => l.dataset.id !== {json.dumps(focused)})")
 
 
 def states_and_errors(browser, url, picture, folder):
@@ -141,34 +252,107 @@ def states_and_errors(browser, url, picture, folder):
     browser.call("Network.setCacheDisabled", cacheDisabled=False)
 
 
-def looks(browser, url, folder):
-    """Both views, wide and narrow, light and dark, for people."""
-    browser.window(1400, 900)
-    browser.open(f"{url}/")
-    browser.until(f"{LINKS}.length > 3")
-    id = browser.run(f"{LINKS}[0].dataset.id")
-    for view, (name, width, height), dark in itertools.product(
-        ("grid", "map"), (("wide", 1400, 900), ("narrow", 390, 844)), (False, True)
+def looks(browser, url, picture, folder):
+    """Both views, wide and narrow, light and dark, for people; and what a machine can tell of them."""
+    backs = {}
+    for view, (name, width, height), scheme in itertools.product(
+        ("grid", "map"), (("wide", 1400, 900), ("narrow", 390, 844)), ("light", "dark")
     ):
-        browser.window(width, height, dark)
-        browser.open(f"{url}/?id={id}&view={view}")
+        browser.window(width, height, scheme == "dark")
+        browser.open(f"{url}/?id={picture.name}&view={view}")
         browser.until(f"{LINKS}.length > 3")
-        browser.screenshot(folder / f"{view}-{name}-{'dark' if dark else 'light'}.png")
+        browser.screenshot(folder / f"{view}-{name}-{scheme}.png")
         scrolls = browser.run("document.documentElement.scrollWidth > innerWidth")
         check(not scrolls, f"the page is wider than a {name} window")
+        backs[scheme] = colour(browser, "body", "backgroundColor")
+        texts = [("body", "body"), ("#status", "body"), ("button.main", "button.main"), ("#random", "#random")]
+        for text, back in texts + ([(".distance", ".grid a")] if view == "grid" else []):
+            ratio = contrast(colour(browser, text, "color"), colour(browser, back, "backgroundColor"))
+            check(ratio >= 4.5, f"{text} on {back} is hard to read where it is {scheme}: {ratio}")
+    check(luminance(backs["dark"]) < luminance(backs["light"]), f"dark is darker than light: {backs}")
+
+
+def colour(browser, selector, name):
+    text = browser.run(f"getComputedStyle(document.querySelector('{selector}')).{name}")
+    values = re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", text)
+    check(values, f"{name} of {selector} is {text}")
+    return [int(value) for value in values.groups()]
+
+
+def luminance(colour):
+    """As WCAG 2 defines it, https://www.w3.org/TR/WCAG22/#dfn-relative-luminance"""
+    values = [value / 255 for value in colour]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in values]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def without_uploads(browser, folder, url, picture):
+    browser.open(f"{url}/")
+    browser.until(f"{LINKS}.length === 2")
+    check("takes no pictures" in browser.run("document.querySelector('#query').innerText"), "the page says so")
+    check(browser.run("document.querySelector('#choose').hidden"), "nothing can be chosen")
+    browser.screenshot(folder / "without-uploads.png")
+    # For a file that is dropped the browser would leave the page, did the page not prevent it.
+    browser.run(
+        "window.drags = []; for (const kind of ['dragover', 'drop'])"
+        " addEventListener(kind, event => drags.push([kind, event.defaultPrevented]))"
+    )
+    browser.drop("#results", picture)
+    browser.until("drags.length > 0")
+    drags = browser.run("drags")
+    check(all(prevented for _, prevented in drags), f"the browser shows the file instead: {drags}")
+    check(browser.run("document.querySelector('#drop').hidden"), "the page does not ask for a picture")
+    browser.paste("/object/00000.jpg")
+    browser.until(f"{STATUS}.includes('takes no pictures')")
+    check(browser.run("drags.length > 0"), "the page is the same")
+    # A map with one neighbour.
+    browser.open(f"{url}/?id=00000.jpg&view=map")
+    browser.until(f"{LINKS}.length === 1")
+    discs = browser.run(DISCS)
+    check(len(discs) == 2, f"the query and its neighbour: {discs}")
+    none_covers_another(discs)
+    browser.screenshot(folder / "map-of-one.png")
+    posts = [request for request in browser.requests() if request[0] == "POST"]
+    check(not posts, f"nothing is sent: {posts}")
+    nothing_from_outside(browser, url)
+
+
+def fills(browser, folder, url, before, after):
+    browser.open(f"{url}/")
+    browser.until("document.querySelector('.message h2')?.innerText === 'There is nothing to show yet'")
+    text = browser.run("document.querySelector('main').innerText")
+    check("Start the server again" in text and "Drop" not in text, text)
+    browser.screenshot(folder / "empty.png")
+    os.rename(before, after)
+    browser.until("fetch('/healthz').then(answer => answer.json()).then(({ objects }) => objects > 0)")
+    browser.click(".message button")
+    browser.until(f"{LINKS}.length > 0")
+    count, status = browser.run(f"{LINKS}.length"), browser.run(STATUS)
+    check(status.startswith(f"{count} of {count} pictures"), f"{count} are shown: {status}")
+    nothing_from_outside(browser, url)
+
+
+def file(browser, folder, path):
+    url = pathlib.Path(path).as_uri()
+    browser.open(url)
+    widths = browser.run("Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth, () => 0)))")
+    check(len(widths) > 3 and all(widths), f"all pictures are shown: {widths}")
+    browser.screenshot(folder / "file.png")
+    asked = [address for _, address in browser.requests() if not address.startswith("data:")]
+    check(asked == [url], f"nothing but the file is asked for: {asked}")
+    check(not browser.complaints(), f"nothing is refused: {browser.complaints()}")
 
 
 def nothing_from_outside(browser, url):
     """Of all that happened: requests went to the server alone, and nothing was refused or failed in the page."""
-    for event in browser.events:
-        parameters = event.get("params", {})
-        if event["method"] == "Network.requestWillBeSent":
-            asked = parameters["request"]["url"]
-            check(asked.startswith((url, "data:", "blob:", "about:")), f"the page asks {asked}")
-        check(event["method"] != "Runtime.exceptionThrown", f"the page fails: {parameters}")
-        if event["method"] == "Log.entryAdded":
-            entry = parameters["entry"]
-            check(entry["level"] != "error" or entry["source"] == "network", f"the page complains: {entry}")
+    for _, asked in browser.requests():
+        check(asked.startswith((f"{url}/", "data:", "blob:", "about:")), f"the page asks {asked}")
+    check(not browser.complaints(), f"the page fails: {browser.complaints()}")
 
 
 main()

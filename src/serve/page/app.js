@@ -13,6 +13,9 @@ const preview = $("#preview");
 /** Answers of before: going back shows them at once. */
 const known = new Map();
 const server = { objects: 0, uploads: true };
+const NO_UPLOADS = "This server takes no pictures from outside.";
+/** Of a picture that stands large in the page, in pixels. */
+const LARGE = 1024;
 /** Ends what is being asked when something else is asked. */
 let asking = new AbortController();
 
@@ -60,7 +63,9 @@ async function show() {
 }
 
 async function showNeighbours(id, signal) {
-  showQuery(element("img", { src: picture(id), alt: `The query, ${id}` }), "Query", id, picture(id));
+  const image = element("img", { src: picture(id), alt: `The query, ${id}` });
+  image.dataset.instead = thumbnail(id, LARGE);
+  showQuery(image, "Query", id, picture(id));
   if (!known.has(id)) known.set(id, await similarToObject(id, signal));
   signal.throwIfAborted();
   showFound(known.get(id), thumbnail(id, 256));
@@ -73,21 +78,35 @@ function showUpload({ name, preview: small, found }) {
 }
 
 async function showRandom(signal) {
-  const ids = history.state?.random ?? (await randomObjects(signal));
+  const ids = history.state?.random ?? (await someObjects(signal));
   signal.throwIfAborted();
+  if (ids.length === 0) {
+    showNothing();
+    return;
+  }
   history.replaceState({ ...history.state, random: ids }, "");
   const text = server.uploads
     ? "Drop a picture anywhere, paste one, or choose one. Or begin with one of those here."
-    : "This server takes no pictures from outside. Begin with one of those here.";
+    : `${NO_UPLOADS} Begin with one of those here.`;
   showQuery(element("p", {}, text), "", "");
   query.querySelector(".frame").classList.add("invites");
-  if (ids.length === 0) {
-    say("");
-    message("There is nothing to show yet", "`simsearch extract` makes the features of pictures; they appear here by themselves.");
-    return;
-  }
   say(`${ids.length} of ${server.objects} pictures, at random. Choose one to see what is like it.`);
   results.replaceChildren(grid(ids.map((objectId) => ({ objectId })), address));
+}
+
+/** Random objects, and how many there are by now. */
+async function someObjects(signal) {
+  const [ids] = await Promise.all([randomObjects(signal), askHealth()]);
+  return ids;
+}
+
+/** There are no features. A server that found none when it began does not know their model, and takes no pictures. */
+function showNothing() {
+  showQuery(element("p", {}, server.uploads ? "There is nothing to compare a picture with" : NO_UPLOADS), "", "");
+  say("");
+  const uploads = server.uploads ? "" : " Start the server again then, to search with pictures from outside as well.";
+  const again = element("button", { type: "button", onclick: show }, "Look again");
+  message("There is nothing to show yet", `\`simsearch extract\` makes the features of pictures.${uploads}`, again);
 }
 
 function showFound(found, middle) {
@@ -97,10 +116,12 @@ function showFound(found, middle) {
     return;
   }
   const [nearest, farthest] = [found[0], found.at(-1)].map(({ distance }) => distanceText(distance));
-  const text = `${found.length} most similar, at distances ${nearest} to ${farthest}`;
-  say(text);
+  const tell = (count) => {
+    const some = count < found.length ? ` (${count} have room)` : "";
+    say(`${found.length} most similar${some}, at distances ${nearest} to ${farthest}`);
+  };
+  tell(found.length);
   if (view() === "map") {
-    const tell = (count) => say(count < found.length ? `${text}; ${count} have room here` : text);
     results.replaceChildren(map(found, address, middle, tell));
   } else {
     results.replaceChildren(grid(found, address));
@@ -151,12 +172,16 @@ function point(link) {
   // The thumbnail is there already; the picture itself takes its place when it has come.
   const image = element("img", { src: link.querySelector("img").src, alt: "" });
   const whole = element("img", { src: picture(id), alt: "" });
-  whole.decode().then(() => image.replaceWith(whole), () => {});
+  const thumbnailInstead = () => Object.assign(whole, { src: thumbnail(id, LARGE) }).decode();
+  whole.decode().catch(thumbnailInstead).then(() => image.replaceWith(whole), () => {});
   fill(preview, image, distance === undefined ? "" : `Distance ${distanceText(Number(distance))}`, id);
 }
 
 async function search(file) {
-  if (!server.uploads) return;
+  if (!server.uploads) {
+    say(NO_UPLOADS);
+    return;
+  }
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
@@ -189,10 +214,13 @@ function showOthers() {
   go(address(null));
 }
 
-// A click makes a picture the next query; with a key held down the browser opens it elsewhere.
+/** With a key held down the browser opens a link elsewhere. */
+const elsewhere = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
+
+// A click makes a picture the next query.
 results.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-id]");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (!link || elsewhere(event)) return;
   event.preventDefault();
   // Asked again: there may be more by now.
   known.delete(link.dataset.id);
@@ -207,9 +235,14 @@ results.addEventListener("focusin", (event) => {
 });
 results.addEventListener("focusout", () => point(null));
 
-// A picture that cannot be shown: in a frame, words take its place; in the results, its text does.
-document.addEventListener("error", (event) => {
-  if (event.target.closest?.(".frame")) event.target.replaceWith(element("p", {}, "This picture cannot be shown here"));
+// A picture that cannot be shown. In a frame, what is named instead takes its place, since no browser shows TIFF, and then
+// words; in the results, its text does.
+document.addEventListener("error", ({ target }) => {
+  if (!target.closest?.(".frame")) return;
+  const { instead } = target.dataset;
+  delete target.dataset.instead;
+  if (instead) target.src = instead;
+  else target.replaceWith(element("p", {}, "This picture cannot be shown here"));
 }, true);
 
 // Arrow keys go from picture to picture: to the nearest one in that direction.
@@ -242,6 +275,12 @@ $("#file").addEventListener("change", (event) => {
   if (file) search(file);
 });
 $("#random").addEventListener("click", showOthers);
+// An upload has the same address, with which the browser would show it again.
+$(".name").addEventListener("click", (event) => {
+  if (elsewhere(event)) return;
+  event.preventDefault();
+  showOthers();
+});
 for (const button of document.querySelectorAll("[data-view]")) {
   button.addEventListener("click", () => {
     const { upload, random } = history.state ?? {};
@@ -253,11 +292,13 @@ document.addEventListener("paste", (event) => {
   const [file] = event.clipboardData.files;
   if (file) search(file);
 });
-const holdsFile = (event) => server.uploads && event.dataTransfer?.types.includes("Files");
+// The browser leaves the page for a file that is dropped on it, unless it is told each time that it must not.
+const holdsFile = (event) => event.dataTransfer?.types.includes("Files");
 document.addEventListener("dragover", (event) => {
   if (!holdsFile(event)) return;
   event.preventDefault();
-  $("#drop").hidden = false;
+  if (server.uploads) $("#drop").hidden = false;
+  else event.dataTransfer.dropEffect = "none";
 });
 document.addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) $("#drop").hidden = true;
@@ -277,10 +318,11 @@ addEventListener("popstate", async () => {
   scrollTo(0, scroll);
 });
 
-try {
+async function askHealth() {
   Object.assign(server, await health());
-} catch {
-  // What is asked next says what is wrong.
+  $("#choose").hidden = !server.uploads;
 }
-$("#choose").hidden = !server.uploads;
+
+// Where this fails, what is asked next says what is wrong.
+await askHealth().catch(() => {});
 show();

@@ -68,7 +68,7 @@ function drawMap(list, found, address, middle, tell) {
     return item;
   };
   const query = element("div", { className: "middle" });
-  if (middle) query.append(element("img", { src: middle, alt: "The query" }));
+  query.append(middle ? element("img", { src: middle, alt: "The query" }) : "The query");
   const items = places.map((place, index) =>
     at(element("li", {}, link(found[index], side > 64 ? 256 : 128, { lazy: false, address })), place, side));
   list.replaceChildren(drawRings(rings, width, height), at(element("li", {}, query), { x: 0, y: 0 }, side * MIDDLE), ...items);

@@ -1,45 +1,110 @@
-//! The page of `simsearch serve`, in a real browser.
+//! The page of `simsearch serve`, and that of `simsearch search --html`, in a real browser.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::client::Server;
-use crate::{ROOT, TestEnv, need_python, need_runtime, ppm, skip, succeed};
+use crate::concat::{numbered, write_features};
+use crate::{ROOT, TestEnv, need_python, need_runtime, ppm, skip, stored_picture, succeed};
 
 /// Where the screenshots are left, to be looked at.
 const SCREENSHOTS: &str = "target/page";
 
+/// `page.py` with the browser, and a scene of it.
+macro_rules! need_browser {
+    ($scene:literal) => {{
+        let Some(chromium) = chromium() else {
+            skip!("Chromium is not on this machine; `make browser-test` installs it");
+        };
+        let mut python = need_python!("json");
+        python
+            .arg(Path::new(ROOT).join("tests/browser/page.py"))
+            .arg(chromium)
+            .arg(Path::new(ROOT).join(SCREENSHOTS))
+            .arg($scene);
+        python
+    }};
+}
+
 #[test]
 fn the_page_works_in_chromium() {
     need_runtime!();
-    let Some(chromium) = chromium() else {
-        skip!("Chromium is not on this machine; `make browser-test` installs it");
-    };
-    let mut python = need_python!("json");
+    let mut browser = need_browser!("works");
     let env = TestEnv::new();
-    // Stretched or not, bright or dark: neighbours at distances of all kinds.
-    let entries: Vec<String> = (0..40)
-        .map(|seed| format!("picture{seed:02}.ppm"))
+    // Stretched or not, bright or dark: neighbours at distances of all kinds, and more than the page asks for.
+    let mut entries: Vec<String> = (0..130)
+        .map(|seed| format!("picture{seed:03}.ppm"))
         .collect();
     for (seed, entry) in entries.iter().enumerate() {
         let picture = ppm(90 + 7 * (seed % 9), 60 + 11 * (seed % 5), seed);
         env.write(Path::new("media").join(entry), jpeg(&picture));
     }
+    // What no browser shows.
+    env.write("media/scan.tif", stored_picture("tiff_strips.tif"));
+    env.write("media/raw.ppm", ppm(600, 400, 7));
+    entries.extend(["scan.tif", "raw.ppm"].map(str::to_owned));
     env.objects(&entries);
     env.extract("nhwc", &[]).exits(0);
     env.concat(&[]).exits(0);
     let model = crate::model_file("nhwc");
     let server = Server::start(&env, &["--model", model.to_str().unwrap()]);
-    let screenshots = Path::new(ROOT).join(SCREENSHOTS);
-    let said = succeed(
-        python
-            .arg(Path::new(ROOT).join("tests/browser/page.py"))
-            .arg(chromium)
-            .arg(format!("http://{}", server.address))
-            .arg(env.path("media/picture07.ppm"))
-            .arg(screenshots),
-    );
-    assert_eq!(said, "the page works\n");
+    let picture = env.path("media/picture007.ppm");
+    works(browser.arg(url(&server)).arg(picture));
+}
+
+#[test]
+fn a_file_that_is_dropped_where_uploads_are_off_changes_nothing() {
+    let mut browser = need_browser!("without-uploads");
+    let env = TestEnv::new();
+    let ids = numbered(0..2);
+    write_features(&env, &ids);
+    for (seed, id) in ids.iter().enumerate() {
+        env.write(Path::new("media").join(id), jpeg(&ppm(300, 200, seed)));
+    }
+    env.objects(&ids);
+    let server = Server::start(&env, &[]);
+    let picture = env.path("media/00001.jpg");
+    works(browser.arg(url(&server)).arg(picture));
+}
+
+#[test]
+fn a_page_without_features_says_what_to_do_and_shows_those_that_come() {
+    let mut browser = need_browser!("fills");
+    let env = TestEnv::new();
+    let ids = numbered(0..3);
+    env.objects(&ids);
+    write_features(&env, &ids);
+    std::fs::rename(env.path("features/model"), env.path("later")).unwrap();
+    std::fs::create_dir(env.path("features/model")).unwrap();
+    let server = Server::start(&env, &[]);
+    let (from, to) = (env.path("later"), env.path("features/model"));
+    works(browser.arg(url(&server)).arg(from).arg(to));
+}
+
+#[test]
+fn a_page_of_search_shows_its_pictures_and_asks_for_nothing() {
+    let mut browser = need_browser!("file");
+    let env = TestEnv::new();
+    let ids = numbered(0..5);
+    write_features(&env, &ids);
+    for (seed, id) in ids.iter().enumerate() {
+        env.write(Path::new("media").join(id), ppm(300, 200, seed));
+    }
+    env.objects(&ids);
+    let places = ["--feature-dir", "features", "--media-dir", "media"];
+    let page = ["--html", "page.html"];
+    env.run([&["search", &ids[0], &ids[3]][..], &places, &page].concat())
+        .exits(0);
+    works(browser.arg(env.path("page.html")));
+}
+
+#[track_caller]
+fn works(browser: &mut Command) {
+    assert_eq!(succeed(browser), "the page works\n");
+}
+
+fn url(server: &Server) -> String {
+    format!("http://{}", server.address)
 }
 
 /// A browser shows no PNM.
