@@ -153,13 +153,15 @@ def the_map(browser, url, picture, folder):
         browser.until(DRAWN)
         discs, status = browser.run(DISCS), browser.run(STATUS)
         check(len(discs) > 8, f"{len(discs)} are shown at a width of {width}")
-        check(status.startswith(f"{NEIGHBOURS} most similar"), status)
         if width > 1000:
             check(len(discs) == NEIGHBOURS + 1, f"{len(discs)} of {NEIGHBOURS} and the query are shown")
-            check("room" not in status, status)
+            check(status.startswith(f"{NEIGHBOURS} most similar, at distances "), status)
         else:
             check(len(discs) < NEIGHBOURS + 1, f"all are shown at a width of {width}")
-            check(f"({len(discs) - 1} have room)" in status, f"{len(discs) - 1} and the query are shown: {status}")
+            few = f"{len(discs) - 1} of the {NEIGHBOURS} most similar have room here"
+            check(status == few, f"{len(discs) - 1} and the query are shown: {status}")
+            cut = browser.run("(text => text.scrollWidth > text.clientWidth)(document.querySelector('#status'))")
+            check(not cut, f"not all is seen: {status}")
         none_covers_another(discs)
         box = browser.run("(b => [b.left, b.top, b.right, b.bottom])(document.querySelector('.map').getBoundingClientRect())")
         for x, y, size in discs:
@@ -180,8 +182,9 @@ def the_map(browser, url, picture, folder):
     browser.until("document.querySelector('#preview img').naturalWidth > 0")
     browser.screenshot(folder / "map-pointed.png")
     browser.click(f".map a[data-id='{id}']")
-    browser.until(f"{ID} === {json.dumps(id)} && {DRAWN}")
+    browser.until(f"{ID} === {json.dumps(id)}")
     browser.until(f"{LINKS}.length > 3 && {LINKS}.every(l => l.dataset.id !== {json.dumps(id)})")
+    check(browser.run(DRAWN) and "view=map" in browser.run("location.search"), "it is a map again")
     for view in (".map", ".grid"):
         browser.run("history.back()")
         browser.until(f"{ID} === {json.dumps(picture.name)} && document.querySelector('{view}') !== null")
@@ -194,6 +197,7 @@ def none_covers_another(discs):
 
 
 def a_map_of_few_or_of_one_distance(browser, url, picture, folder):
+    browser.open(f"{url}/")
     for distances in ([0.5], [0.0], [0.5, 0.5], [0.1, 0.9], [0.5] * NEIGHBOURS, [0.0] * 99 + [1.0]):
         for width, height in ((1000, 800), (358, 358), (100, 20)):
             laid_out = browser.run(f"import('/page/map.js').then(map => map.layOut({distances}, {width}, {height}))")
@@ -300,13 +304,13 @@ def without_uploads(browser, folder, url, picture):
     # For a file that is dropped the browser would leave the page, did the page not prevent it.
     browser.run(
         "window.drags = []; for (const kind of ['dragover', 'drop'])"
-        " addEventListener(kind, event => drags.push([kind, event.defaultPrevented]))"
+        " addEventListener(kind, event => drags.push([event.defaultPrevented, document.querySelector('#drop').hidden]))"
     )
     browser.drop("#results", picture)
     browser.until("drags.length > 0")
     drags = browser.run("drags")
-    check(all(prevented for _, prevented in drags), f"the browser shows the file instead: {drags}")
-    check(browser.run("document.querySelector('#drop').hidden"), "the page does not ask for a picture")
+    check(all(prevented for prevented, _ in drags), f"the browser shows the file instead: {drags}")
+    check(all(hidden for _, hidden in drags), f"the page does not ask for the file: {drags}")
     browser.paste("/object/00000.jpg")
     browser.until(f"{STATUS}.includes('takes no pictures')")
     check(browser.run("drags.length > 0"), "the page is the same")
@@ -316,6 +320,8 @@ def without_uploads(browser, folder, url, picture):
     discs = browser.run(DISCS)
     check(len(discs) == 2, f"the query and its neighbour: {discs}")
     none_covers_another(discs)
+    status = browser.run(STATUS)
+    check(re.fullmatch(r"1 most similar, at distance [\d.]+", status), status)
     browser.screenshot(folder / "map-of-one.png")
     posts = [request for request in browser.requests() if request[0] == "POST"]
     check(not posts, f"nothing is sent: {posts}")

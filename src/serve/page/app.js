@@ -104,9 +104,10 @@ async function someObjects(signal) {
 function showNothing() {
   showQuery(element("p", {}, server.uploads ? "There is nothing to compare a picture with" : NO_UPLOADS), "", "");
   say("");
-  const uploads = server.uploads ? "" : " Start the server again then, to search with pictures from outside as well.";
+  const then = server.uploads ? "" : " Start the server again then, to search with pictures from outside as well.";
   const again = element("button", { type: "button", onclick: show }, "Look again");
-  message("There is nothing to show yet", `\`simsearch extract\` makes the features of pictures.${uploads}`, again);
+  const command = element("code", {}, "simsearch extract");
+  message("There is nothing to show yet", element("span", {}, command, ` makes the features of pictures.${then}`), again);
 }
 
 function showFound(found, middle) {
@@ -116,12 +117,12 @@ function showFound(found, middle) {
     return;
   }
   const [nearest, farthest] = [found[0], found.at(-1)].map(({ distance }) => distanceText(distance));
-  const tell = (count) => {
-    const some = count < found.length ? ` (${count} have room)` : "";
-    say(`${found.length} most similar${some}, at distances ${nearest} to ${farthest}`);
-  };
-  tell(found.length);
+  const distances = nearest === farthest ? `distance ${nearest}` : `distances ${nearest} to ${farthest}`;
+  const text = `${found.length} most similar, at ${distances}`;
+  say(text);
   if (view() === "map") {
+    // Short, for where there is no room; the distances are in the map.
+    const tell = (count) => say(count < found.length ? `${count} of the ${found.length} most similar have room here` : text);
     results.replaceChildren(map(found, address, middle, tell));
   } else {
     results.replaceChildren(grid(found, address));
