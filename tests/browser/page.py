@@ -237,6 +237,7 @@ def keyboard(browser, url, picture, folder):
 def states_and_errors(browser, url, picture, folder):
     browser.open(f"{url}/?id=no-such-object.jpg")
     browser.until("document.querySelector('.message h2')?.innerText === 'There is no such picture'")
+    browser.until("document.querySelector('#query').innerText.includes('This picture cannot be shown here')")
     browser.screenshot(folder / "missing.png")
     text = folder / "text.jpg"
     text.write_text("this is no picture")

@@ -76,7 +76,7 @@ fn a_page_without_features_says_what_to_do_and_shows_those_that_come() {
     write_features(&env, &ids);
     std::fs::rename(env.path("features/model"), env.path("later")).unwrap();
     std::fs::create_dir(env.path("features/model")).unwrap();
-    let server = Server::start(&env, &[]);
+    let server = Server::start(&env, &["--model", "model.onnx"]);
     let (from, to) = (env.path("later"), env.path("features/model"));
     works(browser.arg(url(&server)).arg(from).arg(to));
 }
