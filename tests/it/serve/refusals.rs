@@ -343,6 +343,25 @@ fn slow_clients_are_cut_off_and_hold_up_nobody() {
     assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
 }
 
+#[test]
+fn who_does_not_send_the_picture_that_was_announced_is_cut_off() {
+    need_runtime!();
+    let env = crate::TestEnv::new();
+    let server = with_uploads(&env, &["--timeout", "1"]);
+    let mut stream = server.connect();
+    // Where the server waits for ever, this ends it.
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let begun = "POST /similar HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1213\r\n\r\nP6\n";
+    stream.write_all(begun.as_bytes()).unwrap();
+    let started = Instant::now();
+    let reply = read_reply(&mut stream).expect("an answer, and the end of the connection");
+    assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    assert_eq!(reply.status, 408);
+    assert!(!reply.error().is_empty());
+    assert_guarded(&reply);
+    eventually("no uploads", || server.metric("simsearch_uploads") == 0.0);
+}
+
 /// A request with something wrong, or just bytes.
 fn malformed(random: &mut StdRng) -> Vec<u8> {
     const PIECES: [&str; 24] = [
