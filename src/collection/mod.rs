@@ -5,6 +5,7 @@ mod mapped;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use rayon::prelude::*;
 pub use index::IdIndex;
 pub use mapped::MappedShard;
 
+use crate::failure::FileStamp;
 use crate::feature_dir::{FeatureDir, NestedFile};
 use crate::npy;
 use crate::shard::{ShardError, ShardFiles, ShardNumber};
@@ -40,6 +42,8 @@ pub enum Part {
 #[derive(Debug, Default)]
 pub struct Loose {
     ids: Vec<Box<str>>,
+    /// Tell each file from another that was written under its name since.
+    stamps: Vec<FileStamp>,
     /// `[n, length]`.
     features: Vec<f32>,
 }
@@ -125,8 +129,8 @@ impl Collection {
         Ok(collection)
     }
 
-    /// What the directory holds now: maps the shards and reads the per-object files that are new, and takes the others
-    /// from this collection, which stays as it is.
+    /// What the directory holds now: maps the shards and reads the per-object files that are new or were written again, and
+    /// takes the others from this collection, which stays as it is.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -206,22 +210,33 @@ impl Collection {
         let (mut loose, mut left_out) = (Loose::default(), Vec::new());
         // Some at a time, so that no more than these are in memory twice.
         for files in files.chunks(4096) {
-            let read = files.par_iter().map(|file| -> Result<Vec<f32>> {
-                if let Some(feature) = known.get(file.object_id()) {
-                    return Ok(feature.to_vec());
-                }
-                let bytes = directory.read(*file)?;
-                Ok(npy::floats(npy::feature_data(&bytes)?).collect())
-            });
-            for (file, feature) in files.iter().zip(read.collect::<Vec<_>>()) {
-                let why = match feature {
-                    Ok(feature) if !feature.is_empty() && [0, feature.len()].contains(&length) => {
+            let read = files
+                .par_iter()
+                .map(|file| -> Result<(FileStamp, Vec<f32>)> {
+                    // Before it is read: one that is written meanwhile has another, and is read again the next time.
+                    let stamp = fs::symlink_metadata(directory.path().join(file.path()))?;
+                    let stamp = FileStamp::of(&stamp);
+                    match known.get(file.object_id()) {
+                        Some((known, feature)) if *known == stamp => Ok((stamp, feature.to_vec())),
+                        _ => {
+                            let bytes = directory.read(*file)?;
+                            let feature = npy::floats(npy::feature_data(&bytes)?).collect();
+                            Ok((stamp, feature))
+                        }
+                    }
+                });
+            for (file, read) in files.iter().zip(read.collect::<Vec<_>>()) {
+                let why = match read {
+                    Ok((stamp, feature))
+                        if !feature.is_empty() && [0, feature.len()].contains(&length) =>
+                    {
                         length = feature.len();
                         loose.ids.push(file.object_id().into());
+                        loose.stamps.push(stamp);
                         loose.features.extend(feature);
                         continue;
                     }
-                    Ok(feature) => format!(
+                    Ok((_, feature)) => format!(
                         "has {} numbers, the others here have {length}",
                         feature.len()
                     ),
@@ -236,14 +251,15 @@ impl Collection {
     }
 
     /// The per-object files that are here, by their object ids.
-    fn loose_features(&self) -> HashMap<&str, &[f32]> {
+    fn loose_features(&self) -> HashMap<&str, (FileStamp, &[f32])> {
         let loose = self.parts.iter().filter_map(|part| match part {
             Part::Loose(loose) => Some(loose),
             Part::Shard(_) => None,
         });
         let rows = loose.flat_map(|loose| {
             let ids = loose.ids.iter().map(|id| &**id);
-            ids.zip(loose.features.chunks_exact(self.length.max(1)))
+            let features = loose.features.chunks_exact(self.length.max(1));
+            ids.zip(loose.stamps.iter().copied().zip(features))
         });
         rows.collect()
     }
@@ -256,11 +272,13 @@ impl Collection {
         })
     }
 
-    /// Whether another collection has the same shards and the same per-object files.
+    /// Whether another collection has the same shards and the same per-object files, of which none was written again.
     pub fn is_same_as(&self, other: &Collection) -> bool {
         let same = |(one, other): (&Part, &Part)| match (one, other) {
             (Part::Shard(one), Part::Shard(other)) => Arc::ptr_eq(one, other),
-            (Part::Loose(one), Part::Loose(other)) => one.ids == other.ids,
+            (Part::Loose(one), Part::Loose(other)) => {
+                one.ids == other.ids && one.stamps == other.stamps
+            }
             _ => false,
         };
         self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(same)
@@ -377,12 +395,14 @@ impl Loose {
         for row in 0..self.ids.len() {
             if !packed.contains(&*self.ids[row]) {
                 self.ids.swap(kept, row);
+                self.stamps.swap(kept, row);
                 let from = row * length..(row + 1) * length;
                 self.features.copy_within(from, kept * length);
                 kept += 1;
             }
         }
         self.ids.truncate(kept);
+        self.stamps.truncate(kept);
         self.features.truncate(kept * length);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::client::{Server, eventually};
 use crate::concat::{numbered, write_features};
+use crate::search::{on_a_line, write_loose};
 use crate::{TestEnv, finish, stored_picture};
 
 fn objects(server: &Server) -> u64 {
@@ -46,6 +47,30 @@ fn new_shards_files_and_lists_are_picked_up() {
     write_features(&env, &numbered(0..31));
     eventually("one more", || objects(&server) == 31);
     assert_eq!(server.get("/object/00020.jpg").status, 200);
+}
+
+#[test]
+fn a_file_that_is_written_again_under_its_name_is_read_again() {
+    let env = TestEnv::new();
+    let mut rows = on_a_line(&["0000a.jpg", "0000b.jpg", "0000c.jpg"]);
+    write_loose(&env, &rows);
+    env.objects(&["0000a.jpg"]);
+    let server = Server::start(&env, &[]);
+    let neighbours = |id: &str, distances: [f64; 3]| {
+        let of = |(id, distance): (&str, f64)| (id.to_owned(), distance);
+        let expected = ["0000a.jpg", "0000b.jpg", "0000c.jpg"].into_iter();
+        let mut expected: Vec<_> = expected.zip(distances).map(of).collect();
+        expected.sort_by(|one, other| one.1.total_cmp(&other.1));
+        server.similar(id, 3) == expected
+    };
+    assert!(neighbours("0000a.jpg", [0.0, 1.0, 2.0]));
+    // As `extract` does for an object whose file was removed; there are as many files of the same lengths all the time.
+    rows[1].1[0] = 7.0;
+    write_loose(&env, &rows[1..2]);
+    eventually("it is where it was moved to", || {
+        neighbours("0000a.jpg", [0.0, 7.0, 2.0])
+    });
+    assert!(neighbours("0000b.jpg", [7.0, 0.0, 5.0]));
 }
 
 #[test]
