@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use crate::collection::{Collection, Position};
 pub use metric::Metric;
 use metric::{Measured, Norms, Range};
+use product::Products;
 use top::Top;
 
 /// Rows that one thread takes at a time: 1.3 MB of features of 1280, which stay in a core's own cache while the matrix
@@ -69,43 +70,28 @@ pub fn nearest_of(
     }
     assert_eq!(queries.len() % length, 0, "queries are not [n, {length}]");
     let scan = Scan::new(queries, length, metric);
-    let blocks: Vec<(u32, usize)> = (0..)
-        .zip(collection.parts())
-        .filter(|(part, _)| is_scanned(*part))
-        .flat_map(|(part, rows)| {
-            (0..rows.rows())
-                .step_by(BLOCK_ROWS)
-                .map(move |first| (part, first))
-        })
-        .collect();
-    let empty = || scan.queries.iter().map(|_| Top::new(k)).collect();
-    let tops: Vec<Top> = (blocks.par_iter())
-        .fold(empty, |mut tops: Vec<Top>, &(part, first)| {
-            let rows = &collection.parts()[part as usize].features()[first * length..];
-            let rows = &rows[..rows.len().min(BLOCK_ROWS * length)];
-            let position = |row: usize| Position {
-                part,
-                row: (first + row) as u32,
-            };
-            scan.block(rows, &position, &mut tops);
-            tops
-        })
-        .reduce(empty, |mut one, other| {
-            (one.iter_mut().zip(other)).for_each(|(one, other)| one.merge(other));
-            one
-        });
-    let queries = scan.queries.par_iter().zip(tops).enumerate();
-    queries
-        .map(|(index, (query, top))| {
-            let candidates = candidates.get(index).into_iter().flatten().copied();
-            let positions: Vec<Position> = top.finish().chain(candidates).collect();
-            let found = positions.into_par_iter().map(|position| {
-                let distance = metric.distance(query, collection.feature(position));
-                (distance, position)
-            });
-            named(collection, found.collect(), k)
-        })
-        .collect()
+    scan.nearest(collection, k, is_scanned, candidates)
+}
+
+/// Puts an object that is its own query before others of the same feature, whose ids may come first. `neighbours` are the
+/// `k` nearest to its feature; where there are none, because it is not finite, none they stay.
+pub fn itself_first(
+    collection: &Collection,
+    itself: Position,
+    neighbours: &mut Vec<Neighbour>,
+    k: usize,
+) {
+    if neighbours.is_empty() {
+        return;
+    }
+    neighbours.retain(|neighbour| neighbour.position != itself);
+    let itself = Neighbour {
+        object_id: collection.id(itself),
+        distance: 0.0,
+        position: itself,
+    };
+    neighbours.insert(0, itself);
+    neighbours.truncate(k);
 }
 
 /// The `k` nearest of some objects. Of several at the last distance, the first by id are kept.
@@ -139,6 +125,8 @@ struct Scan<'a> {
     matrix: &'a [f32],
     length: usize,
     metric: Metric,
+    /// How rows are multiplied with all queries.
+    products: Products,
 }
 
 impl<'a> Scan<'a> {
@@ -148,7 +136,55 @@ impl<'a> Scan<'a> {
             matrix: queries,
             length,
             metric,
+            products: product::fastest(),
         }
+    }
+
+    /// See [`nearest_of`].
+    fn nearest(
+        &self,
+        collection: &Collection,
+        k: usize,
+        is_scanned: &dyn Fn(u32) -> bool,
+        candidates: &[Vec<Position>],
+    ) -> Vec<Vec<Neighbour>> {
+        let blocks: Vec<(u32, usize)> = (0..)
+            .zip(collection.parts())
+            .filter(|(part, _)| is_scanned(*part))
+            .flat_map(|(part, rows)| {
+                (0..rows.rows())
+                    .step_by(BLOCK_ROWS)
+                    .map(move |first| (part, first))
+            })
+            .collect();
+        let empty = || self.queries.iter().map(|_| Top::new(k)).collect();
+        let tops: Vec<Top> = (blocks.par_iter())
+            .fold(empty, |mut tops: Vec<Top>, &(part, first)| {
+                let rows = &collection.parts()[part as usize].features()[first * self.length..];
+                let rows = &rows[..rows.len().min(BLOCK_ROWS * self.length)];
+                let position = |row: usize| Position {
+                    part,
+                    row: (first + row) as u32,
+                };
+                self.block(rows, &position, &mut tops);
+                tops
+            })
+            .reduce(empty, |mut one, other| {
+                (one.iter_mut().zip(other)).for_each(|(one, other)| one.merge(other));
+                one
+            });
+        let queries = self.queries.par_iter().zip(tops).enumerate();
+        queries
+            .map(|(index, (query, top))| {
+                let candidates = candidates.get(index).into_iter().flatten().copied();
+                let positions: Vec<Position> = top.finish().chain(candidates).collect();
+                let found = positions.into_par_iter().map(|position| {
+                    let distance = self.metric.distance(query, collection.feature(position));
+                    (distance, position)
+                });
+                named(collection, found.collect(), k)
+            })
+            .collect()
     }
 
     /// Looks at the rows of a block, `[n, length]`.
@@ -173,7 +209,7 @@ impl<'a> Scan<'a> {
         let Scan { metric, length, .. } = *self;
         let (count, queries) = (rows.len() / length, self.queries.len());
         let (mut products, mut squares) = (vec![0.0; count * queries], vec![0.0; count]);
-        product::products(rows, self.matrix, length, &mut products, &mut squares);
+        (self.products)(rows, self.matrix, length, &mut products, &mut squares);
         // Side by side, for they are looked at with every row, and seldom change.
         let mut limits: Vec<f64> = tops.iter().map(Top::limit).collect();
         for (row, products) in products.chunks_exact(queries).enumerate() {
@@ -211,6 +247,73 @@ impl<'a> Scan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use crate::npy;
+
+    /// Two shards of random rows, more than a block in one of them: some are equal, some differ in the last bits alone, some
+    /// are not finite, and some are too large or too small for sums in 32 bits.
+    fn collection(rng: &mut StdRng, length: usize) -> Collection {
+        let directory = tempfile::tempdir().unwrap();
+        for (shard, rows) in [(0, BLOCK_ROWS + 77), (1, 41)] {
+            let mut features = npy::features_header(&[rows, length]);
+            let mut ids = npy::object_ids_header(rows, 10);
+            let mut feature = vec![0.0; length];
+            for row in 0..rows {
+                match row % 9 {
+                    0 => {}
+                    1 => feature[length / 2] *= 1.0 + f32::EPSILON,
+                    kind => feature.fill_with(|| match kind {
+                        2 => 1e25 * rng.random_range(-1.0..1.0f32),
+                        3 => 1e-25 * rng.random_range(-1.0..1.0f32),
+                        4 => 3.0 + 1e-4 * rng.random_range(-1.0..1.0f32),
+                        5 if rng.random_range(0..length) == 0 => f32::NAN,
+                        _ => rng.random_range(-1.0..1.0f32),
+                    }),
+                }
+                features.extend(feature.iter().flat_map(|number| number.to_le_bytes()));
+                npy::append_object_id(&format!("{shard}-{row:04}"), 10, &mut ids);
+            }
+            let path = |part| directory.path().join(format!("{shard:04}.{part}.npy"));
+            fs::write(path("features"), features).unwrap();
+            fs::write(path("object_ids"), ids).unwrap();
+        }
+        Collection::open(directory.path()).unwrap()
+    }
+
+    #[test]
+    fn the_same_is_found_to_the_bit_whatever_multiplies_rows_with_queries() {
+        let mut rng = StdRng::seed_from_u64(1);
+        for length in [1, 7, 33, 1280] {
+            let collection = collection(&mut rng, length);
+            let rows: Vec<&[f32]> = (collection.parts().iter())
+                .flat_map(|part| part.features().chunks_exact(length))
+                .filter(|row| row.iter().all(|number| number.is_finite()))
+                .collect();
+            for count in [3, 5, 64] {
+                let queries = (0..count).flat_map(|_| rows[rng.random_range(0..rows.len())]);
+                let queries: Vec<f32> = queries.copied().collect();
+                for metric in [Metric::Euclidean, Metric::Cosine] {
+                    let found = |products| {
+                        let mut scan = Scan::new(&queries, length, metric);
+                        scan.products = products;
+                        scan.nearest(&collection, 20, &|_| true, &[])
+                    };
+                    let by_the_crate = found(product::by_the_crate);
+                    assert_eq!(by_the_crate.len(), count);
+                    assert!(by_the_crate.iter().all(|neighbours| neighbours.len() == 20));
+                    assert_eq!(by_the_crate, found(product::fastest()));
+                    // And one query after the other, without a product.
+                    let alone = queries.chunks_exact(length);
+                    let alone = alone.flat_map(|query| nearest(&collection, query, 20, metric));
+                    assert_eq!(by_the_crate, alone.collect::<Vec<_>>());
+                }
+            }
+        }
+    }
 
     /// Far from zero and close to each other, so that 32 bits do not tell them apart.
     #[test]

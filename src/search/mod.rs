@@ -25,7 +25,7 @@ use crate::approximate::{self, ApproximateIndex, Opened};
 use crate::collection::Collection;
 use crate::complete_file;
 use crate::media::Media;
-use crate::nearest::{Metric, Neighbour, nearest};
+use crate::nearest::{Metric, itself_first, nearest};
 use crate::query::QueryModel;
 
 pub use answer::Answer;
@@ -162,40 +162,18 @@ fn answers(
         None => nearest(collection, &features, options.k, options.metric),
     };
     let seconds = started.elapsed().as_secs_f64();
-    let answers = queries.into_iter().zip(found).map(|(query, neighbours)| {
-        let object_id = query.object_id(collection);
+    let answers = (queries.into_iter().zip(found)).map(|(query, mut neighbours)| {
+        if let Some(position) = query.position() {
+            itself_first(collection, position, &mut neighbours, options.k);
+        }
         Answer {
-            neighbours: match &object_id {
-                Some(id) => itself_first(id, &query, neighbours, options.k),
-                None => neighbours,
-            },
+            neighbours,
+            object_id: query.object_id(collection),
             query: query.text,
-            object_id,
             seconds,
         }
     });
     answers.collect()
-}
-
-/// Puts an object that is its own query before others of the same feature, whose ids may come first.
-fn itself_first(
-    object_id: &str,
-    query: &Found,
-    mut neighbours: Vec<Neighbour>,
-    k: usize,
-) -> Vec<Neighbour> {
-    let Some(position) = query.position() else {
-        return neighbours;
-    };
-    neighbours.retain(|neighbour| neighbour.position != position);
-    let itself = Neighbour {
-        object_id: object_id.to_owned(),
-        distance: 0.0,
-        position,
-    };
-    neighbours.insert(0, itself);
-    neighbours.truncate(k);
-    neighbours
 }
 
 /// Writes the page, and the picture.

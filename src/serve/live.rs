@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Options;
-use crate::collection::{Collection, IdIndex};
+use crate::collection::{Collection, IdIndex, Position};
 use crate::failure::FileStamp;
 use crate::media::Media;
 use crate::progress::Progress;
@@ -42,10 +42,10 @@ impl Features {
         Features { collection, index }
     }
 
-    /// The feature of an object.
-    pub fn find(&self, id: &str) -> Option<&[f32]> {
+    /// Where the feature of an object stands, and the feature.
+    pub fn find(&self, id: &str) -> Option<(Position, &[f32])> {
         let position = self.index.find(&self.collection, id)?;
-        Some(self.collection.feature(position))
+        Some((position, self.collection.feature(position)))
     }
 }
 

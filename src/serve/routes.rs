@@ -146,7 +146,7 @@ async fn similar_to_object(
 ) -> Answer {
     let started = Instant::now();
     let (Path(id), limit) = (id?, Limit::get(limit)?);
-    let feature = app.live.features().find(&id).map(<[f32]>::to_vec);
+    let feature = (app.live.features().find(&id)).map(|(_, feature)| feature.to_vec());
     let Some(feature) = feature else {
         return Err(Problem::not_found("there is no feature of such an object"));
     };
@@ -222,8 +222,8 @@ async fn similar(
     feature: Vec<f32>,
     limit: usize,
 ) -> Answer {
-    let found = app.scans.nearest(feature, limit).await;
-    let found = found.ok_or_else(Problem::busy)?;
+    let found = app.scans.nearest(query_object_id.clone(), feature, limit);
+    let found = found.await.ok_or_else(Problem::busy)?;
     let similar_images = found
         .into_iter()
         .map(|neighbour| SimilarImage {

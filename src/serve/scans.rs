@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::live::Live;
 use super::metrics::Metrics;
-use crate::nearest::{Metric, Neighbour, nearest};
+use crate::nearest::{Metric, Neighbour, itself_first, nearest};
 
 /// Queries in one pass; what waits beyond that goes into the next. It bounds how long a pass takes.
 const MAX_QUERIES: usize = 64;
@@ -27,6 +27,8 @@ pub struct Scans {
 }
 
 struct Question {
+    /// None for a picture that is no object.
+    object_id: Option<String>,
     feature: Vec<f32>,
     limit: usize,
     answer: oneshot::Sender<Vec<Neighbour>>,
@@ -43,11 +45,17 @@ impl Scans {
         Ok(Scans { queue })
     }
 
-    /// The nearest objects to a feature; none where the features have meanwhile become others, of another length, or where
-    /// the search failed.
-    pub async fn nearest(&self, feature: Vec<f32>, limit: usize) -> Option<Vec<Neighbour>> {
+    /// The nearest objects to a feature, and before all others the object whose feature it is; none where the features have
+    /// meanwhile become others, of another length, or where the search failed.
+    pub async fn nearest(
+        &self,
+        object_id: Option<String>,
+        feature: Vec<f32>,
+        limit: usize,
+    ) -> Option<Vec<Neighbour>> {
         let (answer, answered) = oneshot::channel();
         let question = Question {
+            object_id,
             feature,
             limit,
             answer,
@@ -93,6 +101,15 @@ fn answer_all(questions: &Receiver<Question>, live: &Live, metrics: &Metrics) {
         metrics.scanned(waiting.len(), started.elapsed());
         for (question, mut neighbours) in waiting.into_iter().zip(found) {
             neighbours.truncate(question.limit);
+            let itself = (question.object_id.as_deref()).and_then(|id| features.find(id));
+            match itself {
+                // The object may have got another feature since it was asked for.
+                Some((position, feature)) if *feature == *question.feature => {
+                    let collection = &features.collection;
+                    itself_first(collection, position, &mut neighbours, question.limit);
+                }
+                _ => {}
+            }
             // Whoever asked may have gone.
             let _ = question.answer.send(neighbours);
         }
@@ -110,14 +127,14 @@ mod tests {
     use crate::serve::Options;
     use crate::serve::metrics::Gauges;
 
-    /// Objects `0000.jpg`, `0001.jpg`, and so on, whose features are their numbers.
+    /// Objects `0000.jpg`, `0001.jpg`, and so on, of which each two have one feature.
     fn live(root: &std::path::Path, count: usize) -> Live {
         for number in 0..count {
             let id = ObjectId::new(&format!("{number:04}.jpg")).unwrap();
             let path = root.join("model").join(id.feature_path());
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let mut bytes = Vec::new();
-            npy::append_feature(&[number as f32], &mut bytes);
+            npy::append_feature(&[(number / 2) as f32], &mut bytes);
             fs::write(path, bytes).unwrap();
         }
         fs::write(root.join("objects.txt"), "").unwrap();
@@ -138,10 +155,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (live, metrics) = (live(root.path(), 100), Metrics::default());
         let (queue, questions) = mpsc::channel();
+        let is_object = |number: usize| !number.is_multiple_of(5);
         let ask = |number: usize, length| {
             let (answer, answered) = oneshot::channel();
+            // Some are asked for as objects, some with a picture of the same feature.
             let question = Question {
-                feature: vec![number as f32; length],
+                object_id: is_object(number).then(|| format!("{number:04}.jpg")),
+                feature: vec![(number / 2) as f32; length],
                 limit: 1 + number % 3,
                 answer,
             };
@@ -156,9 +176,14 @@ mod tests {
         answer_all(&questions, &live, &metrics);
         for (number, answer) in answers.iter_mut().enumerate() {
             let neighbours = answer.try_recv().unwrap();
+            let (even, odd) = (number / 2 * 2, number / 2 * 2 + 1);
+            let first = if is_object(number) { number } else { even };
+            let second = even + odd - first;
+            let expected = [first, second].map(|number| (format!("{number:04}.jpg"), 0.0));
             assert_eq!(neighbours.len(), 1 + number % 3);
-            assert_eq!(neighbours[0].object_id, format!("{number:04}.jpg"));
-            assert_eq!(neighbours[0].distance, 0.0);
+            for (found, expected) in neighbours.into_iter().zip(expected) {
+                assert_eq!((found.object_id, found.distance), expected);
+            }
         }
         assert!(other.blocking_recv().is_err());
         let text = metrics.text(&Gauges {

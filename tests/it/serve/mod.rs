@@ -8,6 +8,7 @@ mod refusals;
 use nix::sys::signal::Signal;
 
 use crate::concat::{feature, numbered, write_features};
+use crate::search::{on_a_line, write_shard};
 use crate::{TestEnv, need_runtime, ppm, stored_picture};
 use client::Server;
 
@@ -54,6 +55,42 @@ fn the_neighbours_of_an_object_are_those_of_brute_force() {
     let answer = server.get("/similar/00005.jpg").json();
     assert_eq!(answer["queryObjectId"], "00005.jpg");
     assert!(answer["time"].as_f64().unwrap() > 0.0, "{answer}");
+}
+
+#[test]
+fn an_object_is_its_own_first_neighbour_before_others_of_the_same_feature() {
+    let env = TestEnv::new();
+    let mut rows = on_a_line(&["a.jpg", "b.jpg", "c.jpg"]);
+    rows[1].1 = rows[0].1.clone();
+    write_shard(&env, 0, &rows);
+    env.objects(&["a.jpg"]);
+    let server = Server::start(&env, &[]);
+    for (query, expected) in [
+        ("a.jpg", [("a.jpg", 0.0), ("b.jpg", 0.0), ("c.jpg", 2.0)]),
+        ("b.jpg", [("b.jpg", 0.0), ("a.jpg", 0.0), ("c.jpg", 2.0)]),
+    ] {
+        for limit in [1, 2, 3, 100] {
+            let expected: Vec<_> = (expected.iter().take(limit))
+                .map(|(id, distance)| ((*id).to_owned(), *distance))
+                .collect();
+            assert_eq!(server.similar(query, limit), expected);
+        }
+    }
+    // Those who share a scan, with each other's limits, are asked in `src/serve/scans.rs`.
+}
+
+#[test]
+fn a_hundred_neighbours_come_where_no_limit_is_given() {
+    let env = TestEnv::new();
+    write_features(&env, &numbered(0..103));
+    env.objects(&["00000.jpg"]);
+    let server = Server::start(&env, &[]);
+    let found = server.get("/similar/00001.jpg").similar();
+    let mut found: Vec<String> = found.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(found[0], "00001.jpg");
+    // The features lie on a line, in the order of the ids.
+    found.sort();
+    assert_eq!(found, numbered(0..100));
 }
 
 #[test]
