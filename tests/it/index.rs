@@ -71,7 +71,12 @@ fn neighbours(outcome: &Outcome) -> Vec<(String, String)> {
 
 #[test]
 fn it_finds_nearly_all_that_the_exact_search_finds_and_at_the_same_distances() {
-    for (metric, storage) in [("euclidean", "f16"), ("cosine", "f16"), ("euclidean", "i8")] {
+    for (metric, storage) in [
+        ("euclidean", "f16"),
+        ("cosine", "f16"),
+        ("euclidean", "i8"),
+        ("cosine", "i8"),
+    ] {
         let env = TestEnv::new();
         write_shard(&env, 0, 3_000, 24, &clustered(1, 3_000));
         write_shard(&env, 1, 1_000, 24, &clustered(2, 1_000));
@@ -274,6 +279,28 @@ fn an_index_of_other_shards_is_refused_and_made_anew() {
     search(&env, "00003.jpg", &["--approximate"])
         .exits(1)
         .says(&["`simsearch index`"]);
+}
+
+#[test]
+fn an_index_of_features_of_another_recipe_is_refused_and_made_anew() {
+    let env = TestEnv::new();
+    let recipe = |exact: bool| {
+        let recipe = format!(
+            r#"{{"format": 1, "model_sha256": "ab", "output": "o", "preprocessing": "p", "feature_length": 24,
+            "dtype": "<f4", "precision": "fp32", "exact": {exact}}}"#
+        );
+        env.write("features/model/recipe.json", recipe);
+    };
+    write_shard(&env, 0, 400, 24, &clustered(1, 400));
+    recipe(false);
+    index(&env, &[]).exits(0);
+    search(&env, &id(0, 7), &["--approximate"]).exits(0);
+    recipe(true);
+    search(&env, &id(0, 7), &["--approximate"])
+        .exits(1)
+        .says(&["index.usearch", "`simsearch index`"]);
+    index(&env, &[]).exits(0).says(&["is made anew"]);
+    search(&env, &id(0, 7), &["--approximate"]).exits(0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use simsearch::npy;
 use simsearch::object::ObjectId;
 
 use crate::{
-    Outcome, TestEnv, feature_file, finish, model_file, need_runtime, runtime, stored_picture,
+    Outcome, TestEnv, feature_file, finish, model_file, need_runtime, runtime, stored_picture, wait,
 };
 
 /// Writes a shard of `features/model`.
@@ -56,6 +56,17 @@ fn search_command(env: &TestEnv, more: &[&str]) -> Command {
 
 pub fn search(env: &TestEnv, more: &[&str]) -> Outcome {
     finish(search_command(env, more))
+}
+
+/// The same with lines on standard input.
+fn search_with_input(env: &TestEnv, more: &[&str], lines: &str) -> Outcome {
+    let mut command = search_command(env, more);
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines.as_bytes()).unwrap();
+    drop(stdin);
+    wait(format!("{command:?}"), child)
 }
 
 /// Pictures of the tests' data, listed, that every model of theirs reads.
@@ -135,21 +146,9 @@ fn of_several_queries_each_has_a_group_and_a_bad_one_stops_no_other() {
     let env = TestEnv::new();
     write_shard(&env, 0, &on_a_line(&["zero.jpg", "one.jpg", "two.jpg"]));
     env.write("text.txt", "no picture");
-    let mut command = search_command(
-        &env,
-        &["two.jpg", "unknown.jpg", "./zero.jpg", "-", "-k", "1"],
-    );
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin
-        .write_all(b"zero.jpg\n\nmissing/of/all\none.jpg")
-        .unwrap();
-    drop(stdin);
-    let outcome = crate::wait("search -".to_owned(), child);
+    let arguments = ["two.jpg", "unknown.jpg", "./zero.jpg", "-", "-k", "1"];
+    let lines = "zero.jpg\n\nmissing/of/all\none.jpg";
+    let outcome = search_with_input(&env, &arguments, lines);
     outcome.exits(3).says(&[
         "unknown.jpg: is neither an object that is extracted nor a file",
         "./zero.jpg: there is no such file",
@@ -225,6 +224,26 @@ fn a_picture_in_the_index_comes_back_at_distance_zero_however_it_was_made() {
             }
         }
     }
+}
+
+#[test]
+fn paths_of_pictures_come_on_standard_input_a_line_each() {
+    need_runtime!();
+    let env = with_pictures();
+    env.extract("nhwc", &[]).exits(0);
+    env.write("asked/a picture.bmp", stored_picture("bmp_rgb.bmp"));
+    let model = model_arguments("nhwc");
+    let arguments = model.iter().map(String::as_str);
+    let arguments: Vec<&str> = arguments.chain(["-", "-k", "1"]).collect();
+    let lines = "media/jpeg_224x50.jpg\nasked/a picture.bmp\n./media/gif_plain.gif\n";
+    let outcome = search_with_input(&env, &arguments, lines);
+    outcome.exits(0);
+    assert_eq!(
+        outcome.stdout,
+        "# media/jpeg_224x50.jpg\njpeg_224x50.jpg 0\n\n\
+         # asked/a picture.bmp\nbmp_rgb.bmp 0\n\n\
+         # ./media/gif_plain.gif\ngif_plain.gif 0\n"
+    );
 }
 
 #[test]

@@ -66,8 +66,30 @@ fn a_sheet_is_one_picture_of_all_answers() {
         height: 2 * 192 + 8 + 9,
     };
     assert_eq!(size, expected);
-    // The second cell of the first row is the query again: the same pixels, but for the frame and what JPEG makes of it.
     let pixel = |x: usize, y: usize| &pixels[(y * size.width + x) * 3..][..3];
+    // 160 x 80 pixels in the middle of the first cell are the query, which gets redder to the right and greener downwards.
+    // JPEG changes it a little.
+    let mut off = 0;
+    for (x, y) in (0..76).flat_map(|y| (4..156).map(move |x| (x, y))) {
+        let found = pixel(8 + x, 8 + 40 + y);
+        let expected = [(x * 255 / 160) as u8, (y * 255 / 80) as u8];
+        off += usize::from(
+            found[0]
+                .abs_diff(expected[0])
+                .max(found[1].abs_diff(expected[1])),
+        );
+    }
+    assert!(off < 12 * 76 * 152, "{} a pixel", off / (76 * 152));
+    // Below each picture are two lines of text.
+    for cell in 0..4 {
+        for line in [164, 176] {
+            let letters =
+                (0..160 * 8).map(|at| pixel(8 + cell * 168 + at % 160, 8 + line + at / 160));
+            let dark = letters.filter(|letter| letter.iter().any(|level| *level < 150));
+            assert!(dark.count() > 20, "{cell} {line}");
+        }
+    }
+    // The second cell of the first row is the query again: the same pixels, but for the frame and what JPEG makes of it.
     for (x, y) in [(60, 70), (100, 90), (140, 110)] {
         for (one, other) in pixel(8 + x, 8 + y).iter().zip(pixel(176 + x, 8 + y)) {
             assert!(one.abs_diff(*other) < 12, "{x} {y}: {one} {other}");
