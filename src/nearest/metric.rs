@@ -169,7 +169,7 @@ impl Metric {
         }
     }
 
-    /// Whether a row is certainly further away than a limit, a measure as those of a [`Range`]. As
+    /// Whether a row is certainly further away than a limit, a measure as those of a `Range`. As
     /// [`range_of_product`](Self::range_of_product) says, but in less time.
     #[inline]
     pub fn is_beyond(self, limit: f64, query: &Measured<'_>, row: Norms, product: f64) -> bool {
