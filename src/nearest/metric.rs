@@ -154,37 +154,35 @@ impl Metric {
 
     /// The same from the sum of the products of query and row.
     pub fn range_of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> Option<Range> {
+        let (measure, error) = self.of_product(query, row, product);
+        Range::around(measure, error).known()
+    }
+
+    /// Whether that range lies above a limit as a whole: all that is asked of most rows, and in less time.
+    #[inline]
+    pub fn is_beyond(self, limit: f64, query: &Measured<'_>, row: Norms, product: f64) -> bool {
+        let (measure, error) = self.of_product(query, row, product);
+        let least = measure - error;
+        // What is not finite says nothing.
+        least > limit && least < f64::INFINITY
+    }
+
+    /// The measure of a row's distance and how far it may be off; not finite where 32 bits do not tell.
+    #[inline]
+    fn of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> (f64, f64) {
         let ours = query.norms;
         match self {
             Metric::Euclidean => {
                 let lengths = ours.length + row.length;
                 let squares = ours.squares + row.squares - 2.0 * product;
-                Range::around(squares, query.error * lengths * lengths + TINY).known()
+                (squares, query.error * lengths * lengths + TINY)
             }
-            Metric::Cosine if !ours.tells() || !row.tells() => None,
+            Metric::Cosine if !ours.tells() || !row.tells() => (f64::NAN, f64::NAN),
             Metric::Cosine => {
                 let distance = 1.0 - product / (ours.length * row.length);
-                Range::around(distance, 2.0 * query.error).known()
+                (distance, 2.0 * query.error)
             }
         }
-    }
-
-    /// Whether a row is certainly further away than a limit, a measure as those of a `Range`. As
-    /// [`range_of_product`](Self::range_of_product) says, but in less time.
-    #[inline]
-    pub fn is_beyond(self, limit: f64, query: &Measured<'_>, row: Norms, product: f64) -> bool {
-        let ours = query.norms;
-        let least = match self {
-            Metric::Euclidean => {
-                let lengths = ours.length + row.length;
-                let error = query.error * lengths * lengths + TINY;
-                ours.squares + row.squares - 2.0 * product - error
-            }
-            Metric::Cosine if !ours.tells() || !row.tells() => return false,
-            Metric::Cosine => 1.0 - product / (ours.length * row.length) - 2.0 * query.error,
-        };
-        // What is not finite says nothing.
-        least > limit && least < f64::INFINITY
     }
 }
 

@@ -237,9 +237,8 @@ impl<'a> Scan<'a> {
         position: impl FnOnce() -> Position,
     ) {
         let range = range.filter(|_| !top.is_crowded());
-        match range.or_else(|| self.metric.range_in_64_bits(query, feature)) {
-            Some(range) if range.least <= top.limit() => top.offer(range, position()),
-            _ => {}
+        if let Some(range) = range.or_else(|| self.metric.range_in_64_bits(query, feature)) {
+            top.offer(range, position());
         }
     }
 }
