@@ -1,5 +1,9 @@
 //! Distances between features: in 32 bits with a bound of their error, and in 64 bits.
 
+use std::ops::AddAssign;
+
+use super::product::MOST_LOST;
+
 /// How far two features are from each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,9 +30,6 @@ pub struct Measured<'a> {
     norms: Norms,
     /// Sum of squares, in 64 bits.
     squares: f64,
-    /// Bound of the relative error of a sum of as many products as a feature has numbers, in 32 bits, in any order:
-    /// each addition and each product adds at most half a unit in the last place. Doubled, for what is left out here.
-    error: f64,
 }
 
 /// In which range the measure of a distance lies: its square for [`Metric::Euclidean`], since a root for each row would take
@@ -73,6 +74,11 @@ impl Norms {
         }
     }
 
+    /// Its root.
+    pub fn length(self) -> f64 {
+        self.length
+    }
+
     /// The sum of squares.
     pub fn squares(self) -> f64 {
         self.squares
@@ -84,13 +90,23 @@ impl Norms {
     }
 }
 
+/// Bound of the relative error of a sum of as many products as a feature has numbers, in 32 bits, in any order: each addition
+/// and each product adds at most half a unit in the last place. Doubled, for what is left out here.
+fn sum_error(length: usize) -> f64 {
+    (length + 2) as f64 * f64::from(f32::EPSILON)
+}
+
+/// The same of a product of a row with a query, as a part of the product of their lengths.
+pub fn product_error(length: usize) -> f64 {
+    sum_error(length) + MOST_LOST
+}
+
 impl<'a> Measured<'a> {
     pub fn new(feature: &'a [f32]) -> Self {
         Measured {
             feature,
             norms: Norms::of(feature),
             squares: dot(feature, feature),
-            error: (feature.len() + 2) as f64 * f64::from(f32::EPSILON),
         }
     }
 }
@@ -143,7 +159,7 @@ impl Metric {
                 let squares = sum(query.feature, row, |one, other| {
                     (one - other) * (one - other)
                 });
-                Range::around(squares, squares * query.error + TINY).known()
+                Range::around(squares, squares * sum_error(row.len()) + TINY).known()
             }
             Metric::Cosine => {
                 let product = sum(query.feature, row, |one, other| one * other);
@@ -158,81 +174,101 @@ impl Metric {
         Range::around(measure, error).known()
     }
 
-    /// Whether that range lies above a limit as a whole: all that is asked of most rows, and in less time.
-    #[inline]
-    pub fn is_beyond(self, limit: f64, query: &Measured<'_>, row: Norms, product: f64) -> bool {
-        let (measure, error) = self.of_product(query, row, product);
-        let least = measure - error;
-        // What is not finite says nothing.
-        least > limit && least < f64::INFINITY
-    }
-
     /// The measure of a row's distance and how far it may be off; not finite where 32 bits do not tell.
     #[inline]
     fn of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> (f64, f64) {
-        let ours = query.norms;
+        let (ours, error) = (query.norms, product_error(query.feature.len()));
         match self {
             Metric::Euclidean => {
                 let lengths = ours.length + row.length;
                 let squares = ours.squares + row.squares - 2.0 * product;
-                (squares, query.error * lengths * lengths + TINY)
+                (squares, error * lengths * lengths + TINY)
             }
             Metric::Cosine if !ours.tells() || !row.tells() => (f64::NAN, f64::NAN),
             Metric::Cosine => {
                 let distance = 1.0 - product / (ours.length * row.length);
-                (distance, 2.0 * query.error)
+                (distance, 2.0 * error)
             }
+        }
+    }
+
+    /// The product from which on a row's range is not above `limit` as a whole, as a line over the row's length: its start, and
+    /// its slope. What the row adds, whatever the query, is [`Metric::base`].
+    ///
+    /// For [`Metric::Euclidean`], `squares - error > limit` in [`Metric::of_product`] is, with the error `e`,
+    /// `2 product < (1 - e) ours² - TINY - limit + (1 - e) row² - 2 e ours row`.
+    pub fn threshold(self, query: &Measured<'_>, limit: f64) -> (f64, f64) {
+        let (ours, error) = (query.norms, product_error(query.feature.len()));
+        match self {
+            Metric::Euclidean => {
+                let start = (1.0 - error) * ours.squares - TINY - limit;
+                (start / 2.0, -error * ours.length)
+            }
+            Metric::Cosine if !ours.tells() => (f64::NAN, f64::NAN),
+            Metric::Cosine => (0.0, (1.0 - limit - 2.0 * error) * ours.length),
+        }
+    }
+
+    /// What any query's [`Metric::threshold`] has to be raised by for a row.
+    pub fn base(self, row: Norms, length: usize) -> f64 {
+        match self {
+            Metric::Euclidean => (1.0 - product_error(length)) * row.squares / 2.0,
+            Metric::Cosine if !row.tells() => f64::NAN,
+            Metric::Cosine => 0.0,
         }
     }
 }
 
 /// The sum over both of what `term` makes of two numbers, in 32 bits but for the last step.
 fn sum(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    sum_of_lanes(one, other, term)
+}
+
+/// The same in 64 bits throughout. The order, and with it each bit, is the same on every processor.
+fn exact_sum(one: &[f32], other: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    sum_of_lanes(one, other, |one, other| {
+        term(f64::from(one), f64::from(other))
+    })
+}
+
+fn sum_of_lanes<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         #[expect(unsafe_code)]
         // SAFETY: the processor has the feature.
-        return unsafe { sum_in_avx2(one, other, term) };
+        return unsafe { sum_of_lanes_in_avx2(one, other, term) };
     }
-    sum_of_lanes(one, other, term)
+    sum_of_lanes_anywhere(one, other, term)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn sum_in_avx2(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
-    sum_of_lanes(one, other, term)
+fn sum_of_lanes_in_avx2<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+    sum_of_lanes_anywhere(one, other, term)
 }
 
-/// Always inlined, to be made for the processor that its caller is made for.
+/// Side by side, since each addition to one sum would wait for the last. Always inlined, to be made for the processor that
+/// its caller is made for.
 #[inline(always)]
-fn sum_of_lanes(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
-    let mut lanes = [0f32; LANES];
+fn sum_of_lanes_anywhere<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+    let mut lanes = [T::default(); LANES];
     let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
-    let rest = ones.remainder().iter().zip(others.remainder());
-    let rest: f32 = rest.map(|(&one, &other)| term(one, other)).sum();
+    let mut rest = T::default();
+    for (&one, &other) in ones.remainder().iter().zip(others.remainder()) {
+        rest += term(one, other);
+    }
     for (one, other) in ones.zip(others) {
         for lane in 0..LANES {
             lanes[lane] += term(one[lane], other[lane]);
         }
     }
-    lanes.iter().copied().map(f64::from).sum::<f64>() + f64::from(rest)
+    lanes.into_iter().map(Into::into).sum::<f64>() + rest.into()
 }
 
-/// The same in 64 bits throughout. Side by side, since each addition to one sum would wait for the last: of 16 queries
-/// with 100 neighbours each, these sums took half of the time. The order is the same on every processor.
-fn exact_sum(one: &[f32], other: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let term = |one: f32, other: f32| term(f64::from(one), f64::from(other));
-    let mut lanes = [0f64; LANES];
-    let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
-    let rest = ones.remainder().iter().zip(others.remainder());
-    let rest: f64 = rest.map(|(&one, &other)| term(one, other)).sum();
-    for (one, other) in ones.zip(others) {
-        for lane in 0..LANES {
-            lanes[lane] += term(one[lane], other[lane]);
-        }
-    }
-    lanes.iter().sum::<f64>() + rest
-}
+/// What sums are made of: `f32` or `f64`.
+trait Term: Copy + Default + AddAssign + Into<f64> {}
+impl Term for f32 {}
+impl Term for f64 {}
 
 /// The sum of the products, in 64 bits.
 fn dot(one: &[f32], other: &[f32]) -> f64 {
@@ -245,19 +281,25 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
+    use crate::nearest::threshold::Thresholds;
+
     #[test]
     fn the_bounds_hold_at_any_magnitude_and_are_close_at_usual_ones() {
         let mut rng = StdRng::seed_from_u64(1);
         for length in [1, 15, 16, 17, 100, 1280] {
             for spread in [0.0, 1e-6, 1e-3, 1.0] {
                 for magnitude in [1e-40, 1e-23, 1e-18, 1e-3, 1.0, 1e3, 1e17, 1e19, 1e37] {
-                    check_bounds(&mut rng, length, spread, magnitude);
+                    check_bounds(&mut rng, length, spread, magnitude, magnitude);
+                    check_bounds(&mut rng, length, spread, 1.0, magnitude);
+                    check_bounds(&mut rng, length, spread, 1.0, -magnitude);
+                    check_bounds(&mut rng, length, spread, magnitude, -1.0);
                 }
             }
         }
     }
 
-    fn check_bounds(rng: &mut StdRng, length: usize, spread: f32, magnitude: f32) {
+    /// Of a query and a row that differ by `spread`, but for what both are multiplied with.
+    fn check_bounds(rng: &mut StdRng, length: usize, spread: f32, ours: f32, magnitude: f32) {
         let mut random = || -> Vec<f32> {
             let numbers = (0..length).map(|_| rng.random_range(-1.0..1.0f32));
             numbers.collect()
@@ -266,13 +308,13 @@ mod tests {
         let row = query.iter().zip(other);
         let row = row.map(|(value, other)| (value + spread * other) * magnitude);
         let row: Vec<f32> = row.collect();
-        let query: Vec<f32> = query.iter().map(|value| value * magnitude).collect();
+        let query: Vec<f32> = query.iter().map(|value| value * ours).collect();
         let measured = Measured::new(&query);
         let product = f64::from(sum(&query, &row, |one, other| one * other) as f32);
         let norms = Norms::of(&row);
         for metric in [Metric::Euclidean, Metric::Cosine] {
             let distance = metric.distance(&measured, &row);
-            let of = format!("{metric:?} {length} {spread} {magnitude}: {distance}");
+            let of = format!("{metric:?} {length} {spread} {ours} {magnitude}: {distance}");
             let (measure, scale) = match metric {
                 Metric::Euclidean => (distance * distance, measured.squares),
                 Metric::Cosine => (distance, 1.0),
@@ -282,8 +324,15 @@ mod tests {
                 metric.range_of_product(&measured, norms, product),
                 metric.range_in_64_bits(&measured, &row),
             ] {
-                let is_usual = (1e-6..1e6).contains(&magnitude);
-                let is_beyond = |limit| metric.is_beyond(limit, &measured, norms, product);
+                let usual = 1e-6..1e6;
+                let is_usual = usual.contains(&magnitude.abs()) && usual.contains(&ours);
+                let is_beyond = |limit| {
+                    let mut reached = Vec::new();
+                    let limits = [(&measured, limit)].into_iter();
+                    let thresholds = Thresholds::new(metric, length, limits);
+                    thresholds.find_reached(norms, &[product as f32], &mut reached);
+                    reached.is_empty()
+                };
                 assert!(!is_beyond(measure), "{of}");
                 assert!(range.is_some() || !is_usual, "{of}");
                 let Some(range) = range else { continue };

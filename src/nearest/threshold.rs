@@ -1,0 +1,64 @@
+//! Which products are too small for a row to be near enough.
+
+use super::metric::{Measured, Metric, Norms};
+
+/// Queries that are looked at together: a row of which none of these is near enough, as most rows, is done with them.
+const TOGETHER: usize = 16;
+
+/// For each query, the product from which on a row may be within a limit: all that is asked of most rows, for all queries
+/// side by side. It is [`Metric::range_of_product`] solved for the product, and a straight line over the row's length.
+pub struct Thresholds {
+    metric: Metric,
+    /// Numbers in a feature.
+    length: usize,
+    /// At a row of length 0.
+    starts: Vec<f64>,
+    /// For each unit of a row's length.
+    slopes: Vec<f64>,
+}
+
+impl Thresholds {
+    /// For queries and their limits, in the metric's measure.
+    pub fn new<'a>(
+        metric: Metric,
+        length: usize,
+        limits: impl Iterator<Item = (&'a Measured<'a>, f64)>,
+    ) -> Self {
+        let lines = limits.map(|(query, limit)| metric.threshold(query, limit));
+        let (starts, slopes) = lines.unzip();
+        Thresholds {
+            metric,
+            length,
+            starts,
+            slopes,
+        }
+    }
+
+    /// When the limit of a query is another.
+    pub fn set(&mut self, index: usize, query: &Measured<'_>, limit: f64) {
+        (self.starts[index], self.slopes[index]) = self.metric.threshold(query, limit);
+    }
+
+    /// Puts into `reached` the queries whose product with a row is enough; `products` are those with each query.
+    pub fn find_reached(&self, row: Norms, products: &[f32], reached: &mut Vec<usize>) {
+        reached.clear();
+        let (base, length) = (self.metric.base(row, self.length), row.length());
+        let lines = (self.starts.chunks(TOGETHER)).zip(self.slopes.chunks(TOGETHER));
+        let groups = products.chunks(TOGETHER).zip(lines);
+        for (number, (products, (starts, slopes))) in groups.enumerate() {
+            let is_reached = |index: usize| {
+                let threshold = base + starts[index] + slopes[index] * length;
+                let below = threshold - f64::from(products[index]);
+                // What is not finite says nothing, and so may be near enough. (Compared with infinity, the compiler would
+                // look at the bits of each, in five times the time.)
+                !((below > 0.0) & (below < f64::MAX))
+            };
+            // Without a branch, for the compiler to do several at once.
+            if (0..products.len()).fold(false, |any, index| any | is_reached(index)) {
+                let first = number * TOGETHER;
+                let indices = (0..products.len()).filter(|index| is_reached(*index));
+                reached.extend(indices.map(|index| first + index));
+            }
+        }
+    }
+}
