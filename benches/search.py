@@ -27,6 +27,8 @@ LENGTH, K, SHARD = 1280, 10, 10_000
 QUERIES = [1, 2, 8, 64, 256]
 # More take the others minutes.
 MOST_QUERIES_OF_OTHERS = 64
+# Seconds before each measurement: the threads of the libraries spin for a while when their work is done, on all cores.
+REST = 0.3
 PACKAGES = PROJECT / "target" / "python-search"
 
 
@@ -149,6 +151,7 @@ def others(features):
 
 
 def timed(work, *arguments):
+    time.sleep(REST)
     started = time.perf_counter()
     result = work(*arguments)
     return result, time.perf_counter() - started
@@ -175,6 +178,7 @@ def compare(folder, rows, rounds, only_simsearch):
                 note(f"read: {name}", 0, timed(read)[1])
         for count in QUERIES:
             asked = random.choice(rows, count, replace=False)
+            time.sleep(REST)
             expected, seconds = session.ask(asked)
             note("simsearch", count, seconds)
             for name, search in searches.items():
@@ -197,6 +201,7 @@ def compare(folder, rows, rounds, only_simsearch):
 
 
 def whole_command(command):
+    time.sleep(REST)
     started = time.perf_counter()
     subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started

@@ -195,7 +195,7 @@ impl Metric {
     /// The product from which on a row's range is not above `limit` as a whole, as a line over the row's length: its start, and
     /// its slope. What the row adds, whatever the query, is [`Metric::base`].
     ///
-    /// For [`Metric::Euclidean`], `squares - error > limit` in [`Metric::of_product`] is, with the error `e`,
+    /// For [`Metric::Euclidean`], `squares - error > limit` in `of_product` is, with the error `e`,
     /// `2 product < (1 - e) ours² - TINY - limit + (1 - e) row² - 2 e ours row`.
     pub fn threshold(self, query: &Measured<'_>, limit: f64) -> (f64, f64) {
         let (ours, error) = (query.norms, product_error(query.feature.len()));

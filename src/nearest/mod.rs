@@ -11,6 +11,7 @@
 //! | `product.rs` | the matrix product, in AMX, in AVX-512 and by a crate |
 //! | `metric.rs` | distances: in which range, from 32 bits, and in 64 bits |
 //! | `threshold.rs` | which products are too small |
+//! | `threshold.rs` | which products are too small |
 //! | `top.rs` | what may be among the `k` best |
 
 mod metric;
