@@ -21,7 +21,7 @@ pub enum Metric {
 const LANES: usize = 16;
 
 /// Squares of small numbers lose digits in 32 bits, or all of them: a sum of squares below this says nothing, and one above
-/// it is off by far less.
+/// it is off by far less. It also covers that AMX takes the smallest numbers, below 1e-38, as zeros.
 const TINY: f64 = 1e-30;
 
 /// A query, and what of it is needed for every row.

@@ -11,7 +11,6 @@
 //! | `product.rs` | the matrix product, in AMX, in AVX-512 and by a crate |
 //! | `metric.rs` | distances: in which range, from 32 bits, and in 64 bits |
 //! | `threshold.rs` | which products are too small |
-//! | `threshold.rs` | which products are too small |
 //! | `top.rs` | what may be among the `k` best |
 
 mod metric;
@@ -163,7 +162,8 @@ impl<'a> Scan<'a> {
         // One list for each thread: a parallel fold begins another with each part that it splits off, and until a list knows its
         // limit, hundreds of rows go into it (64 queries: 8 ms of 56).
         let cursor = AtomicUsize::new(0);
-        let tops = rayon::broadcast(|_| {
+        let threads = (0..rayon::current_num_threads()).into_par_iter();
+        let tops = threads.with_max_len(1).map(|_| {
             let mut tops: Vec<Top> = self.queries.iter().map(|_| Top::new(k)).collect();
             while let Some(&(part, first)) = blocks.get(cursor.fetch_add(1, Ordering::Relaxed)) {
                 let rows = &collection.parts()[part as usize].features()[first * self.length..];
@@ -176,7 +176,7 @@ impl<'a> Scan<'a> {
             }
             tops
         });
-        let tops = tops.into_iter().reduce(|mut one, other| {
+        let tops = tops.reduce_with(|mut one, other| {
             (one.iter_mut().zip(other)).for_each(|(one, other)| one.merge(other));
             one
         });

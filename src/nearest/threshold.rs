@@ -42,12 +42,12 @@ impl Thresholds {
     /// Puts into `reached` the queries whose product with a row is enough; `products` are those with each query.
     pub fn find_reached(&self, row: Norms, products: &[f32], reached: &mut Vec<usize>) {
         reached.clear();
-        let (base, length) = (self.metric.base(row, self.length), row.length());
+        let base = self.metric.base(row, self.length);
         let lines = (self.starts.chunks(TOGETHER)).zip(self.slopes.chunks(TOGETHER));
         let groups = products.chunks(TOGETHER).zip(lines);
         for (number, (products, (starts, slopes))) in groups.enumerate() {
             let is_reached = |index: usize| {
-                let threshold = base + starts[index] + slopes[index] * length;
+                let threshold = base + starts[index] + slopes[index] * row.length();
                 let below = threshold - f64::from(products[index]);
                 // What is not finite says nothing, and so may be near enough. (Compared with infinity, the compiler would
                 // look at the bits of each, in five times the time.)

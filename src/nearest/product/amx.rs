@@ -2,13 +2,14 @@
 //!
 //! It multiplies numbers in bf16, which has 8 of the 24 bits of precision of `f32`, and adds in `f32`. So each number is
 //! split into a high and a low part in bf16, and a product is high times high plus high times low plus low times high. The
-//! low part is cut off at 2^-15 of the number, in rows and in queries, and low times low is at most 2^-16 of the product:
-//! together [`super::MOST_LOST`].
+//! low part is at most 2^-8 of the number, and what is cut off behind it at most 2^-16. So of a product are lost 2^-16 for
+//! the row, 2^-16 for the query, and 2^-16 for low times low: within [`super::MOST_LOST`].
 //!
 //! 100,000 rows of 1280 and 16 queries take two cores as long as reading the rows does, 28 ms, and 64 queries 44 ms.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::mem::offset_of;
 use std::sync::LazyLock;
 
 use nix::libc;
@@ -47,15 +48,18 @@ const ZEROS: Split = Split {
 };
 
 /// Whether processor and system have it. The system wants to be asked, for it keeps 8 KB more for each thread then.
-pub fn is_there() -> bool {
+fn is_there() -> bool {
     static IS_THERE: LazyLock<bool> = LazyLock::new(|| {
         // AMX-BF16 and AMX-TILE in Intel's manual, and the numbers in Linux's `Documentation/arch/x86/xstate.rst`.
         const BF16_AND_TILES: u32 = 1 << 22 | 1 << 24;
         const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
         const XFEATURE_XTILEDATA: libc::c_long = 18;
-        // Where there is AVX-512, there is a leaf 7.
-        let has_it = is_x86_feature_detected!("avx512f")
-            && __cpuid_count(7, 0).edx & BF16_AND_TILES == BF16_AND_TILES;
+        #[allow(unused_unsafe, reason = "it is unsafe before Rust 1.94")]
+        #[expect(unsafe_code)]
+        // SAFETY: every processor of this architecture has the instruction, and where there is AVX-512, there is leaf 7.
+        let features = || unsafe { __cpuid_count(7, 0).edx };
+        let has_it =
+            is_x86_feature_detected!("avx512f") && features() & BF16_AND_TILES == BF16_AND_TILES;
         #[expect(unsafe_code)]
         // SAFETY: the call takes two numbers, and touches no memory of ours.
         let allow = || unsafe {
@@ -70,7 +74,7 @@ pub fn is_there() -> bool {
     *IS_THERE
 }
 
-/// Queries, split and in the order in which they are multiplied.
+/// Queries, split and in the order in which they are multiplied. There are some only where there is AMX.
 pub struct Queries {
     /// For each 16 queries a tile of each step: a line has two numbers of every query.
     tiles: Vec<[Split; TILE]>,
@@ -79,9 +83,24 @@ pub struct Queries {
 }
 
 impl Queries {
-    /// Of `[n, length]`.
+    /// Of `[n, length]`; `None` where there is no AMX.
+    pub fn new(queries: &[f32], length: usize) -> Option<Self> {
+        #[expect(unsafe_code)]
+        // SAFETY: where there is AMX, there is AVX-512.
+        is_there().then(|| unsafe { Self::of(queries, length) })
+    }
+
+    /// See [`super::Products`].
+    pub fn products(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
+        #[expect(unsafe_code)]
+        // SAFETY: there is AMX, and so AVX-512.
+        unsafe {
+            self.products_in_avx512(rows, out, squares);
+        }
+    }
+
     #[target_feature(enable = "avx512f")]
-    pub fn new(queries: &[f32], length: usize) -> Self {
+    fn of(queries: &[f32], length: usize) -> Self {
         let (count, steps) = (queries.len() / length, length.div_ceil(STEP));
         let mut tiles = vec![[ZEROS; TILE]; count.div_ceil(TILE) * steps];
         let mut parts = vec![ZEROS; steps];
@@ -102,14 +121,13 @@ impl Queries {
         }
     }
 
-    /// See [`super::Products`].
     #[target_feature(enable = "avx512f")]
-    pub fn products(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
+    fn products_in_avx512(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
         let steps = self.length.div_ceil(STEP);
         // One more, since lines that are a multiple of 4096 bytes apart would have the same few places in the first cache.
         let width = steps + 1;
         let mut parts = vec![ZEROS; ROWS * width];
-        // So many numbers of the next rows are there already when their turn comes.
+        // So many numbers of the next rows `multiply` has fetched when their turn comes.
         let ahead = self.tiles.len() * FETCHED * LANES;
         let groups = (rows.chunks(ROWS * self.length)).zip(squares.chunks_mut(ROWS));
         for ((rows, squares), out) in groups.zip(out.chunks_mut(ROWS * self.count)) {
@@ -120,7 +138,7 @@ impl Queries {
             }
             for (number, tiles) in self.tiles.chunks_exact(steps).enumerate() {
                 let next = next.wrapping_add(number * steps * FETCHED * LANES);
-                let sums = multiply(&parts, width, tiles, next);
+                let sums = self.multiply(&parts, width, tiles, next);
                 let out = out.chunks_exact_mut(self.count);
                 for (sums, out) in sums.as_flattened().iter().zip(out) {
                     let out = &mut out[number * TILE..];
@@ -129,6 +147,116 @@ impl Queries {
                 }
             }
         }
+    }
+
+    /// The products of [`ROWS`] rows, which are `width` apart, with a tile of queries. Meanwhile what stands at `next` is fetched.
+    fn multiply(
+        &self,
+        rows: &[Split],
+        width: usize,
+        queries: &[[Split; TILE]],
+        next: *const f32,
+    ) -> [[[f32; TILE]; TILE]; ROW_TILES] {
+        /// What `ldtilecfg` reads: all eight tiles have 16 rows of 64 bytes.
+        #[repr(C, align(64))]
+        struct Shape {
+            palette: u8,
+            start: u8,
+            reserved: [u8; 14],
+            bytes: [u16; 16],
+            rows: [u8; 16],
+        }
+        static SHAPE: Shape = Shape {
+            palette: 1,
+            start: 0,
+            reserved: [0; 14],
+            bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+            rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+        };
+        const { assert!(ROW_TILES == 4, "a pointer and a tile of sums for each") };
+        assert!(rows.len() >= ROWS * width && queries.len() <= width && !queries.is_empty());
+        let mut sums = [[[0f32; TILE]; TILE]; ROW_TILES];
+        let stride = width * size_of::<Split>();
+        #[expect(unsafe_code)]
+        // SAFETY: there is AMX, or there would be no `self`. There are `ROWS` rows of `stride` bytes, and in each as many steps,
+        // of 128 bytes, as `queries` has, of 2 KB; to fetch is allowed anywhere. The tiles are set, used and given back in here,
+        // so that nothing else sees them.
+        unsafe {
+            // Tiles 0 to 3 are the sums of the four tiles of rows, 4 and 5 the queries, high and low, and 6 and 7 the rows, high
+            // and low: one is loaded while the other is multiplied.
+            asm!(
+                "ldtilecfg [{shape}]",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "tileloadd tmm4, [{queries} + {pair}]",
+                "tileloadd tmm5, [{queries} + {pair} + {low}]",
+                "tileloadd tmm6, [{rows} + {stride}]",
+                "tdpbf16ps tmm0, tmm6, tmm4",
+                "tileloadd tmm7, [{rows} + {stride} + {low}]",
+                "tdpbf16ps tmm0, tmm6, tmm5",
+                "tileloadd tmm6, [{second} + {stride}]",
+                "tdpbf16ps tmm0, tmm7, tmm4",
+                "tdpbf16ps tmm1, tmm6, tmm4",
+                "tileloadd tmm7, [{second} + {stride} + {low}]",
+                "tdpbf16ps tmm1, tmm6, tmm5",
+                "tileloadd tmm6, [{third} + {stride}]",
+                "tdpbf16ps tmm1, tmm7, tmm4",
+                "tdpbf16ps tmm2, tmm6, tmm4",
+                "tileloadd tmm7, [{third} + {stride} + {low}]",
+                "tdpbf16ps tmm2, tmm6, tmm5",
+                "tileloadd tmm6, [{fourth} + {stride}]",
+                "tdpbf16ps tmm2, tmm7, tmm4",
+                "tdpbf16ps tmm3, tmm6, tmm4",
+                "tileloadd tmm7, [{fourth} + {stride} + {low}]",
+                "tdpbf16ps tmm3, tmm6, tmm5",
+                "tdpbf16ps tmm3, tmm7, tmm4",
+                ".rept {fetched}",
+                "prefetcht1 [{next}]",
+                "add {next}, {line}",
+                ".endr",
+                "add {queries}, {tile}",
+                "add {rows}, {pair}",
+                "add {second}, {pair}",
+                "add {third}, {pair}",
+                "add {fourth}, {pair}",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{sums} + {line}], tmm0",
+                "tilestored [{sums} + {line} + {sum}], tmm1",
+                "tilestored [{sums} + {line} + 2 * {sum}], tmm2",
+                "tilestored [{sums} + {line} + 3 * {sum}], tmm3",
+                "tilerelease",
+                shape = in(reg) &raw const SHAPE,
+                pair = in(reg) size_of::<Split>(),
+                line = in(reg) size_of::<Line>(),
+                stride = in(reg) stride,
+                steps = inout(reg) queries.len() => _,
+                queries = inout(reg) queries.as_ptr() => _,
+                rows = inout(reg) rows.as_ptr() => _,
+                second = inout(reg) rows[TILE * width..].as_ptr() => _,
+                third = inout(reg) rows[2 * TILE * width..].as_ptr() => _,
+                fourth = inout(reg) rows[3 * TILE * width..].as_ptr() => _,
+                next = inout(reg) next => _,
+                low = const offset_of!(Split, low),
+                tile = const size_of::<[Split; TILE]>(),
+                sum = const size_of::<[[f32; TILE]; TILE]>(),
+                fetched = const FETCHED,
+                sums = in(reg) sums.as_mut_ptr(),
+                out("tmm0") _,
+                out("tmm1") _,
+                out("tmm2") _,
+                out("tmm3") _,
+                out("tmm4") _,
+                out("tmm5") _,
+                out("tmm6") _,
+                out("tmm7") _,
+                options(nostack),
+            );
+        }
+        sums
     }
 }
 
@@ -170,98 +298,4 @@ fn split(row: &[f32], parts: &mut [Split], ahead: usize) -> f32 {
         add(&numbers, &mut parts[whole.len()]);
     }
     _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]))
-}
-
-/// The products of [`ROWS`] rows, which are `width` apart, with a tile of queries. Meanwhile what stands at `next` is fetched.
-fn multiply(
-    rows: &[Split],
-    width: usize,
-    queries: &[[Split; TILE]],
-    next: *const f32,
-) -> [[[f32; TILE]; TILE]; ROW_TILES] {
-    /// What `ldtilecfg` reads: all eight tiles have 16 rows of 64 bytes.
-    #[repr(C, align(64))]
-    struct Shape {
-        palette: u8,
-        start: u8,
-        reserved: [u8; 14],
-        bytes: [u16; 16],
-        rows: [u8; 16],
-    }
-    static SHAPE: Shape = Shape {
-        palette: 1,
-        start: 0,
-        reserved: [0; 14],
-        bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-        rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
-    };
-    assert!(rows.len() >= ROWS * width && queries.len() <= width && !queries.is_empty());
-    let mut sums = [[[0f32; TILE]; TILE]; ROW_TILES];
-    let stride = width * size_of::<Split>();
-    #[expect(unsafe_code)]
-    // SAFETY: there are `ROWS` rows of `stride` bytes, and in each as many steps, of 128 bytes, as `queries` has, of 2 KB; to
-    // fetch is allowed anywhere. The tiles are set, used and given back in here, so that nothing else sees them.
-    unsafe {
-        asm!(
-            "ldtilecfg [{shape}]",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{queries} + {split}]",
-            "tileloadd tmm5, [{queries} + {split} + 64]",
-            "tileloadd tmm6, [{rows} + {stride}]",
-            "tdpbf16ps tmm0, tmm6, tmm4",
-            "tileloadd tmm7, [{rows} + {stride} + 64]",
-            "tdpbf16ps tmm0, tmm6, tmm5",
-            "tileloadd tmm6, [{second} + {stride}]",
-            "tdpbf16ps tmm0, tmm7, tmm4",
-            "tdpbf16ps tmm1, tmm6, tmm4",
-            "tileloadd tmm7, [{second} + {stride} + 64]",
-            "tdpbf16ps tmm1, tmm6, tmm5",
-            "tileloadd tmm6, [{third} + {stride}]",
-            "tdpbf16ps tmm1, tmm7, tmm4",
-            "tdpbf16ps tmm2, tmm6, tmm4",
-            "tileloadd tmm7, [{third} + {stride} + 64]",
-            "tdpbf16ps tmm2, tmm6, tmm5",
-            "tileloadd tmm6, [{fourth} + {stride}]",
-            "tdpbf16ps tmm2, tmm7, tmm4",
-            "tdpbf16ps tmm3, tmm6, tmm4",
-            "tileloadd tmm7, [{fourth} + {stride} + 64]",
-            "tdpbf16ps tmm3, tmm6, tmm5",
-            "tdpbf16ps tmm3, tmm7, tmm4",
-            ".rept {fetched}",
-            "prefetcht1 [{next}]",
-            "add {next}, 64",
-            ".endr",
-            "add {queries}, 2048",
-            "add {rows}, 128",
-            "add {second}, 128",
-            "add {third}, 128",
-            "add {fourth}, 128",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{sums} + {line}], tmm0",
-            "tilestored [{sums} + {line} + 1024], tmm1",
-            "tilestored [{sums} + {line} + 2048], tmm2",
-            "tilestored [{sums} + {line} + 3072], tmm3",
-            "tilerelease",
-            shape = in(reg) &raw const SHAPE,
-            split = in(reg) size_of::<Split>(),
-            line = in(reg) size_of::<Line>(),
-            stride = in(reg) stride,
-            steps = inout(reg) queries.len() => _,
-            queries = inout(reg) queries.as_ptr() => _,
-            rows = inout(reg) rows.as_ptr() => _,
-            second = inout(reg) rows[TILE * width..].as_ptr() => _,
-            third = inout(reg) rows[2 * TILE * width..].as_ptr() => _,
-            fourth = inout(reg) rows[3 * TILE * width..].as_ptr() => _,
-            next = inout(reg) next => _,
-            fetched = const FETCHED,
-            sums = in(reg) sums.as_mut_ptr(),
-            options(nostack),
-        );
-    }
-    sums
 }

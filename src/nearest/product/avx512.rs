@@ -14,7 +14,7 @@ pub const LANES: usize = 16;
 const VECTORS: usize = 640 / LANES;
 
 /// Queries in the order in which they are multiplied: of each four, [`LANES`] numbers of the first, of the second, and
-/// so on. Zeros stand for what four queries, or [`LANES`] numbers, lack.
+/// so on. Zeros stand for what four queries, or [`LANES`] numbers, lack. There are some only where there is AVX-512.
 pub struct Queries {
     fours: Vec<Four>,
     count: usize,
@@ -27,8 +27,11 @@ pub struct Queries {
 struct Four([[f32; LANES]; QUERIES]);
 
 impl Queries {
-    /// Of `[n, length]`.
-    pub fn new(queries: &[f32], length: usize) -> Self {
+    /// Of `[n, length]`; `None` where there is no AVX-512.
+    pub fn new(queries: &[f32], length: usize) -> Option<Self> {
+        if !is_x86_feature_detected!("avx512f") {
+            return None;
+        }
         let count = queries.len() / length;
         let vectors = length.div_ceil(LANES);
         let mut fours = vec![Four([[0.0; LANES]; QUERIES]); count.div_ceil(QUERIES) * vectors];
@@ -38,16 +41,24 @@ impl Queries {
                 four.0[number % QUERIES][..part.len()].copy_from_slice(part);
             }
         }
-        Queries {
+        Some(Queries {
             fours,
             count,
             length,
-        }
+        })
     }
 
     /// See [`super::Products`].
-    #[target_feature(enable = "avx512f")]
     pub fn products(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
+        #[expect(unsafe_code)]
+        // SAFETY: there is AVX-512.
+        unsafe {
+            self.products_in_avx512(rows, out, squares);
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn products_in_avx512(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
         let (length, m) = (self.length, self.count);
         let groups = out.chunks_mut(ROWS * m).zip(squares.chunks_mut(ROWS));
         for (number, (out, squares)) in groups.enumerate() {
