@@ -178,8 +178,7 @@ def compare(folder, rows, rounds, only_simsearch):
                 note(f"read: {name}", 0, timed(read)[1])
         for count in QUERIES:
             asked = random.choice(rows, count, replace=False)
-            time.sleep(REST)
-            expected, seconds = session.ask(asked)
+            (expected, seconds), _ = timed(session.ask, asked)
             note("simsearch", count, seconds)
             for name, search in searches.items():
                 if count > (1 if name.startswith("numpy, `norm") else MOST_QUERIES_OF_OTHERS):
@@ -201,10 +200,7 @@ def compare(folder, rows, rounds, only_simsearch):
 
 
 def whole_command(command):
-    time.sleep(REST)
-    started = time.perf_counter()
-    subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    return timed(lambda: subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL))[1]
 
 
 def print_times(times, searches, rows):

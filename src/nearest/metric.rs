@@ -219,38 +219,27 @@ impl Metric {
     }
 }
 
-/// The sum over both of what `term` makes of two numbers, in 32 bits but for the last step.
-fn sum(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
-    sum_of_lanes(one, other, term)
-}
-
-/// The same in 64 bits throughout. The order, and with it each bit, is the same on every processor.
-fn exact_sum(one: &[f32], other: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    sum_of_lanes(one, other, |one, other| {
-        term(f64::from(one), f64::from(other))
-    })
-}
-
-fn sum_of_lanes<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+/// The sum over both of what `term` makes of two numbers, in its type but for the last step.
+fn sum<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         #[expect(unsafe_code)]
         // SAFETY: the processor has the feature.
-        return unsafe { sum_of_lanes_in_avx2(one, other, term) };
+        return unsafe { sum_in_avx2(one, other, term) };
     }
-    sum_of_lanes_anywhere(one, other, term)
+    sum_of_lanes(one, other, term)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn sum_of_lanes_in_avx2<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
-    sum_of_lanes_anywhere(one, other, term)
+fn sum_in_avx2<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+    sum_of_lanes(one, other, term)
 }
 
 /// Side by side, since each addition to one sum would wait for the last. Always inlined, to be made for the processor that
 /// its caller is made for.
 #[inline(always)]
-fn sum_of_lanes_anywhere<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+fn sum_of_lanes<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
     let mut lanes = [T::default(); LANES];
     let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
     let mut rest = T::default();
@@ -269,6 +258,13 @@ fn sum_of_lanes_anywhere<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32,
 trait Term: Copy + Default + AddAssign + Into<f64> {}
 impl Term for f32 {}
 impl Term for f64 {}
+
+/// [`sum`] in 64 bits throughout. The order, and with it each bit, is the same on every processor.
+fn exact_sum(one: &[f32], other: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    sum(one, other, |one, other| {
+        term(f64::from(one), f64::from(other))
+    })
+}
 
 /// The sum of the products, in 64 bits.
 fn dot(one: &[f32], other: &[f32]) -> f64 {

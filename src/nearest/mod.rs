@@ -128,17 +128,18 @@ struct Scan<'a> {
     queries: Vec<Measured<'a>>,
     length: usize,
     metric: Metric,
-    /// How rows are multiplied with all queries.
-    products: Products<'a>,
+    /// How rows are multiplied with all queries; `None` where one distance after another is faster.
+    products: Option<Products<'a>>,
 }
 
 impl<'a> Scan<'a> {
     fn new(queries: &'a [f32], length: usize, metric: Metric) -> Self {
+        let measured: Vec<Measured> = queries.chunks_exact(length).map(Measured::new).collect();
         Scan {
-            queries: queries.chunks_exact(length).map(Measured::new).collect(),
+            products: (measured.len() >= MATRIX_QUERIES).then(|| product::fastest(queries, length)),
+            queries: measured,
             length,
             metric,
-            products: product::fastest(queries, length),
         }
     }
 
@@ -197,8 +198,8 @@ impl<'a> Scan<'a> {
 
     /// Looks at the rows of a block, `[n, length]`.
     fn block(&self, rows: &[f32], position: &dyn Fn(usize) -> Position, tops: &mut [Top]) {
-        if self.queries.len() >= MATRIX_QUERIES {
-            return self.block_by_matrix(rows, position, tops);
+        if let Some(multiply) = &self.products {
+            return self.block_by_matrix(multiply, rows, position, tops);
         }
         for (row, feature) in rows.chunks_exact(self.length).enumerate() {
             for (query, top) in self.queries.iter().zip(&mut *tops) {
@@ -210,6 +211,7 @@ impl<'a> Scan<'a> {
 
     fn block_by_matrix(
         &self,
+        multiply: &Products<'_>,
         rows: &[f32],
         position: &dyn Fn(usize) -> Position,
         tops: &mut [Top],
@@ -217,7 +219,7 @@ impl<'a> Scan<'a> {
         let Scan { metric, length, .. } = *self;
         let (count, queries) = (rows.len() / length, self.queries.len());
         let (mut products, mut squares) = (vec![0.0; count * queries], vec![0.0; count]);
-        (self.products)(rows, &mut products, &mut squares);
+        multiply(rows, &mut products, &mut squares);
         let limits = self.queries.iter().zip(tops.iter().map(Top::limit));
         let mut thresholds = Thresholds::new(metric, length, limits);
         let mut reached = Vec::new();
@@ -306,7 +308,7 @@ mod tests {
                     let mut found = Vec::new();
                     for (way, products) in product::all_ways(&queries, length) {
                         let mut scan = Scan::new(&queries, length, metric);
-                        scan.products = products;
+                        scan.products = Some(products);
                         found.push((way, scan.nearest(&collection, 20, &|_| true, &[])));
                     }
                     // And one query after the other, without a product.
