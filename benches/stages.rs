@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use simsearch::engine::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
-use simsearch::feature_dir::FeatureDir;
-use simsearch::model::{Precision, Provider};
-use simsearch::npy;
-use simsearch::object::{ObjectId, ObjectList};
-use simsearch::pixels::{PictureReader, PixelOptions};
+use simsearch::inference::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
+use simsearch::inference::{Precision, Provider};
+use simsearch::pictures::{PictureReader, PixelOptions};
+use simsearch::storage::model_dir::FeatureDir;
+use simsearch::storage::npy;
+use simsearch::storage::object::{ObjectId, ObjectList};
 
 const STAGES: [&str; 4] = ["read", "decode_and_resample", "model", "write"];
 
@@ -47,7 +47,7 @@ fn main() -> Result<()> {
         (_, _, true) => (Provider::Cuda, Precision::Fp32),
         _ => (Provider::Cpu, Precision::Fp32),
     };
-    let engine_options = engine::Options {
+    let engine_options = inference::Options {
         wanted: Wanted::Only(provider),
         precision,
         device: 0,
@@ -77,7 +77,7 @@ fn main() -> Result<()> {
         value("scratch=").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
 
     let mut reader = PictureReader::new(PixelOptions::default());
-    // As many pictures go from stage to stage together as in the program (`extract/work.rs`).
+    // As many pictures go from stage to stage together as in the program (`commands/extract/work.rs`).
     let size = width * height * 3;
     let together = batch * (32 / batch).max(1);
     let mut pixels = vec![0; together * size];

@@ -1,66 +1,67 @@
 //! Turns a tree of pictures into feature vectors that can be searched for similar pictures.
 //!
-//! Every subcommand is a stage that reads files and writes files, and can be run again at any moment without harm:
+//! Every command is a stage that reads files and writes files, and can be run again at any moment without harm:
 //!
 //! ```text
 //! media tree --list--> objects.txt --extract--> <model>/ab/cd/<object id>.npy --concat--> <model>/NNNN.{features,object_ids}.npy --search--> neighbours
 //! ```
 //!
-//! A picture travels like this: a line of `objects.txt` gives an [`object::ObjectId`]; where its feature does not
-//! exist, its bytes become RGB pixels of the model's input size ([`pixels`]), the pixels of a batch become features
-//! ([`model`]), and each feature becomes one complete `.npy` file ([`npy`], [`feature_dir`]). One worker carries a
-//! group of pictures from end to end ([`extract`]); what workers share is a cursor over the pending objects and a small
-//! pool of sessions.
+//! # The rooms
 //!
-//! Beside the shards stand their checksums ([`manifest`]) and what made the features ([`recipe`]).
+//! | folder | what is in it |
+//! |---|---|
+//! | `cli` | the arguments of each command, and what it prints; the only folder that names `clap` (part of the program, not of this library) |
+//! | [`commands`] | `list`, `extract`, `concat`, `search`, `index`, `export`, `status`, `verify`, `doctor`: each reads as its table of contents |
+//! | [`server`] | `serve`: a page and an interface for programs; the only folder that names `axum` and `tokio` |
+//! | [`inference`] | from a picture to its feature: ONNX Runtime, its providers and sessions, the rewriting of graphs; the only folder that names `ort` |
+//! | [`similarity`] | which features are near to which: collections, the exact scan, the approximate index |
+//! | [`pictures`] | the bytes of a file -> RGB pixels -> the model's input size; works on memory alone |
+//! | [`storage`] | what is on disk: lists of objects, features, shards, and what is recorded beside them |
+//! | [`support`] | locks, progress, signals, hints, faults for tests |
 //!
-//! To be searched, the shards are mapped and the per-object files read ([`collection`]), and [`nearest`] passes over all of
-//! them for many queries at once. A picture that is a query becomes a feature in the way of the recipe ([`query`]); what is
-//! shown to people are [`thumbnail`]s of the listed pictures ([`media`]).
+//! A room may use those to the left of it, and none of its own level (the test `layers` holds this):
 //!
-//! For collections that are too large for that there are an index ([`approximate`]) and a table for other programs
-//! ([`export`]). [`serve`] holds model and shards open for browsers.
+//! ```text
+//! support <- storage, pictures <- inference, similarity <- commands, server <- cli <- main
+//! ```
 //!
-//! Commands ([`list`], [`extract`], [`mod@concat`], [`search`], [`serve`], [`index`], [`export`], [`status`], [`verify`],
-//! [`doctor`]) use the leaves and never each other. Each outside crate has one home: `ort` in [`model`], `ndarray_npy` in
-//! [`npy`], `usearch` in [`approximate`], `zstd` in [`export`], `axum` and `tokio` in [`serve`], `indicatif` in
-//! [`progress`], `clap` in the binary's `cli`.
+//! Commands never use each other. Below them nothing prints, reads the environment or exits, except that
+//! [`support::fault`] reads which fault a test wants.
+//!
+//! # The walk of a picture
+//!
+//! 1. [`commands::list`] writes its path to `objects.txt`; [`storage::object`] reads that as an
+//!    [`ObjectId`](storage::object::ObjectId), its file name.
+//! 2. [`commands::extract`] plans: what has a feature, in a file of its own or in a shard, is done; what failed and has
+//!    not changed stays failed; the rest is pending, in shuffled order.
+//! 3. A worker claims the object, with a lock that other processes see ([`storage::model_dir`]), and reads its file
+//!    ([`storage::media`]).
+//! 4. The bytes become RGB pixels of the model's input size ([`pictures::PictureReader`]).
+//! 5. The pixels of a batch become features in a session that the worker borrows ([`inference::pool`],
+//!    [`inference::Model`]).
+//! 6. Each feature becomes one complete `.npy` file ([`storage::npy`], [`storage::model_dir`]), or the picture a line in
+//!    the report of failures ([`storage::failures`]).
+//! 7. [`commands::concat`] packs the files into shards ([`storage::shard`]), and records their checksums
+//!    ([`storage::sha256sums`]).
+//!
+//! One worker carries a group of pictures from step 3 to step 6; what workers share is a cursor over the pending objects
+//! and the pool of sessions.
+//!
+//! # The walk of a query
+//!
+//! 1. A picture becomes a feature in the way that made the others, which [`storage::recipe`] records
+//!    ([`inference::embed`]). An object id's feature is read from the collection, and no model is loaded.
+//! 2. [`similarity::collection`] maps the shards and reads the files that are not packed yet.
+//! 3. [`similarity::scan`] passes over all of them for many queries at once: 32 bits say in which range a distance lies,
+//!    and 64 bits decide for those that may be among the nearest. [`similarity::hnsw`] gives candidates instead, where
+//!    an approximate answer will do.
+//! 4. [`commands::search`] and [`server`] show the neighbours; [`storage::media`] tells which file an object id stands
+//!    for, [`pictures::thumbnail`] makes it small.
 
-pub mod approximate;
-pub mod checksum;
-pub mod collection;
-pub mod complete_file;
-pub mod concat;
-pub mod default_model;
-pub mod doctor;
-pub mod engine;
-pub mod export;
-pub mod extract;
-pub mod failure;
-pub mod fault;
-pub mod feature_dir;
-pub mod graph;
-pub mod index;
-pub mod interrupt;
-pub mod list;
-mod lock;
-pub mod manifest;
-pub mod media;
-pub mod model;
-mod name_hashes;
-pub mod nearest;
-pub mod npy;
-pub mod object;
-pub mod pixels;
-pub mod progress;
-pub mod query;
-pub mod recipe;
-pub mod regular_file;
-pub mod runtime;
-pub mod search;
-pub mod serve;
-pub mod shard;
-pub mod status;
-pub mod thumbnail;
-pub mod verify;
-pub mod way_out;
+pub mod commands;
+pub mod inference;
+pub mod pictures;
+pub mod server;
+pub mod similarity;
+pub mod storage;
+pub mod support;

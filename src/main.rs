@@ -5,7 +5,7 @@ mod cli;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use simsearch::way_out::way_out;
+use simsearch::support::hints::way_out;
 
 fn main() -> ExitCode {
     match cli::run() {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use simsearch::npy;
+use simsearch::storage::npy;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(header) = npy::parse_header(bytes) {

@@ -4,7 +4,7 @@
 use std::path::Component;
 
 use libfuzzer_sys::fuzz_target;
-use simsearch::object::{ObjectId, ObjectList};
+use simsearch::storage::object::{ObjectId, ObjectList};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(list) = ObjectList::parse(bytes.to_vec()) else {

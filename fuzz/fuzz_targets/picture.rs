@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use simsearch::pixels::{self, PictureError, PictureReader, PixelOptions};
+use simsearch::pictures::{self, PictureError, PictureReader, PixelOptions};
 
 /// Small pictures are as good as large ones for finding bugs, and faster.
 const MAX_PIXELS: u64 = 1 << 20;
@@ -11,7 +11,7 @@ const MAX_PIXELS: u64 = 1 << 20;
 fn let_decoders_panic() {
     let others = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !pixels::catches_panics() {
+        if !pictures::catches_panics() {
             others(panic);
         }
     }));

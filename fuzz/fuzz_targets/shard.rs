@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
-use simsearch::shard::{self, Part, ShardFiles, ShardNumber};
+use simsearch::storage::shard::{self, Part, ShardFiles, ShardNumber};
 use tempfile::TempDir;
 
 thread_local! {

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::feature_dir::model_directory;
-use simsearch::progress::Progress;
-use simsearch::{status, verify};
+use simsearch::commands::{status, verify};
+use simsearch::storage::model_dir::model_directory;
+use simsearch::support::progress::Progress;
 
 use super::{counted, given, held_by, path_or_nothing, print, print_json};
 

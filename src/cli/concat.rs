@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::concat::{self, Ended};
-use simsearch::feature_dir::model_directory;
-use simsearch::progress::{Progress, duration};
+use simsearch::commands::concat::{self, Ended};
+use simsearch::storage::model_dir::model_directory;
+use simsearch::support::progress::{Progress, duration};
 
 use super::{SOME_FAILED, at_least_one, counted, given, held_by, path_or_nothing, print_json};
 

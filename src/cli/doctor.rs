@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::doctor;
+use simsearch::commands::doctor;
 
 use super::{ModelArguments, given, places, print, print_json};
 

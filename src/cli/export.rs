@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::export;
-use simsearch::feature_dir::model_directory;
-use simsearch::progress::{Progress, duration};
+use simsearch::commands::export;
+use simsearch::storage::model_dir::model_directory;
+use simsearch::support::progress::{Progress, duration};
 
 use super::{SOME_FAILED, given, path_or_nothing, print_json};
 

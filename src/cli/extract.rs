@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use simsearch::engine::{self, Engine, ModelFile, OnnxEngine, Wanted};
-use simsearch::extract;
-use simsearch::interrupt::Interrupt;
-use simsearch::model::{Precision, Provider};
-use simsearch::pixels::{self, DEFAULT_MAX_PIXELS, PixelOptions};
-use simsearch::progress::{Progress, duration};
+use simsearch::commands::extract;
+use simsearch::inference::{self, Engine, ModelFile, OnnxEngine, Wanted};
+use simsearch::inference::{Precision, Provider};
+use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PixelOptions};
+use simsearch::support::interrupt::Interrupt;
+use simsearch::support::progress::{Progress, duration};
 
 use super::{ModelArguments, SOME_FAILED, at_least_one, counted, given, places, print_json};
 
@@ -93,7 +93,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     let print_panic = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         // A bug of a decoder is a failure of its picture, and reported as such.
-        if !pixels::catches_panics() {
+        if !pictures::catches_panics() {
             print_panic(panic);
         }
     }));
@@ -133,7 +133,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     };
     let sha256 = model.sha256();
     let places = places(arguments.model.runtime);
-    let engine_options = engine::Options {
+    let engine_options = inference::Options {
         wanted: match arguments.provider {
             ProviderArgument::Auto => Wanted::Auto,
             ProviderArgument::Cpu => Wanted::Only(Provider::Cpu),

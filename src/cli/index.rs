@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use simsearch::approximate::Storage;
-use simsearch::feature_dir::model_directory;
-use simsearch::index;
-use simsearch::progress::{Progress, duration};
+use simsearch::commands::index;
+use simsearch::similarity::hnsw::Storage;
+use simsearch::storage::model_dir::model_directory;
+use simsearch::support::progress::{Progress, duration};
 
 use super::search::MetricArgument;
 use super::{given, path_or_nothing, print_json};

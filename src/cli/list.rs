@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::list::{self, Output};
-use simsearch::progress::Progress;
+use simsearch::commands::list::{self, Output};
+use simsearch::support::progress::Progress;
 
 use super::SOME_FAILED;
 

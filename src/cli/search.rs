@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use simsearch::engine::ModelFile;
-use simsearch::feature_dir::model_directory;
-use simsearch::nearest::Metric;
-use simsearch::pixels::DEFAULT_MAX_PIXELS;
-use simsearch::progress::Progress;
-use simsearch::query::{self, QueryModel};
-use simsearch::search::{self, Answer, Listener};
+use simsearch::commands::search::{self, Answer, Listener};
+use simsearch::inference::ModelFile;
+use simsearch::inference::embed::{self, QueryModel};
+use simsearch::pictures::DEFAULT_MAX_PIXELS;
+use simsearch::similarity::scan::Metric;
+use simsearch::storage::model_dir::model_directory;
+use simsearch::support::progress::Progress;
 
 use super::{SOME_FAILED, at_least_one, given, path_or_nothing, places, print, print_json};
 
@@ -109,7 +109,7 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
             (media_dir, objects)
         }),
     };
-    let query_options = query::Options {
+    let query_options = embed::Options {
         output_name: arguments.output_name,
         device: arguments.device,
         max_pixels: arguments.max_pixels,

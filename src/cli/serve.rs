@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use simsearch::engine::ModelFile;
-use simsearch::feature_dir::model_directory;
-use simsearch::interrupt::Interrupt;
-use simsearch::progress::Progress;
-use simsearch::query::{self, QueryModel};
-use simsearch::serve;
+use simsearch::inference::ModelFile;
+use simsearch::inference::embed::{self, QueryModel};
+use simsearch::server;
+use simsearch::storage::model_dir::model_directory;
+use simsearch::support::interrupt::Interrupt;
+use simsearch::support::progress::Progress;
 
 use super::{ModelArguments, given, places};
 
@@ -64,7 +64,7 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let named = given(arguments.model.model);
     let directory = model_directory(&arguments.feature_dir, named.as_deref())?;
     let objects = arguments.objects;
-    let options = serve::Options {
+    let options = server::Options {
         directory: directory.clone(),
         objects: objects.unwrap_or_else(|| arguments.media_dir.join("objects.txt")),
         media_dir: arguments.media_dir,
@@ -73,10 +73,10 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
         allowed_origin: arguments.allowed_origin,
         patience: Duration::from_secs(arguments.timeout),
     };
-    let query_options = query::Options {
+    let query_options = embed::Options {
         output_name: arguments.model.output_name,
         device: arguments.model.device,
-        max_pixels: serve::MAX_UPLOAD_PIXELS,
+        max_pixels: server::MAX_UPLOAD_PIXELS,
     };
     let places = places(arguments.model.runtime);
     let open_model = |length| {
@@ -84,6 +84,6 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
         let note = |line: &str| progress.note(line);
         QueryModel::open(&directory, length, model, &places, &query_options, &note)
     };
-    serve::serve(&options, open_model, &progress, &interrupt)?;
+    server::serve(&options, open_model, &progress, &interrupt)?;
     Ok(ExitCode::SUCCESS)
 }

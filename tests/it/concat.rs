@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::stat::Mode;
-use simsearch::feature_dir::{FeatureDir, Packing};
-use simsearch::manifest::Manifest;
-use simsearch::npy;
+use simsearch::storage::model_dir::{FeatureDir, Packing};
+use simsearch::storage::npy;
+use simsearch::storage::sha256sums::Manifest;
 
 use crate::{
     TestEnv, Tree, assert_same_tree, feature_file, files_ending, finish, need_python, need_shared,

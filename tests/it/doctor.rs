@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use simsearch::checksum;
+use simsearch::storage::checksum;
 
 use crate::{Outcome, TestEnv, model_file, need_runtime};
 

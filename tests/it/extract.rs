@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use simsearch::checksum;
-use simsearch::pixels::{PictureReader, PixelOptions};
+use simsearch::pictures::{PictureReader, PixelOptions};
+use simsearch::storage::checksum;
 
 use crate::{
     PROGRAM, ROOT, TestEnv, Tree, assert_same_tree, feature_file, files_ending, finish, model_file,
@@ -1372,7 +1372,7 @@ fn what_is_packed_during_a_run_is_neither_lost_nor_made_twice() {
     let ids = files_ending(&env.tree("features/nhwc"), ".object_ids.npy");
     let ids: Vec<String> = ids
         .values()
-        .flat_map(|file| simsearch::npy::object_ids(file).unwrap())
+        .flat_map(|file| simsearch::storage::npy::object_ids(file).unwrap())
         .collect();
     assert_eq!(ids.len(), count);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), count);

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use simsearch::npy;
+use simsearch::storage::npy;
 
 use crate::concat::{numbered, write_features};
 use crate::extract::{failures, features, kinds, pictures};
@@ -712,7 +712,8 @@ fn an_output_that_takes_nothing_does_not_change_the_exit_code() {
             .exits(1)
             .says(&["cannot write to standard output", "free some space"]);
     }
-    let holder = simsearch::feature_dir::FeatureDir::open(&env.path("features/nhwc")).unwrap();
+    let holder =
+        simsearch::storage::model_dir::FeatureDir::open(&env.path("features/nhwc")).unwrap();
     let _held = holder.lock_packing().unwrap();
     run("2>/dev/full", &concat).exits(11);
 }

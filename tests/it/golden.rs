@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use simsearch::npy;
+use simsearch::storage::npy;
 
 use crate::{
     TestEnv, assert_same_tree, files_ending, need_python, need_runtime, need_shared, read_feature,

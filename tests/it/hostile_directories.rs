@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use nix::sys::stat::Mode;
-use simsearch::npy;
+use simsearch::storage::npy;
 
 use crate::extract::{failures, features, kinds, pictures};
 use crate::faults::limited;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use simsearch::pixels::{OWN_MEMORY, PictureError, PictureReader, PixelOptions};
+use simsearch::pictures::{OWN_MEMORY, PictureError, PictureReader, PixelOptions};
 
 use crate::extract::kinds;
 use crate::faults::limited;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use simsearch::npy;
+use simsearch::storage::npy;
 
 use crate::concat::{nested, numbered, write_features};
 use crate::{Outcome, TestEnv, feature_file};

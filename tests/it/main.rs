@@ -11,6 +11,7 @@ mod golden;
 mod hostile_directories;
 mod hostile_pictures;
 mod index;
+mod layers;
 mod list;
 mod mutants;
 mod network;
@@ -30,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use simsearch::npy;
+use simsearch::storage::npy;
 use tempfile::TempDir;
 
 /// The project's folder.
@@ -449,7 +450,7 @@ pub fn cosine(one: &[f32], other: &[f32]) -> f64 {
 pub fn runtime() -> Option<PathBuf> {
     let named = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
     let library_path = std::env::var_os("LD_LIBRARY_PATH");
-    simsearch::runtime::find(
+    simsearch::inference::library::find(
         named.as_deref(),
         Some(Path::new(PROGRAM)),
         library_path.as_deref(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use simsearch::pixels::Format;
+use simsearch::pictures::Format;
 
 use crate::ROOT;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use simsearch::pixels::{PictureError, PictureReader, PixelOptions};
+use simsearch::pictures::{PictureError, PictureReader, PixelOptions};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

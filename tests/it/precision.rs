@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use simsearch::graph::{Target, rewrite};
-use simsearch::model::{Feed, Model, Precision, Provider, Runtime, SessionOptions};
-use simsearch::pixels::{PictureReader, PixelOptions};
+use simsearch::inference::rewrite::{Target, rewrite};
+use simsearch::inference::{Feed, Model, Precision, Provider, Runtime, SessionOptions};
+use simsearch::pictures::{PictureReader, PixelOptions};
 
 use crate::golden::media;
 use crate::{

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use simsearch::feature_dir::{FeatureDir, Packing};
-use simsearch::npy;
+use simsearch::storage::model_dir::{FeatureDir, Packing};
+use simsearch::storage::npy;
 
 use crate::concat::{feature, nested, numbered, write_features};
 use crate::{TestEnv, Tree, assert_same_tree, feature_file, skip};

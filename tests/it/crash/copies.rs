@@ -6,8 +6,8 @@ use std::process::{Child, Stdio};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use simsearch::feature_dir::FeatureDir;
-use simsearch::object::ObjectId;
+use simsearch::storage::model_dir::FeatureDir;
+use simsearch::storage::object::ObjectId;
 
 use super::{kill, pictures_and_broken_ones, start, state};
 use crate::{TestEnv, files_ending, need_runtime, until, wait};

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use simsearch::npy;
+use simsearch::storage::npy;
 
 use crate::{TestEnv, Tree, feature_file, files_ending, ppm, stored_picture, wait};
 

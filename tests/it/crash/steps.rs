@@ -1,4 +1,4 @@
-//! A kill, or an error, at every step that changes files, in turn; see `src/fault.rs`.
+//! A kill, or an error, at every step that changes files, in turn; see `src/support/fault.rs`.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use simsearch::npy;
-use simsearch::object::ObjectId;
+use simsearch::storage::npy;
+use simsearch::storage::object::ObjectId;
 
 use crate::{
     Outcome, TestEnv, feature_file, finish, model_file, need_runtime, runtime, stored_picture, wait,
@@ -275,7 +275,7 @@ fn another_model_than_the_one_that_made_the_features_is_refused() {
     need_runtime!();
     let env = with_pictures();
     env.extract("nhwc", &[]).exits(0);
-    let sha256 = simsearch::checksum::of_file(&model_file("nhwc")).unwrap();
+    let sha256 = simsearch::storage::checksum::of_file(&model_file("nhwc")).unwrap();
     // The only directory there, and so the model inside the program.
     let outcome = search(&env, &["./media/bmp_rgb.bmp"]);
     outcome

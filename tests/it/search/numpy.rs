@@ -6,8 +6,8 @@ use std::process::Command;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use simsearch::collection::Collection;
-use simsearch::nearest::{Metric, Neighbour, nearest};
+use simsearch::similarity::collection::Collection;
+use simsearch::similarity::scan::{Metric, Neighbour, nearest};
 
 use super::{write_loose, write_shard};
 use crate::{TestEnv, need_python, succeed};

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use simsearch::collection::Collection;
+use simsearch::similarity::collection::Collection;
 
 use super::{on_a_line, write_loose};
 use crate::TestEnv;

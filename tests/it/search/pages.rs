@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use simsearch::pixels::{PictureReader, PixelOptions, Size};
-use simsearch::thumbnail::Thumbnail;
+use simsearch::pictures::thumbnail::Thumbnail;
+use simsearch::pictures::{PictureReader, PixelOptions, Size};
 
 use super::{on_a_line, search, write_shard};
 use crate::{TestEnv, need_python, ppm, succeed};

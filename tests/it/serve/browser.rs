@@ -109,9 +109,9 @@ fn url(server: &Server) -> String {
 
 /// A browser shows no PNM.
 fn jpeg(ppm: &[u8]) -> Vec<u8> {
-    let mut reader = simsearch::pixels::PictureReader::new(Default::default());
+    let mut reader = simsearch::pictures::PictureReader::new(Default::default());
     let (size, pixels) = reader.decode(ppm).unwrap();
-    simsearch::thumbnail::jpeg(pixels, size)
+    simsearch::pictures::thumbnail::jpeg(pixels, size)
 }
 
 fn chromium() -> Option<&'static str> {

@@ -76,7 +76,7 @@ fn an_object_is_its_own_first_neighbour_before_others_of_the_same_feature() {
             assert_eq!(server.similar(query, limit), expected);
         }
     }
-    // Those who share a scan, with each other's limits, are asked in `src/serve/scans.rs`.
+    // Those who share a scan, with each other's limits, are asked in `src/server/scans.rs`.
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn of_queries_at_once_each_gets_its_own_answer() {
     });
     let asked = (ids.len() + 16 * 30) as f64;
     assert_eq!(server.metric("simsearch_queries_total"), asked);
-    // That they share scans is tested in `src/serve/scans.rs`, where chance has no part in it.
+    // That they share scans is tested in `src/server/scans.rs`, where chance has no part in it.
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn the_picture_of_an_object_comes_as_it_is_and_small() {
     for (query, side) in [("", 256), ("?size=64", 64)] {
         let small = server.get(&format!("/thumbnail/00001.jpg{query}"));
         assert_eq!(small.header("content-type"), "image/jpeg");
-        let mut reader = simsearch::pixels::PictureReader::new(Default::default());
+        let mut reader = simsearch::pictures::PictureReader::new(Default::default());
         let (size, _) = reader.decode(&small.body).unwrap();
         assert_eq!(size.width, side);
         assert!(size.height.abs_diff(side / 3) <= 1, "{size:?}");

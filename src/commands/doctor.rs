@@ -1,0 +1,257 @@
+//! Command: says what the program finds on this machine, what works, and what to do about what does not.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::Serialize;
+
+use crate::inference::{Feed, Form, Model, Precision, Provider, Runtime, SessionOptions};
+use crate::inference::{ModelFile, Places};
+use crate::pictures::JPEG_DECODER;
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the library may be.
+    pub places: Places,
+    /// The model. Default: the one inside the program.
+    pub model: Option<PathBuf>,
+    /// The output to use. Default: `feature_vector`, or the only one.
+    pub output_name: Option<String>,
+    /// Number of the GPU, from 0. Default: 0.
+    pub device: i32,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Findings {
+    /// Version of this program.
+    pub simsearch: &'static str,
+    /// What decodes JPEG.
+    pub jpeg_decoder: &'static str,
+    /// Processors that this process may use.
+    pub processors: usize,
+    /// The library.
+    pub runtime: Option<RuntimeFound>,
+    /// The providers, and whether they work here.
+    pub providers: Vec<ProviderFound>,
+    /// What `nvidia-smi` says of each GPU: name, driver version, memory.
+    pub gpus: Vec<String>,
+    /// The model.
+    pub model: Option<ModelFound>,
+    /// What is wrong, each with what to do about it. Empty: `extract` can run.
+    pub problems: Vec<String>,
+    /// What would be better otherwise.
+    pub hints: Vec<String>,
+}
+
+/// The library that was found.
+#[derive(Debug, Serialize)]
+pub struct RuntimeFound {
+    /// The file.
+    pub path: PathBuf,
+    /// Its version.
+    pub version: String,
+}
+
+/// A provider.
+#[derive(Debug, Serialize)]
+pub struct ProviderFound {
+    /// Its name.
+    pub provider: Provider,
+    /// Whether a session was made and ran.
+    pub works: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// The model that was looked at.
+#[derive(Debug, Serialize)]
+pub struct ModelFound {
+    /// The name of its directory of features.
+    pub stem: String,
+    /// Whether it is the one inside the program.
+    pub is_default: bool,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Inputs and outputs, when it could be loaded.
+    pub form: Option<Form>,
+}
+
+/// Looks at everything that a run needs.
+pub fn examine(options: &Options) -> Findings {
+    let mut findings = Findings {
+        simsearch: env!("CARGO_PKG_VERSION"),
+        jpeg_decoder: JPEG_DECODER,
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        gpus: gpus(),
+        ..Findings::default()
+    };
+    if !cfg!(feature = "turbojpeg") {
+        findings.hints.push(
+            "built without libjpeg-turbo: JPEG pictures are not exactly those of Pillow, and slower; install cmake and \
+             nasm and build with the default features"
+                .into(),
+        );
+    }
+    // Without its model, the rest is looked at with the one inside the program.
+    let model = ModelFile::read(options.model.as_deref()).unwrap_or_else(|error| {
+        findings.problems.push(format!("{error:#}"));
+        ModelFile::inside()
+    });
+    if findings.problems.is_empty() {
+        findings.model = Some(ModelFound {
+            stem: model.stem.clone(),
+            is_default: model.is_default,
+            sha256: model.sha256(),
+            form: None,
+        });
+    }
+    let loaded = options
+        .places
+        .find()
+        .map_err(anyhow::Error::from)
+        .and_then(|path| Ok(Runtime::load(&path)?));
+    let runtime = match loaded {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            findings.problems.push(format!("{error:#}"));
+            return findings;
+        }
+    };
+    findings.runtime = Some(RuntimeFound {
+        path: runtime.path().to_owned(),
+        version: runtime.version().to_owned(),
+    });
+    for provider in Provider::ALL {
+        let session = SessionOptions {
+            provider,
+            device: options.device,
+            precision: Precision::Fp32,
+            output_name: options
+                .output_name
+                .clone()
+                .filter(|_| findings.model.is_some()),
+        };
+        let opened = runtime.open(
+            &model.bytes,
+            &Feed::default(),
+            &session,
+            &options.places.folders(),
+        );
+        let reason = match opened {
+            Ok(opened) => {
+                if let Some(found) = &mut findings.model {
+                    found.form.get_or_insert_with(|| opened.form().clone());
+                }
+                None
+            }
+            Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),
+        };
+        findings.providers.push(ProviderFound {
+            provider,
+            works: reason.is_none(),
+            reason,
+        });
+    }
+    let works = |provider| {
+        findings
+            .providers
+            .iter()
+            .any(|found| found.provider == provider && found.works)
+    };
+    if !works(Provider::Cpu) {
+        let reason = findings.providers[0].reason.clone().unwrap_or_default();
+        findings.problems.push(reason);
+    }
+    if !findings.gpus.is_empty() && !works(Provider::Cuda) {
+        findings
+            .hints
+            .push("there is a GPU that is not used; see the line on cuda".into());
+    }
+    findings
+}
+
+fn gpus() -> Vec<String> {
+    let query = [
+        "--query-gpu=name,driver_version,memory.total",
+        "--format=csv,noheader",
+    ];
+    match Command::new("nvidia-smi").args(query).output() {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl std::fmt::Display for Findings {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            to,
+            "simsearch    {}, JPEG by {}, {} processors",
+            self.simsearch, self.jpeg_decoder, self.processors
+        )?;
+        match &self.runtime {
+            Some(runtime) => writeln!(
+                to,
+                "runtime      ONNX Runtime {}, {}",
+                runtime.version,
+                runtime.path.display()
+            )?,
+            None => writeln!(to, "runtime      none")?,
+        }
+        for found in &self.providers {
+            let state = found.reason.as_deref().unwrap_or("works");
+            writeln!(to, "provider     {}: {state}", found.provider.name())?;
+        }
+        match &self.gpus[..] {
+            [] => writeln!(to, "GPU          none that nvidia-smi tells of")?,
+            gpus => gpus
+                .iter()
+                .try_for_each(|gpu| writeln!(to, "GPU          {gpu}"))?,
+        }
+        if let Some(model) = &self.model {
+            let origin = if model.is_default {
+                " (inside the program)"
+            } else {
+                ""
+            };
+            writeln!(
+                to,
+                "model        {}{origin}, SHA-256 {}",
+                model.stem, model.sha256
+            )?;
+            if let Some(form) = &model.form {
+                let Form {
+                    input,
+                    output,
+                    width,
+                    height,
+                    feature_length,
+                    ..
+                } = form;
+                let layout = match form.layout {
+                    crate::inference::Layout::Nhwc => "[n, height, width, 3]",
+                    crate::inference::Layout::Nchw => "[n, 3, height, width]",
+                };
+                writeln!(
+                    to,
+                    "input        `{input}` {layout}, {width} x {height} pixels"
+                )?;
+                writeln!(to, "output       `{output}` [n, {feature_length}]")?;
+            }
+        }
+        self.hints
+            .iter()
+            .try_for_each(|hint| writeln!(to, "hint         {hint}"))?;
+        self.problems
+            .iter()
+            .try_for_each(|problem| writeln!(to, "PROBLEM      {problem}"))?;
+        if self.problems.is_empty() {
+            writeln!(to, "all that `simsearch extract` needs is here")?;
+        }
+        Ok(())
+    }
+}

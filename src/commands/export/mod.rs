@@ -1,0 +1,95 @@
+//! Command: writes all features of a model's directory as one Parquet file, for databases that search vectors.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the command |
+//! | `parquet.rs` | the file format, for this one table |
+//! | `thrift.rs` | the encoding of its headers |
+
+mod parquet;
+mod thrift;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::similarity::collection::Collection;
+use crate::storage::files::complete;
+use crate::storage::recipe::Recipe;
+use parquet::ParquetWriter;
+
+/// Rows that are in memory at a time, in one row group: 51 MB of features of 1280.
+const GROUP_ROWS: usize = 10_000;
+
+/// What to export.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model's directory, `FEATURE_DIR/<model stem>`.
+    pub directory: PathBuf,
+    /// The file to write. What stands there is replaced once the new one is complete.
+    pub output: PathBuf,
+}
+
+/// What was exported.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Summary {
+    /// Rows.
+    pub rows: usize,
+    /// Numbers in a feature.
+    pub length: usize,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// Per-object files that were left out, and why.
+    pub left_out: Vec<String>,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// Writes the features of all shards, and of the per-object files that are not packed yet, to a Parquet file.
+///
+/// # Errors
+/// When there are no features, or a file cannot be read or written. Then nothing stands under the file's name that did
+/// not stand there before.
+pub fn export(options: &Options) -> Result<Summary> {
+    let started = Instant::now();
+    let collection = Collection::open_filled(&options.directory)?;
+    let recipe = Recipe::read(&options.directory)?;
+    let model = options.directory.file_name().unwrap_or_default();
+    let mut metadata = vec![("simsearch.model", model.to_string_lossy().into_owned())];
+    if let Some(recipe) = &recipe {
+        metadata.push(("simsearch.recipe", serde_json::to_string(recipe)?));
+    }
+    let mut bytes = 0;
+    complete::write_where_it_leads(&options.output, |file| {
+        bytes = write(file, &collection, &metadata)?;
+        Ok(())
+    })
+    .with_context(|| format!("cannot write {}", options.output.display()))?;
+    Ok(Summary {
+        rows: collection.len(),
+        length: collection.length(),
+        bytes,
+        left_out: collection.left_out,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+fn write(
+    file: &mut dyn Write,
+    collection: &Collection,
+    metadata: &[(&str, String)],
+) -> io::Result<u64> {
+    let length = collection.length();
+    let mut writer = ParquetWriter::new(file, length)?;
+    for part in collection.parts() {
+        for first in (0..part.rows()).step_by(GROUP_ROWS) {
+            let rows = first..part.rows().min(first + GROUP_ROWS);
+            let features = &part.features()[rows.start * length..rows.end * length];
+            let ids: Vec<String> = rows.map(|row| part.id(row)).collect();
+            writer.row_group(&ids, features)?;
+        }
+    }
+    writer.finish(metadata)
+}

@@ -1,0 +1,338 @@
+//! Command: pending objects -> groups of pictures -> features -> files.
+
+mod comparison;
+mod memory;
+mod mounted;
+mod packed;
+mod plan;
+mod problem;
+mod waiting;
+mod work;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::inference::Engine;
+use crate::inference::rewrite::Rewrites;
+use crate::inference::{Form, Precision, Provider};
+use crate::pictures::{PixelOptions, preprocessing};
+use crate::storage::failures::FailureReport;
+use crate::storage::model_dir::FeatureDir;
+use crate::storage::object::ObjectList;
+use crate::storage::recipe::{self, Recipe};
+use crate::support::interrupt::Interrupt;
+use crate::support::progress::{Counts, Progress, Total};
+
+use crate::inference::pool::Sessions;
+pub use comparison::Agreement;
+use comparison::Comparison;
+use mounted::Mounted;
+use plan::Plan;
+pub use waiting::PATIENCE;
+use work::Work;
+
+/// What to extract, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The media directory; the listed paths are relative to it.
+    pub media_dir: PathBuf,
+    /// The list of objects. Default: `MEDIA_DIR/objects.txt`.
+    pub objects: PathBuf,
+    /// The model's directory of features, `FEATURE_DIR/<model stem>`.
+    pub directory: PathBuf,
+    /// Threads that read, run and write. Default: the processors that this process may use.
+    pub workers: Option<usize>,
+    /// Seed of the order. Default: a random one.
+    pub seed: Option<u64>,
+    /// The most objects to extract in this run. Default: all.
+    pub limit: Option<usize>,
+    /// Stop after this many failures. Default: never.
+    pub max_errors: Option<usize>,
+    /// Whether to try just the objects that failed before. Default: no; and failures that cannot change are not
+    /// tried again.
+    pub retry_failed: bool,
+    /// How long to wait, without progress, for objects that other processes have in hand. After a sixth of it the run
+    /// says so. Default: [`PATIENCE`].
+    pub patience: Duration,
+    /// Whether the graph runs as it is, for features equal to those of the Python recipe to the last bit. Default:
+    /// no, it may be rewritten to run faster.
+    pub exact: bool,
+    /// Limits of the decoder.
+    pub pixels: PixelOptions,
+}
+
+/// A model, and how to get it running.
+pub struct Source<'a> {
+    /// SHA-256 of the model file, in hexadecimal.
+    pub sha256: &'a str,
+    /// The output that was asked for by name.
+    pub output: Option<&'a str>,
+    /// What the graph computes with.
+    pub precision: Precision,
+    /// Starts the runtime; called once, and only when there is something to do.
+    pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
+}
+
+/// Models loaded at once on a GPU: one batch is copied while the other runs.
+const GPU_SESSIONS: usize = 2;
+
+/// What a run did.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Summary {
+    /// Objects in the list.
+    pub listed: usize,
+    /// Features written by this run.
+    pub done: u64,
+    /// Objects whose feature was there, or that another process did.
+    pub skipped: u64,
+    /// Objects that failed, in this run or before.
+    pub failed: u64,
+    /// Objects that are left: the run was interrupted or limited, or another process has them in hand.
+    pub left: u64,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Features written a second.
+    pub images_per_second: f64,
+    /// The signal that stopped the run.
+    #[serde(skip)]
+    pub signal: Option<i32>,
+    /// Whether the run stopped because of [`Options::max_errors`].
+    #[serde(skip)]
+    pub too_many_errors: bool,
+    /// Those of the objects left that another process had in hand and did not go on with.
+    #[serde(skip)]
+    pub in_other_hands: usize,
+    /// Where the failures are reported.
+    pub failures: Option<PathBuf>,
+    /// The execution provider; this and what follows is none where there was nothing to do.
+    pub provider: Option<Provider>,
+    /// What the graph computed with.
+    pub precision: Option<Precision>,
+    /// Pictures in a call of the model.
+    pub batch: Option<usize>,
+    /// Threads that read, ran and wrote.
+    pub workers: Option<usize>,
+    /// What was done to the graph to run it faster; none where it ran as it is.
+    pub rewrites: Option<Rewrites>,
+    /// How far the features are from those of fp32, where they are not of fp32.
+    pub agreement: Option<Agreement>,
+}
+
+/// Extracts the features of all pending objects.
+pub fn extract(
+    options: &Options,
+    source: &Source<'_>,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<Summary> {
+    let started = Instant::now();
+    let list = ObjectList::read(&options.objects)?;
+    check_media_directory(&options.media_dir)?;
+    let path = &options.directory;
+    // A model that does not run leaves no directory behind.
+    let mut engine = match path.exists() || list.is_empty() {
+        true => None,
+        false => Some((source.start)()?),
+    };
+    let directory = FeatureDir::create(path)
+        .with_context(|| format!("cannot make the directory {}", path.display()))?;
+    let recorded = Recipe::read(path)?;
+    let report = FailureReport::open(&directory)
+        .with_context(|| format!("cannot lock {}", path.display()))?;
+
+    let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
+    let mounted = Mounted::new(&options.media_dir, &list);
+    if !plan.pending.is_empty() {
+        mounted.check_sample(&plan.pending, &options.objects)?;
+    }
+    let counts = Counts::new(plan.existing, plan.failed);
+    let mut summary = Summary::default();
+    if plan.pending.is_empty() {
+        if let Some(recorded) = &recorded {
+            recipe_as_recorded(source, recorded, options).agree(path)?;
+        }
+        directory
+            .remove_leftovers()
+            .with_context(|| format!("cannot tidy {}", path.display()))?;
+    } else {
+        let engine = match engine.take() {
+            Some(engine) => engine,
+            None => (source.start)()?,
+        };
+        let execution = engine.execution();
+        let workers = options.workers.unwrap_or_else(processors);
+        let sessions = match execution.provider.is_gpu() {
+            true => GPU_SESSIONS,
+            false => workers,
+        };
+        let sessions = Sessions::new(sessions, engine.as_ref());
+        let form = sessions.with(|model| Ok(model.form().clone()))?;
+        recipe(source, &form, options).agree(path)?;
+        let comparison = Comparison::new(engine.as_ref(), progress);
+        let work = Work {
+            options,
+            workers,
+            batch: execution.batch,
+            list: &list,
+            plan: &plan,
+            mounted: &mounted,
+            directory: &directory,
+            report: &report,
+            sessions: &sessions,
+            form: &form,
+            comparison: comparison.as_ref(),
+            counts: &counts,
+            progress,
+            interrupt,
+        };
+        let ended = work.run()?;
+        summary = Summary {
+            signal: ended.signal,
+            too_many_errors: ended.too_many_errors,
+            in_other_hands: ended.in_other_hands,
+            provider: Some(execution.provider),
+            precision: Some(execution.precision),
+            batch: Some(execution.batch),
+            workers: Some(workers),
+            rewrites: execution.rewrites,
+            agreement: comparison.and_then(Comparison::finish),
+            ..summary
+        };
+    }
+    let reporting = || format!("cannot write {}", report.path().display());
+    report
+        .tidy(|failure| plan.is_resolved(&directory, failure))
+        .with_context(reporting)?;
+
+    let Total {
+        done,
+        skipped,
+        failed,
+    } = counts.total();
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Summary {
+        listed: list.len(),
+        done,
+        skipped,
+        failed,
+        left: (list.len() as u64).saturating_sub(done + skipped + failed),
+        seconds,
+        images_per_second: done as f64 / seconds,
+        failures: report.path().exists().then(|| report.path().to_owned()),
+        ..summary
+    })
+}
+
+/// The processors that this process may use, by its affinity and the limits of its control group.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn check_media_directory(path: &Path) -> Result<()> {
+    match fs::read_dir(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!(
+                "the media directory {} does not exist; is its disk mounted?",
+                path.display()
+            )
+        }
+        Err(error) => Err(error)
+            .with_context(|| format!("cannot read the media directory {}", path.display())),
+    }
+}
+
+/// What made the features of this run.
+fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
+    Recipe {
+        format: recipe::FORMAT,
+        model_sha256: source.sha256.to_owned(),
+        output: form.output.clone(),
+        preprocessing: preprocessing::describe(
+            form.width,
+            form.height,
+            options.pixels.scaled_decode,
+        ),
+        feature_length: form.feature_length,
+        dtype: "<f4".into(),
+        precision: source.precision,
+        exact: options.exact,
+    }
+}
+
+/// The recipe of a run that never starts the model: what was not asked for and only the model could tell is taken as
+/// recorded. The model's checksum vouches for that.
+fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options) -> Recipe {
+    Recipe {
+        model_sha256: source.sha256.to_owned(),
+        preprocessing: preprocessing::describe_as_recorded(
+            &recorded.preprocessing,
+            options.pixels.scaled_decode,
+        ),
+        precision: source.precision,
+        exact: options.exact,
+        format: recipe::FORMAT,
+        output: source.output.unwrap_or(&recorded.output).to_owned(),
+        ..recorded.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::fake::FakeEngine;
+    use crate::storage::object::ObjectId;
+
+    #[test]
+    fn objects_that_a_stopped_process_has_in_hand_are_left_and_done_by_a_later_run() {
+        let root = tempfile::tempdir().unwrap();
+        let entries = ["one.ppm", "two.ppm", "three.ppm", "four.ppm"];
+        for entry in entries {
+            fs::write(root.path().join(entry), b"P6\n1 1\n255\nrgb").unwrap();
+        }
+        let objects = root.path().join("objects.txt");
+        fs::write(&objects, entries.join("\n")).unwrap();
+        let directory = root.path().join("features");
+        // As a stopped process does, this keeps its claims and writes no feature.
+        let claims = FeatureDir::create(&directory).unwrap().claims().unwrap();
+        for entry in &entries[1..] {
+            assert!(claims.claim(&ObjectId::new(entry).unwrap()).unwrap());
+        }
+        let options = Options {
+            media_dir: root.path().to_owned(),
+            objects,
+            directory,
+            workers: Some(2),
+            seed: None,
+            limit: None,
+            max_errors: None,
+            retry_failed: false,
+            patience: Duration::from_millis(100),
+            exact: false,
+            pixels: PixelOptions::default(),
+        };
+        let source = Source {
+            sha256: "0",
+            output: None,
+            precision: Precision::Fp32,
+            start: &|| Ok(Box::new(FakeEngine(Precision::Fp32))),
+        };
+        let run = || {
+            let (progress, interrupt) = (Progress::new(true), Interrupt::default());
+            let summary = extract(&options, &source, &progress, &interrupt).unwrap();
+            [
+                summary.done,
+                summary.skipped,
+                summary.left,
+                summary.in_other_hands as u64,
+            ]
+        };
+        assert_eq!(run(), [1, 0, 3, 3]);
+        drop(claims);
+        assert_eq!(run(), [3, 1, 0, 0]);
+    }
+}

@@ -1,0 +1,70 @@
+//! Objects that a `concat` packs while the run goes on.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::storage::object::ObjectId;
+use crate::storage::shard::{self, Part, ShardNumber};
+
+/// The objects in the shards of a model's directory that are new since a run was planned.
+pub struct Packed<'a> {
+    directory: &'a Path,
+    /// The number that the next new shard has: `concat` counts on from the highest.
+    next: ShardNumber,
+    ids: HashSet<Box<str>>,
+}
+
+impl<'a> Packed<'a> {
+    /// `next` is the number behind that of the last shard that the plan has seen.
+    pub fn new(directory: &'a Path, next: ShardNumber) -> Self {
+        Packed {
+            directory,
+            next,
+            ids: HashSet::new(),
+        }
+    }
+
+    /// Whether an object whose own file is not there stands in a new shard.
+    pub fn holds(&mut self, id: &ObjectId) -> Result<bool> {
+        // The ids are the part of a shard that is put in place last, and before any of its objects' own files go.
+        let ids = |number: ShardNumber| self.directory.join(number.file_name(Part::ObjectIds));
+        while ids(self.next).exists() {
+            let ids = shard::object_ids(self.directory, self.next)?;
+            self.ids.extend(ids.into_iter().map(String::into_boxed_str));
+            self.next = self.next.next();
+        }
+        Ok(self.ids.contains(id.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::shard::{ShardWriter, put_in_place};
+
+    fn pack(directory: &Path, number: ShardNumber, id: &str) {
+        let mut shard = ShardWriter::create(directory, number, 1).unwrap();
+        shard.push(&[0; 4]).unwrap();
+        shard.finish([id].into_iter()).unwrap();
+        for part in Part::ALL {
+            put_in_place(directory, number, part).unwrap();
+        }
+    }
+
+    #[test]
+    fn shards_that_appear_meanwhile_are_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let ids = ["first.jpg", "second.jpg", "third.jpg"].map(|id| ObjectId::new(id).unwrap());
+        pack(path, ShardNumber::FIRST, "first.jpg");
+        let mut packed = Packed::new(path, ShardNumber::FIRST.next());
+        assert!(!packed.holds(&ids[0]).unwrap(), "the plan has seen that");
+        assert!(!packed.holds(&ids[1]).unwrap());
+        pack(path, ShardNumber(1), "second.jpg");
+        pack(path, ShardNumber(2), "third.jpg");
+        assert!(packed.holds(&ids[2]).unwrap());
+        assert!(packed.holds(&ids[1]).unwrap());
+    }
+}

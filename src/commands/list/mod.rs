@@ -1,0 +1,416 @@
+//! Command: walks the media tree and writes the sorted list of objects.
+
+mod paths;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Error, Result, bail};
+use memchr::memrchr;
+use rayon::prelude::*;
+use walkdir::WalkDir;
+
+use crate::support::hints::concerns_the_run;
+use crate::support::progress::Progress;
+use paths::Paths;
+
+/// What to list.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The media directory; the listed paths are relative to it.
+    pub media_dir: PathBuf,
+    /// The sub-directory to walk. Default: `object` where it exists, else the whole tree.
+    pub subdirectory: Option<PathBuf>,
+    /// File name extensions, without the dot. Default: `jpg`.
+    pub extensions: Vec<String>,
+    /// Whether `JPG` matches `jpg` (ASCII letters only). Default: no.
+    pub ignore_case: bool,
+    /// Whether to follow symbolic links. Default: no.
+    pub follow_links: bool,
+    /// Where the list goes. Default: `MEDIA_DIR/objects.txt`.
+    pub output: Output,
+}
+
+/// Where a list goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A file, written complete or not at all.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+/// What a run found.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Objects listed.
+    pub objects: usize,
+    /// Files and directories that were left out; they were named on stderr.
+    pub left_out: usize,
+}
+
+/// Lists the objects of a media tree.
+///
+/// Takes less than 100 bytes of memory an object beyond the paths themselves, which stand in one piece, sorted through
+/// their offsets: measured, 1,000,000 objects with paths of 58 bytes take 77 MB in all.
+pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
+    let media_dir = &options.media_dir;
+    let metadata = fs::metadata(media_dir)
+        .with_context(|| format!("cannot read the media directory {}", media_dir.display()))?;
+    if !metadata.is_dir() {
+        bail!(
+            "{} is not a directory; --media-dir names the tree of pictures",
+            media_dir.display()
+        );
+    }
+    let start = match &options.subdirectory {
+        Some(subdirectory) => plain(subdirectory).with_context(|| {
+            format!(
+                "{} is no plain path below the media directory",
+                subdirectory.display()
+            )
+        })?,
+        None if media_dir.join("object").is_dir() => PathBuf::from("object"),
+        None => PathBuf::new(),
+    };
+    let mut found = Walk::new(options).below(&start)?;
+    for message in &found.left_out {
+        progress.warn(message);
+    }
+    if found.objects.len() == 0 {
+        progress.warn(&found.describe_none(options, &media_dir.join(&start)));
+        keep_what_was_listed(options)?;
+    }
+    found.objects.sort();
+    let duplicates = found.objects.drop_duplicate_names();
+    for message in &duplicates {
+        progress.warn(message);
+    }
+    write(&found.objects, &options.output)?;
+    Ok(Summary {
+        objects: found.objects.len(),
+        left_out: found.left_out.len() + duplicates.len(),
+    })
+}
+
+/// The path without `.` components; `None` when it leads elsewhere than down.
+fn plain(path: &Path) -> Option<PathBuf> {
+    path.components()
+        .filter(|part| *part != Component::CurDir)
+        .map(|part| matches!(part, Component::Normal(_)).then_some(part))
+        .collect()
+}
+
+/// Refuses to put an empty list in the place of one that is not: a disk that is not mounted looks like an empty tree.
+fn keep_what_was_listed(options: &Options) -> Result<()> {
+    let Output::File(path) = &options.output else {
+        return Ok(());
+    };
+    if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0) {
+        bail!(
+            "no objects were found, and {} lists some: is the disk of {} mounted, and does --ext fit? Remove the list if \
+             it is to be empty",
+            path.display(),
+            options.media_dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// What the walk of a tree finds.
+#[derive(Default)]
+struct Found {
+    objects: Paths,
+    /// Messages about what was left out.
+    left_out: Vec<String>,
+    /// Other extensions, as long as no object was found, and how often they were seen.
+    others: BTreeMap<String, usize>,
+}
+
+/// How many different other extensions are counted.
+const MOST_OTHERS: usize = 100;
+
+impl Found {
+    /// Adds what another walk found.
+    fn append(&mut self, other: Found) {
+        self.objects.append(other.objects);
+        self.left_out.extend(other.left_out);
+        for (extension, count) in other.others {
+            *self.others.entry(extension).or_default() += count;
+        }
+    }
+
+    /// Counts a file that was not asked for.
+    fn note_other(&mut self, name: &[u8]) {
+        let extension = Path::new(OsStr::from_bytes(name)).extension();
+        let extension = extension.and_then(OsStr::to_str);
+        if let (0, Some(extension)) = (self.objects.len(), extension)
+            && (self.others.len() < MOST_OTHERS || self.others.contains_key(extension))
+        {
+            *self.others.entry(extension.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Says that nothing was found below `root`, and what else is there.
+    fn describe_none(&self, options: &Options, root: &Path) -> String {
+        let wanted = options.extensions.join(", .");
+        let mut message = format!("no file below {} ends in .{wanted}", root.display());
+        let mut others: Vec<_> = self.others.iter().collect();
+        others.sort_by_key(|(_, count)| Reverse(**count));
+        let others: Vec<String> = (others.iter().take(3))
+            .map(|(extension, count)| format!("{count} in .{extension}"))
+            .collect();
+        if !others.is_empty() {
+            message += &format!(
+                ", but {}; --ext and --ignore-case choose others",
+                others.join(", ")
+            );
+        }
+        message
+    }
+}
+
+/// Walks a media tree.
+struct Walk<'a> {
+    options: &'a Options,
+    /// How many bytes of a path are those of the media directory.
+    prefix: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(options: &'a Options) -> Self {
+        // With a slash behind it, unless it has one or is empty.
+        let media_dir = options.media_dir.join("");
+        Walk {
+            options,
+            prefix: media_dir.as_os_str().len(),
+        }
+    }
+
+    /// Walks the tree below `start`, a path relative to the media directory.
+    fn below(&self, start: &Path) -> Result<Found> {
+        let options = self.options;
+        let root = options.media_dir.join(start);
+        if !start.as_os_str().is_empty() && root.is_symlink() && !options.follow_links {
+            bail!(
+                "{} is a symbolic link; --follow-links walks where it leads",
+                root.display()
+            );
+        }
+        // A `read_dir` of its own: the walk would take an unreadable root for one of many directories.
+        let reading = || format!("cannot read {}", root.display());
+        let top = fs::read_dir(&root).with_context(reading)?;
+        if options.follow_links {
+            // One walk from the top: only it sees every loop.
+            return self.one(&root);
+        }
+        let mut found = Found::default();
+        let mut directories = Vec::new();
+        for entry in top {
+            let entry = entry.with_context(reading)?;
+            let kind = entry.file_type().with_context(reading)?;
+            if kind.is_dir() {
+                // With the slash that it has in paths, so that what is below it comes in the order of those.
+                directories.push(entry.path().join(""));
+            } else if kind.is_file() {
+                self.visit(&entry.path(), &mut found);
+            }
+        }
+        directories.par_sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
+        let walks: Vec<Result<Found>> = directories
+            .into_par_iter()
+            .map(|path| self.one(&path))
+            .collect();
+        for walk in walks {
+            found.append(walk?);
+        }
+        Ok(found)
+    }
+
+    /// Walks one tree; what it finds is in the order of paths.
+    fn one(&self, root: &Path) -> Result<Found> {
+        let mut found = Found::default();
+        let walk = WalkDir::new(root)
+            .follow_links(self.options.follow_links)
+            .follow_root_links(self.options.follow_links);
+        for entry in walk {
+            match entry {
+                Ok(entry) if entry.file_type().is_file() => self.visit(entry.path(), &mut found),
+                Ok(_) => {}
+                Err(error) => found.left_out.push(what_is_left_out(&error)?),
+            }
+        }
+        found.objects.sort();
+        Ok(found)
+    }
+
+    /// Lists a file, where it is one that was asked for.
+    fn visit(&self, path: &Path, found: &mut Found) {
+        let path = path.as_os_str().as_bytes();
+        let slash = memrchr(b'/', path);
+        let name = slash.map_or(path, |slash| &path[slash + 1..]);
+        if !matches_extension(self.options, name) {
+            return found.note_other(name);
+        }
+        let path = &path[self.prefix..];
+        let why = match str::from_utf8(path) {
+            Err(_) => "not UTF-8",
+            Ok(text) if text.contains('\n') => "its path holds a newline",
+            // Who reads the list takes it for a mark of the encoding.
+            Ok(text) if text.starts_with('\u{feff}') => "its path begins with a byte order mark",
+            Ok(text) => return found.objects.push(text),
+        };
+        let path = Path::new(OsStr::from_bytes(path));
+        found.left_out.push(format!("left out, {why}: {path:?}"));
+    }
+}
+
+/// What to say of something that cannot be walked.
+///
+/// # Errors
+/// When it is a loop of links, or a fault of the whole run: then a list would lack what is there.
+fn what_is_left_out(error: &walkdir::Error) -> Result<String> {
+    if let (true, Some(cause)) = (concerns_the_run(error), error.io_error()) {
+        let path = error.path().unwrap_or(Path::new(""));
+        // A new error, since the walk lends its own.
+        let cause = cause.raw_os_error().map(io::Error::from_raw_os_error);
+        return Err(
+            Error::from(cause.unwrap_or_else(|| io::ErrorKind::Other.into()))
+                .context(format!("cannot read {}", path.display())),
+        );
+    }
+    const WAY_OUT: &str = "a loop; remove the link, or list without --follow-links";
+    Ok(match (error.loop_ancestor(), error.path()) {
+        (Some(ancestor), Some(link)) => bail!(
+            "{} leads back to {}: {WAY_OUT}",
+            link.display(),
+            ancestor.display()
+        ),
+        (None, Some(link)) if is_link_to_itself(error) => {
+            bail!("{} leads back to itself: {WAY_OUT}", link.display())
+        }
+        (None, Some(path)) => {
+            let why = error
+                .io_error()
+                .map_or_else(|| error.to_string(), io::Error::to_string);
+            format!("left out, cannot be read: {path:?}: {why}")
+        }
+        (_, None) => error.to_string(),
+    })
+}
+
+fn is_link_to_itself(error: &walkdir::Error) -> bool {
+    error
+        .io_error()
+        .is_some_and(|error| error.raw_os_error() == Some(nix::libc::ELOOP))
+}
+
+/// Whether a name ends in `.` and one of the extensions, as `find -name '*.jpg'` matches.
+fn matches_extension(options: &Options, name: &[u8]) -> bool {
+    options.extensions.iter().any(|extension| {
+        let Some(dot) = name.len().checked_sub(extension.len() + 1) else {
+            return false;
+        };
+        let end = &name[dot + 1..];
+        name[dot] == b'.'
+            && if options.ignore_case {
+                end.eq_ignore_ascii_case(extension.as_bytes())
+            } else {
+                end == extension.as_bytes()
+            }
+    })
+}
+
+fn write(objects: &Paths, output: &Output) -> Result<()> {
+    let lines = |writer: &mut dyn Write| -> io::Result<()> {
+        let mut writer = io::BufWriter::with_capacity(1 << 18, writer);
+        for line in objects.lines() {
+            writer.write_all(line)?;
+        }
+        writer.flush()
+    };
+    match output {
+        Output::Stdout => match lines(&mut io::stdout().lock()) {
+            // `simsearch list --output - | head` is no error.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("cannot write to standard output"),
+        },
+        Output::File(path) => crate::storage::files::complete::write_where_it_leads(path, lines)
+            .with_context(|| {
+                format!(
+                    "cannot write {}; --output puts the list elsewhere",
+                    path.display()
+                )
+            }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_gives_the_paths_in_their_order() {
+        let media = tempfile::tempdir().unwrap();
+        let mut expected = Vec::new();
+        for directory in ["a", "a-b", "a.b", "ab", "a/b", "a/b-c", "b"] {
+            fs::create_dir_all(media.path().join("top").join(directory)).unwrap();
+            for name in ["a.jpg", "a-b.jpg", "b.jpg", "a.jpg.jpg", "ä.jpg"] {
+                let path = format!("top/{directory}/{name}");
+                fs::write(media.path().join(&path), "").unwrap();
+                expected.push(path + "\n");
+            }
+        }
+        expected.sort();
+        let options = Options {
+            media_dir: media.path().to_owned(),
+            subdirectory: None,
+            extensions: vec!["jpg".into()],
+            ignore_case: false,
+            follow_links: false,
+            output: Output::Stdout,
+        };
+        let found = Walk::new(&options).one(&media.path().join("top")).unwrap();
+        let lines: Vec<_> = found.objects.lines().map(String::from_utf8_lossy).collect();
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn extensions_match_as_find_does() {
+        let mut options = Options {
+            media_dir: PathBuf::new(),
+            subdirectory: None,
+            extensions: vec!["jpg".into(), "tar.gz".into()],
+            ignore_case: false,
+            follow_links: false,
+            output: Output::Stdout,
+        };
+        for (name, matches, matches_any_case) in [
+            ("a.jpg", true, true),
+            (".jpg", true, true),
+            ("a.JPG", false, true),
+            ("a.jpg.png", false, false),
+            ("ajpg", false, false),
+            ("jpg", false, false),
+            ("a.tar.gz", true, true),
+        ] {
+            options.ignore_case = false;
+            assert_eq!(
+                matches_extension(&options, name.as_bytes()),
+                matches,
+                "{name}"
+            );
+            options.ignore_case = true;
+            assert_eq!(
+                matches_extension(&options, name.as_bytes()),
+                matches_any_case,
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The commands. None of them uses another one.
+
+pub mod concat;
+pub mod doctor;
+pub mod export;
+pub mod extract;
+pub mod index;
+pub mod list;
+pub mod search;
+pub mod status;
+pub mod verify;

@@ -1,0 +1,30 @@
+//! An answer, as it is printed.
+
+use std::fmt;
+
+use crate::similarity::scan::Neighbour;
+
+/// A query and the objects nearest to it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Answer {
+    /// What was asked.
+    pub query: String,
+    /// The object that it is; none where it is a picture file.
+    pub object_id: Option<String>,
+    /// Nearest first; those of one distance by object id, the query itself before all.
+    pub neighbours: Vec<Neighbour>,
+    /// Seconds that the pass over the data took, for all queries that were answered with this one.
+    pub seconds: f64,
+}
+
+/// A line for each neighbour: its object id, a space, its distance. An id may hold spaces, a distance does not.
+impl fmt::Display for Answer {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for neighbour in &self.neighbours {
+            // As few digits as tell 32-bit numbers apart, which is what features are.
+            let distance = neighbour.distance as f32;
+            writeln!(to, "{} {distance}", neighbour.object_id)?;
+        }
+        Ok(())
+    }
+}

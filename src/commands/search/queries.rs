@@ -1,0 +1,192 @@
+//! What a query is: an object that is extracted, or a picture file.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use anyhow::{Error, Result};
+use rayon::prelude::*;
+
+use crate::inference::embed::QueryModel;
+use crate::similarity::collection::{Collection, Position};
+use crate::storage::media::read_file;
+
+/// Queries for one pass over the data: more would make the pass no shorter for each, and the first answers later.
+const CHUNK: usize = 256;
+
+/// The arguments in chunks; for `-`, the lines of `input`. A line is not waited for while there are others to answer, so
+/// that a program may write one and read its answer.
+pub fn chunks(
+    arguments: Vec<OsString>,
+    input: impl Read,
+) -> impl Iterator<Item = io::Result<Vec<OsString>>> {
+    let mut arguments = arguments.into_iter().peekable();
+    let mut lines = BufReader::with_capacity(1 << 16, input);
+    let mut reading = false;
+    std::iter::from_fn(move || {
+        let mut chunk = Vec::new();
+        while chunk.len() < CHUNK {
+            if reading {
+                if !chunk.is_empty() && !lines.buffer().contains(&b'\n') {
+                    break;
+                }
+                match next_line(&mut lines) {
+                    Ok(Some(line)) => chunk.push(line),
+                    Ok(None) => reading = false,
+                    Err(error) => return Some(Err(error)),
+                }
+            } else {
+                match arguments.next() {
+                    Some(argument) if argument == "-" => reading = true,
+                    Some(argument) => chunk.push(argument),
+                    None => break,
+                }
+            }
+        }
+        (!chunk.is_empty()).then_some(Ok(chunk))
+    })
+}
+
+/// The next line that is not empty, without its end.
+fn next_line(lines: &mut impl BufRead) -> io::Result<Option<OsString>> {
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        line.pop_if(|last| *last == b'\n');
+        if !line.is_empty() {
+            return Ok(Some(OsString::from_vec(line)));
+        }
+    }
+    Ok(None)
+}
+
+/// A query whose feature is known.
+pub struct Found {
+    /// What was asked.
+    pub text: String,
+    feature: Feature,
+}
+
+enum Feature {
+    Object(Position),
+    Picture(Vec<f32>),
+}
+
+impl Found {
+    /// The feature, `[length]`.
+    pub fn feature<'a>(&'a self, collection: &'a Collection) -> &'a [f32] {
+        match &self.feature {
+            Feature::Object(position) => collection.feature(*position),
+            Feature::Picture(feature) => feature,
+        }
+    }
+
+    /// Where the feature of an object stands.
+    pub fn position(&self) -> Option<Position> {
+        match self.feature {
+            Feature::Object(position) => Some(position),
+            Feature::Picture(_) => None,
+        }
+    }
+
+    /// The id of an object.
+    pub fn object_id(&self, collection: &Collection) -> Option<String> {
+        self.position().map(|position| collection.id(position))
+    }
+}
+
+/// Finds the features of queries.
+pub struct Finder<'a> {
+    collection: &'a Collection,
+    open_model: &'a dyn Fn(usize) -> Result<QueryModel>,
+    model: Option<Result<QueryModel>>,
+}
+
+impl<'a> Finder<'a> {
+    /// Over a collection; `open_model` is called with the length of a feature when the first query is a picture.
+    pub fn new(
+        collection: &'a Collection,
+        open_model: &'a dyn Fn(usize) -> Result<QueryModel>,
+    ) -> Self {
+        Finder {
+            collection,
+            open_model,
+            model: None,
+        }
+    }
+
+    /// The features of a chunk of queries, in order, or why one has none.
+    pub fn find(&mut self, queries: Vec<OsString>) -> Vec<Result<Found, String>> {
+        // What holds a slash is a file; an object id never does.
+        let may_be_id = |query: &OsString| {
+            let text = query.to_str().filter(|text| !text.contains('/'));
+            text.unwrap_or_default().to_owned()
+        };
+        let ids: Vec<String> = queries.iter().map(may_be_id).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let positions = self.collection.find_all(&ids);
+        let is_file = |(query, position): (&OsString, &Option<Position>)| {
+            position.is_none() && Path::new(query).is_file()
+        };
+        if self.model.is_none() && queries.iter().zip(&positions).any(is_file) {
+            self.model = Some((self.open_model)(self.collection.length()));
+        }
+        let (collection, model) = (self.collection, self.model.as_ref());
+        let found = queries.into_par_iter().zip(positions);
+        let found = found.map(|(query, position)| match position {
+            Some(position) => of_object(collection, &query, position),
+            None => of_picture(model, &query),
+        });
+        found.collect()
+    }
+}
+
+fn of_object(collection: &Collection, query: &OsStr, position: Position) -> Result<Found, String> {
+    let text = query.to_string_lossy().into_owned();
+    match collection
+        .feature(position)
+        .iter()
+        .all(|value| value.is_finite())
+    {
+        true => Ok(Found {
+            text,
+            feature: Feature::Object(position),
+        }),
+        false => Err(format!(
+            "{text}: its feature holds a number that is not finite; `simsearch verify` says more"
+        )),
+    }
+}
+
+fn of_picture(model: Option<&Result<QueryModel>>, query: &OsStr) -> Result<Found, String> {
+    let text = query.to_string_lossy().into_owned();
+    let mut bytes = Vec::new();
+    match read_file(Path::new(query), &mut bytes) {
+        Err(error) if is_missing(&error) => {
+            return Err(match query.as_bytes().contains(&b'/') {
+                true => format!("{text}: there is no such file"),
+                false => format!("{text}: is neither an object that is extracted nor a file"),
+            });
+        }
+        read => read.map_err(|error| format!("{text}: {error}"))?,
+    };
+    let feature = match model {
+        Some(Ok(model)) => model.feature(&bytes).map_err(Error::from),
+        Some(Err(error)) => return Err(format!("{text}: {error:#}")),
+        None => return Err(format!("{text}: no model was loaded")),
+    };
+    match feature {
+        Ok(feature) => Ok(Found {
+            text,
+            feature: Feature::Picture(feature),
+        }),
+        Err(error) => Err(format!("{text}: {error:#}")),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

@@ -1,0 +1,364 @@
+//! Command: checks a model's directory.
+//!
+//! Everything is read: the shards piece by piece, the per-object files one at a time for each thread. In memory are the
+//! object ids, 100 bytes for each, and the list.
+
+mod shards;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, Result};
+use rayon::prelude::*;
+
+use crate::storage::failures::{FailureReport, id_of_bad_line};
+use crate::storage::model_dir::{FeatureDir, NestedFile};
+use crate::storage::object::{Line, ObjectList};
+use crate::storage::recipe::Recipe;
+use crate::storage::sha256sums::Manifest;
+use crate::storage::shard::{Part, ShardError, ShardFiles, ShardNumber};
+use crate::storage::{checksum, npy};
+use shards::Shard;
+
+/// What to check.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model's directory, `FEATURE_DIR/<model stem>`.
+    pub directory: PathBuf,
+    /// The list of objects that should have a feature or a failure. Default: none.
+    pub objects: Option<PathBuf>,
+}
+
+/// What was checked, and what was found.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Report {
+    /// The model's directory.
+    pub directory: PathBuf,
+    /// Pairs of shard files.
+    pub shards: usize,
+    /// Rows in them.
+    pub rows: usize,
+    /// Per-object files.
+    pub files: usize,
+    /// Files whose checksum is recorded.
+    pub checksums: usize,
+    /// Lines of the list.
+    pub listed: Option<usize>,
+    /// Objects in the report of failures.
+    pub failed: usize,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is worth knowing, and nothing wrong: what killed runs have left.
+    pub notes: Vec<Problem>,
+}
+
+/// A problem of a file.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The file, or the line of the list.
+    pub file: PathBuf,
+    /// For people: the file, what is wrong with it, and the way out.
+    pub message: String,
+}
+
+/// How a check ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Everything was looked at.
+    Checked(Report),
+    /// A `concat` is moving what should be looked at; the text names it.
+    HeldBy(String),
+}
+
+/// Checks a model's directory. Takes no lock and writes nothing.
+pub fn verify(options: &Options) -> Result<Ended> {
+    let path = &options.directory;
+    let reading = || format!("cannot read {}", path.display());
+    let list = options.objects.as_deref().map(ObjectList::read);
+    let list = list.transpose()?;
+    let directory = FeatureDir::open(path).with_context(reading)?;
+    let holder = || directory.packing_holder().with_context(reading);
+    let last_packed = directory.last_packed().with_context(reading)?;
+    if let Some(holder) = holder()? {
+        return Ok(Ended::HeldBy(holder));
+    }
+    let mut report = Report {
+        directory: path.clone(),
+        listed: list.as_ref().map(ObjectList::len),
+        ..Report::default()
+    };
+    let files = ShardFiles::list(path)?;
+    let manifest = report.usable(path.join(Manifest::FILE_NAME), Manifest::read(path));
+    let recipe = report.usable(path.join(Recipe::FILE_NAME), Recipe::read(path));
+    report.check_names(&files)?;
+    if let Some(manifest) = &manifest {
+        report.check_manifest(manifest, &files)?;
+    }
+    // Without any checksum, one problem is enough.
+    let sums = manifest.as_ref().filter(|manifest| !manifest.is_empty());
+    let pairs: Vec<ShardNumber> = files.complete_pairs().collect();
+    let mut shards: Vec<Shard> = (pairs.par_iter())
+        .map(|number| Shard::check(path, *number, sums))
+        .collect();
+    // Before the files: what `extract --retry-failed` makes in between is then seen twice rather than not at all.
+    let failures = FailureReport::read(path).with_context(reading)?;
+    report.failed = failures.len();
+    let nested = directory.nested_files().with_context(reading)?;
+    for file in &nested.misnamed {
+        let what = "its name is not UTF-8 text or holds a newline, so that it is no object's; move it away";
+        report.problem(&path.join(file), what);
+    }
+    let nested: Vec<NestedFile<'_>> = nested.files().collect();
+    let lengths = report.check_files(&directory, &nested);
+    for shard in &mut shards {
+        report.shards += 1;
+        report.rows += shard.ids.len();
+        report.problems.append(&mut shard.problems);
+    }
+    let wanted = recipe.flatten().map(|recipe| recipe.feature_length);
+    report.check_lengths(wanted, &shards, &nested, &lengths);
+    let places = report.check_ids(&shards, &nested);
+    for (line, entry) in list
+        .iter()
+        .flat_map(|list| list.lines().zip(list.entries()))
+    {
+        let is_known = match &line {
+            Line::Object(id) => places.contains_key(id) || failures.contains_key(*id),
+            Line::Repeated => true,
+            Line::Bad(_) => failures.contains_key(&id_of_bad_line(entry)),
+        };
+        if !is_known {
+            let what = "has neither a feature nor a failure; `simsearch extract` makes it";
+            report.problem(Path::new(entry), what);
+        }
+    }
+    // Whatever a `concat` has moved meanwhile would be missed, or be there twice.
+    let was_packed = directory.last_packed().with_context(reading)? != last_packed;
+    Ok(match holder()? {
+        Some(holder) => Ended::HeldBy(holder),
+        None if was_packed => Ended::HeldBy("another process".to_owned()),
+        None => Ended::Checked(report),
+    })
+}
+
+/// Where the feature of an object stands.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Row(ShardNumber, usize),
+    File(NestedFile<'a>),
+}
+
+impl Report {
+    fn problem(&mut self, file: &Path, what: impl fmt::Display) {
+        self.problems.push(Problem::new(file, what));
+    }
+
+    /// What was read, or a problem of its file.
+    fn usable<T, E>(&mut self, file: PathBuf, read: Result<T, E>) -> Option<T>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let message = match read {
+            Ok(read) => return Some(read),
+            Err(error) => format!("{:#}", Error::new(error)),
+        };
+        self.problems.push(Problem { file, message });
+        None
+    }
+
+    /// Names halves of pairs, and what killed runs have left.
+    fn check_names(&mut self, files: &ShardFiles) -> Result<()> {
+        let path = self.directory.clone();
+        for half in files.half_pairs(&path) {
+            if let ShardError::Half { found, .. } = &half {
+                let (file, message) = (found.clone(), half.to_string());
+                self.problems.push(Problem { file, message });
+            }
+        }
+        let reading = || format!("cannot read {}", path.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).with_context(reading)? {
+            names.push(entry.with_context(reading)?.file_name());
+        }
+        names.sort();
+        for name in names {
+            let bytes = name.as_encoded_bytes();
+            if bytes.starts_with(b".") && bytes.ends_with(b".tmp") {
+                let what = "is a temporary one: an `extract` is running, or a run was killed and the next one will \
+                            finish or remove it";
+                self.notes.push(Problem::new(&path.join(&name), what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the names in the manifest with those in the directory, and the recipe with its checksum.
+    fn check_manifest(&mut self, manifest: &Manifest, files: &ShardFiles) -> Result<()> {
+        let path = self.directory.clone();
+        let manifest_path = path.join(Manifest::FILE_NAME);
+        self.checksums = manifest.file_names().count();
+        if manifest.is_empty() && files.complete_pairs().next().is_some() {
+            let what = "there are no checksums, so that damage to the shards would go unseen; `simsearch concat` records \
+                        those of what is there";
+            self.problem(&manifest_path, what);
+        }
+        for name in manifest.file_names() {
+            let is_known = match ShardNumber::parse(name) {
+                // A single half is a problem already; one that has its temporary name yet will be put in place.
+                Some((number, _)) => {
+                    files.finished.contains_key(&number) || files.temporary.contains_key(&number)
+                }
+                None => path.join(name).exists(),
+            };
+            if !is_known {
+                let what = "is missing, and has a line in SHA256SUMS; put it back, or remove the line if it was taken \
+                            away on purpose";
+                self.problem(&path.join(name), what);
+            }
+        }
+        let recipe = path.join(Recipe::FILE_NAME);
+        // A recipe without a line is one that `extract` has recorded since.
+        if manifest.sum(Recipe::FILE_NAME).is_some() && recipe.exists() {
+            let sum = checksum::of_file(&recipe)
+                .with_context(|| format!("cannot read {}", recipe.display()))?;
+            let way_out = "put back a copy of it; it must say what made these features";
+            self.problems
+                .extend(compare(Some(manifest), &recipe, &sum, way_out));
+        }
+        Ok(())
+    }
+
+    /// Reads every per-object file; returns the lengths of the features, none for those that are no features.
+    fn check_files(
+        &mut self,
+        directory: &FeatureDir,
+        nested: &[NestedFile<'_>],
+    ) -> Vec<Option<usize>> {
+        self.files = nested.len();
+        let read: Vec<Result<usize>> = (nested.par_iter())
+            .map(|file| Ok(npy::feature_data(&directory.read(*file)?)?.len() / 4))
+            .collect();
+        let mut lengths = Vec::with_capacity(read.len());
+        for (file, read) in nested.iter().zip(read) {
+            if let Err(error) = &read {
+                let what = format!("{error:#}; `simsearch extract` makes it again");
+                self.problem(&directory.path().join(file.path()), what);
+            }
+            lengths.push(read.ok());
+        }
+        lengths
+    }
+
+    /// Names the features that have another length than the recipe says, or than most have.
+    fn check_lengths(
+        &mut self,
+        wanted: Option<usize>,
+        shards: &[Shard],
+        nested: &[NestedFile<'_>],
+        lengths: &[Option<usize>],
+    ) {
+        let of_shards = shards.iter().filter_map(|shard| {
+            let (rows, length) = shard.shape?;
+            Some((shard.number, length, rows))
+        });
+        let files = nested.iter().zip(lengths);
+        let of_files = files.filter_map(|(file, length)| Some((file, (*length)?)));
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        for (_, length, rows) in of_shards.clone() {
+            *counts.entry(length).or_default() += rows;
+        }
+        for (_, length) in of_files.clone() {
+            *counts.entry(length).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(_, rows)| *rows);
+        let (wanted, whose) = match wanted {
+            Some(wanted) => (wanted, "recipe.json says"),
+            None => (most.unwrap_or_default().0, "most here have"),
+        };
+        let path = self.directory.clone();
+        let what = |length: usize| {
+            format!(
+                "has features of {length} numbers, {whose} {wanted}; move it away if it belongs to another model"
+            )
+        };
+        for (number, length, _) in of_shards.filter(|(_, length, _)| *length != wanted) {
+            self.problem(&path.join(number.file_name(Part::Features)), what(length));
+        }
+        for (file, length) in of_files.filter(|(_, length)| *length != wanted) {
+            self.problem(&path.join(file.path()), what(length));
+        }
+    }
+
+    /// Names every object that has more than one feature; returns where each has its first.
+    fn check_ids<'a>(
+        &mut self,
+        shards: &'a [Shard],
+        nested: &[NestedFile<'a>],
+    ) -> HashMap<&'a str, Place<'a>> {
+        let mut places: HashMap<&'a str, Place<'a>> = HashMap::new();
+        let rows = shards.iter().flat_map(|shard| {
+            let ids = shard.ids.iter().enumerate();
+            ids.map(|(row, id)| (&**id, Place::Row(shard.number, row)))
+        });
+        let files = nested
+            .iter()
+            .map(|file| (file.object_id(), Place::File(*file)));
+        for (id, place) in rows.chain(files) {
+            let Some(&first) = places.get(id) else {
+                places.insert(id, place);
+                continue;
+            };
+            let first = match first {
+                Place::Row(number, row) => {
+                    format!("row {row} of {}", number.file_name(Part::ObjectIds))
+                }
+                Place::File(file) => file.path().display().to_string(),
+            };
+            let (file, what) = match place {
+                Place::Row(number, row) => (
+                    number.file_name(Part::ObjectIds).into(),
+                    format!(
+                        "row {row} is of {id}, and so is {first}; move one of the two shards away, remove its lines \
+                         from SHA256SUMS, and run `simsearch extract` and `simsearch concat`"
+                    ),
+                ),
+                Place::File(file) => (
+                    file.path().to_owned(),
+                    format!(
+                        "{id} has another feature in {first}; `simsearch concat` removes this one if both are the \
+                         same, and else one of the two is to be moved away"
+                    ),
+                ),
+            };
+            self.problem(&self.directory.join::<PathBuf>(file), what);
+        }
+        places
+    }
+}
+
+impl Problem {
+    fn new(file: &Path, what: impl fmt::Display) -> Self {
+        Problem {
+            file: file.to_owned(),
+            message: format!("{}: {what}", file.display()),
+        }
+    }
+}
+
+/// A problem where a file has another checksum than the manifest says, or none there.
+fn compare(manifest: Option<&Manifest>, path: &Path, sum: &str, way_out: &str) -> Option<Problem> {
+    let name = path.file_name()?.to_str()?;
+    match manifest?.sum(name) {
+        Some(recorded) if recorded.eq_ignore_ascii_case(sum) => None,
+        Some(_) => Some(Problem::new(
+            path,
+            format!("its SHA-256 is not the one in SHA256SUMS, so that it was changed; {way_out}"),
+        )),
+        None => Some(Problem::new(
+            path,
+            "has no line in SHA256SUMS; `simsearch concat` adds one",
+        )),
+    }
+}

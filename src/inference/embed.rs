@@ -1,0 +1,199 @@
+//! From a picture to a feature that can be compared with those of a directory: made in the way that made them.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::{Result, bail, ensure};
+use thiserror::Error;
+
+use crate::inference::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
+use crate::inference::{Model, Precision, Provider};
+use crate::pictures::{
+    DEFAULT_MAX_PIXELS, PictureError, PictureReader, PixelOptions, preprocessing,
+};
+use crate::storage::recipe::{self, Recipe};
+use crate::support::lock::lock;
+
+/// The model of a directory, for one picture at a time on each of several threads.
+pub struct QueryModel {
+    engine: Box<dyn Engine + Send>,
+    pixels: PixelOptions,
+    /// What no thread uses now. There are as many as threads have used at once.
+    idle: Mutex<Vec<Session>>,
+}
+
+/// What one picture needs on its way.
+struct Session {
+    reader: PictureReader,
+    model: Box<dyn Model>,
+    /// `[height, width, 3]`.
+    pixels: Vec<u8>,
+}
+
+/// What a directory's recipe does not say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The output of the model, for a directory without a recipe. Default: `feature_vector`, or the only one.
+    pub output_name: Option<String>,
+    /// Number of the GPU, for features that one has made in 16 bits. Default: 0.
+    pub device: i32,
+    /// Pictures with more pixels are refused. Default: [`DEFAULT_MAX_PIXELS`].
+    pub max_pixels: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            output_name: None,
+            device: 0,
+            max_pixels: DEFAULT_MAX_PIXELS,
+        }
+    }
+}
+
+/// Why there is no feature of a picture.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// The picture is to blame.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// The model makes nothing of this picture.
+    #[error("the model gives {0} for this picture")]
+    NotFinite(f32),
+    /// The model does not run, whatever the picture.
+    #[error("cannot run the model")]
+    Model(#[source] anyhow::Error),
+}
+
+impl QueryModel {
+    /// Loads the model that made the features of `directory` (`FEATURE_DIR/<model stem>`), which are `feature_length`
+    /// numbers long, to run as it ran then: what its recipe says of the output, the precision, `--exact` and
+    /// `--scaled-decode` counts. In 32 bits it runs on the CPU, since to start a GPU takes longer than one picture. A
+    /// directory without a recipe, which the Python scripts make, counts as `--exact`.
+    ///
+    /// `note` gets a line on what was chosen and why.
+    ///
+    /// # Errors
+    /// When it is another model than the one that made the features, or does not run here.
+    pub fn open(
+        directory: &Path,
+        feature_length: usize,
+        model: ModelFile,
+        places: &Places,
+        options: &Options,
+        note: &dyn Fn(&str),
+    ) -> Result<Self> {
+        let recorded = Recipe::read(directory)?;
+        check_model(directory, recorded.as_ref(), &model)?;
+        let recorded_output = recorded.as_ref().map(|recipe| recipe.output.clone());
+        let precision = recorded
+            .as_ref()
+            .map_or(Precision::Fp32, |recipe| recipe.precision);
+        let engine_options = inference::Options {
+            wanted: Wanted::Only(match precision {
+                Precision::Fp32 => Provider::Cpu,
+                Precision::Bf16 => Provider::OpenVino,
+                Precision::Fp16 => Provider::Cuda,
+            }),
+            precision,
+            device: options.device,
+            output_name: recorded_output.or_else(|| options.output_name.clone()),
+            batch_size: None,
+            exact: recorded.as_ref().is_none_or(|recipe| recipe.exact),
+        };
+        let engine = OnnxEngine::start(places, model, &engine_options, note)?;
+        let pixels = PixelOptions {
+            max_pixels: options.max_pixels,
+            scaled_decode: recorded
+                .as_ref()
+                .is_some_and(|recorded| preprocessing::is_scaled(&recorded.preprocessing)),
+        };
+        let query_model = QueryModel {
+            engine: Box::new(engine),
+            pixels,
+            idle: Mutex::default(),
+        };
+        let session = query_model.session()?;
+        let form = session.model.form();
+        ensure!(
+            form.feature_length == feature_length,
+            "{} holds features of {feature_length} numbers, this model makes {}; --model must name the one that made them",
+            directory.display(),
+            form.feature_length
+        );
+        if let Some(recorded) = &recorded {
+            let here = preprocessing::describe(form.width, form.height, pixels.scaled_decode);
+            if here != recorded.preprocessing {
+                note(&format!(
+                    "the features were made of pictures by `{}`, queries are by `{here}`: distances are a little off",
+                    recorded.preprocessing
+                ));
+            }
+        }
+        lock(&query_model.idle).push(session);
+        Ok(query_model)
+    }
+
+    /// The feature of a picture, from the bytes of its file.
+    pub fn feature(&self, bytes: &[u8]) -> Result<Vec<f32>, QueryError> {
+        let idle = lock(&self.idle).pop();
+        let mut session = match idle {
+            Some(session) => session,
+            None => self.session().map_err(QueryError::Model)?,
+        };
+        let feature = session.feature(bytes);
+        lock(&self.idle).push(session);
+        feature
+    }
+
+    fn session(&self) -> Result<Session> {
+        Ok(Session {
+            reader: PictureReader::new(self.pixels),
+            model: self.engine.open()?,
+            pixels: Vec::new(),
+        })
+    }
+}
+
+impl Session {
+    fn feature(&mut self, bytes: &[u8]) -> Result<Vec<f32>, QueryError> {
+        let form = self.model.form();
+        let (width, height) = (form.width, form.height);
+        self.pixels.resize(width * height * 3, 0);
+        self.reader.read(bytes, width, height, &mut self.pixels)?;
+        let mut feature = Vec::new();
+        (self.model.run(&self.pixels, &mut feature))
+            .map_err(|error| QueryError::Model(error.into()))?;
+        match feature.iter().find(|value| !value.is_finite()) {
+            Some(value) => Err(QueryError::NotFinite(*value)),
+            None => Ok(feature),
+        }
+    }
+}
+
+/// Checks that the model is the one that made the features.
+fn check_model(directory: &Path, recorded: Option<&Recipe>, model: &ModelFile) -> Result<()> {
+    let named = match model.is_default {
+        true => format!("{}, which ships with the program", model.stem),
+        false => format!("this {}", model.stem),
+    };
+    match recorded {
+        Some(recipe) if recipe.format != recipe::FORMAT => bail!(
+            "{} was made by another version of this program (format {}, this one knows {})",
+            directory.display(),
+            recipe.format,
+            recipe::FORMAT
+        ),
+        Some(recipe) if recipe.model_sha256 != model.sha256() => bail!(
+            "the features in {} were made by the model with SHA-256 {}, not by {named}; --model must name its file",
+            directory.display(),
+            recipe.model_sha256
+        ),
+        // All that tells of the model then is the name of the directory.
+        None if directory.file_name() != Some(model.stem.as_ref()) => bail!(
+            "the features in {} were made by another model than {named}; --model must name its file",
+            directory.display()
+        ),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,426 @@
+//! Where the ONNX Runtime library is, and whether it can be loaded without harm.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::libc::{SIGHUP, SIGINT, SIGTERM};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
+use object::{Endianness, ReadCache, ReadRef, elf};
+use thiserror::Error;
+
+use crate::storage::checksum;
+
+/// The file that `make setup` writes beside the library: lines of `sha256sum`.
+const CHECKSUMS: &str = "SHA256SUMS";
+/// The folder that `make setup` fills, below a directory that holds the program (`target/release` is two below).
+const PROJECT_FOLDER: &str = "runtime";
+/// Names under which the library is looked for.
+const LIBRARY_NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
+/// What mends most of it.
+const WAY_OUT: &str = "run `make setup` in the project's folder, or name a libonnxruntime.so with --runtime or ORT_DYLIB_PATH";
+
+/// Why there is no library to load.
+#[derive(Debug, Error)]
+pub enum RuntimeError {
+    /// It was nowhere.
+    #[error("ONNX Runtime was not found in {}; {WAY_OUT}", list(.looked_in))]
+    NotFound {
+        /// The places, in order.
+        looked_in: Vec<PathBuf>,
+    },
+    /// What was named is not there, or cannot be read.
+    #[error("cannot read ONNX Runtime at {}; {WAY_OUT}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no shared library, or only a part of one. Loading it would kill the process (SIGBUS).
+    #[error("{} is no complete shared library: {reason}; {WAY_OUT}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Finds the library and checks that it is whole. `named` is what the user asked for (a library, or a folder with
+/// one); else the order is: next to the program, the project's `runtime` folder, the folders of `LD_LIBRARY_PATH`
+/// (`library_path`), the system's.
+pub fn find(
+    named: Option<&Path>,
+    program: Option<&Path>,
+    library_path: Option<&OsStr>,
+) -> Result<PathBuf, RuntimeError> {
+    let candidates = match named {
+        Some(path) if path.is_dir() => vec![path.to_owned()],
+        Some(path) => return check(path).map(|()| path.to_owned()),
+        None => {
+            let beside = program.and_then(Path::parent).map(Path::to_owned);
+            let project = program
+                .into_iter()
+                .flat_map(|program| program.ancestors().skip(2).take(3));
+            let project = project
+                .map(|ancestor| ancestor.join(PROJECT_FOLDER))
+                .filter(|folder| folder.is_dir());
+            beside
+                .into_iter()
+                .chain(project)
+                .chain(library_folders(library_path))
+                .collect()
+        }
+    };
+    let found = candidates
+        .iter()
+        .flat_map(|folder| LIBRARY_NAMES.map(|name| folder.join(name)));
+    match found.into_iter().find(|path| path.exists()) {
+        Some(path) => check(&path).map(|()| path),
+        None => Err(RuntimeError::NotFound {
+            looked_in: candidates,
+        }),
+    }
+}
+
+/// The folders in which the system looks for libraries, those of `LD_LIBRARY_PATH` first.
+pub fn library_folders(library_path: Option<&OsStr>) -> Vec<PathBuf> {
+    let own = library_path
+        .map(std::env::split_paths)
+        .into_iter()
+        .flatten();
+    let own = own.filter(|folder| folder.is_absolute());
+    let mut folders: Vec<PathBuf> = own.collect();
+    let mut configured = Vec::new();
+    read_loader_configuration(Path::new("/etc/ld.so.conf"), &mut configured);
+    let usual = [
+        "/usr/local/lib",
+        "/lib/x86_64-linux-gnu",
+        "/usr/lib/x86_64-linux-gnu",
+        "/lib/aarch64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/lib64",
+        "/usr/lib64",
+        "/lib",
+        "/usr/lib",
+    ];
+    for folder in configured.into_iter().chain(usual.map(PathBuf::from)) {
+        if folder.is_dir() && !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+/// Reads `ld.so.conf(5)`: a folder a line, and `include` lines whose pattern ends in `/*.conf`.
+fn read_loader_configuration(path: &Path, folders: &mut Vec<PathBuf>) {
+    let Ok(text) = fs::read_to_string(path) else {
+        return;
+    };
+    for line in text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+    {
+        if let Some(pattern) = line.strip_prefix("include").map(str::trim) {
+            let Some(folder) = Path::new(pattern).parent() else {
+                continue;
+            };
+            let Ok(entries) = fs::read_dir(folder) else {
+                continue;
+            };
+            let mut files: Vec<_> = entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect();
+            files.sort();
+            for file in files
+                .iter()
+                .filter(|file| file.extension() == Some(OsStr::new("conf")))
+            {
+                if file != path {
+                    read_loader_configuration(file, folders);
+                }
+            }
+        } else if line.starts_with('/') {
+            folders.push(PathBuf::from(line));
+        }
+    }
+}
+
+/// Checks that a library can be loaded without harm: a regular file, every segment and section inside it, and, where
+/// `make setup` left a checksum, the very bytes that it put there.
+pub fn check(path: &Path) -> Result<(), RuntimeError> {
+    let unreadable = |source| RuntimeError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let broken = |reason: String| RuntimeError::Broken {
+        path: path.to_owned(),
+        reason,
+    };
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(broken("it is no regular file".into()));
+    }
+    let cache = ReadCache::new(File::open(path).map_err(unreadable)?);
+    elf_end(&cache)
+        .and_then(|end| {
+            let length = metadata.len();
+            (end <= length)
+                .then_some(())
+                .ok_or_else(|| format!("it is {length} bytes long and should be {end} or more"))
+        })
+        .map_err(broken)?;
+    if let Some(expected) = recorded_checksum(path) {
+        let found = checksum::of_file(path).map_err(unreadable)?;
+        if found != expected {
+            return Err(broken(format!(
+                "its SHA-256 is {found}, `make setup` put one with {expected} there"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How long a library may take to be tried; what takes longer hangs.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lets a program try a library that cannot be checked otherwise, so that one which kills the process kills that one.
+pub fn try_apart(program: &Path, argument: &str, library: &Path) -> Result<(), RuntimeError> {
+    let broken = |reason: String| RuntimeError::Broken {
+        path: library.to_owned(),
+        reason,
+    };
+    let mut command = Command::new(program);
+    command.arg(argument).arg(library);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // A program that cannot be started again is no reason to stop.
+    let Ok(mut child) = command.spawn() else {
+        return Ok(());
+    };
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            // An error that it ends with by itself comes up again, with its words.
+            Ok(Some(status)) => {
+                return match status.signal() {
+                    // Not the library's doing.
+                    Some(SIGHUP | SIGINT | SIGTERM) => Ok(()),
+                    Some(signal) => Err(broken(format!(
+                        "it crashes when it is used (signal {signal})"
+                    ))),
+                    None => Ok(()),
+                };
+            }
+            Ok(None) if started.elapsed() > TRIAL_PATIENCE => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(broken("it hangs when it is used".into()));
+            }
+            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// The kind of processor that this program is for, as ELF files name it.
+const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
+    elf::EM_AARCH64
+} else {
+    elf::EM_X86_64
+};
+
+/// Where the last segment, section and table of a 64-bit ELF file end, in bytes.
+fn elf_end<'data>(file: impl ReadRef<'data>) -> Result<u64, String> {
+    let header = elf::FileHeader64::<Endianness>::parse(file).map_err(|error| error.to_string())?;
+    let endian = header.endian().map_err(|error| error.to_string())?;
+    if header.e_machine(endian) != MACHINE {
+        return Err("it is for another kind of processor".into());
+    }
+    let table = header.e_shoff(endian)
+        + u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
+    let segments = header
+        .program_headers(endian, file)
+        .map_err(|error| error.to_string())?;
+    let sections = header
+        .section_headers(endian, file)
+        .map_err(|error| error.to_string())?;
+    let ends = segments.iter().map(|segment| segment.file_range(endian));
+    let ends = ends.chain(
+        sections
+            .iter()
+            .filter_map(|section| section.file_range(endian)),
+    );
+    Ok(ends
+        .map(|(offset, size)| offset.saturating_add(size))
+        .fold(table, u64::max))
+}
+
+/// The names of the libraries that a library needs and that are in none of `folders`.
+pub fn missing_libraries(library: &Path, folders: &[PathBuf]) -> Vec<String> {
+    let Ok(file) = File::open(library) else {
+        return Vec::new();
+    };
+    let cache = ReadCache::new(file);
+    let needed = needed_libraries(&cache).unwrap_or_default();
+    let beside = library.parent().map(Path::to_owned);
+    let there = |name: &String| {
+        folders
+            .iter()
+            .chain(&beside)
+            .any(|folder| folder.join(name).exists())
+    };
+    needed.into_iter().filter(|name| !there(name)).collect()
+}
+
+fn needed_libraries<'data>(file: impl ReadRef<'data>) -> Option<Vec<String>> {
+    let header = elf::FileHeader64::<Endianness>::parse(file).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, file).ok()?;
+    let (entries, strings) = sections.dynamic(endian, file).ok()??;
+    let strings = sections.strings(endian, file, strings).ok()?;
+    let needed = entries
+        .iter()
+        .filter(|entry| entry.tag(endian) == elf::DT_NEEDED);
+    let names = needed.filter_map(|entry| entry.string(endian, strings).ok());
+    Some(
+        names
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect(),
+    )
+}
+
+/// Whether `make setup` left a checksum of a library, which [`check`] then compares.
+pub fn has_checksum(library: &Path) -> bool {
+    recorded_checksum(library).is_some()
+}
+
+fn recorded_checksum(library: &Path) -> Option<String> {
+    // The name may be a link to the versioned file that the checksum is for.
+    let library = fs::canonicalize(library).ok()?;
+    let name = library.file_name()?.to_str()?;
+    let text = fs::read_to_string(library.with_file_name(CHECKSUMS)).ok()?;
+    text.lines()
+        .find_map(|line| line.split_once("  ").filter(|(_, file)| *file == name))
+        .map(|(sum, _)| sum.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A library that every machine has: the one that this test is linked with.
+    fn a_library() -> PathBuf {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps
+            .lines()
+            .find(|line| line.contains("libc.so"))
+            .expect("the test is linked with libc");
+        PathBuf::from(line.split_whitespace().last().unwrap())
+    }
+
+    #[test]
+    fn a_truncated_library_is_recognised() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("libonnxruntime.so");
+        let bytes = fs::read(a_library()).unwrap();
+        fs::write(&copy, &bytes).unwrap();
+        check(&copy).unwrap();
+        for length in [0, 3, 64, 4096, bytes.len() / 2, bytes.len() - 1] {
+            fs::write(&copy, &bytes[..length]).unwrap();
+            assert!(
+                matches!(check(&copy), Err(RuntimeError::Broken { .. })),
+                "{length} of {} bytes",
+                bytes.len()
+            );
+        }
+    }
+
+    #[test]
+    fn a_library_for_another_processor_is_recognised() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("libonnxruntime.so");
+        let mut bytes = fs::read(a_library()).unwrap();
+        // `e_machine`; 8 is MIPS.
+        bytes[18..20].copy_from_slice(&[8, 0]);
+        fs::write(&copy, &bytes).unwrap();
+        let error = check(&copy).unwrap_err().to_string();
+        assert!(error.contains("another kind of processor"), "{error}");
+    }
+
+    #[test]
+    fn a_library_that_setup_did_not_put_there_is_recognised() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("libonnxruntime.so.1.0.0");
+        fs::copy(a_library(), &copy).unwrap();
+        let link = directory.path().join("libonnxruntime.so");
+        std::os::unix::fs::symlink(&copy, &link).unwrap();
+        let checksums = directory.path().join(CHECKSUMS);
+        fs::write(
+            &checksums,
+            format!(
+                "{}  libonnxruntime.so.1.0.0\n",
+                checksum::of_file(&copy).unwrap()
+            ),
+        )
+        .unwrap();
+        check(&link).unwrap();
+        fs::write(
+            &checksums,
+            format!(
+                "{}  libonnxruntime.so.1.0.0\n",
+                checksum::of_bytes(b"another")
+            ),
+        )
+        .unwrap();
+        assert!(matches!(check(&link), Err(RuntimeError::Broken { .. })));
+    }
+
+    #[test]
+    fn the_order_is_program_then_project() {
+        let directory = tempfile::tempdir().unwrap();
+        let release = directory.path().join("target/release");
+        let project = directory.path().join("runtime");
+        [&release, &project]
+            .into_iter()
+            .for_each(|folder| fs::create_dir_all(folder).unwrap());
+        let program = release.join("simsearch");
+        fs::copy(a_library(), project.join("libonnxruntime.so")).unwrap();
+        assert_eq!(
+            find(None, Some(&program), None).unwrap(),
+            project.join("libonnxruntime.so")
+        );
+        fs::copy(a_library(), release.join("libonnxruntime.so.1")).unwrap();
+        assert_eq!(
+            find(None, Some(&program), None).unwrap(),
+            release.join("libonnxruntime.so.1")
+        );
+        assert_eq!(
+            find(Some(&project), Some(&program), None).unwrap(),
+            project.join("libonnxruntime.so")
+        );
+        let error = find(
+            Some(&directory.path().join("absent.so")),
+            Some(&program),
+            None,
+        )
+        .unwrap_err();
+        assert!(error.to_string().contains("make setup"), "{error}");
+    }
+}

@@ -1,0 +1,340 @@
+//! From what the user asked for to models that run: finds and loads ONNX Runtime, and chooses the provider.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use anyhow::{Result, bail};
+
+use super::model::{Model, ModelError};
+use super::model_file::ModelFile;
+use super::probe::difference;
+use super::provider::{Precision, Provider};
+use super::rewrite::{self, Feed, Rewrites, Rewritten, Target};
+use super::runtime::{Runtime, SessionOptions};
+use super::session::OnnxModel;
+use super::{default_model, library};
+use crate::support::lock::lock;
+
+/// Loads models; the program's is [`OnnxEngine`], tests have a fake.
+pub trait Engine: Sync {
+    /// How the models run.
+    fn execution(&self) -> Execution;
+
+    /// Loads the model for one more session.
+    fn open(&self) -> Result<Box<dyn Model>>;
+
+    /// Loads the model as it is, in fp32 on the CPU, to compare with.
+    fn reference(&self) -> Result<Box<dyn Model>>;
+}
+
+/// How models run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Execution {
+    /// The execution provider.
+    pub provider: Provider,
+    /// What the graph computes with.
+    pub precision: Precision,
+    /// Pictures in a call of the model.
+    pub batch: usize,
+    /// What was done to the graph to run it faster; none where it runs as it is.
+    pub rewrites: Option<Rewrites>,
+}
+
+/// Where the library may be.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The library, or a folder that holds it. Default: searched for, see [`library::find`].
+    pub named: Option<PathBuf>,
+    /// This program's file.
+    pub program: Option<PathBuf>,
+    /// `LD_LIBRARY_PATH`.
+    pub library_path: Option<OsString>,
+    /// How to try a library in a process of its own: a program, and its arguments before the library's path. Default: a
+    /// library is not tried.
+    pub trial: Option<(PathBuf, &'static str)>,
+}
+
+impl Places {
+    /// Finds the library and checks it.
+    pub fn find(&self) -> Result<PathBuf, library::RuntimeError> {
+        let library = library::find(
+            self.named.as_deref(),
+            self.program.as_deref(),
+            self.library_path.as_deref(),
+        )?;
+        match &self.trial {
+            // Bytes that `make setup` knows need no trial, which takes 0.05 s.
+            Some((program, argument)) if !library::has_checksum(&library) => {
+                library::try_apart(program, argument, &library)?;
+            }
+            _ => {}
+        }
+        Ok(library)
+    }
+
+    /// The folders in which the system looks for libraries.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        library::library_folders(self.library_path.as_deref())
+    }
+}
+
+/// Loads a library and runs the model inside the program with it: what [`Places::trial`] is for.
+pub fn try_library(library: &Path) -> Result<()> {
+    let options = SessionOptions {
+        provider: Provider::Cpu,
+        device: 0,
+        precision: Precision::Fp32,
+        output_name: None,
+    };
+    Runtime::load(library)?.open(default_model::BYTES, &Feed::default(), &options, &[])?;
+    Ok(())
+}
+
+/// Which provider the user wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// CUDA where it runs, else the CPU.
+    Auto,
+    /// This one, or an error.
+    Only(Provider),
+}
+
+/// How models are to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where. Default: [`Wanted::Auto`].
+    pub wanted: Wanted,
+    /// What the graph computes with. Default: f32.
+    pub precision: Precision,
+    /// Number of the GPU, from 0. Default: 0.
+    pub device: i32,
+    /// The output to use. Default: `feature_vector`, or the only one.
+    pub output_name: Option<String>,
+    /// Pictures in a call of the model. Default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU.
+    pub batch_size: Option<usize>,
+    /// Whether features are those of the graph as it is on the CPU, to the last bit. Default: no, it may be rewritten to
+    /// run faster.
+    pub exact: bool,
+}
+
+/// Pictures in a call of the model, on the CPU: what one picture needs on its way through the graph stays in the
+/// core's own cache. (MobileNetV3-Large minimalistic: 4.33 ms a picture, in batches of eight 4.76 ms.)
+const CPU_BATCH: usize = 1;
+/// Pictures in a call of the model, with OpenVINO. (MobileNetV3-Large in bf16: 2.73 ms a picture, one by one 2.87 ms.)
+const OPENVINO_BATCH: usize = 8;
+/// Pictures in a call of the model, on a GPU.
+const GPU_BATCH: usize = 64;
+
+/// The most that a rewritten graph may differ from the model on the probe picture, relative to the length of the
+/// feature. What rounding alone makes of it is 1e-6 for real weights, and up to 1e-3 for random ones.
+const MAX_DIFFERENCE: f64 = 1e-3;
+
+/// ONNX Runtime with a model and a provider.
+pub struct OnnxEngine {
+    runtime: Runtime,
+    /// The model's own graph.
+    original: Cow<'static, [u8]>,
+    /// The graph that runs in its place.
+    rewritten: Option<Rewritten>,
+    session: SessionOptions,
+    batch: usize,
+    folders: Vec<PathBuf>,
+    /// The session that showed that the provider works.
+    first: Mutex<Option<OnnxModel>>,
+}
+
+impl OnnxEngine {
+    /// Loads the library and one session. `note` gets a line on what was chosen and why.
+    pub fn start(
+        places: &Places,
+        model: ModelFile,
+        options: &Options,
+        note: &dyn Fn(&str),
+    ) -> Result<Self> {
+        let precision = options.precision;
+        let wanted = match (options.wanted, precision) {
+            (Wanted::Auto, _) if options.exact => Wanted::Only(Provider::Cpu),
+            (Wanted::Only(provider), _) if options.exact && provider != Provider::Cpu => bail!(
+                "--exact needs the cpu provider: the last bits of {} are others",
+                provider.name()
+            ),
+            (Wanted::Auto, Precision::Bf16) => Wanted::Only(Provider::OpenVino),
+            (Wanted::Auto, Precision::Fp16) => Wanted::Only(Provider::Cuda),
+            (Wanted::Only(provider), _) if !provider.computes_in(precision) => bail!(
+                "the {} provider does not compute in {}; {}",
+                provider.name(),
+                precision.name(),
+                match precision {
+                    Precision::Bf16 => "--provider openvino does",
+                    _ => "--provider cuda and tensorrt do",
+                }
+            ),
+            (wanted, _) => wanted,
+        };
+        let runtime = Runtime::load(&places.find()?)?;
+        let folders = places.folders();
+        let session = |provider| SessionOptions {
+            provider,
+            device: options.device,
+            precision,
+            output_name: options.output_name.clone(),
+        };
+        let open =
+            |provider| runtime.open(&model.bytes, &Feed::default(), &session(provider), &folders);
+        let (provider, first, why) = match wanted {
+            Wanted::Only(provider) => (provider, open(provider)?, "as asked".to_owned()),
+            Wanted::Auto => match open(Provider::Cuda) {
+                Ok(first) => (Provider::Cuda, first, "a CUDA device answers".to_owned()),
+                Err(error @ ModelError::Unfit { .. }) => return Err(error.into()),
+                Err(error) => {
+                    let why = match error {
+                        ModelError::Provider {
+                            missing,
+                            source: None,
+                            ..
+                        } => missing,
+                        error => std::error::Error::source(&error)
+                            .map_or_else(|| error.to_string(), ToString::to_string),
+                    };
+                    (
+                        Provider::Cpu,
+                        open(Provider::Cpu)?,
+                        format!("no CUDA: {why}"),
+                    )
+                }
+            },
+        };
+        note(&format!(
+            "provider: {} ({why}), ONNX Runtime {}",
+            provider.name(),
+            runtime.version()
+        ));
+        let fixed = first.form().fixed_batch;
+        let batch = options.batch_size.or(fixed).unwrap_or(match provider {
+            Provider::Cpu => CPU_BATCH,
+            Provider::OpenVino => OPENVINO_BATCH,
+            Provider::Cuda | Provider::TensorRt => GPU_BATCH,
+        });
+        let mut engine = OnnxEngine {
+            session: session(provider),
+            original: model.bytes,
+            rewritten: None,
+            first: Mutex::default(),
+            runtime,
+            batch,
+            folders,
+        };
+        let first = engine.rewrite(first, options.exact, note)?;
+        if let Some(placement) = first.placement() {
+            note(&format!("the graph runs on {placement}"));
+        }
+        *engine.first() = Some(first);
+        Ok(engine)
+    }
+
+    /// Puts a rewritten graph in the place of the model's own, where there is one that gives the same features; returns a
+    /// session of the graph that is to run.
+    fn rewrite(
+        &mut self,
+        mut original: OnnxModel,
+        exact: bool,
+        note: &dyn Fn(&str),
+    ) -> Result<OnnxModel> {
+        let SessionOptions {
+            provider,
+            precision,
+            ..
+        } = self.session;
+        let batch = self.batch;
+        // TensorRT makes what it likes of an f32 graph; the CUDA provider runs what it is given.
+        let half = provider == Provider::Cuda && precision == Precision::Fp16;
+        let target = match provider {
+            Provider::Cpu => Target::Cpu { exact },
+            Provider::OpenVino => Target::OpenVino { batch },
+            Provider::Cuda | Provider::TensorRt => Target::Gpu { batch, half },
+        };
+        let as_it_is = |why: &str| {
+            if half {
+                bail!("the model cannot run in fp16: {why}");
+            }
+            note(&format!("the graph runs as it is: {why}"));
+            Ok(())
+        };
+        let rewritten = match rewrite::rewrite(&self.original, target) {
+            Ok(Some(rewritten)) => rewritten,
+            Ok(None) if half => {
+                bail!("the model cannot run in fp16: its graph is out of the ordinary")
+            }
+            Ok(None) => return Ok(original),
+            Err(error) => return as_it_is(&error.to_string()).map(|()| original),
+        };
+        let mut faster = match self.load(&rewritten) {
+            Ok(faster) => faster,
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                let why = format!("rewritten, it does not load: {error:#}");
+                return as_it_is(&why).map(|()| original);
+            }
+        };
+        // Fewer bits give other features in any case: how far off is seen on the first pictures of the run.
+        if precision == Precision::Fp32 {
+            let most = if exact { 0.0 } else { MAX_DIFFERENCE };
+            let difference = difference(&mut original, &mut faster)?;
+            if difference > most || difference.is_nan() {
+                let why = format!(
+                    "rewritten, its feature of a probe picture differs by {difference:.1e}"
+                );
+                return as_it_is(&why).map(|()| original);
+            }
+        }
+        self.rewritten = Some(rewritten);
+        Ok(faster)
+    }
+
+    fn load(&self, rewritten: &Rewritten) -> Result<OnnxModel, ModelError> {
+        let as_before = Feed::default();
+        let feed = rewritten.feed.as_ref().unwrap_or(&as_before);
+        self.runtime
+            .open(&rewritten.model, feed, &self.session, &self.folders)
+    }
+
+    fn load_original(&self, options: &SessionOptions) -> Result<OnnxModel, ModelError> {
+        self.runtime
+            .open(&self.original, &Feed::default(), options, &self.folders)
+    }
+
+    fn first(&self) -> MutexGuard<'_, Option<OnnxModel>> {
+        lock(&self.first)
+    }
+}
+
+impl Engine for OnnxEngine {
+    fn execution(&self) -> Execution {
+        Execution {
+            provider: self.session.provider,
+            precision: self.session.precision,
+            batch: self.batch,
+            rewrites: self.rewritten.as_ref().map(|rewritten| rewritten.report),
+        }
+    }
+
+    fn open(&self) -> Result<Box<dyn Model>> {
+        let first = self.first().take();
+        Ok(Box::new(match (first, &self.rewritten) {
+            (Some(model), _) => model,
+            (None, Some(rewritten)) => self.load(rewritten)?,
+            (None, None) => self.load_original(&self.session)?,
+        }))
+    }
+
+    fn reference(&self) -> Result<Box<dyn Model>> {
+        let options = SessionOptions {
+            provider: Provider::Cpu,
+            precision: Precision::Fp32,
+            ..self.session.clone()
+        };
+        Ok(Box::new(self.load_original(&options)?))
+    }
+}

@@ -1,0 +1,282 @@
+//! A graph that is loaded: what it takes and gives, and a call of it.
+
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::{IoBinding, Session};
+use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
+
+use super::model::{Form, Model, ModelError};
+use super::provider::Provider;
+use super::rewrite::{Feed, Layout, Table};
+use super::runtime::{Placement, SessionOptions};
+
+const NEEDED_INPUT: &str = "one float32 input of shape [n, height, width, 3] or [n, 3, height, width] with a fixed \
+                            height and width";
+const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d] that is named `feature_vector`, or is the only one, or that --output-name names";
+
+/// A model in ONNX Runtime.
+#[derive(Debug)]
+pub struct OnnxModel {
+    session: Session,
+    form: Form,
+    placement: Placement,
+    input: Input,
+}
+
+/// How pictures get into the graph.
+#[derive(Debug)]
+enum Input {
+    /// As f32 by a table, in a buffer that is used again.
+    Floats { table: Table, buffer: Vec<f32> },
+    /// As bytes, in a tensor that a device copies from by itself.
+    Bytes(Box<Bound>),
+}
+
+/// Tensors that are used for every batch, in memory from and to which a device copies by itself.
+#[derive(Debug)]
+struct Bound {
+    binding: IoBinding,
+    /// `[batch, height, width, 3]`.
+    pixels: Tensor<u8>,
+}
+
+impl OnnxModel {
+    pub(super) fn new(
+        session: Session,
+        placement: Placement,
+        options: &SessionOptions,
+        feed: Feed,
+    ) -> Result<Self, ModelError> {
+        let (input, height, width, layout, fixed_batch) = picture_input(session.inputs(), &feed)?;
+        let output = feature_output(session.outputs(), options.output_name.as_deref())?;
+        let form = Form {
+            input,
+            output,
+            height,
+            width,
+            layout,
+            fixed_batch,
+            feature_length: 0,
+        };
+        let input = match feed {
+            Feed::Floats(table) => Input::Floats {
+                table,
+                buffer: Vec::new(),
+            },
+            Feed::Bytes => {
+                let bound = Bound::new(&session, &form, options).map_err(ModelError::Run)?;
+                Input::Bytes(Box::new(bound))
+            }
+        };
+        let mut model = OnnxModel {
+            session,
+            form,
+            placement,
+            input,
+        };
+        // The graph need not say how long its features are: one black picture tells, and warms the session up.
+        let mut features = Vec::new();
+        model.call(&vec![0; height * width * 3], 1, &mut features)?;
+        model.form.feature_length = features.len();
+        Ok(model)
+    }
+
+    /// Where the runtime put the nodes, for a GPU provider.
+    pub fn placement(&self) -> Option<String> {
+        self.placement.describe()
+    }
+
+    /// One call of the runtime on `count` pictures; where the batch axis is fixed, the rest of it is zeros.
+    fn call(
+        &mut self,
+        pixels: &[u8],
+        count: usize,
+        features: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let batch = self.form.fixed_batch.unwrap_or(count);
+        let outputs = match &mut self.input {
+            Input::Floats { table, buffer } => {
+                let shape = fill(buffer, &self.form, table, pixels, batch);
+                let tensor =
+                    TensorRef::from_array_view((shape, &buffer[..])).map_err(ModelError::Run)?;
+                self.session
+                    .run(ort::inputs![self.form.input.as_str() => tensor])
+            }
+            Input::Bytes(bound) => bound
+                .fill(&self.form.input, pixels)
+                .and_then(|()| self.session.run_binding(&bound.binding)),
+        }
+        .map_err(ModelError::Run)?;
+        let (shape, data) = outputs[self.form.output.as_str()]
+            .try_extract_tensor::<f32>()
+            .map_err(ModelError::Run)?;
+        let rows = shape.first().copied().unwrap_or(0);
+        if rows != batch as i64 || shape.iter().skip(2).any(|axis| *axis != 1) || data.is_empty() {
+            let found = format!(
+                "the output `{}` has the shape {shape:?} for {batch} pictures",
+                self.form.output
+            );
+            return Err(ModelError::Unfit {
+                found,
+                needed: NEEDED_OUTPUT,
+            });
+        }
+        features.extend_from_slice(&data[..data.len() / batch * count]);
+        Ok(())
+    }
+}
+
+impl Bound {
+    fn new(session: &Session, form: &Form, options: &SessionOptions) -> ort::Result<Self> {
+        let memory = |kind| {
+            let device = match options.provider {
+                Provider::Cpu | Provider::OpenVino => AllocationDevice::CPU,
+                Provider::Cuda | Provider::TensorRt => AllocationDevice::CUDA_PINNED,
+            };
+            MemoryInfo::new(device, options.device, AllocatorType::Device, kind)
+        };
+        let allocator = Allocator::new(session, memory(MemoryType::CPUInput)?)?;
+        let batch = form.fixed_batch.unwrap_or(1);
+        let pixels = Tensor::new(&allocator, [batch, form.height, form.width, 3])?;
+        let mut binding = session.create_binding()?;
+        binding.bind_output_to_device(&*form.output, &memory(MemoryType::CPUOutput)?)?;
+        Ok(Bound { binding, pixels })
+    }
+
+    /// Copies pictures to where the device gets them, and black ones behind them.
+    fn fill(&mut self, input: &str, pixels: &[u8]) -> ort::Result<()> {
+        let (_, bytes) = self.pixels.extract_tensor_mut();
+        bytes[..pixels.len()].copy_from_slice(pixels);
+        bytes[pixels.len()..].fill(0);
+        // The device has what was there when it was bound, so that it must be bound anew.
+        self.binding.bind_input(input, &self.pixels)?;
+        self.binding.synchronize_inputs()
+    }
+}
+
+/// Makes the input of a batch from pictures, and zeros behind them; returns its shape.
+fn fill(
+    buffer: &mut Vec<f32>,
+    form: &Form,
+    table: &Table,
+    pixels: &[u8],
+    batch: usize,
+) -> [usize; 4] {
+    let Form { height, width, .. } = *form;
+    let size = height * width;
+    buffer.resize(batch * size * 3, 0.0);
+    buffer[pixels.len()..].fill(0.0);
+    let [reds, greens, blues] = &**table;
+    let floats = buffer
+        .chunks_exact_mut(size * 3)
+        .zip(pixels.chunks_exact(size * 3));
+    match form.layout {
+        Layout::Nhwc => {
+            for (to, from) in floats {
+                for (to, from) in to.chunks_exact_mut(3).zip(from.chunks_exact(3)) {
+                    to[0] = reds[usize::from(from[0])];
+                    to[1] = greens[usize::from(from[1])];
+                    to[2] = blues[usize::from(from[2])];
+                }
+            }
+            [batch, height, width, 3]
+        }
+        Layout::Nchw => {
+            for (to, from) in floats {
+                let (red, rest) = to.split_at_mut(size);
+                let (green, blue) = rest.split_at_mut(size);
+                let planes = red.iter_mut().zip(green).zip(blue);
+                for (((red, green), blue), from) in planes.zip(from.chunks_exact(3)) {
+                    *red = reds[usize::from(from[0])];
+                    *green = greens[usize::from(from[1])];
+                    *blue = blues[usize::from(from[2])];
+                }
+            }
+            [batch, 3, height, width]
+        }
+    }
+}
+
+impl Model for OnnxModel {
+    fn form(&self) -> &Form {
+        &self.form
+    }
+
+    fn run(&mut self, pixels: &[u8], features: &mut Vec<f32>) -> Result<(), ModelError> {
+        let size = self.form.height * self.form.width * 3;
+        let count = pixels.len() / size;
+        let batch = self.form.fixed_batch.unwrap_or(count).max(1);
+        for pictures in pixels.chunks(batch * size) {
+            self.call(pictures, pictures.len() / size, features)?;
+        }
+        Ok(())
+    }
+}
+
+type PictureInput = (String, usize, usize, Layout, Option<usize>);
+
+fn picture_input(inputs: &[Outlet], feed: &Feed) -> Result<PictureInput, ModelError> {
+    let unfit = || ModelError::Unfit {
+        found: format!("the model takes {}", describe(inputs)),
+        needed: NEEDED_INPUT,
+    };
+    let [input] = inputs else { return Err(unfit()) };
+    let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
+        return Err(unfit());
+    };
+    let wanted = match feed {
+        Feed::Floats(_) => TensorElementType::Float32,
+        Feed::Bytes => TensorElementType::Uint8,
+    };
+    if *ty != wanted {
+        return Err(unfit());
+    }
+    let (batch, height, width, layout) = match shape[..] {
+        [batch, height, width, 3] if height > 0 && width > 0 => {
+            (batch, height, width, Layout::Nhwc)
+        }
+        [batch, 3, height, width] if height > 0 && width > 0 => {
+            (batch, height, width, Layout::Nchw)
+        }
+        _ => return Err(unfit()),
+    };
+    let fixed_batch = usize::try_from(batch).ok().filter(|batch| *batch > 0);
+    Ok((
+        input.name().to_owned(),
+        height as usize,
+        width as usize,
+        layout,
+        fixed_batch,
+    ))
+}
+
+fn feature_output(outputs: &[Outlet], wanted: Option<&str>) -> Result<String, ModelError> {
+    let unfit = || ModelError::Unfit {
+        found: format!("the model gives {}", describe(outputs)),
+        needed: NEEDED_OUTPUT,
+    };
+    let named = |name: &str| outputs.iter().find(|output| output.name() == name);
+    let output = match (wanted, named("feature_vector"), outputs) {
+        (Some(name), _, _) => named(name),
+        (None, Some(output), _) => Some(output),
+        (None, None, [output]) => Some(output),
+        _ => None,
+    };
+    let output = output.ok_or_else(unfit)?;
+    match output.dtype() {
+        ValueType::Tensor {
+            ty: TensorElementType::Float32,
+            shape,
+            ..
+        } if shape.len() >= 2 || shape.is_empty() => Ok(output.name().to_owned()),
+        _ => Err(unfit()),
+    }
+}
+
+/// Names, types and shapes, for people.
+fn describe(outlets: &[Outlet]) -> String {
+    let one = |outlet: &Outlet| format!("`{}` {}", outlet.name(), outlet.dtype());
+    match outlets {
+        [] => "nothing".into(),
+        _ => outlets.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}

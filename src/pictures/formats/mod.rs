@@ -1,0 +1,182 @@
+//! Which format a picture file is in, and a decoder for each.
+
+use std::fmt;
+
+use super::PictureError;
+use super::limits::Limits;
+use super::size::Size;
+
+mod bmp;
+mod gif;
+mod ico;
+mod other;
+mod picture;
+mod png;
+mod tiff;
+mod webp;
+
+#[cfg(feature = "turbojpeg")]
+#[path = "jpeg_turbo.rs"]
+mod jpeg;
+#[cfg(all(feature = "pure-rust", not(feature = "turbojpeg")))]
+#[path = "jpeg_rust.rs"]
+mod jpeg;
+#[cfg(not(any(feature = "turbojpeg", feature = "pure-rust")))]
+compile_error!(
+    "no JPEG decoder: build with the default features (libjpeg-turbo, needs cmake and nasm) \
+     or with `--no-default-features --features pure-rust`"
+);
+
+pub use jpeg::JPEG_DECODER;
+pub(super) use picture::Picture;
+
+/// A picture format that is read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// JPEG; also the first picture of an MPO file.
+    Jpeg,
+    /// PNG; also the default picture of an APNG file.
+    Png,
+    /// GIF, the first frame.
+    Gif,
+    /// WebP, the first frame.
+    WebP,
+    /// BMP.
+    Bmp,
+    /// TIFF and BigTIFF, the first page.
+    Tiff,
+    /// PBM, PGM, PPM and PAM.
+    Pnm,
+    /// ICO, the largest picture.
+    Ico,
+    /// QOI.
+    Qoi,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Gif => "GIF",
+            Self::WebP => "WebP",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
+            Self::Pnm => "PNM",
+            Self::Ico => "ICO",
+            Self::Qoi => "QOI",
+        })
+    }
+}
+
+impl Format {
+    /// Its media type, as HTTP wants it.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Gif => "image/gif",
+            Self::WebP => "image/webp",
+            Self::Bmp => "image/bmp",
+            Self::Tiff => "image/tiff",
+            Self::Pnm => "image/x-portable-anymap",
+            Self::Ico => "image/x-icon",
+            Self::Qoi => "image/qoi",
+        }
+    }
+
+    /// The format that `bytes` start like; a file's name says nothing here.
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError::Empty`] or [`PictureError::NotAPicture`].
+    pub fn of(bytes: &[u8]) -> Result<Self, PictureError> {
+        match bytes {
+            [] => Err(PictureError::Empty),
+            [0xff, 0xd8, 0xff, ..] => Ok(Self::Jpeg),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Ok(Self::Png),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Self::Gif),
+            [
+                b'R',
+                b'I',
+                b'F',
+                b'F',
+                _,
+                _,
+                _,
+                _,
+                b'W',
+                b'E',
+                b'B',
+                b'P',
+                ..,
+            ] => Ok(Self::WebP),
+            [b'I', b'I', b'*' | b'+', 0, ..] | [b'M', b'M', 0, b'*' | b'+', ..] => Ok(Self::Tiff),
+            [0, 0, 1, 0, ..] => Ok(Self::Ico),
+            [b'q', b'o', b'i', b'f', ..] => Ok(Self::Qoi),
+            [b'P', b'1'..=b'7', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
+            [b'B', b'M', ..] => Ok(Self::Bmp),
+            _ => Err(PictureError::NotAPicture),
+        }
+    }
+}
+
+/// Decodes a picture into `picture`. `wanted` is the size that a JPEG may be shrunk for.
+pub(super) fn decode(
+    bytes: &[u8],
+    limits: Limits,
+    wanted: Option<Size>,
+    picture: &mut Picture,
+) -> Result<(), PictureError> {
+    let format = Format::of(bytes)?;
+    match format {
+        Format::Jpeg => jpeg::decode(bytes, limits, wanted, picture),
+        Format::Png => png::decode(bytes, limits, picture),
+        Format::Gif => gif::decode(bytes, limits, picture),
+        Format::Tiff => tiff::decode(bytes, limits, picture),
+        Format::Bmp => bmp::decode(bytes, limits, picture),
+        Format::Ico => ico::decode(bytes, limits, picture),
+        Format::WebP => webp::decode(bytes, limits, picture),
+        Format::Pnm | Format::Qoi => other::decode(format, bytes, limits, picture),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_format() {
+        let cases: [(&[u8], Format); 11] = [
+            (b"\xff\xd8\xff\xe0", Format::Jpeg),
+            (b"\x89PNG\r\n\x1a\n....", Format::Png),
+            (b"GIF87a", Format::Gif),
+            (b"GIF89a", Format::Gif),
+            (b"RIFF\0\0\0\0WEBPVP8 ", Format::WebP),
+            (b"BM\0\0", Format::Bmp),
+            (b"II*\0", Format::Tiff),
+            (b"MM\0+", Format::Tiff),
+            (b"P6\n1 1\n255\n", Format::Pnm),
+            (b"\0\0\x01\0", Format::Ico),
+            (b"qoif", Format::Qoi),
+        ];
+        for (bytes, format) in cases {
+            assert_eq!(Format::of(bytes).unwrap(), format);
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_no_picture() {
+        assert!(matches!(Format::of(b""), Err(PictureError::Empty)));
+        for bytes in [
+            &b"\xff"[..],
+            b"hello",
+            b"P6",
+            b"P9\n",
+            b"RIFF\0\0\0\0WAVE",
+            b"<html>",
+        ] {
+            assert!(matches!(Format::of(bytes), Err(PictureError::NotAPicture)));
+        }
+    }
+}

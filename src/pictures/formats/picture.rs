@@ -1,0 +1,43 @@
+//! What the decoders write to.
+
+use crate::pictures::size::Size;
+
+/// A decoded picture, and room for what a decoder gives before it is converted to RGB.
+#[derive(Debug, Default)]
+pub struct Picture {
+    /// RGB, `[size.height, size.width, 3]`.
+    pub pixels: Vec<u8>,
+    pub size: Size,
+    raw: Vec<u8>,
+}
+
+impl Picture {
+    /// Makes room for a picture of `size`. The pixels are those of the picture before, or zero.
+    pub fn resize(&mut self, size: Size) -> &mut [u8] {
+        self.size = size;
+        self.pixels.resize(size.rgb_len(), 0);
+        &mut self.pixels
+    }
+
+    /// Takes `raw_len` raw bytes of a picture of `size` from `fill` and converts them with `convert`.
+    pub fn fill_converted<E>(
+        &mut self,
+        size: Size,
+        raw_len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+        convert: impl FnOnce(&[u8], &mut [u8]),
+    ) -> Result<(), E> {
+        let mut raw = std::mem::take(&mut self.raw);
+        raw.resize(raw_len, 0);
+        let filled = fill(&mut raw);
+        if filled.is_ok() {
+            convert(&raw, self.resize(size));
+        }
+        self.raw = raw;
+        filled
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.pixels.capacity() + self.raw.capacity()
+    }
+}

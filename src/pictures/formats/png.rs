@@ -1,0 +1,105 @@
+//! PNG.
+
+use std::io::Cursor;
+
+use png::{BitDepth, ColorType, Decoder, DecodingError, Reader, Transformations};
+
+use super::{Format, Picture};
+use crate::pictures::PictureError;
+use crate::pictures::convert::{
+    gray_alpha_to_rgb, gray_alpha16_to_rgb, gray_to_rgb, gray16_to_rgb, rgb16_to_rgb, rgba_to_rgb,
+};
+use crate::pictures::limits::Limits;
+use crate::pictures::size::CHANNELS;
+
+/// Memory that the decoder may take besides the picture: for rows (at most 8 bytes x [`super::MAX_SIDE`]) and chunks.
+const DECODER_BYTES: usize = 64 << 20;
+
+pub(super) fn decode(
+    bytes: &[u8],
+    limits: Limits,
+    picture: &mut Picture,
+) -> Result<(), PictureError> {
+    let mut decoder = Decoder::new_with_limits(
+        Cursor::new(bytes),
+        png::Limits {
+            bytes: DECODER_BYTES,
+        },
+    );
+    // Pillow does not look at the checksums of pixel data either.
+    decoder.ignore_checksums(true);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    // Palettes become RGB, 1 to 4 bits become 8. Samples of 16 bits stay, for Pillow treats gray and colour apart.
+    decoder.set_transformations(Transformations::EXPAND);
+    let header = decoder.read_header_info().map_err(error)?;
+    let size = limits.check(Format::Png, header.width, header.height)?;
+    let mut reader = decoder.read_info().map_err(error)?;
+    let (color, depth) = reader.output_color_type();
+    let raw_len = reader
+        .output_buffer_size()
+        .ok_or_else(|| error(DecodingError::LimitsExceeded))?;
+    let direct = (color, depth) == (ColorType::Rgb, BitDepth::Eight);
+    let more = if direct { 0 } else { raw_len };
+    limits.check_memory(Format::Png, size, more)?;
+    if direct {
+        return read_pixels(&mut reader, picture.resize(size)).map_err(error);
+    }
+    let plain_gray = reader.info().color_type == ColorType::Grayscale;
+    let sixteen = depth == BitDepth::Sixteen;
+    picture
+        .fill_converted(
+            size,
+            raw_len,
+            |raw| {
+                read_pixels(&mut reader, raw)?;
+                if sixteen {
+                    make_native(raw);
+                }
+                Ok(())
+            },
+            |raw, out| match (color, sixteen) {
+                (ColorType::Grayscale | ColorType::Indexed, false) => gray_to_rgb(raw, out),
+                (ColorType::GrayscaleAlpha, false) => gray_alpha_to_rgb(raw, out),
+                (ColorType::Rgb, false) => out.copy_from_slice(raw),
+                (ColorType::Rgba, false) => rgba_to_rgb(raw, out),
+                (ColorType::Grayscale | ColorType::Indexed, true) => gray16_to_rgb(raw, 1, out),
+                // Alpha from one transparent level does not make Pillow read gray any other way.
+                (ColorType::GrayscaleAlpha, true) if plain_gray => gray16_to_rgb(raw, 2, out),
+                (ColorType::GrayscaleAlpha, true) => gray_alpha16_to_rgb(raw, out),
+                (ColorType::Rgb, true) => rgb16_to_rgb(raw, CHANNELS, out),
+                (ColorType::Rgba, true) => rgb16_to_rgb(raw, 4, out),
+            },
+        )
+        .map_err(error)
+}
+
+/// Reads the picture without looking at what follows its last row, as Pillow does, for that may be missing.
+fn read_pixels(reader: &mut Reader<Cursor<&[u8]>>, out: &mut [u8]) -> Result<(), DecodingError> {
+    if reader.info().interlaced {
+        return reader.next_frame(out).map(drop);
+    }
+    let (width, height) = reader.info().size();
+    let row_len = reader
+        .output_line_size(width)
+        .ok_or(DecodingError::LimitsExceeded)?;
+    for row in out.chunks_exact_mut(row_len).take(height as usize) {
+        reader.read_row(row)?;
+    }
+    Ok(())
+}
+
+/// Big-endian samples of 16 bits -> the machine's byte order.
+fn make_native(raw: &mut [u8]) {
+    for sample in raw.as_chunks_mut().0 {
+        *sample = u16::from_be_bytes(*sample).to_ne_bytes();
+    }
+}
+
+fn error(error: DecodingError) -> PictureError {
+    match error {
+        DecodingError::IoError(source) => PictureError::io(Format::Png, source),
+        DecodingError::LimitsExceeded => PictureError::unsupported(Format::Png, error),
+        _ => PictureError::corrupt(Format::Png, error),
+    }
+}

@@ -1,0 +1,35 @@
+//! The bytes of a picture file -> RGB pixels -> the model's input size.
+//!
+//! [`PictureReader::read`] gives, byte for byte, what Pillow 13.0.0 gives for
+//! `Image.open(file).convert("RGB").resize((width, height))`: bicubic with antialiasing, without regard to the aspect
+//! ratio, and without a look at EXIF orientation or colour profiles. Transparency is dropped, not blended. Everything
+//! here works on memory: no files, no logging, no environment.
+//!
+//! | module | what |
+//! |---|---|
+//! | `reader` | [`PictureReader`], which ties the steps together |
+//! | `formats` | which format the bytes are in, and a decoder for each |
+//! | `convert` | gray, CMYK, 16 bits, ... -> 8-bit RGB, as Pillow's `convert("RGB")` does it |
+//! | `resample` | the change of size |
+//! | `limits`, `size`, `error` | what a picture may need, its size, and why it can fail |
+//! | `preprocessing` | all of that in a line, for the recipe |
+//! | [`thumbnail`] | small pictures, to be looked at |
+
+mod convert;
+mod error;
+mod formats;
+mod limits;
+mod panics;
+pub mod preprocessing;
+mod reader;
+mod resample;
+mod size;
+pub mod thumbnail;
+
+pub use error::PictureError;
+pub use formats::{Format, JPEG_DECODER};
+pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
+pub use panics::catches_panics;
+pub use reader::{PictureReader, PixelOptions};
+pub use resample::Resampler;
+pub use size::Size;

@@ -1,0 +1,163 @@
+//! Ties the steps together: decode, convert, resample.
+
+use super::formats::{self, Picture};
+use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
+use super::panics::catch_panic;
+use super::{PictureError, Resampler, Size};
+
+/// Options of a [`PictureReader`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelOptions {
+    /// Pictures with more pixels fail before they are decoded. Default: [`DEFAULT_MAX_PIXELS`].
+    pub max_pixels: u64,
+    /// Let the JPEG decoder shrink large pictures by 2, 4 or 8 while decoding, to no less than four times the output size
+    /// on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature `pure-rust` alone.
+    /// Default: false.
+    pub scaled_decode: bool,
+}
+
+impl Default for PixelOptions {
+    fn default() -> Self {
+        Self {
+            max_pixels: DEFAULT_MAX_PIXELS,
+            scaled_decode: false,
+        }
+    }
+}
+
+/// Reads pictures into RGB pixels of a wanted size. One per worker: it owns all buffers, and uses them again for the next
+/// picture.
+#[derive(Debug)]
+pub struct PictureReader {
+    options: PixelOptions,
+    picture: Picture,
+    resampler: Resampler,
+}
+
+impl PictureReader {
+    /// A reader without any buffers yet.
+    pub fn new(options: PixelOptions) -> Self {
+        Self {
+            options,
+            picture: Picture::default(),
+            resampler: Resampler::new(),
+        }
+    }
+
+    /// Decodes a picture, converts it to RGB, resamples it to `width` x `height` pixels and writes it to `out`
+    /// `[height, width, 3]`: rows from the top, pixels from the left, red, green and blue from 0 to 255.
+    ///
+    /// The format is that of the bytes; of several frames or pages it is the first. On an error, `out` is as before.
+    ///
+    /// # Errors
+    ///
+    /// See [`PictureError`]; the reader is ready for the next picture after any of them.
+    ///
+    /// # Panics
+    ///
+    /// When `out` has not `height * width * 3` bytes, or none.
+    pub fn read(
+        &mut self,
+        bytes: &[u8],
+        width: usize,
+        height: usize,
+        out: &mut [u8],
+    ) -> Result<(), PictureError> {
+        self.read_within(u64::MAX, bytes, width, height, out)
+    }
+
+    /// As [`read`](Self::read), with no more than `memory` bytes besides those of the file: a picture that needs more
+    /// fails with [`PictureError::NeedsMemory`] as soon as that is known, which is before it is decoded.
+    pub fn read_within(
+        &mut self,
+        memory: u64,
+        bytes: &[u8],
+        width: usize,
+        height: usize,
+        out: &mut [u8],
+    ) -> Result<(), PictureError> {
+        let size = Size { width, height };
+        assert_eq!(out.len(), size.rgb_len(), "output is not {size:?}");
+        assert!(!out.is_empty(), "output is empty");
+        let scaled = self.options.scaled_decode.then_some(size);
+        let decoded = self.decode_within(memory, bytes, scaled);
+        if decoded.is_ok() {
+            let Picture {
+                pixels, size: from, ..
+            } = &self.picture;
+            self.resampler.resample(pixels, *from, out, size);
+        }
+        self.give_back_large_buffers();
+        decoded
+    }
+
+    /// Decodes a picture and converts it to RGB, `[size.height, size.width, 3]`, in its own size.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<(Size, &[u8]), PictureError> {
+        self.decode_within(u64::MAX, bytes, None)?;
+        Ok((self.picture.size, &self.picture.pixels))
+    }
+
+    /// Decodes a picture and makes it fit into a square of `side` pixels, aspect ratio kept and never enlarged: its size,
+    /// and `[size.height, size.width, 3]`. To be looked at: the JPEG decoder shrinks large pictures, so that these are
+    /// not Pillow's exact pixels.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_to_fit(
+        &mut self,
+        bytes: &[u8],
+        side: usize,
+    ) -> Result<(Size, Vec<u8>), PictureError> {
+        let square = Size {
+            width: side,
+            height: side,
+        };
+        self.decode_within(u64::MAX, bytes, Some(square))?;
+        let from = self.picture.size;
+        let longest = from.width.max(from.height);
+        let shrink = |length: usize| (length * side + longest / 2) / longest;
+        let size = match longest > side {
+            true => Size {
+                width: shrink(from.width).max(1),
+                height: shrink(from.height).max(1),
+            },
+            false => from,
+        };
+        let mut out = vec![0; size.rgb_len()];
+        self.resampler
+            .resample(&self.picture.pixels, from, &mut out, size);
+        self.give_back_large_buffers();
+        Ok((size, out))
+    }
+
+    /// Leaves the picture in `self.picture`.
+    fn decode_within(
+        &mut self,
+        memory: u64,
+        bytes: &[u8],
+        wanted: Option<Size>,
+    ) -> Result<(), PictureError> {
+        let limits = Limits {
+            max_pixels: self.options.max_pixels,
+            memory,
+        };
+        let picture = &mut self.picture;
+        let decoded = catch_panic(|| formats::decode(bytes, limits, wanted, picture));
+        if matches!(decoded, Err(PictureError::DecoderPanicked { .. })) {
+            self.picture = Picture::default();
+        }
+        decoded
+    }
+
+    fn give_back_large_buffers(&mut self) {
+        if self.picture.capacity() as u64 > OWN_MEMORY {
+            self.picture = Picture::default();
+            self.resampler = Resampler::new();
+        }
+    }
+}

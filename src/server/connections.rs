@@ -1,0 +1,85 @@
+//! Clients that come and go: how many there may be, how slow, and the end.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::paced::Paced;
+use super::{App, routes};
+use crate::support::interrupt::Interrupt;
+
+/// Connections at once; who comes next waits until one ends. A page opens six.
+const MAX_CONNECTIONS: usize = 512;
+/// The most that the lines of a request may take together.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Bytes of an answer that the system holds for a client, of which it lets a third go before it takes more: few enough for
+/// [`Paced`] to see how fast the client is. (It would take four megabytes, which a slow client empties in minutes.)
+const SEND_BUFFER: usize = 128 << 10;
+/// How long answers that are on their way may still take at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// Between two looks at whether a signal has come.
+const SIGNAL_POLL: Duration = Duration::from_millis(50);
+
+/// Answers until a signal comes, and then what was asked by then.
+pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) -> Result<()> {
+    // Those that are accepted have it too.
+    setsockopt(&listener, sockopt::SndBuf, &SEND_BUFFER)?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let patience = app.patience;
+    let metrics = Arc::clone(&app.metrics);
+    let router = routes::router(app);
+    let mut http = http1::Builder::new();
+    // Counts from the end of the last answer, so that a connection on which nothing is asked ends as well.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(MAX_HEAD_BYTES);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let open = GracefulShutdown::new();
+    let accept = async {
+        loop {
+            let place = Arc::clone(&places).acquire_owned().await?;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                // The client has gone again, or there are no file descriptors for now.
+                Err(_) => {
+                    sleep(SIGNAL_POLL).await;
+                    continue;
+                }
+            };
+            // It makes answers faster, and is not needed.
+            let _ = stream.set_nodelay(true);
+            let stream = TokioIo::new(Paced::new(stream, patience));
+            let service = TowerToHyperService::new(router.clone());
+            let connection = open.watch(http.serve_connection(stream, service));
+            let counted = metrics.connection();
+            tokio::spawn(async move {
+                // A client that breaks off or sends no HTTP has been told so as far as it listens.
+                let _ = connection.await;
+                drop((place, counted));
+            });
+        }
+    };
+    let stopped = async {
+        while interrupt.signal().is_none() {
+            sleep(SIGNAL_POLL).await;
+        }
+    };
+    tokio::select! {
+        failed = accept => failed,
+        () = stopped => {
+            drop(listener);
+            let _ = timeout(LAST_ANSWERS, open.shutdown()).await;
+            Ok(())
+        }
+    }
+}

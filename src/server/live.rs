@@ -1,0 +1,167 @@
+//! What is searched and shown, as it is now: read again when it changes, while answers go on with what was there before.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Options;
+use crate::similarity::collection::{Collection, IdIndex, Position};
+use crate::storage::failures::FileStamp;
+use crate::storage::media::Media;
+use crate::storage::shard::{ShardFiles, ShardNumber};
+use crate::support::progress::Progress;
+
+/// Between two looks at the names of the shards and at the list of objects.
+const LOOK: Duration = Duration::from_secs(1);
+/// To walk over all per-object files takes a while where there are many: no more than a twentieth of the time goes into it.
+const REST: u32 = 20;
+
+/// The features and the list of the moment.
+#[derive(Debug)]
+pub struct Live {
+    directory: PathBuf,
+    media_dir: PathBuf,
+    objects: PathBuf,
+    features: RwLock<Arc<Features>>,
+    media: RwLock<Arc<Media>>,
+}
+
+/// A collection that never changes, and the way from an id into it.
+#[derive(Debug)]
+pub struct Features {
+    pub collection: Collection,
+    pub index: IdIndex,
+}
+
+impl Features {
+    fn of(collection: Collection) -> Self {
+        let index = IdIndex::of(&collection);
+        Features { collection, index }
+    }
+
+    /// Where the feature of an object stands, and the feature.
+    pub fn find(&self, id: &str) -> Option<(Position, &[f32])> {
+        let position = self.index.find(&self.collection, id)?;
+        Some((position, self.collection.feature(position)))
+    }
+}
+
+impl Live {
+    pub fn open(options: &Options, progress: &Progress) -> Result<Self> {
+        let collection = Collection::open(&options.directory)?;
+        for file in &collection.left_out {
+            progress.warn(&format!("left out: {file}"));
+        }
+        Ok(Live {
+            directory: options.directory.clone(),
+            media_dir: options.media_dir.clone(),
+            objects: options.objects.clone(),
+            features: RwLock::new(Arc::new(Features::of(collection))),
+            media: RwLock::new(Arc::new(Media::open(&options.media_dir, &options.objects)?)),
+        })
+    }
+
+    /// The features of the moment.
+    pub fn features(&self) -> Arc<Features> {
+        Arc::clone(&self.features.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The list of the moment.
+    pub fn media(&self) -> Arc<Media> {
+        Arc::clone(&self.media.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn refresh_features(&self) -> Result<()> {
+        let now = self.features();
+        let collection = now.collection.reopen(&self.directory)?;
+        if !collection.is_same_as(&now.collection) {
+            let features = Arc::new(Features::of(collection));
+            *(self.features.write()).unwrap_or_else(PoisonError::into_inner) = features;
+        }
+        Ok(())
+    }
+
+    fn refresh_media(&self) -> Result<()> {
+        let media = Arc::new(Media::open(&self.media_dir, &self.objects)?);
+        *self.media.write().unwrap_or_else(PoisonError::into_inner) = media;
+        Ok(())
+    }
+}
+
+/// Looks again and again, for as long as the server runs.
+pub async fn watch(live: Arc<Live>, progress: Arc<Progress>) {
+    let mut seen = Seen::now(&live);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let (live, progress) = (Arc::clone(&live), Arc::clone(&progress));
+        let looked = tokio::task::spawn_blocking(move || {
+            seen.look(&live, &progress);
+            seen
+        });
+        match looked.await {
+            Ok(next) => seen = next,
+            // The server ends.
+            Err(_) => return,
+        }
+    }
+}
+
+/// What the last look saw.
+struct Seen {
+    list: Option<FileStamp>,
+    shards: Vec<ShardNumber>,
+    /// When to walk over the per-object files again.
+    walk: Instant,
+    /// The last problem, which is told once.
+    problem: Option<String>,
+}
+
+impl Seen {
+    fn now(live: &Live) -> Self {
+        Seen {
+            list: stamp(&live.objects),
+            // Those that came before this are looked for at once.
+            shards: Vec::new(),
+            walk: Instant::now(),
+            problem: None,
+        }
+    }
+
+    fn look(&mut self, live: &Live, progress: &Progress) {
+        let mut problem = None;
+        // The stamp of before the list is read: what is written meanwhile is another.
+        let list = stamp(&live.objects);
+        if list != self.list {
+            match live.refresh_media() {
+                Ok(()) => self.list = list,
+                Err(error) => problem = Some(error),
+            }
+        }
+        let started = Instant::now();
+        let shards: Vec<ShardNumber> = match ShardFiles::list(&live.directory) {
+            Ok(files) => files.complete_pairs().collect(),
+            // The walk will say so.
+            Err(_) => Vec::new(),
+        };
+        if started >= self.walk || shards != self.shards {
+            match live.refresh_features() {
+                Ok(()) => self.shards = shards,
+                Err(error) => problem = Some(error),
+            }
+            self.walk = Instant::now() + started.elapsed() * REST;
+        }
+        let problem =
+            problem.map(|error| format!("what was read before is still served: {error:#}"));
+        if let Some(message) = problem.as_ref().filter(|_| problem != self.problem) {
+            progress.warn(message);
+        }
+        self.problem = problem;
+    }
+}
+
+fn stamp(path: &Path) -> Option<FileStamp> {
+    fs::metadata(path).ok().map(|file| FileStamp::of(&file))
+}

@@ -1,0 +1,146 @@
+//! Command: a web server on this machine that finds similar pictures, and a page to look at them.
+//!
+//! Two kinds of threads: a few that talk to clients and never wait for anything but them, and those that work. A search is
+//! one pass over all features for everyone who waits (`scans.rs`); what decodes pictures runs on as many threads as there are
+//! processors (`work.rs`).
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | what is held open, and the command from its beginning to its end |
+//! | `connections.rs` | clients that come and go: how many, how slow, and the end |
+//! | `paced.rs` | how fast a client has to take an answer |
+//! | `routes.rs` | what each address answers |
+//! | `guard.rs` | who may ask, and the headers of every answer |
+//! | `answer.rs` | errors as JSON, and pictures |
+//! | `live.rs` | the collection and the list, read again when they change |
+//! | `scans.rs` | one pass over the data for all who wait |
+//! | `work.rs` | pictures: at most so many in memory, and so many in hand |
+//! | `beneath.rs` | files of the media directory, and none outside |
+//! | `metrics.rs` | counts and times, for Prometheus |
+//! | `page.rs`, `page/` | the page |
+
+mod answer;
+mod beneath;
+mod connections;
+mod guard;
+mod live;
+mod metrics;
+mod paced;
+mod page;
+mod routes;
+mod scans;
+mod work;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::inference::embed::QueryModel;
+use crate::support::interrupt::Interrupt;
+use crate::support::progress::Progress;
+use beneath::MediaDir;
+use guard::Guard;
+use live::Live;
+use metrics::Metrics;
+use scans::Scans;
+use work::Work;
+pub use work::{MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS};
+
+/// What to serve, where, and to whom.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model's directory, `FEATURE_DIR/<model stem>`.
+    pub directory: PathBuf,
+    /// The media directory.
+    pub media_dir: PathBuf,
+    /// The list of objects.
+    pub objects: PathBuf,
+    /// Port 0 is any that is free. Default: `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// Names of this server apart from `localhost` and the address that it listens on. Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Another site whose pages may ask, such as `http://localhost:3000`. Default: none.
+    pub allowed_origin: Option<String>,
+    /// How long a client may take to send a request, and an answer may take to be made, and over which time a client has to
+    /// take 16 KiB a second of it. Default: 30 s.
+    pub patience: Duration,
+}
+
+/// What the answers are made of.
+struct App {
+    live: Arc<Live>,
+    scans: Scans,
+    /// Why not, where uploads cannot be answered.
+    model: Result<Arc<QueryModel>, String>,
+    work: Work,
+    media: MediaDir,
+    metrics: Arc<Metrics>,
+    guard: Guard,
+    patience: Duration,
+}
+
+/// Serves until a signal ends it. `open_model` gets the length of the features; where it fails, uploads are refused, and
+/// all else works.
+pub fn serve(
+    options: &Options,
+    open_model: impl FnOnce(usize) -> Result<QueryModel>,
+    progress: &Arc<Progress>,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let listener = TcpListener::bind(options.listen).with_context(|| {
+        format!(
+            "cannot listen on {}; --listen names another address, and port 0 any port that is free",
+            options.listen
+        )
+    })?;
+    let address = listener.local_addr()?;
+    let guard = Guard::new(
+        address.ip(),
+        &options.allowed_hosts,
+        options.allowed_origin.as_deref(),
+    )?;
+    let media = MediaDir::open(&options.media_dir)
+        .with_context(|| format!("cannot open {}", options.media_dir.display()))?;
+    let live = Arc::new(Live::open(options, progress)?);
+    let collection = &live.features().collection;
+    let model = match collection.length() {
+        0 => Err("there are no features yet; start the server again when there are".to_owned()),
+        length => open_model(length)
+            .map(Arc::new)
+            .map_err(|error| format!("{error:#}")),
+    };
+    if let Err(why) = &model {
+        progress.warn(&format!("pictures cannot be uploaded: {why}"));
+    }
+    let metrics = Arc::new(Metrics::default());
+    let app = Arc::new(App {
+        scans: Scans::start(Arc::clone(&live), Arc::clone(&metrics))?,
+        live: Arc::clone(&live),
+        model,
+        work: Work::new(),
+        media,
+        metrics,
+        guard,
+        patience: options.patience,
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    progress.note(&format!(
+        "serving {} objects of {}",
+        collection.len(),
+        options.directory.display()
+    ));
+    progress.note(&format!("listening on http://{address}"));
+    let served = runtime.block_on(async {
+        let _watch = tokio::task::spawn(live::watch(live, Arc::clone(progress)));
+        connections::serve(listener, app, interrupt).await
+    });
+    // Threads that still work on a picture are not waited for: nobody is there for the answer.
+    runtime.shutdown_background();
+    served
+}

@@ -1,0 +1,371 @@
+//! What each address answers.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use axum::extract::multipart::Multipart;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use rand::seq::index;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
+
+use super::answer::Problem;
+use super::metrics::Gauges;
+use super::work::MAX_UPLOAD_BYTES;
+use super::{App, guard, page};
+use crate::inference::embed::QueryError;
+use crate::pictures::thumbnail::Thumbnail;
+use crate::pictures::{Format, PictureReader, PixelOptions};
+
+/// Neighbours, or random objects, where no limit is given.
+const DEFAULT_LIMIT: usize = 100;
+/// The most of them.
+const MAX_LIMIT: usize = 1000;
+/// Longest side of a thumbnail where none is given, and the least and the most, in pixels.
+const DEFAULT_SIDE: usize = 256;
+const SIDES: std::ops::RangeInclusive<usize> = 16..=1024;
+/// The longest file of which a thumbnail is made.
+const MAX_PICTURE_BYTES: u64 = 512 << 20;
+/// For how long a browser keeps a picture, so that going back shows it at once.
+const KEEP_PICTURES: &str = "private, max-age=600";
+
+type Answer = Result<Response, Problem>;
+
+/// All addresses, and what holds for each of them.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(|| async { page::file("") }))
+        .route("/page/{name}", get(page_file))
+        .route("/similar", post(similar_to_upload))
+        .route("/similar/{object_id}", get(similar_to_object))
+        .route("/random", get(random))
+        .route("/object/{object_id}", get(object))
+        .route("/thumbnail/{object_id}", get(thumbnail))
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { Problem::not_found("there is nothing at this address") })
+        .method_not_allowed_fallback(|| async {
+            let message = "this address does not answer this method";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, message)
+        })
+        .layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), in_time))
+        .layer(app.guard.cors())
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            guard::guard,
+        ))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
+        .with_state(app)
+}
+
+/// Gives up on an answer that takes too long, such as one to a client that does not send its picture.
+async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(app.patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "this took too long").into_response(),
+    }
+}
+
+/// Counts what is asked, by address and status.
+async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let endpoint = endpoint(request.uri().path());
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.answered(endpoint, status, started.elapsed());
+    response
+}
+
+/// What an address belongs to. Whatever clients ask, there are only so many.
+fn endpoint(path: &str) -> &'static str {
+    const NAMES: [&str; 8] = [
+        "",
+        "page",
+        "similar",
+        "random",
+        "object",
+        "thumbnail",
+        "healthz",
+        "metrics",
+    ];
+    let first = path.split('/').nth(1);
+    match NAMES.iter().find(|name| Some(**name) == first) {
+        Some(&"") => "page",
+        Some(name) => name,
+        None => "other",
+    }
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<usize>,
+}
+
+impl Limit {
+    fn get(query: Result<Query<Limit>, QueryRejection>) -> Result<usize, Problem> {
+        match query?.limit.unwrap_or(DEFAULT_LIMIT) {
+            limit @ 1..=MAX_LIMIT => Ok(limit),
+            _ => Err(Problem::bad_request(format!(
+                "limit must be 1 to {MAX_LIMIT}"
+            ))),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Similar {
+    /// Milliseconds that the answer took.
+    time: f64,
+    /// None for an upload.
+    query_object_id: Option<String>,
+    similar_images: Vec<SimilarImage>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SimilarImage {
+    object_id: String,
+    distance: f64,
+}
+
+async fn similar_to_object(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+    limit: Result<Query<Limit>, QueryRejection>,
+) -> Answer {
+    let started = Instant::now();
+    let (Path(id), limit) = (id?, Limit::get(limit)?);
+    let feature = (app.live.features().find(&id)).map(|(_, feature)| feature.to_vec());
+    let Some(feature) = feature else {
+        return Err(Problem::not_found("there is no feature of such an object"));
+    };
+    similar(&app, started, Some(id), feature, limit).await
+}
+
+async fn similar_to_upload(
+    State(app): State<Arc<App>>,
+    limit: Result<Query<Limit>, QueryRejection>,
+    request: Request,
+) -> Answer {
+    let started = Instant::now();
+    let limit = Limit::get(limit)?;
+    let model = match &app.model {
+        Ok(model) => Arc::clone(model),
+        Err(why) => {
+            let message = format!("pictures cannot be uploaded here: {why}");
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, message));
+        }
+    };
+    let place = app.work.upload()?;
+    let bytes = uploaded(request).await?;
+    let made = app.work.run(move || model.feature(&bytes)).await?;
+    drop(place);
+    let feature = made.map_err(|error| match error {
+        QueryError::Picture(why) => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("this picture cannot be read: {why}"),
+        ),
+        QueryError::NotFinite(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+        }
+        QueryError::Model(_) => Problem::internal(error.to_string()),
+    })?;
+    similar(&app, started, None, feature, limit).await
+}
+
+/// The picture in a request: its body, or the first file of a form.
+async fn uploaded(request: Request) -> Result<Bytes, Problem> {
+    // Too much is not even begun with.
+    if announced_length(&request) > MAX_UPLOAD_BYTES as u64 {
+        let message = format!("a picture may have {} MiB", MAX_UPLOAD_BYTES >> 20);
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    if !is_form(&request) {
+        return Ok(Bytes::from_request(request, &()).await?);
+    }
+    let mut form = Multipart::from_request(request, &()).await?;
+    while let Some(field) = form.next_field().await? {
+        if field.file_name().is_some() {
+            return Ok(field.bytes().await?);
+        }
+    }
+    Err(Problem::bad_request("the form holds no file"))
+}
+
+fn announced_length(request: &Request) -> u64 {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or(0)
+}
+
+fn is_form(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/form-data"))
+}
+
+/// The answer with the nearest objects to a feature.
+async fn similar(
+    app: &App,
+    started: Instant,
+    query_object_id: Option<String>,
+    feature: Vec<f32>,
+    limit: usize,
+) -> Answer {
+    let found = app.scans.nearest(query_object_id.clone(), feature, limit);
+    let found = found.await.ok_or_else(Problem::busy)?;
+    let similar_images = found
+        .into_iter()
+        .map(|neighbour| SimilarImage {
+            object_id: neighbour.object_id,
+            distance: neighbour.distance,
+        })
+        .collect();
+    let answer = Similar {
+        time: (started.elapsed().as_secs_f64() * 1e5).round() / 100.0,
+        query_object_id,
+        similar_images,
+    };
+    Ok(Json(answer).into_response())
+}
+
+/// Some objects to begin with, `{"objectIds": […]}`.
+async fn random(
+    State(app): State<Arc<App>>,
+    limit: Result<Query<Limit>, QueryRejection>,
+) -> Answer {
+    let limit = Limit::get(limit)?;
+    let features = app.live.features();
+    let collection = &features.collection;
+    let chosen = index::sample(
+        &mut rand::rng(),
+        collection.len(),
+        limit.min(collection.len()),
+    );
+    let ids: Vec<String> = chosen
+        .iter()
+        .filter_map(|row| collection.nth_id(row))
+        .collect();
+    Ok(Json(serde_json::json!({ "objectIds": ids })).into_response())
+}
+
+/// The file of a listed object, by its id and by nothing else.
+fn open(app: &App, id: &str) -> Result<std::fs::File, Problem> {
+    let media = app.live.media();
+    let entry = media
+        .entry(id)
+        .ok_or_else(|| Problem::not_found("no such object is listed"))?;
+    (app.media.open_file(entry)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Problem::not_found("the file of this object is gone"),
+        // Whatever it is, it is not for the client to know where the files are.
+        _ => Problem::not_found("the file of this object cannot be opened"),
+    })
+}
+
+async fn object(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> Answer {
+    let Path(id) = id?;
+    let (worker, reading) = (Arc::clone(&app), "the file of this object cannot be read");
+    let opened = move || -> Result<_, Problem> {
+        let mut file = open(&worker, &id)?;
+        let length = file.metadata().map(|file| file.len());
+        let mut first = Vec::new();
+        let read = file.by_ref().take(16).read_to_end(&mut first);
+        match (length, read) {
+            (Ok(length), Ok(_)) => Ok((file, length, first)),
+            _ => Err(Problem::internal(reading)),
+        }
+    };
+    // Not behind those that decode: it takes no time.
+    let opened = tokio::task::spawn_blocking(opened).await;
+    let (file, length, first) = opened.map_err(|_| Problem::internal(reading))??;
+    let Ok(format) = Format::of(&first) else {
+        let message = "the file of this object is no picture";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    };
+    // What follows is read as the client takes it, and no further than the length that was announced.
+    let rest = tokio::fs::File::from_std(file);
+    let whole = AsyncReadExt::chain(io::Cursor::new(first), rest);
+    let whole = AsyncReadExt::take(whole, length);
+    let headers = [
+        (header::CONTENT_TYPE, format.media_type().to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+        (header::CACHE_CONTROL, KEEP_PICTURES.to_owned()),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::new(whole))).into_response())
+}
+
+#[derive(Deserialize)]
+struct Side {
+    size: Option<usize>,
+}
+
+async fn thumbnail(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+    side: Result<Query<Side>, QueryRejection>,
+) -> Answer {
+    let (Path(id), Query(side)) = (id?, side?);
+    let side = side.size.unwrap_or(DEFAULT_SIDE);
+    if !SIDES.contains(&side) {
+        let (least, most) = (SIDES.start(), SIDES.end());
+        let message = format!("size must be {least} to {most}");
+        return Err(Problem::bad_request(message));
+    }
+    let worker = Arc::clone(&app);
+    let made = move || -> Result<Vec<u8>, Problem> {
+        let mut bytes = Vec::new();
+        (open(&worker, &id)?
+            .take(MAX_PICTURE_BYTES)
+            .read_to_end(&mut bytes))
+        .map_err(|_| Problem::internal("the file of this object cannot be read"))?;
+        let options = PixelOptions {
+            scaled_decode: true,
+            ..PixelOptions::default()
+        };
+        let thumbnail = Thumbnail::of(&bytes, side, &mut PictureReader::new(options));
+        let thumbnail = thumbnail.map_err(|why| {
+            let message = format!("the picture cannot be read: {why}");
+            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+        })?;
+        Ok(thumbnail.jpeg())
+    };
+    let jpeg = app.work.run(made).await??;
+    let headers = [
+        (header::CONTENT_TYPE, "image/jpeg"),
+        (header::CACHE_CONTROL, KEEP_PICTURES),
+    ];
+    Ok((headers, jpeg).into_response())
+}
+
+/// Whether the server is well, and what it can do.
+async fn healthz(State(app): State<Arc<App>>) -> Json<serde_json::Value> {
+    Json(serde_json::json!({
+        "status": "ok",
+        "objects": app.live.features().collection.len(),
+        "uploads": app.model.is_ok(),
+    }))
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let features = app.live.features();
+    let text = app.metrics.text(&Gauges {
+        objects: features.collection.len(),
+        shards: features.collection.shards().count(),
+        uploads: app.work.uploads(),
+    });
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+async fn page_file(name: Result<Path<String>, PathRejection>) -> Answer {
+    page::file(&name?)
+}

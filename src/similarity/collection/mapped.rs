@@ -1,0 +1,154 @@
+//! A shard in memory: mapped, not read.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::storage::files::regular;
+use crate::storage::npy;
+use crate::storage::shard::{Part, ShardError, ShardNumber};
+
+/// Both files of a shard, mapped. A finished shard never changes: `concat` only adds others, so that the pages are the
+/// file's for as long as this lives, also when the file loses its name.
+#[derive(Debug)]
+pub struct MappedShard {
+    number: ShardNumber,
+    /// Tells the file of the features from any other.
+    file: (u64, u64),
+    features: Mmap,
+    features_offset: usize,
+    length: usize,
+    rows: usize,
+    ids: Mmap,
+    ids_offset: usize,
+    id_width: usize,
+}
+
+impl MappedShard {
+    /// Maps a finished shard; checks both headers against the lengths of the files, and each other.
+    pub fn open(directory: &Path, number: ShardNumber) -> Result<Self, ShardError> {
+        let [features_path, ids_path] =
+            Part::ALL.map(|part| directory.join(number.file_name(part)));
+        let ((features, file), (ids, _)) = (map(&features_path)?, map(&ids_path)?);
+        let (rows, length, features_offset) =
+            npy::features_shape(&features, features.len() as u64).map_err(wrong(&features_path))?;
+        if !features_offset.is_multiple_of(size_of::<f32>()) {
+            return Err(wrong(&features_path)(npy::NpyError::Kind {
+                found: format!("data at byte {features_offset}"),
+                expected: "data at a multiple of 4 bytes, as `numpy.save` writes them",
+            }));
+        }
+        let (id_rows, id_width, ids_offset) =
+            npy::object_ids_shape(&ids, ids.len() as u64).map_err(wrong(&ids_path))?;
+        if id_rows != rows {
+            return Err(ShardError::Rows {
+                features_path,
+                features: rows,
+                object_ids_path: ids_path,
+                object_ids: id_rows,
+            });
+        }
+        Ok(MappedShard {
+            number,
+            file: identity(&file),
+            features,
+            features_offset,
+            length,
+            rows,
+            ids,
+            ids_offset,
+            id_width,
+        })
+    }
+
+    /// Whether this is the shard that stands under that number.
+    pub fn is_at(&self, directory: &Path, number: ShardNumber) -> bool {
+        let path = directory.join(number.file_name(Part::Features));
+        number == self.number && fs::metadata(path).is_ok_and(|file| identity(&file) == self.file)
+    }
+
+    /// Its number.
+    pub fn number(&self) -> ShardNumber {
+        self.number
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Numbers in a row.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The features, `[rows, length]`. `numpy.save` puts them at a multiple of 64 bytes, and the mapping begins at a page.
+    pub fn features(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.features[self.features_offset..])
+    }
+
+    /// The object id of a row; what is no Unicode in it is replaced.
+    pub fn id(&self, row: usize) -> String {
+        npy::object_id(self.cell(row)).unwrap_or_else(|| char::REPLACEMENT_CHARACTER.into())
+    }
+
+    /// The row of an object id.
+    pub fn find(&self, id: &str) -> Option<usize> {
+        if id.chars().count() > self.id_width {
+            return None;
+        }
+        let mut cell = Vec::with_capacity(self.id_width * 4);
+        npy::append_object_id(id, self.id_width, &mut cell);
+        (0..self.rows).find(|&row| self.cell(row) == cell)
+    }
+
+    /// Indices into `ids`, and the row of each that is here.
+    pub fn find_all(&self, ids: &[&str]) -> Vec<(usize, usize)> {
+        let mut cells: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        for (index, id) in ids.iter().enumerate() {
+            if id.chars().count() <= self.id_width {
+                let mut cell = Vec::new();
+                npy::append_object_id(id, self.id_width, &mut cell);
+                cells.entry(cell).or_default().push(index);
+            }
+        }
+        let rows = (0..self.rows).filter(|_| !cells.is_empty());
+        let found = rows.filter_map(|row| Some((row, cells.get(self.cell(row))?)));
+        found
+            .flat_map(|(row, indices)| indices.iter().map(move |index| (*index, row)))
+            .collect()
+    }
+
+    /// The id of a row as it stands in the file.
+    fn cell(&self, row: usize) -> &[u8] {
+        let bytes = self.id_width * 4;
+        &self.ids[self.ids_offset + row * bytes..][..bytes]
+    }
+}
+
+fn wrong(path: &Path) -> impl FnOnce(npy::NpyError) -> ShardError {
+    let path = path.to_owned();
+    move |source| ShardError::Npy { path, source }
+}
+
+/// Device and inode: they stay this file's for as long as it is mapped.
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+fn map(path: &Path) -> Result<(Mmap, Metadata), ShardError> {
+    let read = |source| ShardError::Read {
+        path: PathBuf::from(path),
+        source,
+    };
+    let file = regular::open(path).map_err(read)?;
+    // SAFETY: The pages must not change while they are mapped. Nothing of this program writes to a finished shard: `concat`
+    // writes a file aside and renames it, which leaves the mapped one as it is. (Who truncates a shard by hand while it is
+    // searched ends the search with SIGBUS, which no check here could prevent.)
+    #[expect(unsafe_code)]
+    let mapped = unsafe { Mmap::map(&file) };
+    Ok((mapped.map_err(read)?, file.metadata().map_err(read)?))
+}

@@ -1,0 +1,413 @@
+//! All features of a model's directory, to be searched: shards, mapped, and the per-object files that are not packed yet.
+
+mod index;
+mod mapped;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Error, Result, ensure};
+use rayon::prelude::*;
+
+pub use index::IdIndex;
+pub use mapped::MappedShard;
+
+use crate::storage::failures::FileStamp;
+use crate::storage::model_dir::{FeatureDir, NestedFile};
+use crate::storage::npy;
+use crate::storage::shard::{ShardError, ShardFiles, ShardNumber};
+
+/// The features of a directory and their object ids.
+#[derive(Debug, Default)]
+pub struct Collection {
+    parts: Vec<Part>,
+    length: usize,
+    /// Per-object files that were left out: they are torn, or of another length.
+    pub left_out: Vec<String>,
+}
+
+/// Rows that lie side by side in memory.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// A shard.
+    Shard(Arc<MappedShard>),
+    /// The per-object files, read.
+    Loose(Arc<Loose>),
+}
+
+/// Per-object files, read into memory.
+#[derive(Debug, Default)]
+pub struct Loose {
+    ids: Vec<Box<str>>,
+    /// Tell each file from another that was written under its name since.
+    stamps: Vec<FileStamp>,
+    /// `[n, length]`.
+    features: Vec<f32>,
+}
+
+/// Where the feature of an object stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Index of the part.
+    pub part: u32,
+    /// Row in it.
+    pub row: u32,
+}
+
+impl Part {
+    /// The features, `[rows, length]`.
+    pub fn features(&self) -> &[f32] {
+        match self {
+            Part::Shard(shard) => shard.features(),
+            Part::Loose(loose) => &loose.features,
+        }
+    }
+
+    /// The object id of a row.
+    pub fn id(&self, row: usize) -> String {
+        match self {
+            Part::Shard(shard) => shard.id(row),
+            Part::Loose(loose) => loose.ids[row].to_string(),
+        }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        match self {
+            Part::Shard(shard) => shard.rows(),
+            Part::Loose(loose) => loose.ids.len(),
+        }
+    }
+
+    fn find(&self, id: &str) -> Option<usize> {
+        match self {
+            Part::Shard(shard) => shard.find(id),
+            Part::Loose(loose) => loose.ids.iter().position(|there| **there == *id),
+        }
+    }
+
+    /// Indices into `ids`, and the row of each that is here.
+    fn find_all(&self, ids: &[&str]) -> Vec<(usize, usize)> {
+        match self {
+            Part::Shard(shard) => shard.find_all(ids),
+            Part::Loose(loose) => {
+                let rows = loose.ids.iter().enumerate();
+                let rows: HashMap<&str, usize> = rows.map(|(row, id)| (&**id, row)).collect();
+                let found = ids.iter().enumerate();
+                let found = found.filter_map(|(index, id)| Some((index, *rows.get(id)?)));
+                found.collect()
+            }
+        }
+    }
+}
+
+impl Collection {
+    /// Maps the shards of a model's directory and reads the per-object files. `concat` may pack at the same time: it
+    /// removes files after their shard is in place, so that files which are gone when they are read stand in the shards
+    /// that are listed behind that.
+    ///
+    /// # Errors
+    /// When a shard is damaged, or of another length than the others.
+    pub fn open(directory: &Path) -> Result<Self> {
+        Self::default().reopen(directory)
+    }
+
+    /// The same where there is to be something to look at.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when there are no features.
+    pub fn open_filled(directory: &Path) -> Result<Self> {
+        let collection = Self::open(directory)?;
+        ensure!(
+            !collection.is_empty(),
+            "{} holds no features yet; `simsearch extract` makes them",
+            directory.display()
+        );
+        Ok(collection)
+    }
+
+    /// What the directory holds now: maps the shards and reads the per-object files that are new or were written again, and
+    /// takes the others from this collection, which stays as it is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn reopen(&self, directory: &Path) -> Result<Self> {
+        let reading = || format!("cannot read {}", directory.display());
+        let open = FeatureDir::open(directory).with_context(reading)?;
+        let nested = open.nested_files().with_context(reading)?;
+        let files: Vec<NestedFile<'_>> = nested.files().collect();
+        let mut shards = BTreeMap::new();
+        let length = self.map_new_shards(directory, &mut shards)?;
+        let (mut loose, left_out) = self.read_loose(&open, &files, length);
+        let length = match self.map_new_shards(directory, &mut shards)? {
+            0 => loose
+                .features
+                .len()
+                .checked_div(loose.ids.len())
+                .unwrap_or(0),
+            length => length,
+        };
+        ensure!(
+            loose.features.len() == loose.ids.len() * length,
+            "{} has features of several lengths; `simsearch verify` says more",
+            directory.display()
+        );
+        let shards: Vec<Arc<MappedShard>> = shards.into_values().collect();
+        loose.keep_unpacked(&shards, length);
+        let shards = shards.into_iter().filter(|shard| shard.rows() > 0);
+        let mut parts: Vec<Part> = shards.map(Part::Shard).collect();
+        if !loose.ids.is_empty() {
+            parts.push(Part::Loose(Arc::new(loose)));
+        }
+        Ok(Collection {
+            parts,
+            length,
+            left_out,
+        })
+    }
+
+    /// Maps the shards that are not among these yet; returns the length of the features in all of them, 0 where there is none.
+    fn map_new_shards(
+        &self,
+        directory: &Path,
+        shards: &mut BTreeMap<ShardNumber, Arc<MappedShard>>,
+    ) -> Result<usize> {
+        for number in settled_pairs(directory)? {
+            if let Entry::Vacant(vacant) = shards.entry(number) {
+                let known = self.shards().find(|shard| shard.is_at(directory, number));
+                vacant.insert(match known {
+                    Some(shard) => Arc::clone(shard),
+                    None => Arc::new(map_shard(directory, number)?),
+                });
+            }
+        }
+        let mut length = 0;
+        for shard in shards.values().filter(|shard| shard.rows() > 0) {
+            ensure!(
+                shard.length() > 0 && (length == 0 || length == shard.length()),
+                "shard {:04} of {} has features of {} numbers, those before have {length}; `simsearch verify` says more",
+                shard.number().0,
+                directory.display(),
+                shard.length(),
+            );
+            length = shard.length();
+        }
+        Ok(length)
+    }
+
+    /// Reads per-object files of a length, or of that of the first where it is 0; and says which are damaged. What is gone was
+    /// packed or removed since it was listed.
+    fn read_loose(
+        &self,
+        directory: &FeatureDir,
+        files: &[NestedFile<'_>],
+        mut length: usize,
+    ) -> (Loose, Vec<String>) {
+        let known = self.loose_features();
+        let (mut loose, mut left_out) = (Loose::default(), Vec::new());
+        // Some at a time, so that no more than these are in memory twice.
+        for files in files.chunks(4096) {
+            let read = files
+                .par_iter()
+                .map(|file| -> Result<(FileStamp, Vec<f32>)> {
+                    // Before it is read: one that is written meanwhile has another, and is read again the next time.
+                    let stamp = fs::symlink_metadata(directory.path().join(file.path()))?;
+                    let stamp = FileStamp::of(&stamp);
+                    match known.get(file.object_id()) {
+                        Some((known, feature)) if *known == stamp => Ok((stamp, feature.to_vec())),
+                        _ => {
+                            let bytes = directory.read(*file)?;
+                            let feature = npy::floats(npy::feature_data(&bytes)?).collect();
+                            Ok((stamp, feature))
+                        }
+                    }
+                });
+            for (file, read) in files.iter().zip(read.collect::<Vec<_>>()) {
+                let why = match read {
+                    Ok((stamp, feature))
+                        if !feature.is_empty() && [0, feature.len()].contains(&length) =>
+                    {
+                        length = feature.len();
+                        loose.ids.push(file.object_id().into());
+                        loose.stamps.push(stamp);
+                        loose.features.extend(feature);
+                        continue;
+                    }
+                    Ok((_, feature)) => format!(
+                        "has {} numbers, the others here have {length}",
+                        feature.len()
+                    ),
+                    Err(error) if is_gone(&error) => continue,
+                    Err(error) => format!("{error:#}"),
+                };
+                let path = directory.path().join(file.path());
+                left_out.push(format!("{}: {why}", path.display()));
+            }
+        }
+        (loose, left_out)
+    }
+
+    /// The per-object files that are here, by their object ids.
+    fn loose_features(&self) -> HashMap<&str, (FileStamp, &[f32])> {
+        let loose = self.parts.iter().filter_map(|part| match part {
+            Part::Loose(loose) => Some(loose),
+            Part::Shard(_) => None,
+        });
+        let rows = loose.flat_map(|loose| {
+            let ids = loose.ids.iter().map(|id| &**id);
+            let features = loose.features.chunks_exact(self.length.max(1));
+            ids.zip(loose.stamps.iter().copied().zip(features))
+        });
+        rows.collect()
+    }
+
+    /// The shards that have rows.
+    pub fn shards(&self) -> impl Iterator<Item = &Arc<MappedShard>> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Shard(shard) => Some(shard),
+            Part::Loose(_) => None,
+        })
+    }
+
+    /// Whether another collection has the same shards and the same per-object files, of which none was written again.
+    pub fn is_same_as(&self, other: &Collection) -> bool {
+        let same = |(one, other): (&Part, &Part)| match (one, other) {
+            (Part::Shard(one), Part::Shard(other)) => Arc::ptr_eq(one, other),
+            (Part::Loose(one), Part::Loose(other)) => {
+                one.ids == other.ids && one.stamps == other.stamps
+            }
+            _ => false,
+        };
+        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(same)
+    }
+
+    /// The object id at a place among all, counted over the parts in turn.
+    pub fn nth_id(&self, mut place: usize) -> Option<String> {
+        for part in &self.parts {
+            if place < part.rows() {
+                return Some(part.id(place));
+            }
+            place -= part.rows();
+        }
+        None
+    }
+
+    /// Objects.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Part::rows).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Numbers in a feature; 0 where there is none.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The rows that lie side by side.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Where the feature of an object is.
+    pub fn find(&self, id: &str) -> Option<Position> {
+        self.parts
+            .par_iter()
+            .enumerate()
+            .find_map_first(|(part, rows)| {
+                let row = rows.find(id)?;
+                Some(Position {
+                    part: part as u32,
+                    row: row as u32,
+                })
+            })
+    }
+
+    /// Where the features of several objects are: one look at every id for all of them.
+    pub fn find_all(&self, ids: &[&str]) -> Vec<Option<Position>> {
+        if let [id] = ids {
+            return vec![self.find(id)];
+        }
+        let mut found = vec![None; ids.len()];
+        let parts = self.parts.par_iter().map(|part| part.find_all(ids));
+        for (part, rows) in parts.collect::<Vec<_>>().into_iter().enumerate() {
+            for (index, row) in rows {
+                let (part, row) = (part as u32, row as u32);
+                found[index].get_or_insert(Position { part, row });
+            }
+        }
+        found
+    }
+
+    /// The feature at a position, `[length]`.
+    pub fn feature(&self, at: Position) -> &[f32] {
+        let rows = self.parts[at.part as usize].features();
+        &rows[at.row as usize * self.length..][..self.length]
+    }
+
+    /// The object id at a position.
+    pub fn id(&self, at: Position) -> String {
+        self.parts[at.part as usize].id(at.row as usize)
+    }
+}
+
+fn map_shard(directory: &Path, number: ShardNumber) -> Result<MappedShard> {
+    MappedShard::open(directory, number).map_err(|error| match error {
+        ShardError::Npy { .. } | ShardError::Rows { .. } => {
+            Error::new(error).context("a shard is damaged; `simsearch verify` says more")
+        }
+        _ => error.into(),
+    })
+}
+
+/// The numbers of the shards. A listing that meets `concat` while it puts the two files of a pair in place may miss one of
+/// them: a half pair is one when the next listing says so too.
+fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
+    let mut half: Option<PathBuf> = None;
+    loop {
+        match ShardFiles::list(directory)?.pairs(directory) {
+            Err(ShardError::Half { found, .. }) if half.as_ref() != Some(&found) => {
+                half = Some(found);
+            }
+            settled => return settled,
+        }
+    }
+}
+
+impl Loose {
+    /// Drops what stands in shards. Both have features of `length` numbers.
+    fn keep_unpacked(&mut self, shards: &[Arc<MappedShard>], length: usize) {
+        let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();
+        if names.is_empty() {
+            return;
+        }
+        let packed: HashSet<String> = (shards.par_iter())
+            .flat_map_iter(|shard| (0..shard.rows()).map(|row| shard.id(row)))
+            .filter(|id| names.contains(id.as_str()))
+            .collect();
+        let mut kept = 0;
+        for row in 0..self.ids.len() {
+            if !packed.contains(&*self.ids[row]) {
+                self.ids.swap(kept, row);
+                self.stamps.swap(kept, row);
+                let from = row * length..(row + 1) * length;
+                self.features.copy_within(from, kept * length);
+                kept += 1;
+            }
+        }
+        self.ids.truncate(kept);
+        self.stamps.truncate(kept);
+        self.features.truncate(kept * length);
+    }
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}

@@ -1,0 +1,369 @@
+//! Distances between features: in 32 bits with a bound of their error, and in 64 bits.
+
+use std::ops::AddAssign;
+
+use crate::similarity::kernels::MOST_LOST;
+
+/// How far two features are from each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// The length of the difference.
+    #[default]
+    Euclidean,
+    /// 1 minus the cosine of the angle between them, from 0 to 2. A feature of zeros has no direction: it is at 1 from
+    /// everything but another one, and at 0 from that.
+    Cosine,
+}
+
+/// Partial sums that are kept side by side: what the compiler turns into vector registers, and 80 additions for each at
+/// a length of 1280.
+const LANES: usize = 16;
+
+/// Squares of small numbers lose digits in 32 bits, or all of them: a sum of squares below this says nothing, and one above
+/// it is off by far less. It also covers that AMX takes the smallest numbers, below 1e-38, as zeros.
+const TINY: f64 = 1e-30;
+
+/// A query, and what of it is needed for every row.
+pub struct Measured<'a> {
+    feature: &'a [f32],
+    norms: Norms,
+    /// Sum of squares, in 64 bits.
+    squares: f64,
+}
+
+/// In which range the measure of a distance lies: its square for [`Metric::Euclidean`], since a root for each row would take
+/// as long as the sum, or else the distance itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Range {
+    fn around(measure: f64, error: f64) -> Self {
+        Range {
+            least: measure - error,
+            most: measure + error,
+        }
+    }
+
+    /// `None` where 32 bits do not tell, because a sum is too large for them or the row is not finite.
+    fn known(self) -> Option<Self> {
+        (self.least.is_finite() && self.most.is_finite()).then_some(self)
+    }
+}
+
+/// The sum of squares of a feature, in 32 bits, and its root.
+#[derive(Clone, Copy)]
+pub struct Norms {
+    squares: f64,
+    length: f64,
+}
+
+impl Norms {
+    pub fn of(feature: &[f32]) -> Self {
+        Self::of_squares(sum(feature, feature, |one, other| one * other))
+    }
+
+    /// From the sum of the squares.
+    pub fn of_squares(squares: f64) -> Self {
+        Norms {
+            squares,
+            length: squares.sqrt(),
+        }
+    }
+
+    /// Its root.
+    pub fn length(self) -> f64 {
+        self.length
+    }
+
+    /// The sum of squares.
+    pub fn squares(self) -> f64 {
+        self.squares
+    }
+
+    /// Whether 32 bits were enough for the sum.
+    fn tells(self) -> bool {
+        (TINY..f64::INFINITY).contains(&self.squares)
+    }
+}
+
+/// Bound of the relative error of a sum of as many products as a feature has numbers, in 32 bits, in any order: each addition
+/// and each product adds at most half a unit in the last place. Doubled, for what is left out here.
+fn sum_error(length: usize) -> f64 {
+    (length + 2) as f64 * f64::from(f32::EPSILON)
+}
+
+/// The same of a product of a row with a query, as a part of the product of their lengths.
+pub fn product_error(length: usize) -> f64 {
+    sum_error(length) + MOST_LOST
+}
+
+impl<'a> Measured<'a> {
+    pub fn new(feature: &'a [f32]) -> Self {
+        Measured {
+            feature,
+            norms: Norms::of(feature),
+            squares: dot(feature, feature),
+        }
+    }
+}
+
+impl Metric {
+    /// Its name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Euclidean => "euclidean",
+            Metric::Cosine => "cosine",
+        }
+    }
+
+    /// The distance in 64 bits; not finite where the row is not.
+    pub fn distance(self, query: &Measured<'_>, row: &[f32]) -> f64 {
+        match self {
+            Metric::Euclidean => {
+                let squares = exact_sum(query.feature, row, |one, other| {
+                    (one - other) * (one - other)
+                });
+                squares.sqrt()
+            }
+            Metric::Cosine => {
+                let lengths = (query.squares * dot(row, row)).sqrt();
+                match lengths {
+                    0.0 if query.squares == 0.0 && row.iter().all(|value| *value == 0.0) => 0.0,
+                    0.0 => 1.0,
+                    // Two equal features have a quotient of exactly 1: the root of a square is exact.
+                    lengths => (1.0 - dot(query.feature, row) / lengths).clamp(0.0, 2.0),
+                }
+            }
+        }
+    }
+
+    /// The range of a row's distance in 64 bits, wide enough that two whose roots are equal are not told apart; `None`
+    /// where it is not finite.
+    pub fn range_in_64_bits(self, query: &Measured<'_>, row: &[f32]) -> Option<Range> {
+        let distance = self.distance(query, row);
+        let measure = match self {
+            Metric::Euclidean => distance * distance,
+            Metric::Cosine => distance,
+        };
+        Range::around(measure, measure * 4.0 * f64::EPSILON).known()
+    }
+
+    /// The range of a row's distance, in 32 bits; `None` where these do not tell.
+    pub fn range(self, query: &Measured<'_>, row: &[f32]) -> Option<Range> {
+        match self {
+            Metric::Euclidean => {
+                let squares = sum(query.feature, row, |one, other| {
+                    (one - other) * (one - other)
+                });
+                Range::around(squares, squares * sum_error(row.len()) + TINY).known()
+            }
+            Metric::Cosine => {
+                let product = sum(query.feature, row, |one, other| one * other);
+                self.range_of_product(query, Norms::of(row), product)
+            }
+        }
+    }
+
+    /// The same from the sum of the products of query and row.
+    pub fn range_of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> Option<Range> {
+        let (measure, error) = self.of_product(query, row, product);
+        Range::around(measure, error).known()
+    }
+
+    /// The measure of a row's distance and how far it may be off; not finite where 32 bits do not tell.
+    #[inline]
+    fn of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> (f64, f64) {
+        let (ours, error) = (query.norms, product_error(query.feature.len()));
+        match self {
+            Metric::Euclidean => {
+                let lengths = ours.length + row.length;
+                let squares = ours.squares + row.squares - 2.0 * product;
+                (squares, error * lengths * lengths + TINY)
+            }
+            Metric::Cosine if !ours.tells() || !row.tells() => (f64::NAN, f64::NAN),
+            Metric::Cosine => {
+                let distance = 1.0 - product / (ours.length * row.length);
+                (distance, 2.0 * error)
+            }
+        }
+    }
+
+    /// The product from which on a row's range is not above `limit` as a whole, as a line over the row's length: its start, and
+    /// its slope. What the row adds, whatever the query, is [`Metric::base`].
+    ///
+    /// For [`Metric::Euclidean`], `squares - error > limit` in `of_product` is, with the error `e`,
+    /// `2 product < (1 - e) ours² - TINY - limit + (1 - e) row² - 2 e ours row`.
+    pub fn threshold(self, query: &Measured<'_>, limit: f64) -> (f64, f64) {
+        let (ours, error) = (query.norms, product_error(query.feature.len()));
+        match self {
+            Metric::Euclidean => {
+                let start = (1.0 - error) * ours.squares - TINY - limit;
+                (start / 2.0, -error * ours.length)
+            }
+            Metric::Cosine if !ours.tells() => (f64::NAN, f64::NAN),
+            Metric::Cosine => (0.0, (1.0 - limit - 2.0 * error) * ours.length),
+        }
+    }
+
+    /// What any query's [`Metric::threshold`] has to be raised by for a row.
+    pub fn base(self, row: Norms, length: usize) -> f64 {
+        match self {
+            Metric::Euclidean => (1.0 - product_error(length)) * row.squares / 2.0,
+            Metric::Cosine if !row.tells() => f64::NAN,
+            Metric::Cosine => 0.0,
+        }
+    }
+}
+
+/// The sum over both of what `term` makes of two numbers, in its type but for the last step.
+fn sum<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        #[expect(unsafe_code)]
+        // SAFETY: the processor has the feature.
+        return unsafe { sum_in_avx2(one, other, term) };
+    }
+    sum_of_lanes(one, other, term)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sum_in_avx2<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+    sum_of_lanes(one, other, term)
+}
+
+/// Side by side, since each addition to one sum would wait for the last. Always inlined, to be made for the processor that
+/// its caller is made for.
+#[inline(always)]
+fn sum_of_lanes<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+    let mut lanes = [T::default(); LANES];
+    let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
+    let mut rest = T::default();
+    for (&one, &other) in ones.remainder().iter().zip(others.remainder()) {
+        rest += term(one, other);
+    }
+    for (one, other) in ones.zip(others) {
+        for lane in 0..LANES {
+            lanes[lane] += term(one[lane], other[lane]);
+        }
+    }
+    lanes.into_iter().map(Into::into).sum::<f64>() + rest.into()
+}
+
+/// What sums are made of: `f32` or `f64`.
+trait Term: Copy + Default + AddAssign + Into<f64> {}
+impl Term for f32 {}
+impl Term for f64 {}
+
+/// [`sum`] in 64 bits throughout. The order, and with it each bit, is the same on every processor.
+fn exact_sum(one: &[f32], other: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    sum(one, other, |one, other| {
+        term(f64::from(one), f64::from(other))
+    })
+}
+
+/// The sum of the products, in 64 bits.
+fn dot(one: &[f32], other: &[f32]) -> f64 {
+    exact_sum(one, other, |one, other| one * other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use crate::similarity::scan::threshold::Thresholds;
+
+    #[test]
+    fn the_bounds_hold_at_any_magnitude_and_are_close_at_usual_ones() {
+        let mut rng = StdRng::seed_from_u64(1);
+        for length in [1, 15, 16, 17, 100, 1280] {
+            for spread in [0.0, 1e-6, 1e-3, 1.0] {
+                for magnitude in [1e-40, 1e-23, 1e-18, 1e-3, 1.0, 1e3, 1e17, 1e19, 1e37] {
+                    check_bounds(&mut rng, length, spread, magnitude, magnitude);
+                    check_bounds(&mut rng, length, spread, 1.0, magnitude);
+                    check_bounds(&mut rng, length, spread, 1.0, -magnitude);
+                    check_bounds(&mut rng, length, spread, magnitude, -1.0);
+                }
+            }
+        }
+    }
+
+    /// Of a query and a row that differ by `spread`, but for what both are multiplied with.
+    fn check_bounds(rng: &mut StdRng, length: usize, spread: f32, ours: f32, magnitude: f32) {
+        let mut random = || -> Vec<f32> {
+            let numbers = (0..length).map(|_| rng.random_range(-1.0..1.0f32));
+            numbers.collect()
+        };
+        let (query, other) = (random(), random());
+        let row = query.iter().zip(other);
+        let row = row.map(|(value, other)| (value + spread * other) * magnitude);
+        let row: Vec<f32> = row.collect();
+        let query: Vec<f32> = query.iter().map(|value| value * ours).collect();
+        let measured = Measured::new(&query);
+        let product = f64::from(sum(&query, &row, |one, other| one * other) as f32);
+        let norms = Norms::of(&row);
+        for metric in [Metric::Euclidean, Metric::Cosine] {
+            let distance = metric.distance(&measured, &row);
+            let of = format!("{metric:?} {length} {spread} {ours} {magnitude}: {distance}");
+            let (measure, scale) = match metric {
+                Metric::Euclidean => (distance * distance, measured.squares),
+                Metric::Cosine => (distance, 1.0),
+            };
+            for range in [
+                metric.range(&measured, &row),
+                metric.range_of_product(&measured, norms, product),
+                metric.range_in_64_bits(&measured, &row),
+            ] {
+                let usual = 1e-6..1e6;
+                let is_usual = usual.contains(&magnitude.abs()) && usual.contains(&ours);
+                let is_beyond = |limit| {
+                    let mut reached = Vec::new();
+                    let limits = [(&measured, limit)].into_iter();
+                    let thresholds = Thresholds::new(metric, length, limits);
+                    thresholds.find_reached(norms, &[product as f32], &mut reached);
+                    reached.is_empty()
+                };
+                assert!(!is_beyond(measure), "{of}");
+                assert!(range.is_some() || !is_usual, "{of}");
+                let Some(range) = range else { continue };
+                assert!(
+                    (range.least..=range.most).contains(&measure),
+                    "{of} {range:?}"
+                );
+                if is_usual {
+                    assert!(
+                        range.most - range.least < 0.01 * (measure + scale),
+                        "{of} {range:?}"
+                    );
+                    assert!(
+                        is_beyond(measure - 0.01 * (measure + scale)),
+                        "{of} {range:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_features_are_at_zero_and_opposite_ones_at_two() {
+        let feature: Vec<f32> = (0..1280).map(|index| (index as f32).sin()).collect();
+        let opposite: Vec<f32> = feature.iter().map(|value| -3.0 * value).collect();
+        let measured = Measured::new(&feature);
+        assert_eq!(Metric::Euclidean.distance(&measured, &feature), 0.0);
+        assert_eq!(Metric::Cosine.distance(&measured, &feature), 0.0);
+        assert!((Metric::Cosine.distance(&measured, &opposite) - 2.0).abs() < 1e-7);
+        let zeros = [0.0; 1280];
+        assert_eq!(Metric::Cosine.distance(&measured, &zeros), 1.0);
+        assert_eq!(
+            Metric::Cosine.distance(&Measured::new(&zeros), &feature),
+            1.0
+        );
+        assert_eq!(Metric::Cosine.distance(&Measured::new(&zeros), &zeros), 0.0);
+    }
+}

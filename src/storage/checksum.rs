@@ -1,0 +1,47 @@
+//! SHA-256, in hexadecimal as `sha256sum` prints it.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::storage::files::regular;
+
+/// The checksum of bytes that come one after the other.
+#[derive(Debug, Default)]
+pub struct Checksum(Sha256);
+
+impl Checksum {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all that was added.
+    pub fn finish(self) -> String {
+        let sum = self.0.finalize();
+        sum.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The checksum of a file, which is read piece by piece.
+pub fn of_file(path: &Path) -> io::Result<String> {
+    let mut file = regular::open(path)?;
+    let mut checksum = Checksum::default();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(checksum.finish()),
+            Ok(read) => checksum.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The checksum of bytes.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    let mut checksum = Checksum::default();
+    checksum.update(bytes);
+    checksum.finish()
+}

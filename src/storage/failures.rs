@@ -1,0 +1,532 @@
+//! Why one object failed, and the report of all that did.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use indexmap::IndexMap;
+use nix::libc::{EISDIR, ELOOP, O_NOFOLLOW};
+use serde::{Deserialize, Serialize};
+
+use crate::storage::files::complete;
+use crate::storage::files::regular;
+use crate::storage::model_dir::{FeatureDir, ReportLock};
+use crate::storage::object::ObjectId;
+use crate::support::fault;
+use crate::support::hints::{NotRegular, is_not_regular};
+use crate::support::lock::lock;
+
+/// Where on its way an object failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Its line in `objects.txt`.
+    List,
+    /// Reading the file.
+    Read,
+    /// From bytes to pixels.
+    Decode,
+    /// The model.
+    Run,
+    /// Writing the feature.
+    Write,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// The entry is no usable path or its name no usable object id.
+    BadEntry,
+    /// There is no such file.
+    Missing,
+    /// The file may not be read, or not be written.
+    Denied,
+    /// Something other than a regular file stands there.
+    NotAFile,
+    /// The file is empty.
+    Empty,
+    /// The content is of no known picture format.
+    NotAPicture,
+    /// The picture is of a kind that is not supported.
+    Unsupported,
+    /// The picture ends too early.
+    Truncated,
+    /// The picture is damaged.
+    Corrupt,
+    /// The picture has more pixels than the limit allows.
+    TooLarge,
+    /// There was too little memory to decode the picture.
+    OutOfMemory,
+    /// The model gave numbers that are not finite, or refused the input.
+    Model,
+    /// Any other error of the operating system.
+    Io,
+}
+
+/// As it stands in the report.
+impl fmt::Display for Class {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+impl Class {
+    /// Whether trying again cannot help as long as the file stays as it is. (A picture that is too large can be
+    /// read with a higher limit, and is refused at no cost.)
+    pub fn is_permanent(self) -> bool {
+        matches!(
+            self,
+            Class::BadEntry
+                | Class::Empty
+                | Class::NotAPicture
+                | Class::Unsupported
+                | Class::Truncated
+                | Class::Corrupt
+        )
+    }
+
+    /// The class of an error of the operating system.
+    pub fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            _ if is_not_regular(error) => Class::NotAFile,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Class::Missing,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Class::Denied,
+            io::ErrorKind::IsADirectory => Class::NotAFile,
+            io::ErrorKind::OutOfMemory => Class::OutOfMemory,
+            _ => Class::Io,
+        }
+    }
+}
+
+/// One object's failure: a line of the report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The object id; of a line that is no object, [`id_of_bad_line`].
+    pub id: String,
+    /// The entry of `objects.txt`.
+    pub path: String,
+    /// Where it failed.
+    pub stage: Stage,
+    /// What kind of failure it is.
+    pub class: Class,
+    /// For people.
+    pub message: String,
+    /// The file that failed, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileStamp>,
+}
+
+/// Tells whether a file is still the one that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
+    /// Length in bytes.
+    pub size: u64,
+    /// Time of the last change, in nanoseconds since 1970.
+    pub modified: i64,
+}
+
+impl FileStamp {
+    /// The stamp of the file that `metadata` describes.
+    pub fn of(metadata: &fs::Metadata) -> Self {
+        let modified = metadata
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(metadata.mtime_nsec());
+        FileStamp {
+            size: metadata.len(),
+            modified,
+        }
+    }
+}
+
+/// Under which id a line of `objects.txt` that is no object is reported: `./` and the line. No object has such an id,
+/// while the line itself may well be the id of another line's object.
+pub fn id_of_bad_line(entry: &str) -> String {
+    format!("./{entry}")
+}
+
+impl Failure {
+    /// Whether trying again cannot help: the class is permanent and the file is the one that failed.
+    pub fn stands(&self, media_file: &Path) -> bool {
+        let is_same = |failed| {
+            fs::metadata(media_file).is_ok_and(|metadata| FileStamp::of(&metadata) == failed)
+        };
+        self.class.is_permanent() && self.file.is_some_and(is_same)
+    }
+
+    fn says_the_same(&self, other: &Failure) -> bool {
+        (self.class, self.stage, self.file) == (other.class, other.stage, other.file)
+    }
+}
+
+/// The failures of a directory: `failures.jsonl`, one JSON object a line, shared by all processes that work there.
+///
+/// Lines are added one at a time under a lock; the last line of an id counts. [`FailureReport::tidy`] leaves one line
+/// an object. A line that was cut off when a process was killed is dropped by the next that writes.
+#[derive(Debug)]
+pub struct FailureReport {
+    path: PathBuf,
+    lock: ReportLock,
+    known: Mutex<Known>,
+}
+
+/// What this process has read of the file so far.
+#[derive(Debug, Default)]
+struct Known {
+    read: Option<ReadSoFar>,
+    failures: IndexMap<String, Failure>,
+    /// The ids that were recorded, by whichever process, since [`FailureReport::failures`] was asked.
+    new: HashSet<String>,
+    /// Lines that a tidy report would not have.
+    superfluous: bool,
+}
+
+/// The file, and how far it was read.
+#[derive(Debug)]
+struct ReadSoFar {
+    /// Held open, so that no other file gets its inode number when it is removed or replaced.
+    file: File,
+    inode: u64,
+    length: u64,
+}
+
+impl FailureReport {
+    /// The name of the report in a model's directory.
+    pub const FILE_NAME: &str = "failures.jsonl";
+
+    /// Opens the report of a model's directory; the file is made with the first failure.
+    pub fn open(directory: &FeatureDir) -> io::Result<Self> {
+        let path = directory.path().join(Self::FILE_NAME);
+        Ok(FailureReport {
+            path,
+            lock: directory.report_lock()?,
+            known: Mutex::default(),
+        })
+    }
+
+    /// All failures of a model's directory, as [`FailureReport::failures`] has them. Takes no lock and writes nothing.
+    pub fn read(directory: &Path) -> io::Result<IndexMap<String, Failure>> {
+        let mut failures = IndexMap::new();
+        match regular::read(&directory.join(Self::FILE_NAME)) {
+            // A last line that another process is just writing is not there yet.
+            Ok(bytes) => failures.extend(
+                failures_in(&bytes)
+                    .flatten()
+                    .map(|failure| (failure.id.clone(), failure)),
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(failures)
+    }
+
+    /// Where the report is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All failures, by object id, in the order in which they were first met.
+    pub fn failures(&self) -> io::Result<IndexMap<String, Failure>> {
+        let mut known = lock(&self.known);
+        let _held = self.lock.hold()?;
+        known.catch_up(&self.path)?;
+        known.new.clear();
+        Ok(known.failures.clone())
+    }
+
+    /// The failure of an object that this or another process has recorded since [`FailureReport::failures`] was asked.
+    /// Costs a look at the length of the file where nothing was added.
+    pub fn new_failure(&self, id: &ObjectId) -> io::Result<Option<Failure>> {
+        let mut known = lock(&self.known);
+        if known.is_behind(&self.path)? {
+            let _held = self.lock.hold()?;
+            known.catch_up(&self.path)?;
+        }
+        let failure = known.failures.get(id.as_str());
+        Ok(failure.filter(|_| known.new.contains(id.as_str())).cloned())
+    }
+
+    /// Adds a failure, unless the same class stands there for the same object already. A picture that was tried once
+    /// more gets another line all the same, which tells other processes that they need not.
+    pub fn record(&self, failure: &Failure) -> io::Result<()> {
+        let mut known = lock(&self.known);
+        let _held = self.lock.hold()?;
+        known.catch_up(&self.path)?;
+        let there = known.failures.get(&failure.id);
+        let is_told = failure.file.is_none() || known.new.contains(&failure.id);
+        if is_told && there.is_some_and(|there| there.says_the_same(failure)) {
+            return Ok(());
+        }
+        let mut line = serde_json::to_vec(failure)?;
+        line.push(b'\n');
+        let ReadSoFar { file, length, .. } = match &mut known.read {
+            Some(read) => read,
+            none => {
+                let mut options = OpenOptions::new();
+                options
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .custom_flags(O_NOFOLLOW);
+                let file = fault::step("create the report", || options.open(&self.path))?;
+                let inode = file.metadata()?.ino();
+                none.insert(ReadSoFar {
+                    file,
+                    inode,
+                    length: 0,
+                })
+            }
+        };
+        fault::step("add a failure", || file.write_all_at(&line, *length))?;
+        *length += line.len() as u64;
+        known.new.insert(failure.id.clone());
+        known.superfluous |= known
+            .failures
+            .insert(failure.id.clone(), failure.clone())
+            .is_some();
+        Ok(())
+    }
+
+    /// Leaves one line for each object that failed last time, and none for those of which `resolved` is true.
+    pub fn tidy(&self, resolved: impl Fn(&Failure) -> bool) -> io::Result<()> {
+        let mut known = lock(&self.known);
+        let _held = self.lock.hold()?;
+        known.catch_up(&self.path)?;
+        let before = known.failures.len();
+        known.failures.retain(|_, failure| !resolved(failure));
+        if known.failures.is_empty() {
+            // Also an empty one, of a process that was killed before it had written the first line.
+            match fault::step("remove the report", || fs::remove_file(&self.path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            complete::remove_leftover(&self.path)?;
+        } else if !known.superfluous && known.failures.len() == before {
+            return complete::remove_leftover(&self.path);
+        } else {
+            complete::write(&self.path, |file| {
+                let mut file = io::BufWriter::new(file);
+                for failure in known.failures.values() {
+                    serde_json::to_writer(&mut file, failure)?;
+                    file.write_all(b"\n")?;
+                }
+                file.flush()
+            })?;
+        }
+        *known = Known::default();
+        Ok(())
+    }
+}
+
+impl Known {
+    /// Whether the file is another one than was read, or has another length.
+    fn is_behind(&self, path: &Path) -> io::Result<bool> {
+        let read = self.read.as_ref().map(|read| (read.inode, read.length));
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(read != Some((metadata.ino(), metadata.len()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(read.is_some()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what others have added, and removes a cut-off last line.
+    fn catch_up(&mut self, path: &Path) -> io::Result<()> {
+        let file = match OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(O_NOFOLLOW)
+            .open(path)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                *self = Known::default();
+                return Ok(());
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(ELOOP | EISDIR)) => {
+                return Err(io::Error::other(NotRegular));
+            }
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        regular::check(&metadata)?;
+        let inode = metadata.ino();
+        let (read, before) = match &self.read {
+            Some(read) if read.inode == inode && read.length <= metadata.len() => {
+                (read.length, IndexMap::new())
+            }
+            // Another process has tidied it: what it kept is not new.
+            _ => {
+                self.read = None;
+                self.superfluous = false;
+                (0, std::mem::take(&mut self.failures))
+            }
+        };
+        let length = (metadata.len() - read) as usize;
+        let mut added = Vec::new();
+        added.try_reserve_exact(length)?;
+        added.resize(length, 0);
+        file.read_exact_at(&mut added, read)?;
+        let whole = added
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        if whole < added.len() {
+            fault::step("cut the report", || file.set_len(read + whole as u64))?;
+        }
+        for failure in failures_in(&added[..whole]) {
+            let Some(failure) = failure else {
+                self.superfluous = true;
+                continue;
+            };
+            if before.get(&failure.id) != Some(&failure) {
+                self.new.insert(failure.id.clone());
+            }
+            let replaced = self.failures.insert(failure.id.clone(), failure);
+            self.superfluous |= replaced.is_some();
+        }
+        let length = read + whole as u64;
+        self.read = Some(ReadSoFar {
+            file,
+            inode,
+            length,
+        });
+        Ok(())
+    }
+}
+
+/// The lines of a report. One that was torn by a power loss is none: the object has no feature, so that it is tried
+/// again.
+fn failures_in(bytes: &[u8]) -> impl Iterator<Item = Option<Failure>> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(id: &str, class: Class) -> Failure {
+        let message = "for a test".to_owned();
+        Failure {
+            id: id.into(),
+            path: format!("object/{id}"),
+            stage: Stage::Read,
+            class,
+            message,
+            file: None,
+        }
+    }
+
+    fn report() -> (tempfile::TempDir, FeatureDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let features = FeatureDir::create(directory.path()).unwrap();
+        (directory, features)
+    }
+
+    #[test]
+    fn two_processes_record_an_object_once() {
+        let (_directory, features) = report();
+        let [one, other] = [0, 1].map(|_| FailureReport::open(&features).unwrap());
+        one.record(&failure("a.jpg", Class::Missing)).unwrap();
+        other.record(&failure("a.jpg", Class::Missing)).unwrap();
+        other.record(&failure("b.jpg", Class::Empty)).unwrap();
+        one.record(&failure("b.jpg", Class::Empty)).unwrap();
+        assert_eq!(fs::read_to_string(one.path()).unwrap().lines().count(), 2);
+    }
+
+    #[test]
+    fn the_last_line_of_an_object_counts_and_resolved_ones_go() {
+        let (_directory, features) = report();
+        let report = FailureReport::open(&features).unwrap();
+        report.record(&failure("a.jpg", Class::Missing)).unwrap();
+        report.record(&failure("b.jpg", Class::Missing)).unwrap();
+        report.record(&failure("a.jpg", Class::Empty)).unwrap();
+        assert_eq!(report.failures().unwrap()["a.jpg"].class, Class::Empty);
+        report.tidy(|failure| failure.id == "b.jpg").unwrap();
+        let text = fs::read_to_string(report.path()).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("\"empty\""), "{text}");
+        report.tidy(|_| true).unwrap();
+        assert!(!report.path().exists());
+    }
+
+    #[test]
+    fn what_other_processes_add_is_new_and_what_was_there_is_not() {
+        let (_directory, features) = report();
+        let picture = |id: &str| {
+            let (size, modified) = (1, 2);
+            let file = Some(FileStamp { size, modified });
+            Failure {
+                file,
+                ..failure(id, Class::Truncated)
+            }
+        };
+        let ids = ["a.jpg", "b.jpg", "c.jpg"];
+        let first = FailureReport::open(&features).unwrap();
+        for id in &ids[..2] {
+            first.record(&picture(id)).unwrap();
+        }
+        let [one, other, third] = [0; 3].map(|_| FailureReport::open(&features).unwrap());
+        for report in [&one, &other, &third] {
+            assert_eq!(report.failures().unwrap().len(), 2);
+        }
+        let new = |report: &FailureReport| {
+            ids.map(|id| {
+                let failure = report.new_failure(&ObjectId::new(id).unwrap()).unwrap();
+                failure.is_some_and(|failure| failure == picture(id))
+            })
+        };
+        assert_eq!(new(&one), [false; 3]);
+        // Tried once more, with the same outcome, and tried for the first time.
+        other.record(&picture("a.jpg")).unwrap();
+        other.record(&picture("c.jpg")).unwrap();
+        assert_eq!(new(&one), [true, false, true]);
+        assert_eq!(new(&other), [true, false, true]);
+        let lines = || fs::read_to_string(one.path()).unwrap().lines().count();
+        assert_eq!(lines(), 4);
+        one.record(&picture("a.jpg")).unwrap();
+        assert_eq!(lines(), 4, "that is told already");
+        // A tidied report is read anew, and what it kept does not become new by that.
+        other.tidy(|_| false).unwrap();
+        assert_eq!(lines(), 3);
+        assert_eq!(new(&one), [true, false, true]);
+        assert_eq!(new(&third), [false, false, true]);
+    }
+
+    #[test]
+    fn a_report_that_was_removed_and_made_anew_is_read_anew() {
+        let (_directory, features) = report();
+        let [one, other, third] = [0; 3].map(|_| FailureReport::open(&features).unwrap());
+        one.record(&failure("a.jpg", Class::Missing)).unwrap();
+        other.tidy(|_| true).unwrap();
+        // Some file systems give it the inode number of the one before, if that is free; it is longer than that was.
+        let long = failure(&"b".repeat(200), Class::Missing);
+        third.record(&long).unwrap();
+        one.record(&failure("c.jpg", Class::Missing)).unwrap();
+        one.tidy(|failure| failure.id == "c.jpg").unwrap();
+        let left = FailureReport::read(features.path()).unwrap();
+        assert_eq!(left.keys().collect::<Vec<_>>(), [&long.id]);
+    }
+
+    #[test]
+    fn a_line_cut_off_by_a_kill_is_dropped() {
+        let (_directory, features) = report();
+        let report = FailureReport::open(&features).unwrap();
+        report.record(&failure("a.jpg", Class::Missing)).unwrap();
+        let whole = fs::read(report.path()).unwrap();
+        fs::write(report.path(), [&whole[..], &whole[..20]].concat()).unwrap();
+        report.record(&failure("b.jpg", Class::Missing)).unwrap();
+        let again = FailureReport::open(&features).unwrap().failures().unwrap();
+        assert_eq!(again.keys().collect::<Vec<_>>(), ["a.jpg", "b.jpg"]);
+        assert_eq!(
+            fs::read_to_string(report.path()).unwrap().lines().count(),
+            2
+        );
+    }
+}

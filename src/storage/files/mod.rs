@@ -1,0 +1,4 @@
+//! Files as this program reads and writes them: regular ones, complete or absent.
+
+pub mod complete;
+pub mod regular;

@@ -1,0 +1,13 @@
+//! What is on disk: lists of objects, features, shards, and what is recorded beside them.
+
+pub mod checksum;
+pub mod failures;
+pub mod files;
+pub mod media;
+pub mod model_dir;
+pub mod name_hashes;
+pub mod npy;
+pub mod object;
+pub mod recipe;
+pub mod sha256sums;
+pub mod shard;

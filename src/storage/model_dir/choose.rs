@@ -1,0 +1,91 @@
+//! Which model's directory is meant.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use walkdir::WalkDir;
+
+use crate::storage::object::model_stem;
+use crate::storage::recipe::Recipe;
+use crate::storage::shard::ShardNumber;
+
+/// The directory of a model's features below `feature_dir`: that of the named model (its file, or just the stem), or the
+/// only one.
+///
+/// # Errors
+/// When there is none, or none is named and there are several; the message lists them.
+pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathBuf> {
+    let reading = || {
+        format!(
+            "cannot read the feature directory {}",
+            feature_dir.display()
+        )
+    };
+    if is_sealed(feature_dir) {
+        let (parent, stem) = (feature_dir.parent(), feature_dir.file_name());
+        bail!(
+            "{} is one model's own directory; --feature-dir {} --model {} means it",
+            feature_dir.display(),
+            parent.unwrap_or(feature_dir).display(),
+            stem.unwrap_or_default().display()
+        );
+    }
+    let mut directories = Vec::new();
+    for entry in fs::read_dir(feature_dir).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        if entry.path().is_dir() && !name.starts_with('.') {
+            directories.push(name);
+        }
+    }
+    directories.sort();
+    let holding = || {
+        let mut holding = directories.clone();
+        holding.retain(|name| holds_features(&feature_dir.join(name)));
+        holding
+    };
+    let known = |stems: &[String]| match stems {
+        [] => "it holds none; `simsearch extract` makes one".to_owned(),
+        stems => format!("it holds: {}", stems.join(", ")),
+    };
+    let Some(model) = model else {
+        return match &holding()[..] {
+            [stem] => Ok(feature_dir.join(stem)),
+            stems => bail!(
+                "--model must say whose features below {}; {}",
+                feature_dir.display(),
+                known(stems)
+            ),
+        };
+    };
+    // A stem may hold a dot: what is there under the whole name is meant rather than what is before the dot.
+    let whole = model.to_str().map(str::to_owned);
+    match (whole.into_iter().chain(model_stem(model))).find(|stem| directories.contains(stem)) {
+        Some(stem) => Ok(feature_dir.join(stem)),
+        None => bail!(
+            "{} has no features of {}; {}",
+            feature_dir.display(),
+            model.display(),
+            known(&holding())
+        ),
+    }
+}
+
+/// Whether a directory has what only a model's own directory has: a recipe, or shards.
+fn is_sealed(directory: &Path) -> bool {
+    let is_shard = |name: &str| ShardNumber::parse(name).is_some();
+    directory.join(Recipe::FILE_NAME).exists()
+        || fs::read_dir(directory).is_ok_and(|entries| {
+            (entries.filter_map(Result::ok))
+                .any(|entry| entry.file_name().to_str().is_some_and(is_shard))
+        })
+}
+
+/// Whether a directory holds features: those of the Python recipe have no `recipe.json`.
+fn holds_features(directory: &Path) -> bool {
+    let nested = WalkDir::new(directory).min_depth(3).max_depth(3);
+    is_sealed(directory)
+        || (nested.into_iter().filter_map(Result::ok))
+            .any(|entry| entry.file_name().as_encoded_bytes().ends_with(b".npy"))
+}

@@ -1,0 +1,254 @@
+//! What keeps several processes apart that work in one directory.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
+use nix::libc;
+use nix::sys::stat::Mode;
+
+use super::FeatureDir;
+use crate::storage::object::ObjectId;
+use crate::support::fault;
+
+/// The file below a model's directory whose locks tell processes what others have in hand.
+const LOCK: &str = ".lock";
+
+impl FeatureDir {
+    /// Opens the file whose locks tell other processes which objects this one has in hand.
+    pub fn claims(&self) -> io::Result<Claims> {
+        Ok(Claims {
+            file: self.lock_file()?,
+        })
+    }
+
+    /// Takes the lock that lets one `concat` at a time work here.
+    pub fn lock_packing(&self) -> io::Result<Packing> {
+        for _ in 0..HOLDER_POLLS {
+            let mut file = self.lock_file()?;
+            if lock_byte(&file, PACKING_OFFSET, libc::F_WRLCK)? {
+                let host = nix::unistd::gethostname()?;
+                let holder = format!(
+                    "process {} on {}\n",
+                    std::process::id(),
+                    host.to_string_lossy()
+                );
+                fault::step("empty the lock file", || file.set_len(0))?;
+                fault::step("name the holder", || file.write_all(holder.as_bytes()))?;
+                return Ok(Packing::Locked(PackingLock { file }));
+            }
+            let mut holder = String::new();
+            file.read_to_string(&mut holder)?;
+            if holder.ends_with('\n') {
+                return Ok(Packing::HeldBy(holder.trim().to_owned()));
+            }
+            // It has just begun and not named itself yet, or is about to end.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Packing::HeldBy("another process".to_owned()))
+    }
+
+    /// What the process that packs here at this moment says about itself. Takes no lock and writes nothing.
+    pub fn packing_holder(&self) -> io::Result<Option<String>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mut file = match openat(&self.root, LOCK, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut lock = byte_lock(PACKING_OFFSET, libc::F_WRLCK);
+        // Where the file system knows no such locks, nothing can pack.
+        let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
+        if asked.is_err() || lock.l_type == libc::F_UNLCK as libc::c_short {
+            return Ok(None);
+        }
+        let mut holder = String::new();
+        file.read_to_string(&mut holder)?;
+        Ok(Some(match holder.trim() {
+            "" => "another process".to_owned(),
+            holder => holder.to_owned(),
+        }))
+    }
+
+    /// When a process last began or ended to pack here.
+    pub fn last_packed(&self) -> io::Result<Option<SystemTime>> {
+        match fs::symlink_metadata(self.path.join(LOCK)) {
+            Ok(metadata) => metadata.modified().map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the lock that keeps the writers of the failure report apart.
+    pub fn report_lock(&self) -> io::Result<ReportLock> {
+        Ok(ReportLock {
+            file: self.lock_file()?,
+        })
+    }
+
+    fn lock_file(&self) -> io::Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let opened = fault::step("create the lock file", || {
+            openat(&self.root, LOCK, flags, Mode::from_bits_truncate(0o666))
+        });
+        let in_the_way = || {
+            io::Error::other(format!(
+                "{LOCK} is something else than a regular file; move it away"
+            ))
+        };
+        let file: File = match opened {
+            Ok(file) => file.into(),
+            Err(Errno::ELOOP | Errno::EISDIR) => return Err(in_the_way()),
+            Err(error) => return Err(error.into()),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(in_the_way());
+        }
+        let mut lock = byte_lock(REPORT_OFFSET, libc::F_WRLCK);
+        let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
+        asked.map_err(without_locks)?;
+        Ok(file)
+    }
+}
+
+/// How many times, a millisecond apart, a process that holds the lock is asked for its name.
+const HOLDER_POLLS: usize = 1000;
+
+/// The answer to [`FeatureDir::lock_packing`].
+#[derive(Debug)]
+pub enum Packing {
+    /// This process may pack, as long as it keeps the lock.
+    Locked(PackingLock),
+    /// Another process packs; the text is what it wrote about itself.
+    HeldBy(String),
+}
+
+/// The lock of a running `concat`; given up when dropped, or when the process ends in whatever way.
+#[derive(Debug)]
+pub struct PackingLock {
+    file: File,
+}
+
+impl Drop for PackingLock {
+    fn drop(&mut self) {
+        // Nothing depends on the text: it only names the holder.
+        let _ = fault::step("empty the lock file", || self.file.set_len(0));
+    }
+}
+
+/// Tells the processes that share a directory which objects they have in hand.
+///
+/// A claim is a lock on one byte of a file, at an offset made from the object id. The system gives it up when the
+/// process ends, however it ends, so there are no stale claims.
+#[derive(Debug)]
+pub struct Claims {
+    file: File,
+}
+
+impl Claims {
+    /// Claims an object for this process; `false` when another process has it.
+    pub fn claim(&self, id: &ObjectId) -> io::Result<bool> {
+        lock_byte(&self.file, claim_offset(id), libc::F_WRLCK)
+    }
+
+    /// Gives up a claim.
+    pub fn release(&self, id: &ObjectId) {
+        // Cannot fail on a file that could be locked; and if it did, the claim would end with the process.
+        let _ = lock_byte(&self.file, claim_offset(id), libc::F_UNLCK);
+    }
+}
+
+/// The lock under which the failure report is written.
+#[derive(Debug)]
+pub struct ReportLock {
+    file: File,
+}
+
+impl ReportLock {
+    /// Waits until no other process holds the lock, and holds it until the answer is dropped.
+    pub fn hold(&self) -> io::Result<impl Drop> {
+        struct Held<'a>(&'a File);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                let _ = lock_byte(self.0, REPORT_OFFSET, libc::F_UNLCK);
+            }
+        }
+        // The lock is held for a few system calls, so that waiting is short.
+        while !lock_byte(&self.file, REPORT_OFFSET, libc::F_WRLCK)? {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Held(&self.file))
+    }
+}
+
+/// Offsets of locks, above every one that [`claim_offset`] makes.
+const PACKING_OFFSET: i64 = 1 << 62;
+const REPORT_OFFSET: i64 = PACKING_OFFSET + 1;
+
+/// An offset that is the same in every process, below 2^62: FNV-1a of the id. Two ids that share one are merely
+/// never worked on by two processes at the same moment.
+fn claim_offset(id: &ObjectId) -> i64 {
+    let hash = id
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    (hash >> 2) as i64
+}
+
+/// Why the lock file is of no use, by what the system says when it is asked for a lock. Without locks, several copies
+/// would lose each other's failures; and a copy cannot know that it is alone.
+fn without_locks(error: Errno) -> io::Error {
+    match error {
+        Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS => io::Error::other(format!(
+            "its file system knows no locks ({}); name a --feature-dir on another one, or have it mounted with locks \
+             (NFS: version 4; or version 3 with rpc.statd, or with the option `nolock` where only this machine works \
+             there)",
+            error.desc()
+        )),
+        error => error.into(),
+    }
+}
+
+/// Sets or clears the lock on one byte of a file; `false` when another process holds it. The lock belongs to the
+/// open file, not to the process, so that closing another handle of the same file does not lose it.
+pub(super) fn lock_byte(file: &File, offset: i64, kind: libc::c_int) -> io::Result<bool> {
+    match fcntl(
+        file.as_fd(),
+        FcntlArg::F_OFD_SETLK(&byte_lock(offset, kind)),
+    ) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn byte_lock(offset: i64, kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as _,
+        l_whence: libc::SEEK_SET as _,
+        l_start: offset,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_an_error_with_the_way_out() {
+        for error in [Errno::ENOLCK, Errno::EOPNOTSUPP, Errno::ENOSYS] {
+            let message = without_locks(error).to_string();
+            for part in ["knows no locks", error.desc(), "--feature-dir"] {
+                assert!(message.contains(part), "{part}: {message}");
+            }
+        }
+        assert_eq!(without_locks(Errno::EIO).raw_os_error(), Some(libc::EIO));
+    }
+}

@@ -1,0 +1,206 @@
+//! One model's directory of features: nested per-object files, and what keeps several processes in it apart.
+//!
+//! A file under a final name is complete: it is written to a scratch directory of this process and renamed. To write
+//! or remove, paths below the directory are opened one component at a time without following symbolic links, so that
+//! nothing is written or removed outside, whatever stands inside.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the directory, and the feature of one object |
+//! | `nested.rs` | all per-object files, and their directories |
+//! | `scratch.rs` | writing a feature aside, and the leftovers of killed processes |
+//! | `locks.rs` | claims on objects, and the locks of `concat` and of the failure report |
+//! | `choose.rs` | which model's directory is meant |
+
+mod choose;
+mod locks;
+mod nested;
+mod scratch;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use thiserror::Error;
+
+pub use choose::model_directory;
+pub use locks::{Claims, Packing, PackingLock, ReportLock};
+pub use nested::{NestedFile, NestedFiles};
+pub use scratch::Scratch;
+
+use crate::storage::files::regular;
+use crate::storage::npy::{self, NpyError};
+use crate::storage::object::ObjectId;
+use crate::support::fault;
+
+/// How directories are opened: never through a symbolic link.
+const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+/// A model's directory, `FEATURE_DIR/<model stem>`.
+#[derive(Debug)]
+pub struct FeatureDir {
+    path: PathBuf,
+    root: OwnedFd,
+}
+
+/// What stands where the feature of an object belongs.
+#[derive(Debug)]
+pub enum FeatureState {
+    /// Nothing.
+    Absent,
+    /// A complete feature of this many numbers.
+    Complete(usize),
+    /// A file that is no complete feature: torn by a power loss, or written by something else.
+    Torn(NpyError),
+}
+
+impl FeatureDir {
+    /// Opens the directory, making it where it does not exist.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        fault::step("make the directory", || fs::create_dir_all(path))?;
+        Self::open(path)
+    }
+
+    /// Opens a directory that exists.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let root = File::open(path)?;
+        if !root.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(FeatureDir {
+            path: path.to_owned(),
+            root: root.into(),
+        })
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a per-object file, by its path below the directory.
+    fn open_feature(&self, path: &Path) -> nix::Result<File> {
+        // Non-blocking, so that a FIFO under the name of a feature does not hold up the run.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        openat(&self.root, path, flags, Mode::empty()).map(File::from)
+    }
+
+    /// Looks at the feature of an object; `buffer` is room to read it into.
+    pub fn feature_state(&self, id: &ObjectId, buffer: &mut Vec<u8>) -> io::Result<FeatureState> {
+        match self.open_feature(&id.feature_path()) {
+            Ok(mut file) => read_whole(&mut file, buffer)?,
+            Err(Errno::ENOENT) => return Ok(FeatureState::Absent),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(match npy::feature_data(buffer) {
+            Ok(data) => FeatureState::Complete(data.len() / 4),
+            Err(error) => FeatureState::Torn(error),
+        })
+    }
+
+    /// Opens the nested directory of an object, making it where it does not exist.
+    fn nested(&self, id: &ObjectId) -> io::Result<OwnedFd> {
+        let (first, second) = id.directories();
+        loop {
+            match self.open_nested(first, second) {
+                Err(Errno::ENOENT) => {}
+                result => return Ok(result?),
+            }
+            // `concat` may remove an empty directory between the two calls: then make it again.
+            self.make_nested(first, second)?;
+        }
+    }
+
+    fn open_nested(&self, first: &str, second: &str) -> nix::Result<OwnedFd> {
+        let outer = openat(&self.root, first, DIRECTORY, Mode::empty())?;
+        openat(&outer, second, DIRECTORY, Mode::empty())
+    }
+
+    fn make_nested(&self, first: &str, second: &str) -> nix::Result<()> {
+        let ignore_existing = |result| match result {
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        };
+        let make = |above: &OwnedFd, name: &str| {
+            let made = fault::step("make a nested directory", || {
+                mkdirat(above, name, Mode::from_bits_truncate(0o777))
+            });
+            ignore_existing(made)
+        };
+        make(&self.root, first)?;
+        match openat(&self.root, first, DIRECTORY, Mode::empty()) {
+            Ok(outer) => {
+                match make(&outer, second) {
+                    Err(Errno::ENOENT) => Ok(()), // removed again by `concat`: the caller tries once more
+                    other => other,
+                }
+            }
+            Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes what was renamed or made in the directory itself durable.
+    pub fn sync(&self) -> io::Result<()> {
+        let root = File::from(self.root.try_clone()?);
+        fault::step("sync the directory", || root.sync_all())
+    }
+}
+
+/// Files longer than this hold no feature, and are not read into memory. 64 MiB: 16 million numbers.
+const MAX_FEATURE_BYTES: u64 = 64 << 20;
+
+/// Reads a regular file into `buffer`, with as few system calls as it takes.
+fn read_whole(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    regular::check(&metadata)?;
+    if metadata.len() > MAX_FEATURE_BYTES {
+        return Err(io::Error::other(format!(
+            "{} bytes are more than the limit of {MAX_FEATURE_BYTES} for one feature",
+            metadata.len()
+        )));
+    }
+    buffer.clear();
+    // One more than there should be, so that a file which grows meanwhile comes out too long.
+    buffer.resize(
+        usize::try_from(metadata.len()).map_or(0, |length| length + 1),
+        0,
+    );
+    let mut read = 0;
+    loop {
+        match file.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if read == metadata.len() as usize {
+            break;
+        }
+    }
+    buffer.truncate(read);
+    Ok(())
+}
+
+/// What went wrong with a file or directory, and with which.
+#[derive(Debug, Error)]
+#[error("{}", path.display())]
+pub struct AtPath {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What went wrong.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Whether an open directory was removed.
+fn has_no_name(directory: OwnedFd) -> io::Result<bool> {
+    Ok(File::from(directory).metadata()?.nlink() == 0)
+}

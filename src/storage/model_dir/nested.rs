@@ -1,0 +1,256 @@
+//! Which per-object files there are, and the nested directories that they stand in.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::openat;
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use rayon::prelude::*;
+
+use super::scratch::SCRATCH;
+use super::{AtPath, DIRECTORY, FeatureDir, read_whole};
+use crate::support::fault;
+use crate::support::hints::NotRegular;
+
+/// A per-object file, by its path `<first>/<second>/<name>.npy` below a model's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NestedFile<'a> {
+    path: &'a str,
+}
+
+impl<'a> NestedFile<'a> {
+    /// The path below the model's directory.
+    pub fn path(&self) -> &'a Path {
+        Path::new(self.path)
+    }
+
+    /// The two directories and the file name.
+    pub fn components(&self) -> (&'a str, &'a str, &'a str) {
+        let mut components = self.path.splitn(3, '/');
+        let mut next = || components.next().unwrap_or_default();
+        (next(), next(), next())
+    }
+
+    /// The object id: the file name without `.npy`.
+    pub fn object_id(&self) -> &'a str {
+        let (_, _, name) = self.components();
+        name.strip_suffix(".npy").unwrap_or(name)
+    }
+}
+
+/// What a model's directory holds below its nested directories.
+#[derive(Debug, Default)]
+pub struct NestedFiles {
+    /// The paths of the per-object files, a line each, in order.
+    lists: Vec<String>,
+    /// Files whose names cannot hold object ids: they are not UTF-8, or hold a newline.
+    pub misnamed: Vec<PathBuf>,
+    /// Directories that look as if they had held such files, and are empty; each before the one that holds it.
+    pub empty: Vec<PathBuf>,
+}
+
+impl NestedFiles {
+    /// The per-object files, in order.
+    pub fn files(&self) -> impl Iterator<Item = NestedFile<'_>> {
+        let lines = self
+            .lists
+            .iter()
+            .flat_map(|list| list.split_terminator('\n'));
+        lines.map(|path| NestedFile { path })
+    }
+}
+
+impl FeatureDir {
+    /// All per-object files, `*/*/*.npy`, in the order of Python's `sorted(Path.glob("*/*/*.npy"))`: by the bytes of
+    /// each component.
+    pub fn nested_files(&self) -> Result<NestedFiles, AtPath> {
+        let mut firsts = self.sorted_entries(Path::new(""))?;
+        firsts.retain(|(name, is_directory)| *is_directory && name != SCRATCH);
+        let parts: Vec<_> = (firsts.par_iter())
+            .map(|(first, _)| self.nested_files_below(Path::new(first)))
+            .collect();
+        let mut found = NestedFiles::default();
+        for part in parts {
+            let NestedFiles {
+                lists,
+                misnamed,
+                empty,
+            } = part?;
+            found.lists.extend(lists);
+            found.misnamed.extend(misnamed);
+            found.empty.extend(empty);
+        }
+        Ok(found)
+    }
+
+    fn nested_files_below(&self, first: &Path) -> Result<NestedFiles, AtPath> {
+        let mut found = NestedFiles::default();
+        let mut list = String::new();
+        let mut is_empty = true;
+        for (second, is_directory) in self.sorted_entries(first)? {
+            let directory = first.join(second);
+            if !is_directory {
+                is_empty = false;
+                continue;
+            }
+            let entries = self.sorted_entries(&directory)?;
+            if entries.is_empty() && looks_like_a_nested_directory(&directory) {
+                found.empty.push(directory);
+                continue;
+            }
+            is_empty = false;
+            for (name, is_directory) in entries {
+                if is_directory || !name.as_encoded_bytes().ends_with(b".npy") {
+                    continue;
+                }
+                let path = directory.join(name);
+                match path.to_str() {
+                    Some(path) if !path.contains('\n') => {
+                        list.push_str(path);
+                        list.push('\n');
+                    }
+                    _ => found.misnamed.push(path),
+                }
+            }
+        }
+        if is_empty && looks_like_a_nested_directory(first) {
+            found.empty.push(first.to_owned());
+        }
+        list.shrink_to_fit();
+        found.lists.push(list);
+        Ok(found)
+    }
+
+    /// The names in a directory below, in the order of their bytes, and whether each is a directory (and no link to
+    /// one). None where another process removed it.
+    fn sorted_entries(&self, below: &Path) -> Result<Vec<(OsString, bool)>, AtPath> {
+        let path = self.path.join(below);
+        let read = || -> io::Result<Vec<(OsString, bool)>> {
+            let entries = fs::read_dir(&path)?.map(|entry| {
+                let entry = entry?;
+                Ok((entry.file_name(), entry.file_type()?.is_dir()))
+            });
+            entries.collect()
+        };
+        match read() {
+            Ok(mut entries) => {
+                entries.sort_unstable();
+                Ok(entries)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(AtPath { path, source }),
+        }
+    }
+
+    /// Reads a per-object file whole.
+    pub fn read(&self, file: NestedFile<'_>) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(file, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same into a buffer, in the place of what it holds.
+    pub fn read_into(&self, file: NestedFile<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
+        match self.open_feature(file.path()) {
+            Ok(mut file) => read_whole(&mut file, buffer),
+            Err(Errno::ELOOP) => Err(io::Error::other(NotRegular)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
+    /// that is a link leads nowhere: what is behind it stays.
+    pub fn remove_features(&self, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
+        // A thread for each outer directory, since two would only wait for each other in one.
+        let groups: Vec<_> = files
+            .chunk_by(|one, other| one.components().0 == other.components().0)
+            .collect();
+        groups
+            .into_par_iter()
+            .try_for_each(|files| self.remove_features_below(files[0].components().0, files))
+    }
+
+    /// Removes per-object files of one outer directory.
+    fn remove_features_below(&self, first: &str, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
+        let at = |path: &str| {
+            let path = self.path.join(path);
+            move |error: Errno| AtPath {
+                path,
+                source: error.into(),
+            }
+        };
+        let Some(outer) =
+            if_there(openat(&self.root, first, DIRECTORY, Mode::empty())).map_err(at(first))?
+        else {
+            return Ok(());
+        };
+        for files in files.chunk_by(|one, other| one.components().1 == other.components().1) {
+            let (_, second, _) = files[0].components();
+            let Some(inner) = if_there(openat(&outer, second, DIRECTORY, Mode::empty()))
+                .map_err(at(files[0].path))?
+            else {
+                continue;
+            };
+            for file in files {
+                let (_, _, name) = file.components();
+                let removed = fault::step("remove a feature", || {
+                    unlinkat(&inner, name, UnlinkatFlags::NoRemoveDir)
+                });
+                if_there(removed).map_err(at(file.path))?;
+            }
+            remove_directory(&outer, second).map_err(at(files[0].path))?;
+        }
+        remove_directory(&self.root, first).map_err(at(first))
+    }
+
+    /// Removes a nested directory, `<first>` or `<first>/<second>`, where it is empty, and then `<first>` likewise.
+    pub fn remove_if_empty(&self, nested: &Path) -> Result<(), AtPath> {
+        let at = |error: Errno| AtPath {
+            path: self.path.join(nested),
+            source: error.into(),
+        };
+        let mut components = nested.iter();
+        let Some(first) = components.next() else {
+            return Ok(());
+        };
+        if let Some(second) = components.next() {
+            let outer = openat(&self.root, first, DIRECTORY, Mode::empty());
+            if let Some(outer) = if_there(outer).map_err(at)? {
+                remove_directory(&outer, second).map_err(at)?;
+            }
+        }
+        remove_directory(&self.root, first).map_err(at)
+    }
+}
+
+/// What another process removed is no error.
+fn if_there<T>(result: nix::Result<T>) -> nix::Result<Option<T>> {
+    match result {
+        Ok(there) => Ok(Some(there)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a directory; one that is not empty, or is gone, is no error.
+fn remove_directory(above: &OwnedFd, name: impl AsRef<Path>) -> nix::Result<()> {
+    let removed = fault::step("remove a nested directory", || {
+        unlinkat(above, name.as_ref(), UnlinkatFlags::RemoveDir)
+    });
+    match removed {
+        Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Whether a path of one or two components can be that of a nested directory of this program: they are slices of two
+/// characters.
+fn looks_like_a_nested_directory(path: &Path) -> bool {
+    path.iter()
+        .all(|name| name.to_str().is_some_and(|name| name.chars().count() <= 2))
+}

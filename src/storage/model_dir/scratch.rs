@@ -1,0 +1,217 @@
+//! Files that are not complete yet: where they are, and what becomes of those of killed processes.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::libc;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::locks::lock_byte;
+use super::{DIRECTORY, FeatureDir, has_no_name};
+use crate::storage::object::ObjectId;
+use crate::support::fault;
+
+/// The directory below a model's directory that holds the unfinished files of running processes.
+pub(super) const SCRATCH: &str = ".tmp";
+/// The mode of new files, before the umask.
+const READ_WRITE: Mode = Mode::from_bits_truncate(0o666);
+
+impl FeatureDir {
+    /// Makes room for this process's unfinished files, and removes what killed processes left of theirs.
+    pub fn scratch(&self) -> io::Result<Scratch> {
+        loop {
+            let made = fault::step("make the scratch directory", || {
+                mkdirat(&self.root, SCRATCH, Mode::from_bits_truncate(0o777))
+            });
+            match made {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match openat(&self.root, SCRATCH, DIRECTORY, Mode::empty()) {
+                Ok(directory) => match Scratch::begin(directory, self.root.try_clone()?)? {
+                    Some(scratch) => return Ok(scratch),
+                    None => continue,
+                },
+                // The last process before this one took the empty directory away just now.
+                Err(Errno::ENOENT) => continue,
+                Err(error) => return Err(not_opened(error)),
+            }
+        }
+    }
+
+    /// Removes what killed processes left of their unfinished files.
+    pub fn remove_leftovers(&self) -> io::Result<()> {
+        match openat(&self.root, SCRATCH, DIRECTORY, Mode::empty()) {
+            Ok(_) => self.scratch().map(drop),
+            Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(not_opened(error)),
+        }
+    }
+}
+
+fn not_opened(error: Errno) -> io::Error {
+    match error {
+        Errno::ENOTDIR | Errno::ELOOP => io::Error::other(format!(
+            "{SCRATCH} is something else than a directory; move it away"
+        )),
+        error => error.into(),
+    }
+}
+
+/// Room for the files of this process that are not complete yet, on the file system of the features: names in the
+/// `.tmp` directory that begin with a prefix of its own.
+///
+/// The process holds a lock on `<prefix>.lock`. Where nobody holds it, the files with that prefix are leftovers of a
+/// killed process, and the next [`FeatureDir::scratch`] removes them.
+#[derive(Debug)]
+pub struct Scratch {
+    /// The `.tmp` directory.
+    directory: OwnedFd,
+    /// The model's directory.
+    root: OwnedFd,
+    prefix: String,
+    /// Held as long as this process has unfinished files.
+    _lock: File,
+}
+
+impl Scratch {
+    /// `None` when the directory went away meanwhile.
+    fn begin(directory: OwnedFd, root: OwnedFd) -> io::Result<Option<Self>> {
+        remove_leftovers(&directory)?;
+        loop {
+            let prefix = format!("{:016x}", rand::random::<u64>());
+            let name = format!("{prefix}{LOCK_SUFFIX}");
+            let flags = OFlag::O_RDWR
+                | OFlag::O_CREAT
+                | OFlag::O_EXCL
+                | OFlag::O_NOFOLLOW
+                | OFlag::O_CLOEXEC;
+            let made = fault::step("create the scratch lock", || {
+                openat(&directory, name.as_str(), flags, READ_WRITE)
+            });
+            let lock = match made {
+                Ok(lock) => File::from(lock),
+                Err(Errno::EEXIST) => continue,
+                Err(Errno::ENOENT) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            // Where the file system knows no locks, nobody can take this for a leftover either. Where it does,
+            // another process may have done so before the lock was taken: then the file has lost its name.
+            let mine =
+                lock_byte(&lock, 0, libc::F_WRLCK).unwrap_or(true) && lock.metadata()?.nlink() > 0;
+            if mine {
+                return Ok(Some(Scratch {
+                    directory,
+                    root,
+                    prefix,
+                    _lock: lock,
+                }));
+            }
+        }
+    }
+
+    /// Writes the feature of an object, complete or not at all. `slot` tells the writers of one process apart;
+    /// `bytes` is the whole file.
+    ///
+    /// The file is not made durable: a machine that loses power may lose it, and [`FeatureDir::feature_state`] tells
+    /// a torn one. (`fsync` for each small file costs a factor of 25.)
+    pub fn write_feature(
+        &self,
+        directory: &FeatureDir,
+        id: &ObjectId,
+        slot: usize,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let name = format!("{}.{slot}", self.prefix);
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_TRUNC
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC;
+        let mut file = fault::step("create a feature", || {
+            openat(&self.directory, name.as_str(), flags, READ_WRITE).map(File::from)
+        })?;
+        fault::step("write a feature", || file.write_all(bytes))?;
+        loop {
+            let nested = directory.nested(id)?;
+            let renamed = fault::step("rename a feature", || {
+                renameat(
+                    &self.directory,
+                    name.as_str(),
+                    &nested,
+                    id.feature_name().as_str(),
+                )
+            });
+            match renamed {
+                // `concat` removed the nested directory while it was open: make it again.
+                Err(Errno::ENOENT) if has_no_name(nested)? => continue,
+                result => return Ok(result?),
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed here is removed by the next process as a leftover.
+        let _ = remove_with_prefix(&self.directory, &self.prefix);
+        // The directory goes with the last process.
+        let _ = fault::step("remove the scratch directory", || {
+            unlinkat(&self.root, SCRATCH, UnlinkatFlags::RemoveDir)
+        });
+    }
+}
+
+/// Ends the names of the files that tell whether a prefix is in use.
+const LOCK_SUFFIX: &str = ".lock";
+
+/// Removes the files of processes that are no more.
+fn remove_leftovers(directory: &OwnedFd) -> io::Result<()> {
+    for name in names_in(directory)? {
+        let Some(prefix) = name.strip_suffix(LOCK_SUFFIX) else {
+            continue;
+        };
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let Ok(lock) = openat(directory, name.as_str(), flags, Mode::empty()) else {
+            continue;
+        };
+        if let Ok(true) = lock_byte(&lock.into(), 0, libc::F_WRLCK) {
+            remove_with_prefix(directory, prefix)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes `<prefix>.*`, the lock last.
+fn remove_with_prefix(directory: &OwnedFd, prefix: &str) -> io::Result<()> {
+    let lock = format!("{prefix}{LOCK_SUFFIX}");
+    let mut names = names_in(directory)?;
+    names.retain(|name| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with('.'))
+            && *name != lock
+    });
+    for name in names.iter().chain([&lock]) {
+        let removed = fault::step("remove a scratch file", || {
+            unlinkat(directory, name.as_str(), UnlinkatFlags::NoRemoveDir)
+        });
+        match removed {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn names_in(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut entries = nix::dir::Dir::openat(directory, ".", DIRECTORY, Mode::empty())?;
+    let names = entries
+        .iter()
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect()
+}

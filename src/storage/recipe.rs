@@ -1,0 +1,275 @@
+//! What made the features of a directory: written when it is first used, compared ever after.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::storage::files::complete;
+use crate::storage::files::regular;
+
+/// The version of the directory's format that this program writes.
+pub const FORMAT: u32 = 1;
+
+/// What decides a feature, apart from the picture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Version of the directory's format.
+    pub format: u32,
+    /// SHA-256 of the model file, in hexadecimal.
+    pub model_sha256: String,
+    /// The model's output.
+    pub output: String,
+    /// How pictures become the model's input.
+    pub preprocessing: String,
+    /// Numbers in a feature.
+    pub feature_length: usize,
+    /// NumPy's type string of the features.
+    pub dtype: String,
+    /// What the graph computed with.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Whether the graph ran as it is: then the features are those of the Python recipe to the last bit.
+    pub exact: bool,
+}
+
+/// The numbers that a graph computes with. Its input and output are f32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 24 significant bits.
+    #[default]
+    Fp32,
+    /// 8 significant bits, the exponents of f32; on processors that have instructions for it.
+    Bf16,
+    /// 11 significant bits, up to 65504; on a GPU.
+    Fp16,
+}
+
+impl Precision {
+    /// The name on the command line and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Bf16 => "bf16",
+            Precision::Fp16 => "fp16",
+        }
+    }
+}
+
+/// Why a directory cannot be used with a recipe.
+#[derive(Debug, Error)]
+pub enum RecipeError {
+    /// The file cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no recipe.
+    #[error("{} is damaged; compare it with a copy, or move it away if you know what made the features", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The features of the directory were made in another way.
+    #[error(
+        "{} was made with {there}, this run would use {here}; mixed features cannot be compared, so give this run \
+         another --feature-dir",
+        path.display()
+    )]
+    Differs {
+        /// The directory.
+        path: PathBuf,
+        /// What the directory's recipe says where the two differ.
+        there: String,
+        /// What this run would do.
+        here: String,
+    },
+}
+
+impl Recipe {
+    /// The name of the file in a model's directory.
+    pub const FILE_NAME: &str = "recipe.json";
+
+    /// The recipe of a model's directory, where one is recorded.
+    pub fn read(directory: &Path) -> Result<Option<Recipe>, RecipeError> {
+        let path = directory.join(Self::FILE_NAME);
+        let read = regular::read_own(&path);
+        match read {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| RecipeError::Damaged { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(RecipeError::Io { path, source }),
+        }
+    }
+
+    /// Checks that the directory was made with this recipe; records it where none is recorded.
+    pub fn agree(&self, directory: &Path) -> Result<(), RecipeError> {
+        let path = directory.join(Self::FILE_NAME);
+        if let Some(recorded) = Self::read(directory)? {
+            self.compare(&recorded, directory)?;
+            // Of a run that was killed while another one was first.
+            return complete::remove_leftover(&path)
+                .map_err(|source| RecipeError::Io { path, source });
+        }
+        let created = complete::create(&path, |file| {
+            serde_json::to_writer_pretty(&mut *file, self)?;
+            file.write_all(b"\n")
+        });
+        match (created, Self::read(directory)?) {
+            // Of several first runs at once, the first one's stands.
+            (Err(error), Some(recorded)) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.compare(&recorded, directory)
+            }
+            (Err(source), _) => Err(RecipeError::Io { path, source }),
+            (Ok(()), _) => Ok(()),
+        }
+    }
+
+    fn compare(&self, recorded: &Recipe, directory: &Path) -> Result<(), RecipeError> {
+        let (mut there, mut here) = (Vec::new(), Vec::new());
+        for ((name, theirs), (_, ours)) in recorded.fields().into_iter().zip(self.fields()) {
+            if theirs != ours {
+                there.push(format!("{name} {theirs}"));
+                here.push(format!("{name} {ours}"));
+            }
+        }
+        if there.is_empty() {
+            return Ok(());
+        }
+        let [there, here] = [there, here].map(|fields| fields.join(", "));
+        Err(RecipeError::Differs {
+            path: directory.to_owned(),
+            there,
+            here,
+        })
+    }
+
+    fn fields(&self) -> [(&'static str, String); 8] {
+        [
+            ("format", self.format.to_string()),
+            ("the model with SHA-256", self.model_sha256.clone()),
+            ("output", self.output.clone()),
+            ("preprocessing", format!("`{}`", self.preprocessing)),
+            ("feature length", self.feature_length.to_string()),
+            ("type", self.dtype.clone()),
+            ("--precision", self.precision.name().to_owned()),
+            ("--exact", self.exact.to_string()),
+        ]
+    }
+}
+
+/// All of it in a line.
+impl fmt::Display for Recipe {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Recipe {
+            preprocessing,
+            output,
+            feature_length,
+            dtype,
+            ..
+        } = self;
+        // As much of the checksum as tells models apart.
+        let model = self.model_sha256.get(..12).unwrap_or(&self.model_sha256);
+        let precision = self.precision.name();
+        let exact = if self.exact { ", --exact" } else { "" };
+        write!(
+            formatter,
+            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {feature_length} {dtype}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn recipe() -> Recipe {
+        Recipe {
+            format: FORMAT,
+            model_sha256: "ab".repeat(32),
+            output: "feature_vector".into(),
+            preprocessing: "for a test".into(),
+            feature_length: 8,
+            dtype: "<f4".into(),
+            precision: Precision::Fp32,
+            exact: false,
+        }
+    }
+
+    #[test]
+    fn a_directory_keeps_its_first_recipe() {
+        let directory = tempfile::tempdir().unwrap();
+        recipe().agree(directory.path()).unwrap();
+        recipe().agree(directory.path()).unwrap();
+        let other = Recipe {
+            model_sha256: "cd".repeat(32),
+            ..recipe()
+        };
+        let message = other.agree(directory.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("abab") && message.contains("cdcd"),
+            "{message}"
+        );
+        assert_eq!(Recipe::read(directory.path()).unwrap(), Some(recipe()));
+    }
+
+    #[test]
+    fn of_several_first_runs_one_recipe_stands_and_the_others_are_refused() {
+        for _ in 0..50 {
+            let directory = tempfile::tempdir().unwrap();
+            let start = std::sync::Barrier::new(4);
+            let agreed: Vec<bool> = std::thread::scope(|scope| {
+                let runs: Vec<_> = (0..4)
+                    .map(|number| {
+                        let (start, directory) = (&start, directory.path());
+                        scope.spawn(move || {
+                            let recipe = Recipe {
+                                feature_length: number,
+                                ..recipe()
+                            };
+                            start.wait();
+                            recipe.agree(directory).is_ok()
+                        })
+                    })
+                    .collect();
+                runs.into_iter().map(|run| run.join().unwrap()).collect()
+            });
+            let recorded = Recipe::read(directory.path()).unwrap().unwrap();
+            let stands = |number: usize| number == recorded.feature_length;
+            assert_eq!(agreed, [0, 1, 2, 3].map(stands));
+            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_recipe_that_names_no_precision_is_of_fp32() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut older = serde_json::to_value(recipe()).unwrap();
+        older.as_object_mut().unwrap().remove("precision").unwrap();
+        let path = directory.path().join(Recipe::FILE_NAME);
+        fs::write(path, older.to_string()).unwrap();
+        recipe().agree(directory.path()).unwrap();
+        let fewer_bits = Recipe {
+            precision: Precision::Bf16,
+            ..recipe()
+        };
+        let message = fewer_bits.agree(directory.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("fp32") && message.contains("bf16"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! The checksums of a model's directory: `SHA256SUMS`, which `sha256sum -c SHA256SUMS` checks too.
+//!
+//! `concat` writes it and `verify` compares it. It has a line for each file of each shard, and one for `recipe.json`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::storage::checksum;
+use crate::storage::files::{complete, regular};
+use crate::storage::recipe::Recipe;
+use crate::storage::shard::{Part, ShardFiles, ShardNumber};
+
+/// The checksums of a directory's files.
+#[derive(Debug)]
+pub struct Manifest {
+    directory: PathBuf,
+    /// By file name.
+    sums: BTreeMap<String, String>,
+}
+
+/// Why the checksums of a directory cannot be read or written.
+#[derive(Debug, Error)]
+pub enum ManifestError {
+    /// A file cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A line is none of `sha256sum` for a file that belongs there.
+    #[error(
+        "{}: line {line} is no checksum of a shard's file or of recipe.json; remove the line, and `simsearch concat` \
+         records what is missing",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, counted from 1.
+        line: usize,
+    },
+}
+
+impl Manifest {
+    /// The name of the file in a model's directory.
+    pub const FILE_NAME: &str = "SHA256SUMS";
+
+    /// Reads the checksums of a model's directory; none where there is no such file.
+    pub fn read(directory: &Path) -> Result<Self, ManifestError> {
+        let path = directory.join(Self::FILE_NAME);
+        let bytes = match regular::read_own(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(ManifestError::Io { path, source }),
+        };
+        // What is no text makes a line that is no checksum's.
+        let text = String::from_utf8_lossy(&bytes);
+        let mut sums = BTreeMap::new();
+        let lines = text.lines().enumerate();
+        // An editor may have left a blank one.
+        for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+            match parse(line) {
+                Some((name, sum)) => sums.insert(name.to_owned(), sum.to_owned()),
+                None => {
+                    let line = index + 1;
+                    return Err(ManifestError::Damaged { path, line });
+                }
+            };
+        }
+        Ok(Manifest {
+            directory: directory.to_owned(),
+            sums,
+        })
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty()
+    }
+
+    /// The recorded checksum of a file.
+    pub fn sum(&self, file_name: &str) -> Option<&str> {
+        self.sums.get(file_name).map(String::as_str)
+    }
+
+    /// The names of the files that have a checksum.
+    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.sums.keys().map(String::as_str)
+    }
+
+    /// Records the checksums of a shard's files, in the order of [`Part::ALL`], and makes that durable together with
+    /// every name in the directory.
+    pub fn record(&mut self, number: ShardNumber, sums: [String; 2]) -> Result<(), ManifestError> {
+        for (part, sum) in Part::ALL.into_iter().zip(sums) {
+            self.sums.insert(number.file_name(part), sum);
+        }
+        self.add(Recipe::FILE_NAME)?;
+        self.write()
+    }
+
+    /// Forgets the shards that a killed `concat` has recorded and not put in place, as long as their temporary files
+    /// tell which these are. A shard that was lost in another way keeps its lines, so that it is missed.
+    pub fn forget_unfinished(&mut self, files: &ShardFiles) -> Result<(), ManifestError> {
+        let path = self.directory.join(Self::FILE_NAME);
+        complete::remove_leftover(&path).map_err(|source| ManifestError::Io { path, source })?;
+        let before = self.sums.len();
+        for number in files.temporary.keys() {
+            if !files.finished.contains_key(number) {
+                for part in Part::ALL {
+                    self.sums.remove(&number.file_name(part));
+                }
+            }
+        }
+        match self.sums.len() == before {
+            true => Ok(()),
+            false => self.write(),
+        }
+    }
+
+    /// Records what stands there without a checksum: shards of an earlier version or of another program.
+    pub fn add_missing(&mut self, shards: &[ShardNumber]) -> Result<(), ManifestError> {
+        let before = self.sums.len();
+        for number in shards {
+            for part in Part::ALL {
+                self.add(&number.file_name(part))?;
+            }
+        }
+        if !shards.is_empty() {
+            self.add(Recipe::FILE_NAME)?;
+        }
+        match self.sums.len() == before {
+            true => Ok(()),
+            false => self.write(),
+        }
+    }
+
+    /// Adds the checksum of a file that has none yet; nothing where there is no such file.
+    fn add(&mut self, file_name: &str) -> Result<(), ManifestError> {
+        if self.sums.contains_key(file_name) {
+            return Ok(());
+        }
+        let path = self.directory.join(file_name);
+        match checksum::of_file(&path) {
+            Ok(sum) => {
+                self.sums.insert(file_name.to_owned(), sum);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(ManifestError::Io { path, source }),
+        }
+    }
+
+    fn write(&self) -> Result<(), ManifestError> {
+        let path = self.directory.join(Self::FILE_NAME);
+        let lines = self
+            .sums
+            .iter()
+            .map(|(name, sum)| format!("{sum}  {name}\n"));
+        let text: String = lines.collect();
+        complete::write(&path, |file| file.write_all(text.as_bytes()))
+            .map_err(|source| ManifestError::Io { path, source })
+    }
+}
+
+/// The file name and the checksum in a line of `sha256sum`, or of `sha256sum --binary`.
+fn parse(line: &str) -> Option<(&str, &str)> {
+    let (sum, name) = line.split_once(' ')?;
+    let name = name.strip_prefix([' ', '*'])?;
+    let is_sum = sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // Nothing else is looked at, wherever a name would lead.
+    let belongs = name == Recipe::FILE_NAME || ShardNumber::parse(name).is_some();
+    (is_sum && belongs).then_some((name, sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_sha256sum_are_read_and_no_others() {
+        let sum = "0f".repeat(32);
+        for (line, expected) in [
+            (
+                format!("{sum}  0000.features.npy"),
+                Some("0000.features.npy"),
+            ),
+            (
+                format!("{sum} *12345.object_ids.npy"),
+                Some("12345.object_ids.npy"),
+            ),
+            (format!("{sum}  recipe.json"), Some("recipe.json")),
+            (format!("{sum} 0000.features.npy"), None),
+            (format!("{sum}  ../0000.features.npy"), None),
+            (format!("{sum}  /etc/passwd"), None),
+            (sum.clone(), None),
+            (format!("{}  recipe.json", &sum[1..]), None),
+            (format!("{}g  recipe.json", &sum[1..]), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(parse(&line).map(|(name, _)| name), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_refused_rather_than_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let outside = directory.path().join("outside");
+        std::fs::write(&outside, "").unwrap();
+        std::os::unix::fs::symlink(&outside, directory.path().join(Manifest::FILE_NAME)).unwrap();
+        assert!(matches!(
+            Manifest::read(directory.path()),
+            Err(ManifestError::Io { .. })
+        ));
+    }
+}

@@ -1,0 +1,87 @@
+//! Errors of the system that have a way out, and those that concern a whole run.
+
+use std::error::Error;
+use std::io;
+
+use nix::errno::Errno;
+use thiserror::Error;
+
+/// Something else than a regular file stands there: a directory, a pipe, a device, or a link where none may be.
+#[derive(Debug, Error)]
+#[error("not a regular file")]
+pub struct NotRegular;
+
+/// What the user can do about an error, where its own text leaves that open.
+pub fn way_out(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let cause = cause(error)?;
+    if is_not_regular(cause) {
+        return Some("move it away and run the same command again");
+    }
+    Some(match Errno::from_raw(cause.raw_os_error()?) {
+        Errno::ENOSPC => "free some space and run the same command again",
+        Errno::EDQUOT => "the quota is used up; free some space and run the same command again",
+        Errno::EFBIG => {
+            "a file may not become as large here; raise the limit (`ulimit -f`) and run the same command again"
+        }
+        Errno::EROFS => "mount it for writing, or name another directory",
+        Errno::EACCES | Errno::EPERM => "check the owner and the mode, or name another path",
+        Errno::EMFILE => "raise the limit (`ulimit -n`) and run the same command again",
+        Errno::ENFILE => "the whole system has none left; run the same command again later",
+        Errno::EAGAIN => {
+            "free some memory or raise the limits (`ulimit -v`, `ulimit -u`), and run the same command again"
+        }
+        Errno::ENOMEM => {
+            "free some memory or raise the limit (`ulimit -v`), and run the same command again"
+        }
+        Errno::EIO => {
+            "the disk may be failing (`dmesg` tells); run the same command again when it is mended"
+        }
+        Errno::EISDIR => "move the directory away and run the same command again",
+        Errno::ENOTCONN | Errno::EHOSTDOWN | Errno::ESTALE | Errno::ETIMEDOUT => {
+            "mount it again and run the same command again"
+        }
+        _ => return None,
+    })
+}
+
+/// Whether an error concerns the whole run rather than one file: no space, too few file descriptors, too little memory,
+/// a file system that is gone or became read-only.
+pub fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
+    let code = cause(error).and_then(io::Error::raw_os_error);
+    matches!(
+        code.map(Errno::from_raw),
+        Some(
+            Errno::ENOSPC
+                | Errno::EDQUOT
+                | Errno::EFBIG
+                | Errno::EROFS
+                | Errno::EMFILE
+                | Errno::ENFILE
+                | Errno::ENOMEM
+                | Errno::ENOTCONN
+                | Errno::EHOSTDOWN
+                | Errno::ESTALE
+                | Errno::ETIMEDOUT
+        )
+    )
+}
+
+/// Whether an error of writing one file would meet the next one likewise: what concerns the run, a failing disk, and a
+/// directory that may not be written.
+pub fn concerns_all_writing(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    concerns_the_run(error) || matches!(code, Some(Errno::EIO | Errno::EACCES | Errno::EPERM))
+}
+
+/// The error of the system below the others.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let below = error.source().and_then(cause);
+    below.or_else(|| error.downcast_ref())
+}
+
+/// Whether an error says that something is no regular file.
+pub fn is_not_regular(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<NotRegular>())
+}

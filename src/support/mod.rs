@@ -1,0 +1,7 @@
+//! What every room may need and no room owns.
+
+pub mod fault;
+pub mod hints;
+pub mod interrupt;
+pub mod lock;
+pub mod progress;
