@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use simsearch::inference::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
 use simsearch::inference::{Precision, Provider};
 use simsearch::pictures::{PictureReader, PixelOptions};
-use simsearch::storage::model_dir::FeatureDir;
+use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::npy;
 use simsearch::storage::object::{ObjectId, ObjectList};
 
@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     let batch = engine.execution().batch;
     let mut model = engine.open()?;
     let (width, height) = (model.form().width, model.form().height);
-    let length = model.form().feature_length;
+    let dimension = model.form().dimension;
 
     let media_dir = Path::new(media_dir);
     let list = fs::read(media_dir.join("objects.txt")).context("no list of objects")?;
@@ -85,7 +85,7 @@ fn main() -> Result<()> {
     let mut milliseconds = STAGES.map(|_| Vec::new());
     for round in 0..rounds.parse::<usize>()? {
         // A fresh one each time, as in a run: to rename over a file that is there is slower than to make a new one.
-        let directory = FeatureDir::create(&scratch_folder.join(round.to_string()))?;
+        let directory = ModelDir::create(&scratch_folder.join(round.to_string()))?;
         let scratch = directory.scratch()?;
         let mut seconds = [0.0; STAGES.len()];
         for entries in entries.chunks(together) {
@@ -104,7 +104,7 @@ fn main() -> Result<()> {
             }
             seconds[2] += started.elapsed().as_secs_f64();
             let started = Instant::now();
-            for (entry, feature) in entries.iter().zip(features.chunks(length)) {
+            for (entry, feature) in entries.iter().zip(features.chunks(dimension)) {
                 file.clear();
                 npy::append_feature(feature, &mut file);
                 scratch.write_feature(&directory, &ObjectId::from_entry(entry)?, 0, &file)?;

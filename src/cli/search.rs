@@ -115,12 +115,12 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         max_pixels: arguments.max_pixels,
     };
     let places = places(arguments.runtime);
-    let open_model = |feature_length| {
+    let open_model = |dimension| {
         let model = model_file(model.as_deref())?;
         let directory = &options.directory;
         QueryModel::open(
             directory,
-            feature_length,
+            dimension,
             model,
             &places,
             &query_options,

@@ -23,7 +23,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
-use crate::storage::model_dir::{FeatureDir, NestedFile, Packing};
+use crate::storage::model_dir::{ModelDir, NestedFile, Packing};
 use crate::storage::name_hashes::NameHashes;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
@@ -95,7 +95,7 @@ pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
 fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
     let started = Instant::now();
     let path = &options.directory;
-    let directory = FeatureDir::open(path).with_context(|| {
+    let directory = ModelDir::open(path).with_context(|| {
         format!(
             "cannot open {}; `simsearch extract` makes it",
             path.display()
@@ -129,7 +129,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
         .with_context(|| format!("cannot tidy {}", path.display()))?;
     let files = run.leave_out_packed(nested.files().collect(), &pairs)?;
     if !files.is_empty() {
-        let length = feature_length(&directory, &pairs, &files)?;
+        let length = dimension(&directory, &pairs, &files)?;
         let first = pairs.last().map_or(ShardNumber::FIRST, |last| last.next());
         let unpacked = Unpacked {
             directory: &directory,
@@ -158,7 +158,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
 }
 
 /// Brings a directory in order in which a `concat` was killed; returns the checksums that it has then.
-fn finish_what_was_killed(directory: &FeatureDir) -> Result<Manifest> {
+fn finish_what_was_killed(directory: &ModelDir) -> Result<Manifest> {
     let path = directory.path();
     let files = ShardFiles::list(path)?;
     let mut manifest = Manifest::read(path)?;
@@ -204,7 +204,7 @@ fn remove(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot remove {}", path.display()))
 }
 
-fn put_in_place(directory: &FeatureDir, number: ShardNumber, part: Part) -> Result<()> {
+fn put_in_place(directory: &ModelDir, number: ShardNumber, part: Part) -> Result<()> {
     let path = directory.path();
     shard::put_in_place(path, number, part)
         .and_then(|()| directory.sync())
@@ -221,8 +221,8 @@ const VOTERS: usize = 1000;
 
 /// The length that all features of this directory have: as recorded by `extract`, or that of the shards, or else that
 /// of most per-object files.
-fn feature_length(
-    directory: &FeatureDir,
+fn dimension(
+    directory: &ModelDir,
     pairs: &[ShardNumber],
     files: &[NestedFile<'_>],
 ) -> Result<Option<usize>> {
@@ -233,7 +233,7 @@ fn feature_length(
     }
     // A damaged one is for `extract` to refuse; here the files tell as well.
     if let Ok(Some(recipe)) = Recipe::read(path) {
-        return Ok(Some(recipe.feature_length));
+        return Ok(Some(recipe.dimension));
     }
     let step = files.len().div_ceil(VOTERS).max(1);
     let voters: Vec<NestedFile<'_>> = files.iter().copied().step_by(step).collect();
@@ -261,13 +261,13 @@ fn feature_length(
 }
 
 /// Names a file that stays where it is.
-fn refuse(directory: &FeatureDir, progress: &Progress, file: &Path, reason: &anyhow::Error) {
+fn refuse(directory: &ModelDir, progress: &Progress, file: &Path, reason: &anyhow::Error) {
     let path = directory.path().join(file);
     progress.warn(&format!("left unpacked: {}: {reason:#}", path.display()));
 }
 
 struct Run<'a> {
-    directory: &'a FeatureDir,
+    directory: &'a ModelDir,
     manifest: Manifest,
     progress: &'a Progress,
     summary: Summary,
@@ -397,14 +397,14 @@ impl Run<'_> {
     }
 }
 
-fn cannot_write(directory: &FeatureDir, number: ShardNumber) -> String {
+fn cannot_write(directory: &ModelDir, number: ShardNumber) -> String {
     let path = directory.path().display();
     format!("cannot write shard {:04} in {path}", number.0)
 }
 
 /// The per-object files that stand in no shard yet, and what becomes of them.
 struct Unpacked<'a, 'f> {
-    directory: &'a FeatureDir,
+    directory: &'a ModelDir,
     progress: &'a Progress,
     files: &'a [NestedFile<'f>],
     /// The number of the next shard.
@@ -502,7 +502,7 @@ impl<'f> Unpacked<'_, 'f> {
 /// Reads a per-object file into a buffer, and returns the `4 d` bytes of its numbers, checked to be one finite feature of
 /// `length` numbers.
 fn read_feature<'b>(
-    directory: &FeatureDir,
+    directory: &ModelDir,
     file: NestedFile<'_>,
     length: Option<usize>,
     buffer: &'b mut Vec<u8>,
@@ -525,7 +525,7 @@ fn check_length(data: &[u8], length: usize) -> Result<()> {
 }
 
 fn same_as_row(
-    directory: &FeatureDir,
+    directory: &ModelDir,
     file: NestedFile<'_>,
     number: ShardNumber,
     row: usize,

@@ -229,7 +229,7 @@ impl std::fmt::Display for Findings {
                     output,
                     width,
                     height,
-                    feature_length,
+                    dimension,
                     ..
                 } = form;
                 let layout = match form.layout {
@@ -240,7 +240,7 @@ impl std::fmt::Display for Findings {
                     to,
                     "input        `{input}` {layout}, {width} x {height} pixels"
                 )?;
-                writeln!(to, "output       `{output}` [n, {feature_length}]")?;
+                writeln!(to, "output       `{output}` [n, {dimension}]")?;
             }
         }
         self.hints

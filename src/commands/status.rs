@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::storage::failures::{Class, FailureReport};
-use crate::storage::model_dir::FeatureDir;
+use crate::storage::model_dir::ModelDir;
 use crate::storage::object::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, Part, ShardFiles};
@@ -75,7 +75,7 @@ pub fn status(options: &Options) -> Result<Status> {
     let reading = || format!("cannot read {}", path.display());
     let list = options.objects.as_deref().map(ObjectList::read);
     let list = list.transpose()?;
-    let directory = FeatureDir::open(path).with_context(reading)?;
+    let directory = ModelDir::open(path).with_context(reading)?;
     let failures = FailureReport::read(path).with_context(reading)?;
     // Files before shards: what `concat` packs meanwhile is in one of the two, or in both.
     let nested = directory.nested_files().with_context(reading)?;

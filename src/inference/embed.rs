@@ -66,7 +66,7 @@ pub enum QueryError {
 }
 
 impl QueryModel {
-    /// Loads the model that made the features of `directory` (`FEATURE_DIR/<model stem>`), which are `feature_length`
+    /// Loads the model that made the features of `directory` (`FEATURE_DIR/<model stem>`), which are `dimension`
     /// numbers long, to run as it ran then: what its recipe says of the output, the precision, `--exact` and
     /// `--scaled-decode` counts. In 32 bits it runs on the CPU, since to start a GPU takes longer than one picture. A
     /// directory without a recipe, which the Python scripts make, counts as `--exact`.
@@ -77,7 +77,7 @@ impl QueryModel {
     /// When it is another model than the one that made the features, or does not run here.
     pub fn open(
         directory: &Path,
-        feature_length: usize,
+        dimension: usize,
         model: ModelFile,
         places: &Places,
         options: &Options,
@@ -116,10 +116,10 @@ impl QueryModel {
         let session = query_model.session()?;
         let form = session.model.form();
         ensure!(
-            form.feature_length == feature_length,
-            "{} holds features of {feature_length} numbers, this model makes {}; --model must name the one that made them",
+            form.dimension == dimension,
+            "{} holds features of {dimension} numbers, this model makes {}; --model must name the one that made them",
             directory.display(),
-            form.feature_length
+            form.dimension
         );
         if let Some(recorded) = &recorded {
             let here = preprocessing::describe(form.width, form.height, pixels.scaled_decode);

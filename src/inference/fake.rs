@@ -45,7 +45,7 @@ impl Engine for FakeEngine {
             width: 1,
             layout: Layout::Nhwc,
             fixed_batch: None,
-            feature_length: 3,
+            dimension: 3,
         })))
     }
 }

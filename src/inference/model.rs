@@ -9,11 +9,11 @@ use super::rewrite::Layout;
 
 /// Turns batches of pixels into features. The program's is [`OnnxModel`](super::OnnxModel); tests have a fake.
 pub trait Model: Send {
-    /// Picture size and feature length.
+    /// Picture size and dimension.
     fn form(&self) -> &Form;
 
     /// Runs the model on `n` pictures. `pixels` are `[n, height, width, 3]`, RGB, 0 to 255; to `features`
-    /// are added `[n, feature length]`, row after row.
+    /// are added `[n, dimension]`, row after row.
     fn run(&mut self, pixels: &[u8], features: &mut Vec<f32>) -> Result<(), ModelError>;
 }
 
@@ -33,7 +33,8 @@ pub struct Form {
     /// Pictures in a call where the model's batch axis is fixed.
     pub fixed_batch: Option<usize>,
     /// Numbers in a feature.
-    pub feature_length: usize,
+    #[serde(rename = "feature_length")]
+    pub dimension: usize,
 }
 
 /// Why a model cannot be loaded or run.

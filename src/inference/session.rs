@@ -55,7 +55,7 @@ impl OnnxModel {
             width,
             layout,
             fixed_batch,
-            feature_length: 0,
+            dimension: 0,
         };
         let input = match feed {
             Feed::Floats(table) => Input::Floats {
@@ -76,7 +76,7 @@ impl OnnxModel {
         // The graph need not say how long its features are: one black picture tells, and warms the session up.
         let mut features = Vec::new();
         model.call(&vec![0; height * width * 3], 1, &mut features)?;
-        model.form.feature_length = features.len();
+        model.form.dimension = features.len();
         Ok(model)
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::files::complete;
 use crate::storage::files::regular;
-use crate::storage::model_dir::{FeatureDir, ReportLock};
+use crate::storage::model_dir::{ModelDir, ReportLock};
 use crate::storage::object::ObjectId;
 use crate::support::fault;
 use crate::support::hints::{NotRegular, is_not_regular};
@@ -200,7 +200,7 @@ impl FailureReport {
     pub const FILE_NAME: &str = "failures.jsonl";
 
     /// Opens the report of a model's directory; the file is made with the first failure.
-    pub fn open(directory: &FeatureDir) -> io::Result<Self> {
+    pub fn open(directory: &ModelDir) -> io::Result<Self> {
         let path = directory.path().join(Self::FILE_NAME);
         Ok(FailureReport {
             path,
@@ -423,9 +423,9 @@ mod tests {
         }
     }
 
-    fn report() -> (tempfile::TempDir, FeatureDir) {
+    fn report() -> (tempfile::TempDir, ModelDir) {
         let directory = tempfile::tempdir().unwrap();
-        let features = FeatureDir::create(directory.path()).unwrap();
+        let features = ModelDir::create(directory.path()).unwrap();
         (directory, features)
     }
 

@@ -25,7 +25,8 @@ pub struct Recipe {
     /// How pictures become the model's input.
     pub preprocessing: String,
     /// Numbers in a feature.
-    pub feature_length: usize,
+    #[serde(rename = "feature_length")]
+    pub dimension: usize,
     /// NumPy's type string of the features.
     pub dtype: String,
     /// What the graph computed with.
@@ -161,7 +162,7 @@ impl Recipe {
             ("the model with SHA-256", self.model_sha256.clone()),
             ("output", self.output.clone()),
             ("preprocessing", format!("`{}`", self.preprocessing)),
-            ("feature length", self.feature_length.to_string()),
+            ("dimension", self.dimension.to_string()),
             ("type", self.dtype.clone()),
             ("--precision", self.precision.name().to_owned()),
             ("--exact", self.exact.to_string()),
@@ -175,7 +176,7 @@ impl fmt::Display for Recipe {
         let Recipe {
             preprocessing,
             output,
-            feature_length,
+            dimension,
             dtype,
             ..
         } = self;
@@ -185,7 +186,7 @@ impl fmt::Display for Recipe {
         let exact = if self.exact { ", --exact" } else { "" };
         write!(
             formatter,
-            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {feature_length} {dtype}"
+            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {dimension} {dtype}"
         )
     }
 }
@@ -202,7 +203,7 @@ mod tests {
             model_sha256: "ab".repeat(32),
             output: "feature_vector".into(),
             preprocessing: "for a test".into(),
-            feature_length: 8,
+            dimension: 8,
             dtype: "<f4".into(),
             precision: Precision::Fp32,
             exact: false,
@@ -237,7 +238,7 @@ mod tests {
                         let (start, directory) = (&start, directory.path());
                         scope.spawn(move || {
                             let recipe = Recipe {
-                                feature_length: number,
+                                dimension: number,
                                 ..recipe()
                             };
                             start.wait();
@@ -248,7 +249,7 @@ mod tests {
                 runs.into_iter().map(|run| run.join().unwrap()).collect()
             });
             let recorded = Recipe::read(directory.path()).unwrap().unwrap();
-            let stands = |number: usize| number == recorded.feature_length;
+            let stands = |number: usize| number == recorded.dimension;
             assert_eq!(agreed, [0, 1, 2, 3].map(stands));
             assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         }

@@ -243,17 +243,13 @@ pub struct ShardWriter {
     number: ShardNumber,
     directory: PathBuf,
     features: BufWriter<File>,
-    feature_length: usize,
+    dimension: usize,
     rows: usize,
 }
 
 impl ShardWriter {
-    /// Begins a shard of features of `feature_length` numbers.
-    pub fn create(
-        directory: &Path,
-        number: ShardNumber,
-        feature_length: usize,
-    ) -> io::Result<Self> {
+    /// Begins a shard of features of `dimension` numbers.
+    pub fn create(directory: &Path, number: ShardNumber, dimension: usize) -> io::Result<Self> {
         let file = create_afresh(&directory.join(number.temporary_name(Part::Features)))?;
         let mut features = BufWriter::with_capacity(1 << 18, file);
         // Room for the header, which is known when the rows are.
@@ -262,19 +258,19 @@ impl ShardWriter {
             number,
             directory: directory.to_owned(),
             features,
-            feature_length,
+            dimension,
             rows: 0,
         })
     }
 
     /// The length of a row, in numbers.
-    pub fn feature_length(&self) -> usize {
-        self.feature_length
+    pub fn dimension(&self) -> usize {
+        self.dimension
     }
 
     /// Adds a row; `data` are its numbers as they stand in a file.
     pub fn push(&mut self, data: &[u8]) -> io::Result<()> {
-        assert_eq!(data.len(), self.feature_length * 4);
+        assert_eq!(data.len(), self.dimension * 4);
         self.features.write_all(data)?;
         self.rows += 1;
         Ok(())
@@ -293,7 +289,7 @@ impl ShardWriter {
             written.map_err(io::IntoInnerError::into_error)
         })?;
         features.rewind()?;
-        let header = npy::features_header(&[rows, self.feature_length]);
+        let header = npy::features_header(&[rows, self.dimension]);
         fault::step("write the header", || features.write_all(&header))?;
         // The header, which comes first, is known last: so the file is read once more, while the disk writes it.
         let path = (self.directory).join(self.number.temporary_name(Part::Features));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::stat::Mode;
-use simsearch::storage::model_dir::{FeatureDir, Packing};
+use simsearch::storage::model_dir::{ModelDir, Packing};
 use simsearch::storage::npy;
 use simsearch::storage::sha256sums::Manifest;
 
@@ -606,7 +606,7 @@ fn the_second_of_two_says_who_holds_the_lock() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..3));
     let before = env.tree("features/model");
-    let directory = FeatureDir::open(&env.path("features/model")).unwrap();
+    let directory = ModelDir::open(&env.path("features/model")).unwrap();
     let Packing::Locked(lock) = directory.lock_packing().unwrap() else {
         panic!("nobody else holds the lock");
     };
@@ -710,7 +710,7 @@ fn a_models_own_directory_is_not_taken_for_the_root() {
 fn a_holder_that_has_not_named_itself_is_another_process() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..1));
-    let directory = FeatureDir::open(&env.path("features/model")).unwrap();
+    let directory = ModelDir::open(&env.path("features/model")).unwrap();
     let Packing::Locked(_lock) = directory.lock_packing().unwrap() else {
         panic!("nobody else is here");
     };

@@ -712,8 +712,7 @@ fn an_output_that_takes_nothing_does_not_change_the_exit_code() {
             .exits(1)
             .says(&["cannot write to standard output", "free some space"]);
     }
-    let holder =
-        simsearch::storage::model_dir::FeatureDir::open(&env.path("features/nhwc")).unwrap();
+    let holder = simsearch::storage::model_dir::ModelDir::open(&env.path("features/nhwc")).unwrap();
     let _held = holder.lock_packing().unwrap();
     run("2>/dev/full", &concat).exits(11);
 }

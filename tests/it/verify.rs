@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use simsearch::storage::model_dir::{FeatureDir, Packing};
+use simsearch::storage::model_dir::{ModelDir, Packing};
 use simsearch::storage::npy;
 
 use crate::concat::{feature, nested, numbered, write_features};
@@ -472,7 +472,7 @@ fn a_shard_that_takes_the_number_of_a_lost_one_takes_its_checksums() {
 fn a_directory_that_is_being_packed_is_left_alone() {
     let env = TestEnv::new();
     three_shards(&env);
-    let directory = FeatureDir::open(&env.path("features/model")).unwrap();
+    let directory = ModelDir::open(&env.path("features/model")).unwrap();
     let Packing::Locked(lock) = directory.lock_packing().unwrap() else {
         panic!("nobody else holds the lock");
     };
@@ -488,7 +488,7 @@ fn a_directory_that_is_being_packed_is_left_alone() {
 fn that_a_directory_was_packed_meanwhile_can_be_told() {
     let env = TestEnv::new();
     three_shards(&env);
-    let directory = FeatureDir::open(&env.path("features/model")).unwrap();
+    let directory = ModelDir::open(&env.path("features/model")).unwrap();
     let long_ago = std::time::SystemTime::UNIX_EPOCH;
     let lock = fs::File::options()
         .write(true)

@@ -73,10 +73,10 @@ impl<'a> Comparison<'a> {
         };
         expected.clear();
         model.run(pixels, expected)?;
-        let length = model.form().feature_length;
+        let dimension = model.form().dimension;
         let rows = features
-            .chunks_exact(length)
-            .zip(expected.chunks_exact(length));
+            .chunks_exact(dimension)
+            .zip(expected.chunks_exact(dimension));
         cosines.extend(rows.map(|(one, other)| cosine(one, other)));
         if cosines.len() >= PICTURES {
             // Its memory is of no more use.

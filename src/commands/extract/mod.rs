@@ -21,7 +21,7 @@ use crate::inference::rewrite::Rewrites;
 use crate::inference::{Form, Precision, Provider};
 use crate::pictures::{PixelOptions, preprocessing};
 use crate::storage::failures::FailureReport;
-use crate::storage::model_dir::FeatureDir;
+use crate::storage::model_dir::ModelDir;
 use crate::storage::object::ObjectList;
 use crate::storage::recipe::{self, Recipe};
 use crate::support::interrupt::Interrupt;
@@ -138,7 +138,7 @@ pub fn extract(
         true => None,
         false => Some((source.start)()?),
     };
-    let directory = FeatureDir::create(path)
+    let directory = ModelDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let recorded = Recipe::read(path)?;
     let report = FailureReport::open(&directory)
@@ -257,7 +257,7 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
             form.height,
             options.pixels.scaled_decode,
         ),
-        feature_length: form.feature_length,
+        dimension: form.dimension,
         dtype: "<f4".into(),
         precision: source.precision,
         exact: options.exact,
@@ -298,7 +298,7 @@ mod tests {
         fs::write(&objects, entries.join("\n")).unwrap();
         let directory = root.path().join("features");
         // As a stopped process does, this keeps its claims and writes no feature.
-        let claims = FeatureDir::create(&directory).unwrap().claims().unwrap();
+        let claims = ModelDir::create(&directory).unwrap().claims().unwrap();
         for entry in &entries[1..] {
             assert!(claims.claim(&ObjectId::new(entry).unwrap()).unwrap());
         }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::Options;
 use crate::storage::failures::{Class, Failure, FailureReport, Stage, id_of_bad_line};
-use crate::storage::model_dir::{FeatureDir, FeatureState};
+use crate::storage::model_dir::{FeatureState, ModelDir};
 use crate::storage::object::{Line, ObjectId, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
@@ -50,7 +50,7 @@ impl Plan {
     pub fn make(
         options: &Options,
         list: &ObjectList,
-        directory: &FeatureDir,
+        directory: &ModelDir,
         recipe: Option<&Recipe>,
         report: &FailureReport,
     ) -> Result<Plan> {
@@ -58,7 +58,7 @@ impl Plan {
         let known = report.failures().with_context(reading)?;
         let (mut standings, bad_lines) = check_lines(list, report)?;
         let next_shard = mark_packed(&mut standings, list, directory.path())?;
-        let length = recipe.map(|recipe| recipe.feature_length);
+        let length = recipe.map(|recipe| recipe.dimension);
         standings.par_iter_mut().enumerate().for_each_init(
             Vec::new,
             |buffer, (index, standing)| {
@@ -114,7 +114,7 @@ impl Plan {
 
     /// Whether a failure in the report is overtaken: by a feature, or because the bad line is not in the list. (A run
     /// with another list reports that list's bad lines anew, so that none goes unseen.)
-    pub fn is_resolved(&self, directory: &FeatureDir, failure: &Failure) -> bool {
+    pub fn is_resolved(&self, directory: &ModelDir, failure: &Failure) -> bool {
         let id = &*failure.id;
         if failure.class == Class::BadEntry {
             return !self.bad_lines.contains(id);
@@ -195,7 +195,7 @@ fn mark_packed(
 fn look(
     options: &Options,
     entry: &str,
-    directory: &FeatureDir,
+    directory: &ModelDir,
     length: Option<usize>,
     known: &IndexMap<String, Failure>,
     buffer: &mut Vec<u8>,

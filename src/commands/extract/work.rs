@@ -22,7 +22,7 @@ use crate::inference::pool::Sessions;
 use crate::pictures::{OWN_MEMORY, PictureError, PictureReader};
 use crate::storage::failures::{Class, Failure, FailureReport};
 use crate::storage::media::read_file;
-use crate::storage::model_dir::{Claims, FeatureDir, FeatureState, Scratch};
+use crate::storage::model_dir::{Claims, FeatureState, ModelDir, Scratch};
 use crate::storage::npy;
 use crate::storage::object::{ObjectId, ObjectList};
 use crate::support::hints::{concerns_all_writing, concerns_the_run};
@@ -54,7 +54,7 @@ pub struct Work<'a> {
     pub list: &'a ObjectList,
     pub plan: &'a Plan,
     pub mounted: &'a Mounted<'a>,
-    pub directory: &'a FeatureDir,
+    pub directory: &'a ModelDir,
     pub report: &'a FailureReport,
     pub sessions: &'a Sessions<'a>,
     pub form: &'a Form,
@@ -206,7 +206,7 @@ impl Work<'_> {
             })?;
         // Behind that, for others wait for the session.
         if let Some(comparison) = self.comparison {
-            let features = features.chunks(self.batch * self.form.feature_length);
+            let features = features.chunks(self.batch * self.form.dimension);
             for (pixels, features) in pixels.chunks(self.batch * size).zip(features) {
                 comparison.compare(pixels, features)?;
             }
@@ -274,7 +274,7 @@ impl Work<'_> {
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
         match self.directory.feature_state(id, buffer) {
-            Ok(FeatureState::Complete(length)) => Ok(length == self.form.feature_length),
+            Ok(FeatureState::Complete(dimension)) => Ok(dimension == self.form.dimension),
             Ok(FeatureState::Absent) => lock(&shared.packed).holds(id),
             _ => Ok(false),
         }
@@ -409,7 +409,7 @@ impl Work<'_> {
         let Worker {
             slot, bytes, group, ..
         } = worker;
-        let rows = group.features.chunks_exact(self.form.feature_length);
+        let rows = group.features.chunks_exact(self.form.dimension);
         for ((id, &index), feature) in group.ids.iter().zip(&group.indices).zip(rows) {
             let entry = self.list.entry(index as usize);
             if let Some(problem) = Problem::of_feature(feature) {

@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result};
 use rayon::prelude::*;
 
 use crate::storage::failures::{FailureReport, id_of_bad_line};
-use crate::storage::model_dir::{FeatureDir, NestedFile};
+use crate::storage::model_dir::{ModelDir, NestedFile};
 use crate::storage::object::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Manifest;
@@ -78,7 +78,7 @@ pub fn verify(options: &Options) -> Result<Ended> {
     let reading = || format!("cannot read {}", path.display());
     let list = options.objects.as_deref().map(ObjectList::read);
     let list = list.transpose()?;
-    let directory = FeatureDir::open(path).with_context(reading)?;
+    let directory = ModelDir::open(path).with_context(reading)?;
     let holder = || directory.packing_holder().with_context(reading);
     let last_packed = directory.last_packed().with_context(reading)?;
     if let Some(holder) = holder()? {
@@ -117,7 +117,7 @@ pub fn verify(options: &Options) -> Result<Ended> {
         report.rows += shard.ids.len();
         report.problems.append(&mut shard.problems);
     }
-    let wanted = recipe.flatten().map(|recipe| recipe.feature_length);
+    let wanted = recipe.flatten().map(|recipe| recipe.dimension);
     report.check_lengths(wanted, &shards, &nested, &lengths);
     let places = report.check_ids(&shards, &nested);
     for (line, entry) in list
@@ -233,7 +233,7 @@ impl Report {
     /// Reads every per-object file; returns the lengths of the features, none for those that are no features.
     fn check_files(
         &mut self,
-        directory: &FeatureDir,
+        directory: &ModelDir,
         nested: &[NestedFile<'_>],
     ) -> Vec<Option<usize>> {
         self.files = nested.len();

@@ -16,7 +16,7 @@ pub use index::IdIndex;
 pub use mapped::MappedShard;
 
 use crate::storage::failures::FileStamp;
-use crate::storage::model_dir::{FeatureDir, NestedFile};
+use crate::storage::model_dir::{ModelDir, NestedFile};
 use crate::storage::npy;
 use crate::storage::shard::{ShardError, ShardFiles, ShardNumber};
 
@@ -136,7 +136,7 @@ impl Collection {
     /// As [`open`](Self::open).
     pub fn reopen(&self, directory: &Path) -> Result<Self> {
         let reading = || format!("cannot read {}", directory.display());
-        let open = FeatureDir::open(directory).with_context(reading)?;
+        let open = ModelDir::open(directory).with_context(reading)?;
         let nested = open.nested_files().with_context(reading)?;
         let files: Vec<NestedFile<'_>> = nested.files().collect();
         let mut shards = BTreeMap::new();
@@ -202,7 +202,7 @@ impl Collection {
     /// packed or removed since it was listed.
     fn read_loose(
         &self,
-        directory: &FeatureDir,
+        directory: &ModelDir,
         files: &[NestedFile<'_>],
         mut length: usize,
     ) -> (Loose, Vec<String>) {

@@ -10,14 +10,14 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
 use nix::sys::stat::Mode;
 
-use super::FeatureDir;
+use super::ModelDir;
 use crate::storage::object::ObjectId;
 use crate::support::fault;
 
 /// The file below a model's directory whose locks tell processes what others have in hand.
 const LOCK: &str = ".lock";
 
-impl FeatureDir {
+impl ModelDir {
     /// Opens the file whose locks tell other processes which objects this one has in hand.
     pub fn claims(&self) -> io::Result<Claims> {
         Ok(Claims {
@@ -117,7 +117,7 @@ impl FeatureDir {
 /// How many times, a millisecond apart, a process that holds the lock is asked for its name.
 const HOLDER_POLLS: usize = 1000;
 
-/// The answer to [`FeatureDir::lock_packing`].
+/// The answer to [`ModelDir::lock_packing`].
 #[derive(Debug)]
 pub enum Packing {
     /// This process may pack, as long as it keeps the lock.

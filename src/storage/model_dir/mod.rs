@@ -45,7 +45,7 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_CLOEXEC);
 /// A model's directory, `FEATURE_DIR/<model stem>`.
 #[derive(Debug)]
-pub struct FeatureDir {
+pub struct ModelDir {
     path: PathBuf,
     root: OwnedFd,
 }
@@ -61,7 +61,7 @@ pub enum FeatureState {
     Torn(NpyError),
 }
 
-impl FeatureDir {
+impl ModelDir {
     /// Opens the directory, making it where it does not exist.
     pub fn create(path: &Path) -> io::Result<Self> {
         fault::step("make the directory", || fs::create_dir_all(path))?;
@@ -74,7 +74,7 @@ impl FeatureDir {
         if !root.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(FeatureDir {
+        Ok(ModelDir {
             path: path.to_owned(),
             root: root.into(),
         })

@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use rayon::prelude::*;
 
 use super::scratch::SCRATCH;
-use super::{AtPath, DIRECTORY, FeatureDir, read_whole};
+use super::{AtPath, DIRECTORY, ModelDir, read_whole};
 use crate::support::fault;
 use crate::support::hints::NotRegular;
 
@@ -65,7 +65,7 @@ impl NestedFiles {
     }
 }
 
-impl FeatureDir {
+impl ModelDir {
     /// All per-object files, `*/*/*.npy`, in the order of Python's `sorted(Path.glob("*/*/*.npy"))`: by the bytes of
     /// each component.
     pub fn nested_files(&self) -> Result<NestedFiles, AtPath> {

@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::locks::lock_byte;
-use super::{DIRECTORY, FeatureDir, has_no_name};
+use super::{DIRECTORY, ModelDir, has_no_name};
 use crate::storage::object::ObjectId;
 use crate::support::fault;
 
@@ -21,7 +21,7 @@ pub(super) const SCRATCH: &str = ".tmp";
 /// The mode of new files, before the umask.
 const READ_WRITE: Mode = Mode::from_bits_truncate(0o666);
 
-impl FeatureDir {
+impl ModelDir {
     /// Makes room for this process's unfinished files, and removes what killed processes left of theirs.
     pub fn scratch(&self) -> io::Result<Scratch> {
         loop {
@@ -67,7 +67,7 @@ fn not_opened(error: Errno) -> io::Error {
 /// `.tmp` directory that begin with a prefix of its own.
 ///
 /// The process holds a lock on `<prefix>.lock`. Where nobody holds it, the files with that prefix are leftovers of a
-/// killed process, and the next [`FeatureDir::scratch`] removes them.
+/// killed process, and the next [`ModelDir::scratch`] removes them.
 #[derive(Debug)]
 pub struct Scratch {
     /// The `.tmp` directory.
@@ -118,11 +118,11 @@ impl Scratch {
     /// Writes the feature of an object, complete or not at all. `slot` tells the writers of one process apart;
     /// `bytes` is the whole file.
     ///
-    /// The file is not made durable: a machine that loses power may lose it, and [`FeatureDir::feature_state`] tells
+    /// The file is not made durable: a machine that loses power may lose it, and [`ModelDir::feature_state`] tells
     /// a torn one. (`fsync` for each small file costs a factor of 25.)
     pub fn write_feature(
         &self,
-        directory: &FeatureDir,
+        directory: &ModelDir,
         id: &ObjectId,
         slot: usize,
         bytes: &[u8],

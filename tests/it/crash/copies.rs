@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use simsearch::storage::model_dir::FeatureDir;
+use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::object::ObjectId;
 
 use super::{kill, pictures_and_broken_ones, start, state};
@@ -85,7 +85,7 @@ fn a_killed_copy_leaves_no_claims_behind() {
     let command = || env.extract_command("nhwc", &["--workers", "1", "--batch-size", "30"]);
     // An object that cannot be claimed is one that somebody else has in hand.
     let all_free = || {
-        let claims = FeatureDir::open(&env.path("features/nhwc"))?.claims()?;
+        let claims = ModelDir::open(&env.path("features/nhwc"))?.claims()?;
         let claim = |entry: &String| claims.claim(&ObjectId::from_entry(entry).unwrap());
         let free = entries
             .iter()
