@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! cargo bench --bench stages -- MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | fp16] [batch=N] [runtime=FILE]
-//!     [scratch=DIR]
+//!     [scratch=DIR] [exhaustive] [workspace] [nhwc]
 //! ```
 //!
+//! The last three are for CUDA: how cuDNN searches for algorithms, and what they may use.
+//!
 //! Prints one JSON object: milliseconds a picture, the median of the rounds, for reading the file, decoding and
-//! resampling, the model, and writing the feature; and their sum. The features go below `scratch` and stay there, or
+//! resampling, the model, and writing the feature; their sum; and the seconds that the model took to start. The features go below `scratch` and stay there, or
 //! else below a temporary directory that is removed.
 
 use std::fs;
@@ -14,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use simsearch::inference::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
-use simsearch::inference::{Precision, Provider};
+use simsearch::inference::{
+    self, ConvolutionSearch, CudaOptions, Engine, ModelFile, OnnxEngine, Places, Precision,
+    Provider, Wanted,
+};
 use simsearch::pictures::{PictureReader, PixelOptions};
 use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::npy;
@@ -31,7 +35,8 @@ fn main() -> Result<()> {
         .collect();
     let [media_dir, model, rounds, options @ ..] = &arguments[..] else {
         anyhow::bail!(
-            "usage: stages MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | fp16] [batch=N] [runtime=FILE] [scratch=DIR]"
+            "usage: stages MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | fp16] [batch=N] [runtime=FILE] [scratch=DIR] \
+             [exhaustive] [workspace] [nhwc]"
         );
     };
     let has = |word: &str| options.iter().any(|option| option == word);
@@ -54,6 +59,14 @@ fn main() -> Result<()> {
         output_name: None,
         batch_size: value("batch=").map(|number| number.parse()).transpose()?,
         exact: has("exact"),
+        cuda: CudaOptions {
+            search: match has("exhaustive") {
+                true => ConvolutionSearch::Exhaustive,
+                false => ConvolutionSearch::Heuristic,
+            },
+            max_workspace: has("workspace"),
+            prefer_nhwc: has("nhwc"),
+        },
     };
     let places = Places {
         named: value("runtime=").map(PathBuf::from),
@@ -62,9 +75,11 @@ fn main() -> Result<()> {
         trial: None,
     };
     let model = ModelFile::read(Some(Path::new(model)))?;
+    let started = Instant::now();
     let engine = OnnxEngine::start(&places, model, &engine_options, &|line| eprintln!("{line}"))?;
     let batch = engine.execution().batch;
     let mut model = engine.open()?;
+    let start = started.elapsed().as_secs_f64();
     let (width, height) = (model.form().width, model.form().height);
     let dimension = model.form().dimension;
 
@@ -122,6 +137,7 @@ fn main() -> Result<()> {
     }
     found.insert("sum".into(), medians.iter().sum::<f64>().into());
     found.insert("batch".into(), batch.into());
+    found.insert("start".into(), start.into());
     println!("{}", serde_json::to_string(&found)?);
     Ok(())
 }

@@ -8,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use simsearch::commands::extract;
-use simsearch::inference::{self, Engine, ModelFile, OnnxEngine, Wanted};
-use simsearch::inference::{Precision, Provider};
+use simsearch::inference::{
+    self, CudaOptions, Engine, ModelFile, OnnxEngine, Precision, Provider, Wanted,
+};
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PixelOptions};
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
@@ -150,6 +151,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         output_name: arguments.model.output_name,
         batch_size: arguments.batch_size,
         exact: arguments.exact,
+        cuda: CudaOptions::default(),
     };
     let note = |line: &str| progress.note(line);
     let start = || -> Result<Box<dyn Engine>> {

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use serde::Serialize;
 
-use crate::inference::{Feed, Form, Model, Precision, Provider, Runtime, SessionOptions};
-use crate::inference::{ModelFile, Places};
+use crate::inference::{
+    self, CudaOptions, Engine, Form, ModelFile, OnnxEngine, Places, Precision, Provider, Runtime,
+    Wanted,
+};
 use crate::pictures::JPEG_DECODER;
 
 /// What to look at.
@@ -59,10 +63,23 @@ pub struct RuntimeFound {
 pub struct ProviderFound {
     /// Its name.
     pub provider: Provider,
-    /// Whether a session was made and ran.
+    /// Whether a session was made and ran twice.
     pub works: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// How long its calls took, where it works.
+    pub calls: Option<Calls>,
+}
+
+/// Two calls of the model on a provider.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Calls {
+    /// Pictures in the second call, and on a GPU in the first one too; elsewhere there is one in it.
+    pub pictures: usize,
+    /// Milliseconds of the first call, with all that the provider plans for it.
+    pub first_ms: f64,
+    /// Milliseconds of the second call.
+    pub second_ms: f64,
 }
 
 /// The model that was looked at.
@@ -123,35 +140,30 @@ pub fn examine(options: &Options) -> Findings {
         path: runtime.path().to_owned(),
         version: runtime.version().to_owned(),
     });
+    let output_name = (options.output_name.clone()).filter(|_| findings.model.is_some());
     for provider in Provider::ALL {
-        let session = SessionOptions {
-            provider,
-            device: options.device,
+        let engine_options = inference::Options {
+            wanted: Wanted::Only(provider),
             precision: Precision::Fp32,
-            output_name: options
-                .output_name
-                .clone()
-                .filter(|_| findings.model.is_some()),
+            device: options.device,
+            output_name: output_name.clone(),
+            batch_size: None,
+            exact: false,
+            cuda: CudaOptions::default(),
         };
-        let opened = runtime.open(
-            &model.bytes,
-            &Feed::default(),
-            &session,
-            &options.places.folders(),
-        );
-        let reason = match opened {
-            Ok(opened) => {
-                if let Some(found) = &mut findings.model {
-                    found.form.get_or_insert_with(|| opened.form().clone());
-                }
-                None
-            }
-            Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),
+        let tried = try_provider(&runtime, &options.places, model.clone(), &engine_options);
+        let (form, calls, reason) = match tried {
+            Ok((form, calls)) => (Some(form), Some(calls), None),
+            Err(error) => (None, None, Some(format!("{error:#}"))),
         };
+        if let (Some(found), Some(form)) = (&mut findings.model, form) {
+            found.form.get_or_insert(form);
+        }
         findings.providers.push(ProviderFound {
             provider,
             works: reason.is_none(),
             reason,
+            calls,
         });
     }
     let works = |provider| {
@@ -170,6 +182,31 @@ pub fn examine(options: &Options) -> Findings {
             .push("there is a GPU that is not used; see the line on cuda".into());
     }
     findings
+}
+
+/// Makes a session as `extract` does, and calls the model twice: a provider may fail at the second call alone.
+fn try_provider(
+    runtime: &Runtime,
+    places: &Places,
+    model: ModelFile,
+    options: &inference::Options,
+) -> Result<(Form, Calls)> {
+    let folders = places.folders();
+    let engine = OnnxEngine::start_with(runtime.clone(), folders, model, options, &|_| {})?;
+    let first = engine.first_call().unwrap_or_default();
+    let batch = engine.execution().batch;
+    let mut model = engine.open()?;
+    let form = model.form().clone();
+    let pixels = vec![0; batch * form.height * form.width * 3];
+    let started = Instant::now();
+    model.run(&pixels, &mut Vec::new())?;
+    let milliseconds = |time: Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
+    let calls = Calls {
+        pictures: batch,
+        first_ms: milliseconds(first),
+        second_ms: milliseconds(started.elapsed()),
+    };
+    Ok((form, calls))
 }
 
 fn gpus() -> Vec<String> {
@@ -203,8 +240,26 @@ impl std::fmt::Display for Findings {
             None => writeln!(to, "runtime      none")?,
         }
         for found in &self.providers {
-            let state = found.reason.as_deref().unwrap_or("works");
-            writeln!(to, "provider     {}: {state}", found.provider.name())?;
+            write!(to, "provider     {}: ", found.provider.name())?;
+            match (&found.reason, found.calls) {
+                (Some(reason), _) => writeln!(to, "{reason}")?,
+                (None, None) => writeln!(to, "works")?,
+                (None, Some(calls)) => {
+                    let Calls {
+                        pictures,
+                        first_ms,
+                        second_ms,
+                    } = calls;
+                    let pictures = match pictures {
+                        1 => "1 picture".to_owned(),
+                        count => format!("{count} pictures"),
+                    };
+                    writeln!(
+                        to,
+                        "works; the first call took {first_ms} ms, the second {second_ms} ms ({pictures})"
+                    )?;
+                }
+            }
         }
         match &self.gpus[..] {
             [] => writeln!(to, "GPU          none that nvidia-smi tells of")?,

@@ -6,8 +6,12 @@ use std::sync::Mutex;
 use anyhow::{Result, bail, ensure};
 use thiserror::Error;
 
-use crate::inference::{self, Engine, ModelFile, OnnxEngine, Places, Wanted};
-use crate::inference::{Model, Precision, Provider};
+use super::loader::{self, OnnxEngine, Places, Wanted};
+use super::model::Form;
+use super::model_file::ModelFile;
+use super::pool::Pool;
+use super::provider::{Precision, Provider};
+use super::runtime::CudaOptions;
 use crate::pictures::{
     DEFAULT_MAX_PIXELS, PictureError, PictureReader, PixelOptions, preprocessing,
 };
@@ -16,18 +20,11 @@ use crate::support::lock::lock;
 
 /// The model of a directory, for one picture at a time on each of several threads.
 pub struct QueryModel {
-    engine: Box<dyn Engine + Send>,
-    pixels: PixelOptions,
-    /// What no thread uses now. There are as many as threads have used at once.
-    idle: Mutex<Vec<Session>>,
-}
-
-/// What one picture needs on its way.
-struct Session {
-    reader: PictureReader,
-    model: Box<dyn Model>,
-    /// `[height, width, 3]`.
-    pixels: Vec<u8>,
+    pool: Pool,
+    form: Form,
+    options: PixelOptions,
+    /// Readers that no thread uses now. There are as many as threads have used at once.
+    readers: Mutex<Vec<PictureReader>>,
 }
 
 /// What a directory's recipe does not say.
@@ -89,7 +86,7 @@ impl QueryModel {
         let precision = recorded
             .as_ref()
             .map_or(Precision::Fp32, |recipe| recipe.precision);
-        let engine_options = inference::Options {
+        let engine_options = loader::Options {
             wanted: Wanted::Only(match precision {
                 Precision::Fp32 => Provider::Cpu,
                 Precision::Bf16 => Provider::OpenVino,
@@ -100,70 +97,54 @@ impl QueryModel {
             output_name: recorded_output.or_else(|| options.output_name.clone()),
             batch_size: None,
             exact: recorded.as_ref().is_none_or(|recipe| recipe.exact),
+            cuda: CudaOptions::default(),
         };
         let engine = OnnxEngine::start(places, model, &engine_options, note)?;
-        let pixels = PixelOptions {
-            max_pixels: options.max_pixels,
-            scaled_decode: recorded
-                .as_ref()
-                .is_some_and(|recorded| preprocessing::is_scaled(&recorded.preprocessing)),
-        };
-        let query_model = QueryModel {
-            engine: Box::new(engine),
-            pixels,
-            idle: Mutex::default(),
-        };
-        let session = query_model.session()?;
-        let form = session.model.form();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = Pool::new(Box::new(engine), processors);
+        let form = pool.form()?;
         ensure!(
             form.dimension == dimension,
             "{} holds features of {dimension} numbers, this model makes {}; --model must name the one that made them",
             directory.display(),
             form.dimension
         );
+        let options = PixelOptions {
+            max_pixels: options.max_pixels,
+            scaled_decode: recorded
+                .as_ref()
+                .is_some_and(|recorded| preprocessing::is_scaled(&recorded.preprocessing)),
+        };
         if let Some(recorded) = &recorded {
-            let here = preprocessing::describe(form.width, form.height, pixels.scaled_decode);
+            let here = preprocessing::describe(form.width, form.height, options.scaled_decode);
             if here != recorded.preprocessing {
                 note(&format!(
-                    "the features were made of pictures by `{}`, queries are by `{here}`: distances are a little off",
+                    "features were preprocessed with `{}`, queries with `{here}`: distances differ slightly",
                     recorded.preprocessing
                 ));
             }
         }
-        lock(&query_model.idle).push(session);
-        Ok(query_model)
+        Ok(QueryModel {
+            pool,
+            form,
+            options,
+            readers: Mutex::default(),
+        })
     }
 
     /// The feature of a picture, from the bytes of its file.
     pub fn feature(&self, bytes: &[u8]) -> Result<Vec<f32>, QueryError> {
-        let idle = lock(&self.idle).pop();
-        let mut session = match idle {
-            Some(session) => session,
-            None => self.session().map_err(QueryError::Model)?,
-        };
-        let feature = session.feature(bytes);
-        lock(&self.idle).push(session);
-        feature
-    }
-
-    fn session(&self) -> Result<Session> {
-        Ok(Session {
-            reader: PictureReader::new(self.pixels),
-            model: self.engine.open()?,
-            pixels: Vec::new(),
-        })
-    }
-}
-
-impl Session {
-    fn feature(&mut self, bytes: &[u8]) -> Result<Vec<f32>, QueryError> {
-        let form = self.model.form();
-        let (width, height) = (form.width, form.height);
-        self.pixels.resize(width * height * 3, 0);
-        self.reader.read(bytes, width, height, &mut self.pixels)?;
+        let Form { width, height, .. } = self.form;
+        let mut pixels = vec![0; width * height * 3];
+        let idle = lock(&self.readers).pop();
+        let mut reader = idle.unwrap_or_else(|| PictureReader::new(self.options));
+        let read = reader.read(bytes, width, height, &mut pixels);
+        lock(&self.readers).push(reader);
+        read?;
         let mut feature = Vec::new();
-        (self.model.run(&self.pixels, &mut feature))
-            .map_err(|error| QueryError::Model(error.into()))?;
+        self.pool
+            .with(|model| Ok(model.run(&pixels, &mut feature)?))
+            .map_err(QueryError::Model)?;
         match feature.iter().find(|value| !value.is_finite()) {
             Some(value) => Err(QueryError::NotFinite(*value)),
             None => Ok(feature),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::message::{DeviceFailure, RuntimeMessage};
 use super::provider::Provider;
 use super::rewrite::Layout;
 
@@ -51,7 +52,7 @@ pub enum ModelError {
     },
     /// The library loads and does not start.
     #[error("ONNX Runtime does not start")]
-    Start(#[source] ort::Error),
+    Start(#[source] RuntimeMessage),
     /// The runtime refuses the model.
     #[error("ONNX Runtime cannot load the model on the {} provider", provider.name())]
     Open {
@@ -59,20 +60,20 @@ pub enum ModelError {
         provider: Provider,
         /// Why.
         #[source]
-        source: ort::Error,
+        source: RuntimeMessage,
     },
     /// The provider cannot run here.
-    #[error("the {} provider cannot run here: {missing}; {way_out}", provider.name())]
+    #[error("the {} provider cannot run here: {missing}; {hint}", provider.name())]
     Provider {
         /// The provider that was asked for.
         provider: Provider,
         /// What is missing.
         missing: String,
         /// What to do about it.
-        way_out: &'static str,
+        hint: &'static str,
         /// What the runtime said, where it was asked.
         #[source]
-        source: Option<ort::Error>,
+        source: Option<RuntimeMessage>,
     },
     /// The model is none for pictures.
     #[error("{found}; needed: {needed}")]
@@ -83,6 +84,71 @@ pub enum ModelError {
         needed: &'static str,
     },
     /// A batch fails.
-    #[error("the model fails on a batch")]
-    Run(#[source] ort::Error),
+    #[error("the model fails on a batch of {batch} pictures; try a smaller --batch-size")]
+    Run {
+        /// Pictures in the batch.
+        batch: usize,
+        /// Why.
+        #[source]
+        source: RuntimeMessage,
+    },
+    /// The device fails while a batch runs on it. Two lines: what happened, and what to do.
+    #[error("{}", device_failed(*provider, *batch, *failure, said))]
+    Device {
+        /// The provider that ran.
+        provider: Provider,
+        /// Pictures in the batch.
+        batch: usize,
+        /// What happened.
+        failure: DeviceFailure,
+        /// What the runtime said.
+        said: RuntimeMessage,
+    },
+}
+
+fn device_failed(
+    provider: Provider,
+    batch: usize,
+    failure: DeviceFailure,
+    said: &RuntimeMessage,
+) -> String {
+    let (happened, hint) = match failure {
+        DeviceFailure::OutOfMemory => (
+            "has no memory left",
+            "`nvidia-smi` lists what else uses it; free some, or give a smaller --batch-size, and run the same command \
+             again",
+        ),
+        DeviceFailure::Lost => (
+            "failed",
+            "`nvidia-smi` and `dmesg` tell more; run the same command again when the device answers, or with \
+             --provider cpu and another --feature-dir",
+        ),
+    };
+    format!(
+        "the {} device {happened} while it ran {batch} pictures: {said}\nfeatures that were written are kept; {hint}",
+        provider.name()
+    )
+}
+
+impl ModelError {
+    /// An error of the runtime while `batch` pictures ran.
+    pub(super) fn of_run(
+        provider: Provider,
+        batch: usize,
+        said: impl Into<RuntimeMessage>,
+    ) -> Self {
+        let said = said.into();
+        match said.device_failure().filter(|_| provider.is_gpu()) {
+            Some(failure) => ModelError::Device {
+                provider,
+                batch,
+                failure,
+                said,
+            },
+            None => ModelError::Run {
+                batch,
+                source: said,
+            },
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! A graph that is loaded: what it takes and gives, and a call of it.
 
+use std::time::{Duration, Instant};
+
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session};
-use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::model::{Form, Model, ModelError};
 use super::provider::Provider;
@@ -18,8 +20,10 @@ const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d] that is named `fea
 pub struct OnnxModel {
     session: Session,
     form: Form,
+    provider: Provider,
     placement: Placement,
     input: Input,
+    first_call: Duration,
 }
 
 /// How pictures get into the graph.
@@ -31,12 +35,14 @@ enum Input {
     Bytes(Box<Bound>),
 }
 
-/// Tensors that are used for every batch, in memory from and to which a device copies by itself.
+/// What goes to a device and comes back, in memory from and to which it copies by itself.
 #[derive(Debug)]
 struct Bound {
     binding: IoBinding,
-    /// `[batch, height, width, 3]`.
+    /// `[batch, height, width, 3]`; used again for every batch.
     pixels: Tensor<u8>,
+    /// Where the output is to be.
+    output: MemoryInfo<'static>,
 }
 
 impl OnnxModel {
@@ -46,6 +52,7 @@ impl OnnxModel {
         options: &SessionOptions,
         feed: Feed,
     ) -> Result<Self, ModelError> {
+        let provider = options.provider;
         let (input, height, width, layout, fixed_batch) = picture_input(session.inputs(), &feed)?;
         let output = feature_output(session.outputs(), options.output_name.as_deref())?;
         let form = Form {
@@ -54,7 +61,8 @@ impl OnnxModel {
             height,
             width,
             layout,
-            fixed_batch,
+            // A GPU plans anew for each size of batch that it has not met, while others may use it.
+            fixed_batch: fixed_batch.or(options.batch.filter(|_| provider.is_gpu())),
             dimension: 0,
         };
         let input = match feed {
@@ -63,19 +71,24 @@ impl OnnxModel {
                 buffer: Vec::new(),
             },
             Feed::Bytes => {
-                let bound = Bound::new(&session, &form, options).map_err(ModelError::Run)?;
+                let bound = Bound::new(&session, &form, options)
+                    .map_err(|error| ModelError::of_run(provider, 1, error))?;
                 Input::Bytes(Box::new(bound))
             }
         };
         let mut model = OnnxModel {
             session,
             form,
+            provider,
             placement,
             input,
+            first_call: Duration::ZERO,
         };
         // The graph need not say how long its features are: one black picture tells, and warms the session up.
+        let started = Instant::now();
         let mut features = Vec::new();
         model.call(&vec![0; height * width * 3], 1, &mut features)?;
+        model.first_call = started.elapsed();
         model.form.dimension = features.len();
         Ok(model)
     }
@@ -83,6 +96,11 @@ impl OnnxModel {
     /// Where the runtime put the nodes, for a GPU provider.
     pub fn placement(&self) -> Option<String> {
         self.placement.describe()
+    }
+
+    /// How long the first call took, with all that the provider plans for it.
+    pub fn first_call(&self) -> Duration {
+        self.first_call
     }
 
     /// One call of the runtime on `count` pictures; where the batch axis is fixed, the rest of it is zeros.
@@ -93,22 +111,12 @@ impl OnnxModel {
         features: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
         let batch = self.form.fixed_batch.unwrap_or(count);
-        let outputs = match &mut self.input {
-            Input::Floats { table, buffer } => {
-                let shape = fill(buffer, &self.form, table, pixels, batch);
-                let tensor =
-                    TensorRef::from_array_view((shape, &buffer[..])).map_err(ModelError::Run)?;
-                self.session
-                    .run(ort::inputs![self.form.input.as_str() => tensor])
-            }
-            Input::Bytes(bound) => bound
-                .fill(&self.form.input, pixels)
-                .and_then(|()| self.session.run_binding(&bound.binding)),
-        }
-        .map_err(ModelError::Run)?;
-        let (shape, data) = outputs[self.form.output.as_str()]
+        let output = self
+            .output(pixels, batch)
+            .map_err(|error| ModelError::of_run(self.provider, batch, error))?;
+        let (shape, data) = output
             .try_extract_tensor::<f32>()
-            .map_err(ModelError::Run)?;
+            .map_err(|error| ModelError::of_run(self.provider, batch, error))?;
         let rows = shape.first().copied().unwrap_or(0);
         if rows != batch as i64 || shape.iter().skip(2).any(|axis| *axis != 1) || data.is_empty() {
             let found = format!(
@@ -123,6 +131,24 @@ impl OnnxModel {
         features.extend_from_slice(&data[..data.len() / batch * count]);
         Ok(())
     }
+
+    /// The output of one call, in memory that no other call writes to.
+    fn output(&mut self, pixels: &[u8], batch: usize) -> ort::Result<DynValue> {
+        let Form { input, output, .. } = &self.form;
+        let mut outputs = match &mut self.input {
+            Input::Floats { table, buffer } => {
+                let shape = fill(buffer, &self.form, table, pixels, batch);
+                let tensor = TensorRef::from_array_view((shape, &buffer[..]))?;
+                self.session.run(ort::inputs![input.as_str() => tensor])?
+            }
+            Input::Bytes(bound) => {
+                bound.bind(input, output, pixels)?;
+                self.session.run_binding(&bound.binding)?
+            }
+        };
+        let found = outputs.remove(output);
+        found.ok_or_else(|| ort::Error::new(format!("the output `{output}` was not given")))
+    }
 }
 
 impl Bound {
@@ -136,19 +162,25 @@ impl Bound {
         };
         let allocator = Allocator::new(session, memory(MemoryType::CPUInput)?)?;
         let batch = form.fixed_batch.unwrap_or(1);
-        let pixels = Tensor::new(&allocator, [batch, form.height, form.width, 3])?;
-        let mut binding = session.create_binding()?;
-        binding.bind_output_to_device(&*form.output, &memory(MemoryType::CPUOutput)?)?;
-        Ok(Bound { binding, pixels })
+        Ok(Bound {
+            binding: session.create_binding()?,
+            pixels: Tensor::new(&allocator, [batch, form.height, form.width, 3])?,
+            output: memory(MemoryType::CPUOutput)?,
+        })
     }
 
-    /// Copies pictures to where the device gets them, and black ones behind them.
-    fn fill(&mut self, input: &str, pixels: &[u8]) -> ort::Result<()> {
+    /// Copies pictures to where the device gets them, black ones after them, and binds input and output for one call.
+    fn bind(&mut self, input: &str, output: &str, pixels: &[u8]) -> ort::Result<()> {
         let (_, bytes) = self.pixels.extract_tensor_mut();
         bytes[..pixels.len()].copy_from_slice(pixels);
         bytes[pixels.len()..].fill(0);
         // The device has what was there when it was bound, so that it must be bound anew.
         self.binding.bind_input(input, &self.pixels)?;
+        // And so must the output: after a call the binding holds the tensor that the call gave, the next call writes to
+        // it, and on CUDA fails instead: `dst_data != src_data was false` (onnxruntime issue 29713; seen in 1.31.1 with
+        // ort 2.0.0-rc.15 on an H100).
+        self.binding.clear_outputs();
+        self.binding.bind_output_to_device(output, &self.output)?;
         self.binding.synchronize_inputs()
     }
 }
@@ -278,5 +310,91 @@ fn describe(outlets: &[Outlet]) -> String {
     match outlets {
         [] => "nothing".into(),
         _ => outlets.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::rewrite::{Target, rewrite};
+    use crate::inference::{CudaOptions, Places, Precision, Runtime, default_model};
+
+    /// A model whose input and output are bound as on a GPU, on the CPU provider; none without a runtime.
+    fn bound_model(batch: usize) -> Option<OnnxModel> {
+        let places = Places {
+            named: std::env::var_os("ORT_DYLIB_PATH").map(Into::into),
+            program: std::env::current_exe().ok(),
+            ..Places::default()
+        };
+        let Ok(library) = places.find() else {
+            eprintln!("skipped: no ONNX Runtime; `make setup` fetches one");
+            return None;
+        };
+        let target = Target::Gpu { batch, half: false };
+        let rewritten = rewrite(default_model::BYTES, target).unwrap().unwrap();
+        assert_eq!(rewritten.feed, Some(Feed::Bytes));
+        let options = SessionOptions {
+            provider: Provider::Cpu,
+            device: 0,
+            precision: Precision::Fp32,
+            output_name: None,
+            batch: None,
+            cuda: CudaOptions::default(),
+        };
+        let runtime = Runtime::load(&library).unwrap();
+        let opened = runtime.open(&rewritten.model, &Feed::Bytes, &options, &[]);
+        Some(opened.unwrap())
+    }
+
+    /// Pictures of one gray each, `[n, height, width, 3]`.
+    fn pictures(form: &Form, grays: &[u8]) -> Vec<u8> {
+        let size = form.height * form.width * 3;
+        let each = grays
+            .iter()
+            .flat_map(|gray| (0..size).map(move |at| gray.wrapping_add((at % 251) as u8)));
+        each.collect()
+    }
+
+    #[test]
+    fn the_output_of_a_call_is_its_own() {
+        let Some(mut model) = bound_model(2) else {
+            return;
+        };
+        let first = pictures(&model.form, &[10, 20]);
+        let values = |output: &DynValue| output.try_extract_tensor::<f32>().unwrap().1.to_vec();
+        let kept = model.output(&first, 2).unwrap();
+        let before = values(&kept);
+        for gray in 0..100 {
+            let output = model
+                .output(&pictures(&model.form, &[gray, 255 - gray]), 2)
+                .unwrap();
+            assert_ne!(values(&output), before);
+            assert_eq!(
+                values(&kept),
+                before,
+                "call {gray} wrote to the output of another"
+            );
+        }
+        assert_eq!(values(&model.output(&first, 2).unwrap()), before);
+    }
+
+    #[test]
+    fn many_calls_give_each_picture_its_feature_and_the_last_batch_need_not_be_full() {
+        let Some(mut model) = bound_model(4) else {
+            return;
+        };
+        let grays: Vec<u8> = (0..23).collect();
+        let mut together = Vec::new();
+        model
+            .run(&pictures(&model.form, &grays), &mut together)
+            .unwrap();
+        let mut apart = Vec::new();
+        for gray in grays {
+            model
+                .run(&pictures(&model.form, &[gray]), &mut apart)
+                .unwrap();
+        }
+        assert_eq!(together.len(), 23 * model.form.dimension);
+        assert_eq!(together, apart);
     }
 }

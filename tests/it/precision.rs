@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use simsearch::inference::rewrite::{Target, rewrite};
-use simsearch::inference::{Feed, Model, Precision, Provider, Runtime, SessionOptions};
+use simsearch::inference::{
+    CudaOptions, Feed, Model, Precision, Provider, Runtime, SessionOptions,
+};
 use simsearch::pictures::{PictureReader, PixelOptions};
 
 use crate::golden::media;
@@ -229,6 +231,8 @@ fn cpu() -> SessionOptions {
         device: 0,
         precision: Precision::Fp32,
         output_name: None,
+        batch: None,
+        cuda: CudaOptions::default(),
     }
 }
 

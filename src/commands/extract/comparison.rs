@@ -29,7 +29,7 @@ const ENOUGH: f64 = 0.999;
 
 /// Runs the first pictures once more, in fp32, and says what came out.
 pub struct Comparison<'a> {
-    engine: &'a dyn Engine,
+    precision: Precision,
     progress: &'a Progress,
     state: Mutex<State>,
 }
@@ -42,13 +42,22 @@ struct State {
 }
 
 impl<'a> Comparison<'a> {
-    /// `None` when the models run in fp32.
-    pub fn new(engine: &'a dyn Engine, progress: &'a Progress) -> Option<Self> {
-        (engine.execution().precision != Precision::Fp32).then(|| Comparison {
-            engine,
+    /// Loads the model to compare with, before others run: on a GPU no session is made while another one runs. `None`
+    /// when the models run in fp32.
+    pub fn new(engine: &dyn Engine, progress: &'a Progress) -> Result<Option<Self>> {
+        let precision = engine.execution().precision;
+        if precision == Precision::Fp32 {
+            return Ok(None);
+        }
+        let state = State {
+            reference: Some(engine.reference()?),
+            ..State::default()
+        };
+        Ok(Some(Comparison {
+            precision,
             progress,
-            state: Mutex::default(),
-        })
+            state: Mutex::new(state),
+        }))
     }
 
     /// Compares a batch, unless enough pictures were, or another worker is at it. `pixels` are `[n, height, width, 3]`,
@@ -62,12 +71,6 @@ impl<'a> Comparison<'a> {
             expected,
             cosines,
         } = &mut *state;
-        if cosines.len() >= PICTURES {
-            return Ok(());
-        }
-        if reference.is_none() {
-            *reference = Some(self.engine.reference()?);
-        }
         let Some(model) = reference else {
             return Ok(());
         };
@@ -106,7 +109,7 @@ impl<'a> Comparison<'a> {
             cosine_least,
             cosine_mean,
         } = agreement;
-        let precision = self.engine.execution().precision.name();
+        let precision = self.precision.name();
         let line = format!(
             "{precision} against fp32 on {pictures} pictures: cosine {cosine_least:.5} at least, {cosine_mean:.5} in \
              the mean"
@@ -157,11 +160,18 @@ mod tests {
     use super::*;
     use crate::inference::fake::FakeEngine;
 
+    fn comparison(precision: Precision, progress: &Progress) -> Option<Comparison<'_>> {
+        let engine = FakeEngine {
+            precision,
+            ..FakeEngine::default()
+        };
+        Comparison::new(&engine, progress).unwrap()
+    }
+
     #[test]
     fn the_first_pictures_are_compared_and_no_more() {
         let progress = Progress::new(true);
-        let engine = FakeEngine(Precision::Bf16);
-        let comparison = Comparison::new(&engine, &progress).unwrap();
+        let comparison = comparison(Precision::Bf16, &progress).unwrap();
         let pixels = [3, 0, 4, 1, 0, 0];
         // Of the second picture, the feature stands at 60 degrees to what it should be.
         let features = [6.0, 0.0, 8.0, 0.5, 0.75_f32.sqrt(), 0.0];
@@ -177,8 +187,7 @@ mod tests {
     #[test]
     fn a_feature_that_is_no_number_is_the_farthest_of_all() {
         let progress = Progress::new(true);
-        let engine = FakeEngine(Precision::Fp16);
-        let comparison = Comparison::new(&engine, &progress).unwrap();
+        let comparison = comparison(Precision::Fp16, &progress).unwrap();
         let features = [f32::NAN, 0.0, 0.0, 1.0, 0.0, 0.0];
         comparison.compare(&[1, 0, 0, 1, 0, 0], &features).unwrap();
         assert!(comparison.finish().unwrap().cosine_least.is_nan());
@@ -187,6 +196,6 @@ mod tests {
     #[test]
     fn fp32_has_nothing_to_compare_with() {
         let progress = Progress::new(true);
-        assert!(Comparison::new(&FakeEngine(Precision::Fp32), &progress).is_none());
+        assert!(comparison(Precision::Fp32, &progress).is_none());
     }
 }

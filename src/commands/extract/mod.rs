@@ -27,7 +27,7 @@ use crate::storage::recipe::{self, Recipe};
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::{Counts, Progress, Total};
 
-use crate::inference::pool::Sessions;
+use crate::inference::pool::Pool;
 pub use comparison::Agreement;
 use comparison::Comparison;
 use mounted::Mounted;
@@ -76,9 +76,6 @@ pub struct Source<'a> {
     /// Starts the runtime; called once, and only when there is something to do.
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
 }
-
-/// Models loaded at once on a GPU: one batch is copied while the other runs.
-const GPU_SESSIONS: usize = 2;
 
 /// What a run did.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -165,14 +162,10 @@ pub fn extract(
         };
         let execution = engine.execution();
         let workers = options.workers.unwrap_or_else(processors);
-        let sessions = match execution.provider.is_gpu() {
-            true => GPU_SESSIONS,
-            false => workers,
-        };
-        let sessions = Sessions::new(sessions, engine.as_ref());
-        let form = sessions.with(|model| Ok(model.form().clone()))?;
+        let pool = Pool::new(engine, workers);
+        let form = pool.form()?;
         recipe(source, &form, options).agree(path)?;
-        let comparison = Comparison::new(engine.as_ref(), progress);
+        let comparison = Comparison::new(pool.engine(), progress)?;
         let work = Work {
             options,
             workers,
@@ -182,7 +175,7 @@ pub fn extract(
             mounted: &mounted,
             directory: &directory,
             report: &report,
-            sessions: &sessions,
+            pool: &pool,
             form: &form,
             comparison: comparison.as_ref(),
             counts: &counts,
@@ -284,28 +277,21 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::fake::FakeEngine;
+    use crate::inference::fake::{FakeEngine, out_of_memory};
     use crate::storage::object::ObjectId;
 
-    #[test]
-    fn objects_that_a_stopped_process_has_in_hand_are_left_and_done_by_a_later_run() {
-        let root = tempfile::tempdir().unwrap();
+    /// A media directory of four pictures with their list, and how to extract them into `features` beside them.
+    fn four_pictures(root: &Path) -> (Options, Vec<ObjectId>) {
         let entries = ["one.ppm", "two.ppm", "three.ppm", "four.ppm"];
         for entry in entries {
-            fs::write(root.path().join(entry), b"P6\n1 1\n255\nrgb").unwrap();
+            fs::write(root.join(entry), b"P6\n1 1\n255\nrgb").unwrap();
         }
-        let objects = root.path().join("objects.txt");
+        let objects = root.join("objects.txt");
         fs::write(&objects, entries.join("\n")).unwrap();
-        let directory = root.path().join("features");
-        // As a stopped process does, this keeps its claims and writes no feature.
-        let claims = ModelDir::create(&directory).unwrap().claims().unwrap();
-        for entry in &entries[1..] {
-            assert!(claims.claim(&ObjectId::new(entry).unwrap()).unwrap());
-        }
         let options = Options {
-            media_dir: root.path().to_owned(),
+            media_dir: root.to_owned(),
             objects,
-            directory,
+            directory: root.join("features"),
             workers: Some(2),
             seed: None,
             limit: None,
@@ -315,15 +301,33 @@ mod tests {
             exact: false,
             pixels: PixelOptions::default(),
         };
+        let ids = entries.map(|entry| ObjectId::new(entry).unwrap());
+        (options, ids.into())
+    }
+
+    fn run(options: &Options, engine: fn() -> FakeEngine) -> Result<Summary> {
         let source = Source {
             sha256: "0",
             output: None,
             precision: Precision::Fp32,
-            start: &|| Ok(Box::new(FakeEngine(Precision::Fp32))),
+            start: &|| Ok(Box::new(engine())),
         };
-        let run = || {
-            let (progress, interrupt) = (Progress::new(true), Interrupt::default());
-            let summary = extract(&options, &source, &progress, &interrupt).unwrap();
+        let (progress, interrupt) = (Progress::new(true), Interrupt::default());
+        extract(options, &source, &progress, &interrupt)
+    }
+
+    #[test]
+    fn objects_that_a_stopped_process_has_claimed_are_left_and_done_by_a_later_run() {
+        let root = tempfile::tempdir().unwrap();
+        let (options, ids) = four_pictures(root.path());
+        // As a stopped process does, this keeps its claims and writes no feature.
+        let directory = ModelDir::create(&options.directory).unwrap();
+        let claims = directory.claims().unwrap();
+        for id in &ids[1..] {
+            assert!(claims.claim(id).unwrap());
+        }
+        let counts = || {
+            let summary = run(&options, FakeEngine::default).unwrap();
             [
                 summary.done,
                 summary.skipped,
@@ -331,8 +335,35 @@ mod tests {
                 summary.in_other_hands as u64,
             ]
         };
-        assert_eq!(run(), [1, 0, 3, 3]);
+        assert_eq!(counts(), [1, 0, 3, 3]);
         drop(claims);
-        assert_eq!(run(), [3, 1, 0, 0]);
+        assert_eq!(counts(), [3, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_device_that_fails_ends_the_run_in_two_lines_keeps_what_is_done_and_leaves_nothing_claimed()
+    {
+        let root = tempfile::tempdir().unwrap();
+        let (mut options, ids) = four_pictures(root.path());
+        options.workers = Some(1);
+        let failing = || FakeEngine {
+            provider: Provider::Cuda,
+            fails: Some((3, out_of_memory)),
+            ..FakeEngine::default()
+        };
+        let message = format!("{:#}", run(&options, failing).unwrap_err());
+        let lines: Vec<&str> = message.lines().collect();
+        assert_eq!(lines.len(), 2, "{message}");
+        assert!(lines[0].contains("no memory left"), "{message}");
+        assert!(lines[1].contains("--batch-size"), "{message}");
+        assert!(!message.contains(".cc"), "{message}");
+
+        let directory = ModelDir::create(&options.directory).unwrap();
+        let claims = directory.claims().unwrap();
+        let all_free = ids.iter().all(|id| claims.claim(id).unwrap());
+        assert!(all_free, "an object is still claimed");
+        drop(claims);
+        let summary = run(&options, FakeEngine::default).unwrap();
+        assert_eq!([summary.done, summary.skipped], [2, 2]);
     }
 }

@@ -18,7 +18,7 @@ use super::plan::Plan;
 use super::problem::Problem;
 use super::waiting::{Waited, Waiting};
 use crate::inference::Form;
-use crate::inference::pool::Sessions;
+use crate::inference::pool::Pool;
 use crate::pictures::{OWN_MEMORY, PictureError, PictureReader};
 use crate::storage::failures::{Class, Failure, FailureReport};
 use crate::storage::media::read_file;
@@ -56,7 +56,7 @@ pub struct Work<'a> {
     pub mounted: &'a Mounted<'a>,
     pub directory: &'a ModelDir,
     pub report: &'a FailureReport,
-    pub sessions: &'a Sessions<'a>,
+    pub pool: &'a Pool,
     pub form: &'a Form,
     /// Where the features are not those of fp32.
     pub comparison: Option<&'a Comparison<'a>>,
@@ -191,20 +191,13 @@ impl Work<'_> {
             pixels, features, ..
         } = group;
         let size = self.form.width * self.form.height * 3;
-        self.sessions
-            .with(|model| {
-                for pixels in pixels.chunks(self.batch * size) {
-                    model.run(pixels, features)?;
-                }
-                Ok(())
-            })
-            .with_context(|| {
-                format!(
-                    "cannot run a batch of {} pictures; try a smaller --batch-size",
-                    self.batch
-                )
-            })?;
-        // Behind that, for others wait for the session.
+        self.pool.with(|model| {
+            for pixels in pixels.chunks(self.batch * size) {
+                model.run(pixels, features)?;
+            }
+            Ok(())
+        })?;
+        // After that, since others wait for the session.
         if let Some(comparison) = self.comparison {
             let features = features.chunks(self.batch * self.form.dimension);
             for (pixels, features) in pixels.chunks(self.batch * size).zip(features) {
