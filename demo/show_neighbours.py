@@ -47,5 +47,6 @@ if all(scenes):
     found = int((scene[nearest] == scene).sum())
     same = scene[:, None] == scene
     versions, others = distances[same & np.isfinite(distances)], distances[~same]
-    print(f"\naverage distance to other versions of the same scene {versions.mean():.3f}, to other scenes {others.mean():.3f}")
+    print(f"\naverage distance to other versions of the same scene {versions.mean():.3f}, ", end="")
+    print(f"to other scenes {others.mean():.3f}")
     print(f"for {found} of {len(ids)} pictures the nearest neighbour is another version of the same scene")
