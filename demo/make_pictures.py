@@ -33,7 +33,8 @@ def hills(random, draw):
     for layer in range(3):
         waves = random.uniform(0.5, 3, 3)
         heights = HEIGHT * (0.45 + 0.17 * layer) + sum(
-            random.uniform(8, 30) * np.sin(np.arange(WIDTH + 1) / WIDTH * wave * 6 + random.uniform(0, 6)) for wave in waves
+            random.uniform(8, 30) * np.sin(np.arange(WIDTH + 1) / WIDTH * wave * 6 + random.uniform(0, 6))
+            for wave in waves
         )
         draw.polygon([(0, HEIGHT), *enumerate(heights.tolist()), (WIDTH, HEIGHT)], fill=colour(random))
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The demo: list -> extract -> concat -> search, then what came out. Works below demo/work/; a MEDIA_DIR of your own is only read.
+# The demo: list -> extract -> concat -> search, and what came out. Writes below demo/work/; your own MEDIA_DIR is only
+# read.
 set -eu
 
 demo=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +15,7 @@ if [ -z "${MEDIA_DIR:-}" ]; then
     "$python" "$demo/make_pictures.py" "$MEDIA_DIR"
 else
     kinds="--ignore-case --ext jpg --ext jpeg --ext png --ext webp"
-    # Pictures of another tree may carry the same names.
+    # Pictures of another tree may have the same names.
     features="$work/feature-of-$(printf %s "$MEDIA_DIR" | cksum | cut -d' ' -f1)"
 fi
 if [ -n "${ONNX_MODEL_PATH:-}" ]; then
@@ -44,4 +45,6 @@ if [ -n "$kinds" ]; then
 fi
 page="$work/neighbours.html"
 step search "$query" -k 7 --objects "$work/objects.txt" --feature-dir "$features" --model "$stem" --html "$page"
-printf '\nThe same with pictures, to be opened in a browser: %s\n' "$page"
+printf '\nThe same with pictures, for a browser: %s\n' "$page"
+printf "To look around in them: %s serve --media-dir '%s' --objects '%s' --feature-dir '%s' --model '%s'\n" \
+    "$SIMSEARCH" "$MEDIA_DIR" "$work/objects.txt" "$features" "${ONNX_MODEL_PATH:-$stem}"

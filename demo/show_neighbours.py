@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Shows which pictures lie closest together: show_neighbours.py FEATURE_DIR/<model>
 
-Reads the shards as numpy reads them, and prints the closest pairs. Where the objects are those of the demo, it also
-counts for how many the nearest neighbour is another version of the same scene.
+Reads the shards with numpy, and prints the closest pairs. Where the objects are those of the demo, it also counts for
+how many of them the nearest neighbour is another version of the same scene.
 """
 import pathlib
 import re
@@ -10,18 +10,20 @@ import sys
 
 import numpy as np
 
-MOST = 5000  # objects looked at: the distances of all pairs take 4 * MOST ** 2 bytes
+MOST = 5000  # objects to look at: the distances of all pairs take 4 * MOST ** 2 bytes
 
 directory = pathlib.Path(sys.argv[1])
 shards = sorted(directory.glob("*.features.npy"), key=lambda path: int(path.name.split(".")[0]))
 if not shards:
-    sys.exit(f"\n{directory.name}: no features, nothing to show")
+    sys.exit(f"\n{directory.name}: there are no features, so there is nothing to show")
 features = np.concatenate([np.load(path) for path in shards])[:MOST]
 ids = np.concatenate([np.load(str(path).replace(".features.", ".object_ids.")) for path in shards])[:MOST]
-print(f"\n{directory.name}: {len(shards)} shard(s), features {features.shape} {features.dtype}, ids {ids.shape} {ids.dtype}")
+counted = "1 shard" if len(shards) == 1 else f"{len(shards)} shards"
+print(f"\n{directory.name}: {counted}; numpy reads features {features.dtype} {features.shape}, ", end="")
+print(f"object ids {ids.dtype} {ids.shape}")
 
 if len(ids) < 2:
-    print("one picture has no neighbours")
+    print("a single picture has no neighbours")
     sys.exit()
 
 squares = (features**2).sum(axis=1)
@@ -29,13 +31,13 @@ distances = np.sqrt(np.maximum(squares[:, None] - 2 * features @ features.T + sq
 np.fill_diagonal(distances, np.inf)
 nearest = distances.argmin(axis=1)
 
-print("\nclosest pairs          distance")
+print("\ndistance  closest pairs")
 shown = set()
 for index in np.argsort(distances.min(axis=1)):
     pair = frozenset((int(index), int(nearest[index])))
     if pair not in shown:
         shown.add(pair)
-        print(f"  {distances[index].min():.4f}  {ids[index]}  {ids[nearest[index]]}")
+        print(f"{distances[index].min():8.4f}  {ids[index]}  {ids[nearest[index]]}")
     if len(shown) == 8:
         break
 
@@ -44,6 +46,7 @@ if all(scenes):
     scene = np.array([match[1] for match in scenes])
     found = int((scene[nearest] == scene).sum())
     same = scene[:, None] == scene
-    print(f"\nmean distance to versions of the same scene {distances[same & np.isfinite(distances)].mean():.3f}, ", end="")
-    print(f"to other scenes {distances[~same].mean():.3f}")
-    print(f"the nearest neighbour is a version of the same scene for {found} of {len(ids)} pictures")
+    versions, others = distances[same & np.isfinite(distances)], distances[~same]
+    print(f"\naverage distance to other versions of the same scene {versions.mean():.3f}, ", end="")
+    print(f"to other scenes {others.mean():.3f}")
+    print(f"for {found} of {len(ids)} pictures the nearest neighbour is another version of the same scene")
