@@ -8,11 +8,13 @@
 #   SHARED   folder of the shared pictures, models and golden files
 #   STAGES   the stages bench, built elsewhere; without it the bounds (decode alone, model alone) are left out
 #
-# Needs python3, with numpy for the comparison with the golden features. Finds the CUDA and cuDNN libraries of Python
-# packages by itself; others belong on LD_LIBRARY_PATH. From the environment: OBJECTS (100381) and SWEEP (20000),
-# objects of the long run and of each short one; PROVIDER (cuda), where `cpu` tries the script itself without a GPU.
+# Needs python3, with numpy for the comparison with the golden features, and with PyTorch and timm for the peer. Finds
+# the CUDA and cuDNN libraries of Python packages by itself; others belong on LD_LIBRARY_PATH. From the environment:
+# OBJECTS (100381) and SWEEP (20000), objects of the long run and of each short one; RUNS (20), repeated runs of SHORT
+# (200) objects in each precision; PROVIDER (cuda), where `cpu` tries the script itself without a GPU.
 #
-# A step that fails says so, and the next one begins. THIS SCRIPT HAS NOT BEEN RUN ON A GPU YET, only with PROVIDER=cpu.
+# A step that fails says so, and the next one begins; all figures are in one table at the end. With the numbers above one
+# call should take less than six minutes on one H100; this version has been run with PROVIDER=cpu only.
 set -eu
 
 [ $# -ge 3 ] || {
@@ -27,7 +29,14 @@ stages=${4:+$(realpath "$4")}
 provider=${PROVIDER:-cuda}
 objects=${OBJECTS:-100381}
 sweep=${SWEEP:-20000}
+runs=${RUNS:-20}
+short=${SHORT:-200}
 model="$shared/models/mobilenet_v3_large_random.onnx"
+one_operator="$here/../tests/data/models/one_operator.onnx"
+case $provider in
+    cuda) precisions="fp32 fp16" ;;
+    *) precisions="fp32" ;;
+esac
 work=$(mktemp -d)
 # Only at the end: removing files slows down the runs that follow.
 trap 'rm -rf "$work"' EXIT
@@ -42,6 +51,7 @@ step() {
     echo
     echo "## $1"
     echo
+    what=$1
     shift
     set +e
     (
@@ -50,7 +60,21 @@ step() {
     )
     status=$?
     set -e
-    [ $status = 0 ] || echo "FAILED with status $status: $*"
+    [ $status = 0 ] || {
+        echo "FAILED with status $status: $*"
+        row "$what" "FAILED"
+    }
+}
+
+# row WHAT FIGURE [GOAL]: a line of the table at the end.
+row() {
+    echo "| $1 | $2 | ${3:-} |" >>"$work/table"
+    echo "$1: $2${3:+ (goal: $3)}"
+}
+
+# divided A B: A / B with two digits.
+divided() {
+    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", b ? a / b : 0 }'
 }
 
 # extract MEDIA_DIR FEATURE_DIR MODEL OPTIONS...: prints the summary as JSON.
@@ -73,11 +97,14 @@ machine() {
     grep -m1 "model name" /proc/cpuinfo
     nproc
     uname -r
-    nvidia-smi
+    [ "$provider" != cuda ] || nvidia-smi
+    row "the machine" "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1), \
+$(nproc) processors"
 }
 
 trees() {
-    for count in "$sweep" "$objects"; do
+    for count in "$short" "$sweep" "$objects"; do
+        [ ! -e "$work/media$count" ] || continue
         PYTHONPATH="$here" python3 -c '
 import pathlib, sys
 import common
@@ -85,30 +112,74 @@ shared, folder, count = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), in
 photographs = sorted((shared / "media" / "object").glob("*/*/*.jpg"))
 common.make_media(folder, count, photographs)
 print(f"{count:,} objects: hard links of {len(photographs)} photographs")' "$shared" "$work/media$count" "$count"
-        [ "$sweep" != "$objects" ] || break
     done
 }
 
-# correct OPTIONS...: the features of the shared pictures beside the golden ones.
+# correct PRECISION: the features of the shared pictures beside the golden ones.
 correct() {
     python3 -c 'import numpy' 2>/dev/null || {
         echo "skipped: python3 has no numpy"
         return 0
     }
-    features="$work/correct$(echo "$*" | tr -d ' ')"
+    features="$work/correct-$1"
     for onnx in "$shared"/models/*.onnx; do
-        extract "$shared/media" "$features" "$onnx" --objects "$shared/golden/objects.txt" "$@" >"$work/summary"
-        python3 - "$features" "$shared" "$(basename "$onnx" .onnx)" <<'END'
+        extract "$shared/media" "$features" "$onnx" --objects "$shared/golden/objects.txt" --precision "$1" \
+            >"$work/summary"
+        found=$(python3 - "$features" "$shared" "$(basename "$onnx" .onnx)" <<'END'
 import pathlib, sys
 import numpy as np
 features, shared, stem = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
-golden = np.load(shared / "golden" / f"{stem}.features.npy")
+golden = np.load(shared / "golden" / f"{stem}.features.npy").astype(np.float64)
 ids = np.load(shared / "golden" / "object_ids.npy")
-ours = np.array([np.load(features / stem / one[:2] / one[2:4] / f"{one}.npy") for one in ids])
+ours = np.array([np.load(features / stem / one[:2] / one[2:4] / f"{one}.npy") for one in ids]).astype(np.float64)
 cosine = (ours * golden).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(golden, axis=1)
-verdict = "ok" if cosine.min() >= 0.9999 else "BELOW 0.9999"
-print(f"{stem}: cosine least {cosine.min():.6f}, mean {cosine.mean():.6f}: {verdict}")
+apart = np.linalg.norm(ours - golden, axis=1) / np.linalg.norm(golden, axis=1)
+print(f"least {cosine.min():.7f}, mean {cosine.mean():.7f}, relative difference at most {apart.max():.1e}")
 END
+        )
+        row "cosine to the golden features, $1, $(basename "$onnx" .onnx)" "$found" ">= 0.9999 in fp32"
+    done
+}
+
+# Seconds from the start of the program to the end of a run of one picture: the first features.
+starts() {
+    for precision in $precisions; do
+        for round in 1 2 3; do
+            features=$(mktemp -d "$work/start.XXXXXX")
+            extract "$work/media$short" "$features" "$model" --limit 1 --precision "$precision" | field seconds \
+                >>"$work/start-$precision"
+        done
+        row "start until the first features, $precision, three times" \
+            "$(tr '\n' ' ' <"$work/start-$precision")s" "<= 3 s"
+    done
+}
+
+# Runs of a short list whose last batch is not full, and two copies at once: each must end with exit code 0.
+repeated() {
+    for precision in $precisions; do
+        failed=0
+        for number in $(seq "$runs"); do
+            case $((number % 3)) in
+                0) workers=1 ;;
+                1) workers=16 ;;
+                2) workers=32 ;;
+            esac
+            features=$(mktemp -d "$work/again.XXXXXX")
+            extract "$work/media$short" "$features" "$model" --precision "$precision" --workers $workers \
+                >"$work/summary" 2>"$work/errors" || {
+                failed=$((failed + 1))
+                cat "$work/errors"
+            }
+        done
+        row "$runs runs of $short objects with 1, 16 and 32 workers, $precision" "$failed failed" "0"
+        features=$(mktemp -d "$work/two.XXXXXX")
+        extract "$work/media$sweep" "$features" "$model" --precision "$precision" >"$work/one" &
+        copy=$!
+        failed=0
+        extract "$work/media$sweep" "$features" "$model" --precision "$precision" >"$work/other" || failed=1
+        wait $copy || failed=$((failed + 1))
+        row "two copies on one card, $sweep objects, $precision" \
+            "$failed failed; $(field "done" <"$work/one") and $(field "done" <"$work/other") done" "0 failed"
     done
 }
 
@@ -116,7 +187,8 @@ device_memory() {
     nvidia-smi -i 0 --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null || true
 }
 
-# measure COUNT OPTIONS...: one run as a row of the table, and as a line of $work/rates.
+# measure COUNT OPTIONS...: one run, its pictures a second, the device's memory and how busy it was; leaves the rate in
+# $work/rate.
 measure() {
     count=$1
     shift
@@ -125,100 +197,117 @@ measure() {
     nvidia-smi -i 0 --query-gpu=memory.used,utilization.gpu --format=csv,noheader,nounits -lms 100 \
         >"$work/samples" 2>/dev/null &
     sampler=$!
-    # The first picture alone tells how long the start takes.
-    start=$(extract "$work/media$count" "$features" "$model" --limit 1 "$@" | field seconds) || {
-        kill $sampler 2>/dev/null
-        return 1
-    }
-    samples=$(wc -l <"$work/samples")
     extract "$work/media$count" "$features" "$model" "$@" >"$work/summary" || {
         kill $sampler 2>/dev/null
         return 1
     }
     kill $sampler 2>/dev/null || true
-    done=$(field "done" <"$work/summary")
-    seconds=$(field seconds <"$work/summary")
-    tail -n "+$((samples + 1))" "$work/samples" | awk -F, -v options="$*" -v done_="$done" -v seconds="$seconds" \
-        -v start="$start" -v before="${before:-0}" -v rates="$work/rates" '
+    field images_per_second <"$work/summary" >"$work/rate"
+    awk -F, -v done_="$(field "done" <"$work/summary")" -v seconds="$(field seconds <"$work/summary")" \
+        -v before="${before:-0}" '
         $1 > most { most = $1 }
-        NR > 10 * start { busy += $2; working++ }  # ten samples a second
+        { busy += $2 }
         END {
-            steady = done_ / (seconds - start)
-            printf "| %s | %d | %.1f | %.0f | %.1f | %.0f | %s | %s |\n", options, done_, seconds, done_ / seconds,
-                start, steady, NR ? most - before " MiB" : "?",
-                working ? sprintf("%.0f %%", busy / working) : "?"
-            print steady, options >>rates
-        }'
-}
-
-head_of_table() {
-    echo "| options | pictures | s | pictures/s | start, s | pictures/s after it | device memory | GPU busy after it |"
-    echo "|---|---|---|---|---|---|---|---|"
+            printf "%.0f pictures/s, start included; %d in %.1f s", done_ / seconds, done_, seconds
+            if (NR) printf "; device memory %.0f MiB, busy %.0f %%", most - before, busy / NR
+        }' "$work/samples"
 }
 
 throughput() {
-    head_of_table
-    for precision in fp32 fp16; do
-        for batch in 32 64 128 256; do
-            set +e
-            (
-                set -e
-                measure "$sweep" --precision $precision --batch-size $batch
-            )
-            status=$?
-            set -e
-            [ $status = 0 ] || echo "FAILED with status $status: --precision $precision --batch-size $batch"
+    for precision in $precisions; do
+        for batch in 64 256; do
+            found=$(measure "$sweep" --precision "$precision" --batch-size $batch)
+            row "$sweep objects, $precision, batch $batch" "$found"
+            [ $batch != 64 ] || cp "$work/rate" "$work/rate-$precision"
         done
     done
 }
 
-# The best of each precision, on all objects. Goal on one H200 with 16 cores: 15 s.
 all_objects() {
-    head_of_table
-    for precision in fp32 fp16; do
-        best=$(grep -e "--precision $precision" "$work/rates" | sort -n | tail -n 1 | cut -d ' ' -f 2-)
-        # Options, split into words on purpose.
-        # shellcheck disable=SC2086
-        [ -z "$best" ] || measure "$objects" $best
+    for precision in $precisions; do
+        row "$objects objects, $precision" "$(measure "$objects" --precision "$precision")" "<= 26 s"
     done
 }
 
-# What the slower of decoding and the model allows; goal: 90 % of it.
-bounds() {
+# What decoding and writing alone allow: the same run with a model of one operator on the CPU provider.
+decode_and_write() {
+    features=$(mktemp -d "$work/bound.XXXXXX")
+    "$program" extract --media-dir "$work/media$sweep" --feature-dir "$features" --model "$one_operator" \
+        --runtime "$runtime" --provider cpu --json --quiet >"$work/summary"
+    bound=$(field images_per_second <"$work/summary")
+    row "decoding and writing alone, $sweep objects" "$(printf '%.0f' "$bound") pictures/s"
+    for precision in $precisions; do
+        [ ! -s "$work/rate-$precision" ] || row "simsearch $precision / decoding and writing alone" \
+            "$(divided "$(cat "$work/rate-$precision")" "$bound")" ">= 0.90"
+    done
+}
+
+peer() {
+    found=$(python3 "$here/gpu_peer.py" "$work/media$sweep" "$(nproc)" 2>"$work/errors") || {
+        tail -n 1 "$work/errors"
+        row "the peer, MobileNetV3-Large in PyTorch" "$(tail -n 1 "$work/errors")"
+        return 0
+    }
+    row "the peer (${found#* }), $sweep objects, $(nproc) loaders" "${found%% *} pictures/s"
+    for precision in $precisions; do
+        [ ! -s "$work/rate-$precision" ] || row "simsearch $precision / the peer" \
+            "$(divided "$(cat "$work/rate-$precision")" "${found%% *}")" ">= 2.5"
+    done
+}
+
+# alone WHAT OPTIONS...: the model alone, copies included, and how long it took to start.
+alone() {
+    what=$1
+    shift
+    found=$("$stages" "$work/media$sweep" "$model" 1 "runtime=$runtime" "scratch=$(mktemp -d "$work/alone.XXXXXX")" \
+        "$@" 2>"$work/stages.log" | python3 -c '
+import json, sys
+found = json.load(sys.stdin)
+print("{:.0f} pictures/s, start {:.1f} s".format(1000 / found["model"], found["start"]))') || {
+        cat "$work/stages.log"
+        found=FAILED
+    }
+    row "model alone, one session, copies included, $what" "$found"
+}
+
+model_alone() {
     [ -n "$stages" ] || {
         echo "skipped: no stages bench was given"
         return 0
     }
-    cores=$(nproc)
-    # The model runs on the CPU here and is not counted: what counts is decoding with every core at work.
-    for core in $(seq "$cores"); do
-        "$stages" "$work/media$sweep" "$model" 1 "runtime=$runtime" "scratch=$work/decode$core" \
-            >"$work/decode$core.json" 2>"$work/decode$core.log" &
-    done
-    wait
-    cat "$work"/decode*.json | python3 -c '
-import json, sys
-rates = [1000 / (one["read"] + one["decode_and_resample"]) for one in map(json.loads, sys.stdin)]
-print(f"decode alone, {len(rates)} cores at once: {sum(rates):.0f} pictures/s")'
-    [ "$provider" = cuda ] || return 0
-    for precision in cuda fp16; do
-        for batch in 32 64 128 256; do
-            found=$("$stages" "$work/media$sweep" "$model" 3 $precision "batch=$batch" "runtime=$runtime" \
-                "scratch=$work/model$precision$batch" 2>"$work/stages.log" | field model) || {
-                cat "$work/stages.log"
-                continue
-            }
-            awk -v ms="$found" -v what="$precision, batch $batch" \
-                'BEGIN { printf "model alone, one session, copies included, %s: %.0f pictures/s\n", what, 1000 / ms }'
+    [ "$provider" = cuda ] || {
+        alone "fp32, the CPU"
+        return 0
+    }
+    for precision in fp32 fp16; do
+        [ $precision = fp32 ] && word=cuda || word=fp16
+        alone "$precision, batch 64" $word batch=64
+        alone "$precision, batch 256" $word batch=256
+        for choice in exhaustive workspace nhwc "nhwc exhaustive workspace"; do
+            # A choice is one word or several.
+            # shellcheck disable=SC2086
+            alone "$precision, batch 64, $choice" $word batch=64 $choice
         done
     done
 }
 
+echo "| what | figure | goal |" >"$work/table"
+echo "|---|---|---|" >>"$work/table"
+began=$(date +%s)
 step "The machine" machine
 step "doctor" "$program" doctor --runtime "$runtime" --model "$model"
-step "Correctness, fp32" correct
-step "Correctness, fp16" correct --precision fp16
 step "The pictures" trees
+for precision in $precisions; do
+    step "Correctness, $precision" correct "$precision"
+done
+step "The start" starts
 step "Throughput" throughput
+step "Decoding and writing alone" decode_and_write
+step "The peer" peer
 step "All objects" all_objects
-step "Bounds" bounds
+step "Repeated runs" repeated
+step "The model alone" model_alone
+echo
+echo "## All of it ($(($(date +%s) - began)) s)"
+echo
+cat "$work/table"

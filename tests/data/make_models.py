@@ -92,6 +92,10 @@ save("sensitive", [
     NODE("Add", ["large", "means"], ["cells"]),
 ] + features("feature_vector"), nhwc, feature, constants=constants)
 
+# One operator in the size of real models: what is left of a run with it is decoding and writing (benches/gpu.sh).
+save("one_operator", [NODE("ReduceMean", ["inputs:0"], ["feature_vector"], axes=[1, 2], keepdims=0)],
+     ["n", 224, 224, 3], [("feature_vector", ["n", 3])])
+
 # What the program must refuse.
 cast = [NODE("Cast", ["inputs:0"], ["numbers"], to=FLOAT)]
 save("unfit_integers", cast + pooled("numbers") + features("feature_vector"), nhwc, feature, TensorProto.INT64)
