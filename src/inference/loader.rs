@@ -59,7 +59,7 @@ pub struct Places {
 
 impl Places {
     /// Finds the library and checks it.
-    pub fn find(&self) -> Result<PathBuf, library::RuntimeError> {
+    pub fn find(&self) -> Result<PathBuf, library::LibraryError> {
         let library = library::find(
             self.named.as_deref(),
             self.program.as_deref(),

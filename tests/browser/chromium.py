@@ -67,7 +67,7 @@ class Chromium:
             answer = self.receive()
             if answer.get("id") == self.number:
                 if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
+                    raise LibraryError(f"{method}: {answer['error']}")
                 return answer["result"]
             self.events.append(answer)
 
@@ -75,7 +75,7 @@ class Chromium:
         while b"\0" not in self.buffer:
             more = os.read(self.reader, 1 << 20)
             if not more:
-                raise RuntimeError("Chromium has ended")
+                raise LibraryError("Chromium has ended")
             self.buffer += more
         message, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(message)
@@ -84,7 +84,7 @@ class Chromium:
         """The value of an expression in the page."""
         result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
-            raise RuntimeError(f"{script}: {result['exceptionDetails']}")
+            raise LibraryError(f"{script}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
     def requests(self, since=0):

@@ -1,19 +1,19 @@
 //! Where the ONNX Runtime library is, and whether it can be loaded without harm.
 
+mod elf;
+mod trial;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use nix::libc::{SIGHUP, SIGINT, SIGTERM};
-use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
-use object::{Endianness, ReadCache, ReadRef, elf};
+use object::ReadCache;
 use thiserror::Error;
 
 use crate::storage::checksum;
+pub use elf::missing_libraries;
+pub use trial::try_apart;
 
 /// The file that `make setup` writes beside the library: lines of `sha256sum`.
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -22,19 +22,19 @@ const PROJECT_FOLDER: &str = "runtime";
 /// Names under which the library is looked for.
 const LIBRARY_NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
 /// What mends most of it.
-const WAY_OUT: &str = "run `make setup` in the project's folder, or name a libonnxruntime.so with --runtime or ORT_DYLIB_PATH";
+const HINT: &str = "run `make setup` in the project's folder, or name a libonnxruntime.so with --runtime or ORT_DYLIB_PATH";
 
 /// Why there is no library to load.
 #[derive(Debug, Error)]
-pub enum RuntimeError {
+pub enum LibraryError {
     /// It was nowhere.
-    #[error("ONNX Runtime was not found in {}; {WAY_OUT}", list(.looked_in))]
+    #[error("ONNX Runtime was not found in {}; {HINT}", list(.looked_in))]
     NotFound {
         /// The places, in order.
         looked_in: Vec<PathBuf>,
     },
     /// What was named is not there, or cannot be read.
-    #[error("cannot read ONNX Runtime at {}; {WAY_OUT}", path.display())]
+    #[error("cannot read ONNX Runtime at {}; {HINT}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// It is no shared library, or only a part of one. Loading it would kill the process (SIGBUS).
-    #[error("{} is no complete shared library: {reason}; {WAY_OUT}", path.display())]
+    #[error("{} is no complete shared library: {reason}; {HINT}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -67,7 +67,7 @@ pub fn find(
     named: Option<&Path>,
     program: Option<&Path>,
     library_path: Option<&OsStr>,
-) -> Result<PathBuf, RuntimeError> {
+) -> Result<PathBuf, LibraryError> {
     let candidates = match named {
         Some(path) if path.is_dir() => vec![path.to_owned()],
         Some(path) => return check(path).map(|()| path.to_owned()),
@@ -91,7 +91,7 @@ pub fn find(
         .flat_map(|folder| LIBRARY_NAMES.map(|name| folder.join(name)));
     match found.into_iter().find(|path| path.exists()) {
         Some(path) => check(&path).map(|()| path),
-        None => Err(RuntimeError::NotFound {
+        None => Err(LibraryError::NotFound {
             looked_in: candidates,
         }),
     }
@@ -162,12 +162,12 @@ fn read_loader_configuration(path: &Path, folders: &mut Vec<PathBuf>) {
 
 /// Checks that a library can be loaded without harm: a regular file, every segment and section inside it, and, where
 /// `make setup` left a checksum, the very bytes that it put there.
-pub fn check(path: &Path) -> Result<(), RuntimeError> {
-    let unreadable = |source| RuntimeError::Unreadable {
+pub fn check(path: &Path) -> Result<(), LibraryError> {
+    let unreadable = |source| LibraryError::Unreadable {
         path: path.to_owned(),
         source,
     };
-    let broken = |reason: String| RuntimeError::Broken {
+    let broken = |reason: String| LibraryError::Broken {
         path: path.to_owned(),
         reason,
     };
@@ -176,7 +176,7 @@ pub fn check(path: &Path) -> Result<(), RuntimeError> {
         return Err(broken("it is no regular file".into()));
     }
     let cache = ReadCache::new(File::open(path).map_err(unreadable)?);
-    elf_end(&cache)
+    elf::end(&cache)
         .and_then(|end| {
             let length = metadata.len();
             (end <= length)
@@ -193,117 +193,6 @@ pub fn check(path: &Path) -> Result<(), RuntimeError> {
         }
     }
     Ok(())
-}
-
-/// How long a library may take to be tried; what takes longer hangs.
-const TRIAL_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Lets a program try a library that cannot be checked otherwise, so that one which kills the process kills that one.
-pub fn try_apart(program: &Path, argument: &str, library: &Path) -> Result<(), RuntimeError> {
-    let broken = |reason: String| RuntimeError::Broken {
-        path: library.to_owned(),
-        reason,
-    };
-    let mut command = Command::new(program);
-    command.arg(argument).arg(library);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    // A program that cannot be started again is no reason to stop.
-    let Ok(mut child) = command.spawn() else {
-        return Ok(());
-    };
-    let started = Instant::now();
-    loop {
-        match child.try_wait() {
-            // An error that it ends with by itself comes up again, with its words.
-            Ok(Some(status)) => {
-                return match status.signal() {
-                    // Not the library's doing.
-                    Some(SIGHUP | SIGINT | SIGTERM) => Ok(()),
-                    Some(signal) => Err(broken(format!(
-                        "it crashes when it is used (signal {signal})"
-                    ))),
-                    None => Ok(()),
-                };
-            }
-            Ok(None) if started.elapsed() > TRIAL_PATIENCE => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(broken("it hangs when it is used".into()));
-            }
-            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-            Err(_) => return Ok(()),
-        }
-    }
-}
-
-/// The kind of processor that this program is for, as ELF files name it.
-const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
-    elf::EM_AARCH64
-} else {
-    elf::EM_X86_64
-};
-
-/// Where the last segment, section and table of a 64-bit ELF file end, in bytes.
-fn elf_end<'data>(file: impl ReadRef<'data>) -> Result<u64, String> {
-    let header = elf::FileHeader64::<Endianness>::parse(file).map_err(|error| error.to_string())?;
-    let endian = header.endian().map_err(|error| error.to_string())?;
-    if header.e_machine(endian) != MACHINE {
-        return Err("it is for another kind of processor".into());
-    }
-    let table = header.e_shoff(endian)
-        + u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
-    let segments = header
-        .program_headers(endian, file)
-        .map_err(|error| error.to_string())?;
-    let sections = header
-        .section_headers(endian, file)
-        .map_err(|error| error.to_string())?;
-    let ends = segments.iter().map(|segment| segment.file_range(endian));
-    let ends = ends.chain(
-        sections
-            .iter()
-            .filter_map(|section| section.file_range(endian)),
-    );
-    Ok(ends
-        .map(|(offset, size)| offset.saturating_add(size))
-        .fold(table, u64::max))
-}
-
-/// The names of the libraries that a library needs and that are in none of `folders`.
-pub fn missing_libraries(library: &Path, folders: &[PathBuf]) -> Vec<String> {
-    let Ok(file) = File::open(library) else {
-        return Vec::new();
-    };
-    let cache = ReadCache::new(file);
-    let needed = needed_libraries(&cache).unwrap_or_default();
-    let beside = library.parent().map(Path::to_owned);
-    let there = |name: &String| {
-        folders
-            .iter()
-            .chain(&beside)
-            .any(|folder| folder.join(name).exists())
-    };
-    needed.into_iter().filter(|name| !there(name)).collect()
-}
-
-fn needed_libraries<'data>(file: impl ReadRef<'data>) -> Option<Vec<String>> {
-    let header = elf::FileHeader64::<Endianness>::parse(file).ok()?;
-    let endian = header.endian().ok()?;
-    let sections = header.sections(endian, file).ok()?;
-    let (entries, strings) = sections.dynamic(endian, file).ok()??;
-    let strings = sections.strings(endian, file, strings).ok()?;
-    let needed = entries
-        .iter()
-        .filter(|entry| entry.tag(endian) == elf::DT_NEEDED);
-    let names = needed.filter_map(|entry| entry.string(endian, strings).ok());
-    Some(
-        names
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect(),
-    )
 }
 
 /// Whether `make setup` left a checksum of a library, which [`check`] then compares.
@@ -345,7 +234,7 @@ mod tests {
         for length in [0, 3, 64, 4096, bytes.len() / 2, bytes.len() - 1] {
             fs::write(&copy, &bytes[..length]).unwrap();
             assert!(
-                matches!(check(&copy), Err(RuntimeError::Broken { .. })),
+                matches!(check(&copy), Err(LibraryError::Broken { .. })),
                 "{length} of {} bytes",
                 bytes.len()
             );
@@ -389,7 +278,7 @@ mod tests {
             ),
         )
         .unwrap();
-        assert!(matches!(check(&link), Err(RuntimeError::Broken { .. })));
+        assert!(matches!(check(&link), Err(LibraryError::Broken { .. })));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 
-use super::index::Index;
-use super::onnx::{Attribute, Graph, Node};
+use super::proto::{Attribute, Graph, Node};
 use super::remove;
+use super::values::Values;
 
 /// The slope of h-sigmoid (Howard et al., Searching for MobileNetV3, 2019, section 5.2).
 const ALPHA: f64 = 1.0 / 6.0;
@@ -78,13 +78,13 @@ struct Step<'a> {
 }
 
 /// One node as a ramp of its only non-constant input.
-fn step<'a>(index: &Index, node: &'a Node) -> Option<Step<'a>> {
+fn step<'a>(values: &Values, node: &'a Node) -> Option<Step<'a>> {
     let input = |number: usize| node.input.get(number).map(String::as_str);
-    let scalar = |number: usize| input(number).and_then(|value| index.scalar(value));
+    let scalar = |number: usize| input(number).and_then(|value| values.scalar(value));
     // A bound that is left out is no bound; one that is not a constant is no match.
     let bound = |number: usize, none: f64| match input(number) {
         None | Some("") => Some(none),
-        Some(value) => index.scalar(value),
+        Some(value) => values.scalar(value),
     };
     let commutative = |ramp: fn(f64) -> Ramp| match (scalar(0), scalar(1)) {
         (None, Some(value)) => Some((ramp(value), 0)),
@@ -132,7 +132,7 @@ struct Match {
 /// Follows `value` upwards through nodes whose outputs nobody else reads, applying `ramp` after them, until the whole
 /// is the h-sigmoid of some value (of `of`, if given). Returns that value, and the nodes on the way.
 fn hard_sigmoid_of<'a>(
-    index: &Index<'a>,
+    values: &Values<'a>,
     mut value: &'a str,
     mut ramp: Ramp,
     of: Option<&str>,
@@ -143,8 +143,8 @@ fn hard_sigmoid_of<'a>(
         if ramp.is_hard_sigmoid() && of.is_none_or(|of| of == value) {
             return Some((value, passed));
         }
-        let (number, node) = index.sole_producer(value)?;
-        let step = step(index, node)?;
+        let (number, node) = values.sole_producer(value)?;
+        let step = step(values, node)?;
         passed.push(number);
         ramp = ramp.after(step.ramp);
         value = step.of;
@@ -153,12 +153,12 @@ fn hard_sigmoid_of<'a>(
 }
 
 /// The h-sigmoid that ends in this node, unless the node is one already.
-fn match_hard_sigmoid(index: &Index, root: usize, node: &Node) -> Option<Match> {
+fn match_hard_sigmoid(values: &Values, root: usize, node: &Node) -> Option<Match> {
     if node.op() == Some("HardSigmoid") {
         return None;
     }
-    let last = step(index, node)?;
-    let (of, inner) = hard_sigmoid_of(index, last.of, last.ramp, None)?;
+    let last = step(values, node)?;
+    let (of, inner) = hard_sigmoid_of(values, last.of, last.ramp, None)?;
     Some(Match {
         root,
         inner,
@@ -167,20 +167,20 @@ fn match_hard_sigmoid(index: &Index, root: usize, node: &Node) -> Option<Match> 
 }
 
 /// The value that `value` is a multiple of, by how much, and the node that multiplies.
-fn scaled<'a>(index: &Index<'a>, value: &'a str) -> Option<(&'a str, f64, usize)> {
-    let (number, node) = index.sole_producer(value)?;
-    let step = step(index, node)?;
+fn scaled<'a>(values: &Values<'a>, value: &'a str) -> Option<(&'a str, f64, usize)> {
+    let (number, node) = values.sole_producer(value)?;
+    let step = step(values, node)?;
     let scale = step.ramp.slope;
     (step.ramp == Ramp::line(scale, 0.0)).then_some((step.of, scale, number))
 }
 
 /// The h-swish `x * h-sigmoid(x)` that ends in this node. The sixth may be taken of either factor, or of the product.
-fn match_hard_swish(index: &Index, root: usize, node: &Node) -> Option<Match> {
+fn match_hard_swish(values: &Values, root: usize, node: &Node) -> Option<Match> {
     let product = |node: &Node| node.op() == Some("Mul") && node.input.len() == 2;
-    let (factors, scale, outer) = match step(index, node) {
+    let (factors, scale, outer) = match step(values, node) {
         None if product(node) => (node, 1.0, None),
         Some(last) if last.ramp == Ramp::line(last.ramp.slope, 0.0) => {
-            let (number, inner) = index.sole_producer(last.of)?;
+            let (number, inner) = values.sole_producer(last.of)?;
             (inner, last.ramp.slope, Some(number))
         }
         _ => return None,
@@ -191,13 +191,13 @@ fn match_hard_swish(index: &Index, root: usize, node: &Node) -> Option<Match> {
     let [a, b] = [factors.input[0].as_str(), factors.input[1].as_str()];
     [(a, b), (b, a)].into_iter().find_map(|(x, gate)| {
         let plain = (x, 1.0, None);
-        let multiple = scaled(index, x).map(|(x, scale, number)| (x, scale, Some(number)));
+        let multiple = scaled(values, x).map(|(x, scale, number)| (x, scale, Some(number)));
         [Some(plain), multiple]
             .into_iter()
             .flatten()
             .find_map(|(x, factor, number)| {
                 let line = Ramp::line(scale * factor, 0.0);
-                let (_, passed) = hard_sigmoid_of(index, gate, line, Some(x))?;
+                let (_, passed) = hard_sigmoid_of(values, gate, line, Some(x))?;
                 Some(Match {
                     root,
                     inner: passed.into_iter().chain(outer).chain(number).collect(),
@@ -210,16 +210,16 @@ fn match_hard_swish(index: &Index, root: usize, node: &Node) -> Option<Match> {
 /// Replaces every match by one node; returns how many there were.
 fn replace(
     graph: &mut Graph,
-    find: fn(&Index, usize, &Node) -> Option<Match>,
+    find: fn(&Values, usize, &Node) -> Option<Match>,
     make: fn(&str, &str) -> Node,
 ) -> usize {
-    let index = Index::new(graph);
+    let values = Values::new(graph);
     let matches: Vec<Match> = graph
         .node
         .iter()
         .enumerate()
         .filter(|(_, node)| node.output.len() == 1)
-        .filter_map(|(number, node)| find(&index, number, node))
+        .filter_map(|(number, node)| find(&values, number, node))
         .collect();
     for found in &matches {
         let root = &mut graph.node[found.root];
@@ -255,12 +255,12 @@ pub fn fuse_hard_sigmoid(graph: &mut Graph) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{constants, model, node, operators, rewritten};
+    use super::super::test_graphs::{constants, model, node, operators, rewritten};
     use super::*;
     use crate::inference::rewrite::Rewrites;
 
     /// A graph of `name = Op inputs` lines.
-    fn graph(lines: &[&str]) -> super::super::onnx::Model {
+    fn graph(lines: &[&str]) -> super::super::proto::ModelProto {
         let nodes = lines
             .iter()
             .map(|line| {
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn scalar_that_would_change_the_shape_is_no_match() {
         let mut model = graph(&["a = Add x wide", "b = Clip a zero six", "y = Div b six"]);
-        let wide = super::super::tests::tensor("wide", &[1, 1, 1, 1, 1], &[3.0]);
+        let wide = super::super::test_graphs::tensor("wide", &[1, 1, 1, 1, 1], &[3.0]);
         let graph = model.graph.as_mut().unwrap();
         graph.initializer.push(prost::Message::encode_to_vec(&wide));
         assert!(rewritten(&model).is_none());

@@ -1,6 +1,6 @@
 //! The batch axis, given a size.
 
-use super::onnx::{Dimension, Graph};
+use super::proto::{Dimension, Graph};
 
 /// Fixes the batch axis of the one input, and every axis that goes by the same name, to `batch`; returns what it did.
 /// `None`, and the graph as it was, when that axis has a size.
@@ -29,7 +29,7 @@ pub fn fix(graph: &mut Graph, batch: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{model, node};
+    use super::super::test_graphs::{model, node};
     use super::*;
 
     #[test]

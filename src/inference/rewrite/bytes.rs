@@ -3,9 +3,9 @@
 use prost::Message;
 
 use super::Layout;
-use super::index::Index;
 use super::input::{TO_PLANES, picture_layout};
-use super::onnx::{Attribute, FLOAT, Graph, Node, Tensor, UINT8};
+use super::proto::{Attribute, FLOAT, Graph, Node, Tensor, UINT8};
+use super::values::Values;
 use super::{Feed, unused};
 
 /// Lets the graph take `[n, height, width, 3]` bytes in the place of its f32 pictures: makes them floats, divides by 255
@@ -14,9 +14,9 @@ use super::{Feed, unused};
 pub fn take_bytes(graph: &mut Graph) -> Option<Feed> {
     let layout = picture_layout(graph)?;
     let name = graph.input[0].name().to_owned();
-    let index = Index::new(graph);
+    let values = Values::new(graph);
     let [floats, pixels, most] =
-        ["floats", "pixels", "most"].map(|kind| unused(&index, &format!("{name}/{kind}")));
+        ["floats", "pixels", "most"].map(|kind| unused(&values, &format!("{name}/{kind}")));
 
     let mut head = vec![
         Node::new("Cast", &[&name], &floats).with(Attribute::int("to", i64::from(FLOAT))),
@@ -24,7 +24,7 @@ pub fn take_bytes(graph: &mut Graph) -> Option<Feed> {
     ];
     let mut last = pixels;
     if layout == Layout::Nchw {
-        let planes = unused(&index, &format!("{name}/planes"));
+        let planes = unused(&values, &format!("{name}/planes"));
         head.push(
             Node::new("Transpose", &[&last], &planes).with(Attribute::ints("perm", &TO_PLANES)),
         );
@@ -50,7 +50,7 @@ pub fn take_bytes(graph: &mut Graph) -> Option<Feed> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{model, node, operators};
+    use super::super::test_graphs::{model, node, operators};
     use super::*;
 
     #[test]

@@ -3,8 +3,8 @@
 use half::f16;
 use prost::Message;
 
-use super::index::Index;
-use super::onnx::{Attribute, FLOAT, FLOAT16, Graph, Node, Tensor, TensorHeader};
+use super::proto::{Attribute, FLOAT, FLOAT16, Graph, Node, Tensor, TensorHeader};
+use super::values::Values;
 use super::{GraphError, unused};
 
 /// The operators that take f16 in the place of f32 everywhere, by `onnx.defs`. `Resize` is not among them: some of its
@@ -69,14 +69,14 @@ pub fn compute_in_half(graph: &mut Graph) -> Result<(), GraphError> {
     // What stands there of types is no longer true, and the runtime infers them anyway.
     graph.value_info.clear();
 
-    let index = Index::new(graph);
+    let values = Values::new(graph);
     let inputs: Vec<[String; 2]> = (graph.input.iter())
         .map(|input| input.name())
-        .map(|name| [name.to_owned(), unused(&index, &format!("{name}/half"))])
+        .map(|name| [name.to_owned(), unused(&values, &format!("{name}/half"))])
         .collect();
     let outputs: Vec<[String; 2]> = (graph.output.iter())
         .map(|output| output.name())
-        .map(|name| [name.to_owned(), unused(&index, &format!("{name}/half"))])
+        .map(|name| [name.to_owned(), unused(&values, &format!("{name}/half"))])
         .collect();
     let cast = |from: &str, to: &str, kind: i32| {
         Node::new("Cast", &[from], to).with(Attribute::int("to", i64::from(kind)))
@@ -149,7 +149,7 @@ fn in_half(bytes: &[u8]) -> Result<Option<Vec<u8>>, GraphError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{model, node, operators, tensor};
+    use super::super::test_graphs::{model, node, operators, tensor};
     use super::*;
 
     #[test]

@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
-use super::index::{Constant, Index};
-use super::onnx::{FLOAT, Graph, Node};
+use super::proto::{FLOAT, Graph, Node};
+use super::values::{Constant, Values};
 use super::{Layout, Table, plain_table, remove};
 
 /// Channels of a colour picture.
@@ -37,10 +37,10 @@ pub fn hoist_preprocessing(graph: &mut Graph) -> Option<Table> {
     let mut table = plain_table();
     let mut now = layout;
     let mut gone = HashSet::new();
-    let index = Index::new(graph);
+    let values = Values::new(graph);
     let mut value = input.name();
-    while let Some((number, node)) = index.only_consumer(value)
-        && let Some(step) = step(&index, node, value, now)
+    while let Some((number, node)) = values.only_consumer(value)
+        && let Some(step) = step(&values, node, value, now)
         && gone.insert(number)
     {
         match step {
@@ -92,9 +92,9 @@ pub fn picture_layout(graph: &Graph) -> Option<Layout> {
 }
 
 /// What a node does to pixels in that layout; `None` when a table of bytes cannot do it.
-fn step(index: &Index, node: &Node, value: &str, layout: Layout) -> Option<Step> {
+fn step(values: &Values, node: &Node, value: &str, layout: Layout) -> Option<Step> {
     let channels = |number: usize| {
-        let constant = index.constant(node.input.get(number)?)?;
+        let constant = values.constant(node.input.get(number)?)?;
         per_channel(constant, layout)
     };
     let (operator, swapped): (Operator, Operator) = match node.op()? {
@@ -143,8 +143,8 @@ fn per_channel(constant: &Constant, layout: Layout) -> Option<[f32; CHANNELS]> {
 #[cfg(test)]
 mod tests {
     use super::super::Feed;
-    use super::super::onnx::{Attribute, Model, Tensor};
-    use super::super::tests::{model, node, operators, rewritten, tensor};
+    use super::super::proto::{Attribute, ModelProto, Tensor};
+    use super::super::test_graphs::{model, node, operators, rewritten, tensor};
     use super::*;
 
     const NHWC: [i64; 4] = [2, 5, 7, 3];
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(graph.node[1].input, ["x", "b"]);
     }
 
-    fn left_alone(what: &str, model: &Model) {
+    fn left_alone(what: &str, model: &ModelProto) {
         assert!(rewritten(model).is_none(), "{what}");
     }
 
@@ -265,7 +265,7 @@ mod tests {
         left_alone("an input of bytes", &bytes);
         let mut overridable = with(&NHWC, mul("x two"));
         let graph = overridable.graph.as_mut().unwrap();
-        graph.input.push(super::super::onnx::ValueInfo {
+        graph.input.push(super::super::proto::ValueInfo {
             name: Some("two".to_string()),
             ..Default::default()
         });

@@ -5,7 +5,7 @@
 //!
 //! - h-swish and h-sigmoid, which exporters spell out as four and three operators, become the single operators that
 //!   ONNX Runtime computes inside the convolution before them (both in 1.32, only h-sigmoid in 1.24);
-//! - preprocessing at the head of the graph goes to the host, see [`Feed`];
+//! - preprocessing at the start of the graph goes to the host, see [`Feed`];
 //! - the large 1x1 convolution after the global pooling becomes a matrix product.
 //!
 //! Other providers fuse by themselves; for them the batch gets a fixed size, and for a GPU ([`Target::Gpu`]) the input
@@ -18,18 +18,20 @@ mod activation;
 mod batch;
 mod bytes;
 mod half;
-mod head;
-mod index;
 mod input;
-mod onnx;
+mod pooled_convolution;
+mod proto;
+#[cfg(test)]
+mod test_graphs;
+mod values;
 
 use std::collections::HashSet;
 
 use prost::Message;
 use serde::Serialize;
 
-use index::Index;
-use onnx::{EXTERNAL, Graph, Model, TensorHeader, is_default_domain};
+use proto::{EXTERNAL, Graph, ModelProto, TensorHeader, is_default_domain};
+use values::Values;
 
 /// What a model is rewritten for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +151,7 @@ pub enum GraphError {
 /// When the bytes are not an ONNX model, or cannot be made to compute in f16 and shall.
 pub fn rewrite(model: &[u8], target: Target) -> Result<Option<Rewritten>, GraphError> {
     let length = model.len();
-    let mut model = Model::decode(model)?;
+    let mut model = ModelProto::decode(model)?;
     // A message that does not keep its length has fields that would get lost.
     let known = model.encoded_len() == length && is_plain(&model);
     let opset = opset(&model).filter(|opset| *opset >= OLDEST_OPSET);
@@ -170,7 +172,7 @@ pub fn rewrite(model: &[u8], target: Target) -> Result<Option<Rewritten>, GraphE
                     report.hard_swish = activation::fuse_hard_swish(graph);
                 }
                 report.hard_sigmoid = activation::fuse_hard_sigmoid(graph);
-                report.gemm = head::convolution_to_gemm(graph);
+                report.gemm = pooled_convolution::to_matrix_product(graph);
             }
             feed = input::hoist_preprocessing(graph).map(Feed::Floats);
             report.preprocessing = feed.is_some();
@@ -210,7 +212,7 @@ const OLDEST_OPSET: i64 = 13;
 const HARD_SWISH_OPSET: i64 = 14;
 
 /// The version of the standard operators, unless the model names it not at all or twice.
-fn opset(model: &Model) -> Option<i64> {
+fn opset(model: &ModelProto) -> Option<i64> {
     let mut versions = (model.opset_import.iter())
         .filter(|set| is_default_domain(set.domain.as_deref()))
         .map(|set| set.version());
@@ -218,11 +220,11 @@ fn opset(model: &Model) -> Option<i64> {
 }
 
 /// Whether the model is its graph and nothing more: a function has an opset of its own, and training reads the graph.
-fn is_plain(model: &Model) -> bool {
+fn is_plain(model: &ModelProto) -> bool {
     model.functions.is_empty() && model.training_info.is_empty()
 }
 
-/// Whether values are read where the index does not look (the body of an `If` or a `Loop`), or weights are in another
+/// Whether values are read where [`Values`] does not look (the body of an `If` or a `Loop`), or weights are in another
 /// file, whose place is lost once the model is bytes.
 fn has_subgraph_or_external_data(graph: &Graph) -> bool {
     let subgraph = graph
@@ -257,9 +259,9 @@ fn remove(graph: &mut Graph, gone: &HashSet<usize>) {
 }
 
 /// A name that no value of the graph has.
-fn unused(index: &Index, name: &str) -> String {
+fn unused(values: &Values, name: &str) -> String {
     let mut name = name.to_string();
-    while index.producer(&name).is_some() || index.uses(&name) > 0 {
+    while values.producer(&name).is_some() || values.uses(&name) > 0 {
         name.push('_');
     }
     name
@@ -268,22 +270,22 @@ fn unused(index: &Index, name: &str) -> String {
 /// Takes out the constants that only removed nodes read, and the types of values that are no more; ONNX Runtime would
 /// warn of the former.
 fn remove_unused(graph: &mut Graph) {
-    let index = Index::new(graph);
+    let values = Values::new(graph);
     let unused: HashSet<usize> = (graph.node.iter().enumerate())
         .filter(|(_, node)| node.op() == Some("Constant"))
-        .filter(|(_, node)| node.output.iter().all(|output| index.uses(output) == 0))
+        .filter(|(_, node)| node.output.iter().all(|output| values.uses(output) == 0))
         .map(|(number, _)| number)
         .collect();
     let is_input = |name: &str| graph.input.iter().any(|input| input.name() == name);
     let keep_tensor: Vec<bool> = (graph.initializer.iter())
         .map(|tensor| {
             TensorHeader::decode(tensor.as_slice()).map_or(true, |header| {
-                index.uses(header.name()) > 0 || is_input(header.name())
+                values.uses(header.name()) > 0 || is_input(header.name())
             })
         })
         .collect();
     let keep_type: Vec<bool> = (graph.value_info.iter())
-        .map(|value| index.producer(value.name()).is_some())
+        .map(|value| values.producer(value.name()).is_some())
         .collect();
 
     let mut keep = keep_tensor.into_iter();
@@ -295,106 +297,12 @@ fn remove_unused(graph: &mut Graph) {
 
 #[cfg(test)]
 mod tests {
-    use super::onnx::{
-        Attribute, Dimension, FLOAT, Node, OperatorSet, Shape, Tensor, TensorType, Type, ValueInfo,
-    };
+    use super::proto::{Attribute, OperatorSet};
+    use super::test_graphs::{CPU, constants, model, node, operators, rewritten};
     use super::*;
 
-    const CPU: Target = Target::Cpu { exact: false };
-
-    /// A model from `x` to `y`, both f32, with the shape of `x` as given and opset 13.
-    pub fn model(shape: &[i64], nodes: Vec<Node>, constants: Vec<Tensor>) -> Model {
-        let value = |name: &str, shape: &[i64]| ValueInfo {
-            name: Some(name.to_string()),
-            r#type: Some(Type {
-                tensor_type: Some(TensorType {
-                    elem_type: Some(FLOAT),
-                    shape: Some(Shape {
-                        dim: shape
-                            .iter()
-                            .map(|dim| Dimension {
-                                dim_value: Some(*dim),
-                                ..Dimension::default()
-                            })
-                            .collect(),
-                    }),
-                }),
-                ..Type::default()
-            }),
-            ..ValueInfo::default()
-        };
-        Model {
-            ir_version: Some(7),
-            opset_import: vec![OperatorSet {
-                domain: Some(String::new()),
-                version: Some(13),
-            }],
-            graph: Some(Graph {
-                node: nodes,
-                name: Some("test".to_string()),
-                initializer: constants.iter().map(Tensor::encode_to_vec).collect(),
-                input: vec![value("x", shape)],
-                output: vec![value("y", shape)],
-                ..Graph::default()
-            }),
-            ..Model::default()
-        }
-    }
-
-    /// An f32 tensor, stored as raw bytes.
-    pub fn tensor(name: &str, dims: &[i64], values: &[f32]) -> Tensor {
-        Tensor {
-            dims: dims.to_vec(),
-            data_type: Some(FLOAT),
-            name: Some(name.to_string()),
-            raw_data: Some(
-                values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect(),
-            ),
-            ..Tensor::default()
-        }
-    }
-
-    /// `name = op(inputs)`, the inputs in one string.
-    pub fn node(name: &str, op: &str, inputs: &str) -> Node {
-        Node::new(op, &inputs.split(' ').collect::<Vec<_>>(), name)
-    }
-
-    /// What `rewrite` makes of a model, read again.
-    pub fn rewritten(model: &Model) -> Option<(Graph, Rewritten)> {
-        let rewritten = rewrite(&model.encode_to_vec(), CPU).unwrap()?;
-        let again = Model::decode(rewritten.model.as_slice()).unwrap();
-        assert_eq!(
-            rewrite(&rewritten.model, CPU).unwrap(),
-            None,
-            "a second rewrite"
-        );
-        Some((again.graph.unwrap(), rewritten))
-    }
-
-    /// The operators of a graph, in order.
-    pub fn operators(graph: &Graph) -> Vec<&str> {
-        graph.node.iter().filter_map(Node::op).collect()
-    }
-
-    pub fn constants() -> Vec<Tensor> {
-        let scalars = [("zero", 0.0), ("one", 1.0), ("three", 3.0), ("six", 6.0)];
-        let others = [
-            ("half", 0.5),
-            ("sixth", 0.166_666_67),
-            ("inf", f32::INFINITY),
-        ];
-        scalars
-            .into_iter()
-            .chain(others)
-            .map(|(name, value)| tensor(name, &[1], &[value]))
-            .collect()
-    }
-
     /// h-swish as tf2onnx writes it.
-    fn hard_swish() -> Model {
+    fn hard_swish() -> ModelProto {
         let nodes = vec![
             node("a", "Add", "x three"),
             node("b", "Clip", "a zero six"),
@@ -407,7 +315,7 @@ mod tests {
     #[test]
     fn rewritten_model_is_in_opset_14_and_without_unused_constants() {
         let (graph, rewritten) = rewritten(&hard_swish()).unwrap();
-        let model = Model::decode(rewritten.model.as_slice()).unwrap();
+        let model = ModelProto::decode(rewritten.model.as_slice()).unwrap();
         assert_eq!(opset(&model), Some(14));
         assert_eq!(operators(&graph), ["HardSwish"]);
         assert!(graph.initializer.is_empty());
@@ -430,7 +338,7 @@ mod tests {
         graph.read_instead("x", "double");
         graph.node[0].input[0] = "x".to_string();
         let rewritten = rewrite(&model.encode_to_vec(), exact).unwrap().unwrap();
-        let again = Model::decode(rewritten.model.as_slice()).unwrap();
+        let again = ModelProto::decode(rewritten.model.as_slice()).unwrap();
         assert_eq!(
             operators(&again.graph.unwrap()),
             ["Add", "Clip", "Mul", "Mul"]
@@ -443,7 +351,7 @@ mod tests {
         let mut model = hard_swish();
         model.opset_import[0].version = Some(17);
         let (_, rewritten) = rewritten(&model).unwrap();
-        let model = Model::decode(rewritten.model.as_slice()).unwrap();
+        let model = ModelProto::decode(rewritten.model.as_slice()).unwrap();
         assert_eq!(opset(&model), Some(17));
     }
 
@@ -458,12 +366,12 @@ mod tests {
             operators(&graph),
             ["HardSigmoid", "Mul", "BatchNormalization"]
         );
-        let model = Model::decode(rewritten.model.as_slice()).unwrap();
+        let model = ModelProto::decode(rewritten.model.as_slice()).unwrap();
         assert_eq!(opset(&model), Some(13));
     }
 
     /// What makes a model unusual.
-    type Change = fn(&mut Model);
+    type Change = fn(&mut ModelProto);
 
     #[test]
     fn unusual_models_are_left_alone() {

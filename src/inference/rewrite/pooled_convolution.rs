@@ -2,9 +2,9 @@
 
 use prost::Message;
 
-use super::index::Index;
-use super::onnx::{Attribute, FLOAT, Graph, INT64, Node, Tensor, TensorHeader};
+use super::proto::{Attribute, FLOAT, Graph, INT64, Node, Tensor, TensorHeader};
 use super::unused;
+use super::values::Values;
 
 /// Weights of at least this many bytes are worth it. A convolution reads its weights once for each picture, a matrix
 /// product once for each batch; that matters from about the size of a core's own cache (2 MiB on Sapphire Rapids).
@@ -24,20 +24,20 @@ struct Found {
 
 /// Rewrites each large 1x1 convolution of a globally pooled `[n, c, 1, 1]` as `Flatten`, `Gemm`, `Unsqueeze`; returns
 /// how many there were.
-pub fn convolution_to_gemm(graph: &mut Graph) -> usize {
-    let index = Index::new(graph);
+pub fn to_matrix_product(graph: &mut Graph) -> usize {
+    let values = Values::new(graph);
     let found: Vec<Found> = (0..graph.node.len())
-        .filter_map(|node| large_pooled_convolution(graph, &index, node))
+        .filter_map(|node| large_pooled_convolution(graph, &values, node))
         .collect();
     if found.is_empty() {
         return 0;
     }
-    let axes = unused(&index, "spatial_axes");
+    let axes = unused(&values, "spatial_axes");
     let names: Vec<[String; 2]> = found
         .iter()
         .map(|found| {
             let output = &graph.node[found.node].output[0];
-            ["flat", "product"].map(|kind| unused(&index, &format!("{output}/{kind}")))
+            ["flat", "product"].map(|kind| unused(&values, &format!("{output}/{kind}")))
         })
         .collect();
 
@@ -66,7 +66,7 @@ pub fn convolution_to_gemm(graph: &mut Graph) -> usize {
 }
 
 /// The node of that number, if it is such a convolution.
-fn large_pooled_convolution(graph: &Graph, index: &Index, number: usize) -> Option<Found> {
+fn large_pooled_convolution(graph: &Graph, values: &Values, number: usize) -> Option<Found> {
     let node = &graph.node[number];
     let [pooled, weights, ..] = node.input.as_slice() else {
         return None;
@@ -81,9 +81,10 @@ fn large_pooled_convolution(graph: &Graph, index: &Index, number: usize) -> Opti
             "kernel_shape" | "strides" | "dilations" => true,
             _ => false,
         });
-    let (_, pool) = index.producer(pooled)?;
+    let (_, pool) = values.producer(pooled)?;
     let overridable = graph.input.iter().any(|input| input.name() == weights);
-    if !plain || pool.op() != Some("GlobalAveragePool") || overridable || index.uses(weights) != 1 {
+    if !plain || pool.op() != Some("GlobalAveragePool") || overridable || values.uses(weights) != 1
+    {
         return None;
     }
     let initializer = graph.initializer.iter().position(|tensor| {
@@ -110,8 +111,8 @@ fn is_large(dims: &[i64]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::onnx::Model;
-    use super::super::tests::{model, node, operators, rewritten, tensor};
+    use super::super::proto::ModelProto;
+    use super::super::test_graphs::{model, node, operators, rewritten, tensor};
     use super::*;
 
     const OUTPUTS: i64 = 1024;
@@ -121,7 +122,7 @@ mod tests {
     type Change = fn(Node) -> Node;
 
     /// Pooling, convolution and ReLU; the weights are of 2 MiB.
-    fn head(change: Change) -> Model {
+    fn head(change: Change) -> ModelProto {
         let convolution = Attribute {
             ints: vec![1, 1],
             ..named("kernel_shape")

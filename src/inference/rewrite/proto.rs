@@ -2,14 +2,14 @@
 //!
 //! What a rewrite never looks into (weights, metadata, training) is kept as the bytes it came in, and every optional
 //! field remembers whether it was present, so that a model that is read and written again has its old meaning. A
-//! field that is newer than this file would be lost; [`Model::encoded_len`] then differs from the length that was
+//! field that is newer than this file would be lost; [`ModelProto::encoded_len`] then differs from the length that was
 //! read, which is how the caller notices.
 
 use prost::Message;
 
 /// `ModelProto`.
 #[derive(Clone, PartialEq, Message)]
-pub struct Model {
+pub struct ModelProto {
     #[prost(int64, optional, tag = "1")]
     pub ir_version: Option<i64>,
     #[prost(string, optional, tag = "2")]

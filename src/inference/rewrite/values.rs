@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use super::onnx::{EXTERNAL, FLOAT, Graph, Node, Tensor, TensorHeader};
+use super::proto::{EXTERNAL, FLOAT, Graph, Node, Tensor, TensorHeader};
 
 /// A small f32 constant: an initializer that no caller can override, or the value of a `Constant` node.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,17 +19,17 @@ pub struct Constant {
 const SMALL: i64 = 64;
 
 /// A graph with its edges; valid until the graph is changed.
-pub struct Index<'a> {
+pub struct Values<'a> {
     nodes: &'a [Node],
     producers: HashMap<&'a str, usize>,
     uses: HashMap<&'a str, usize>,
     constants: HashMap<String, Constant>,
 }
 
-impl<'a> Index<'a> {
+impl<'a> Values<'a> {
     /// Looks at every node once; of the initializers only the small ones are read.
     pub fn new(graph: &'a Graph) -> Self {
-        let mut index = Index {
+        let mut values = Values {
             nodes: &graph.node,
             producers: HashMap::new(),
             uses: HashMap::new(),
@@ -37,31 +37,31 @@ impl<'a> Index<'a> {
         };
         for (number, node) in graph.node.iter().enumerate() {
             for value in &node.output {
-                index.producers.insert(value, number);
+                values.producers.insert(value, number);
             }
             for value in &node.input {
-                *index.uses.entry(value).or_default() += 1;
+                *values.uses.entry(value).or_default() += 1;
             }
             if node.op() == Some("Constant")
                 && let [output] = node.output.as_slice()
                 && let Some(tensor) = node.attribute("value").and_then(|value| value.t)
                 && let Some((_, constant)) = small_constant(&tensor)
             {
-                index.constants.insert(output.clone(), constant);
+                values.constants.insert(output.clone(), constant);
             }
         }
         for output in &graph.output {
-            *index.uses.entry(output.name()).or_default() += 1;
+            *values.uses.entry(output.name()).or_default() += 1;
         }
         let inputs: HashSet<&str> = graph.input.iter().map(|input| input.name()).collect();
         for tensor in &graph.initializer {
             if let Some((name, constant)) = small_constant(tensor)
                 && !inputs.contains(name.as_str())
             {
-                index.constants.insert(name, constant);
+                values.constants.insert(name, constant);
             }
         }
-        index
+        values
     }
 
     /// How many node inputs and graph outputs read a value.
