@@ -98,8 +98,8 @@ machine() {
     nproc
     uname -r
     [ "$provider" != cuda ] || nvidia-smi
-    row "the machine" "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1), \
-$(nproc) processors"
+    gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1)
+    row "the machine" "${gpu:-no GPU}, $(nproc) processors"
 }
 
 trees() {
@@ -146,11 +146,11 @@ starts() {
     for precision in $precisions; do
         for round in 1 2 3; do
             features=$(mktemp -d "$work/start.XXXXXX")
-            extract "$work/media$short" "$features" "$model" --limit 1 --precision "$precision" | field seconds \
-                >>"$work/start-$precision"
+            extract "$work/media$short" "$features" "$model" --limit 1 --precision "$precision" | field seconds |
+                awk '{ printf "%.1f s\n", $1 }' >>"$work/start-$precision"
         done
         row "start until the first features, $precision, three times" \
-            "$(tr '\n' ' ' <"$work/start-$precision")s" "<= 3 s"
+            "$(paste -sd ' ' "$work/start-$precision")" "<= 3 s"
     done
 }
 
