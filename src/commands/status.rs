@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::storage::failures::{Class, FailureReport};
 use crate::storage::model_dir::ModelDir;
-use crate::storage::object::{Line, ObjectList};
+use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, Part, ShardFiles};
 

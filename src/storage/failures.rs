@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::storage::files::complete;
 use crate::storage::files::regular;
 use crate::storage::model_dir::{ModelDir, ReportLock};
-use crate::storage::object::ObjectId;
+use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 use crate::support::hints::{NotRegular, is_not_regular};
 use crate::support::lock::lock;

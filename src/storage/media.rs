@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::storage::failures::FileStamp;
 use crate::storage::files::regular;
-use crate::storage::object::{Line, ObjectList};
+use crate::storage::object_list::{Line, ObjectList};
 
 /// Files longer than this are no pictures that belong here; it bounds what one worker reads. 512 MiB.
 const MAX_FILE_BYTES: u64 = 512 << 20;

@@ -22,7 +22,7 @@ use crate::inference::{Form, Precision, Provider};
 use crate::pictures::{PixelOptions, preprocessing};
 use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
-use crate::storage::object::ObjectList;
+use crate::storage::object_list::ObjectList;
 use crate::storage::recipe::{self, Recipe};
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::{Counts, Progress, Total};
@@ -285,7 +285,7 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
 mod tests {
     use super::*;
     use crate::inference::fake::FakeEngine;
-    use crate::storage::object::ObjectId;
+    use crate::storage::object_id::ObjectId;
 
     #[test]
     fn objects_that_a_stopped_process_has_in_hand_are_left_and_done_by_a_later_run() {

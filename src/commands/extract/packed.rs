@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::storage::object::ObjectId;
+use crate::storage::object_id::ObjectId;
 use crate::storage::shard::{self, Part, ShardNumber};
 
 /// The objects in the shards of a model's directory that are new since a run was planned.

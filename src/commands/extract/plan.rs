@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use super::Options;
 use crate::storage::failures::{Class, Failure, FailureReport, Stage, id_of_bad_line};
 use crate::storage::model_dir::{FeatureState, ModelDir};
-use crate::storage::object::{Line, ObjectId, ObjectList};
+use crate::storage::object_id::ObjectId;
+use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 

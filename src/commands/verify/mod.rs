@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::storage::failures::{FailureReport, id_of_bad_line};
 use crate::storage::model_dir::{ModelDir, NestedFile};
-use crate::storage::object::{Line, ObjectList};
+use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Manifest;
 use crate::storage::shard::{Part, ShardError, ShardFiles, ShardNumber};

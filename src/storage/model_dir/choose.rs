@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use walkdir::WalkDir;
 
-use crate::storage::object::model_stem;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
 
@@ -88,4 +87,28 @@ fn holds_features(directory: &Path) -> bool {
     is_sealed(directory)
         || (nested.into_iter().filter_map(Result::ok))
             .any(|entry| entry.file_name().as_encoded_bytes().ends_with(b".npy"))
+}
+
+/// The directory name of a model's features: the file name of the model without its last extension.
+pub fn model_stem(model: &Path) -> Option<String> {
+    let stem = model.file_stem()?.to_str()?;
+    (!stem.starts_with('.')).then(|| stem.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_by_its_stem() {
+        assert_eq!(
+            model_stem(Path::new("models/mobilenet_v3.onnx")).as_deref(),
+            Some("mobilenet_v3")
+        );
+        assert_eq!(
+            model_stem(Path::new("models/v1.2.onnx")).as_deref(),
+            Some("v1.2")
+        );
+        assert_eq!(model_stem(Path::new("..")), None);
+    }
 }

@@ -11,7 +11,7 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::ModelDir;
-use crate::storage::object::ObjectId;
+use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
 /// The file below a model's directory whose locks tell processes what others have in hand.

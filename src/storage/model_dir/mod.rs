@@ -28,14 +28,14 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use thiserror::Error;
 
-pub use choose::model_directory;
+pub use choose::{model_directory, model_stem};
 pub use locks::{Claims, Packing, PackingLock, ReportLock};
 pub use nested::{NestedFile, NestedFiles};
 pub use scratch::Scratch;
 
 use crate::storage::files::regular;
 use crate::storage::npy::{self, NpyError};
-use crate::storage::object::ObjectId;
+use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
 /// How directories are opened: never through a symbolic link.

@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::locks::lock_byte;
 use super::{DIRECTORY, ModelDir, has_no_name};
-use crate::storage::object::ObjectId;
+use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
 /// The directory below a model's directory that holds the unfinished files of running processes.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use simsearch::storage::npy;
-use simsearch::storage::object::ObjectId;
+use simsearch::storage::object_id::ObjectId;
 
 use crate::{
     Outcome, TestEnv, feature_file, finish, model_file, need_runtime, runtime, stored_picture, wait,
