@@ -6,6 +6,7 @@ mod mounted;
 mod packed;
 mod plan;
 mod problem;
+mod queue;
 mod waiting;
 mod work;
 
