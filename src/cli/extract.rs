@@ -1,7 +1,6 @@
 //! The arguments of `extract`.
 
 use std::panic;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -14,19 +13,17 @@ use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PixelOptions};
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
 
-use super::{ModelArguments, SOME_FAILED, at_least_one, counted, given, places, print_json};
+use super::print::{SOME_FAILED, counted};
+use super::shared::{
+    FeatureDirArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument, at_least_one,
+};
 
 #[derive(Debug, Args)]
 pub struct ExtractArguments {
-    /// Directory of the pictures.
-    #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
-    media_dir: PathBuf,
-    /// Directory of the features; each model has its own below it.
-    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
-    feature_dir: PathBuf,
-    /// List of objects [default: MEDIA_DIR/objects.txt].
-    #[arg(long, value_name = "FILE")]
-    objects: Option<PathBuf>,
+    #[command(flatten)]
+    media: MediaArguments,
+    #[command(flatten)]
+    features: FeatureDirArgument,
     #[command(flatten)]
     model: ModelArguments,
     /// Where the model runs; `auto` is CUDA where it works, else the CPU.
@@ -65,12 +62,10 @@ pub struct ExtractArguments {
     /// Try just the objects that failed before, those that are no pictures too.
     #[arg(long)]
     retry_failed: bool,
-    /// Print the summary as one JSON object on standard output.
-    #[arg(long)]
-    json: bool,
-    /// Print warnings and errors only.
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    json: JsonArgument,
+    #[command(flatten)]
+    quiet: QuietArgument,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -97,13 +92,13 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
             print_panic(panic);
         }
     }));
-    let progress = Progress::new(arguments.quiet);
+    let progress = arguments.quiet.progress();
     let interrupt = Interrupt::install().context("cannot catch signals")?;
     ensure!(
         !arguments.exact || cfg!(feature = "turbojpeg"),
         "this program was built without libjpeg-turbo, so that its pixels are not exact; leave out --exact"
     );
-    let model = ModelFile::read(given(arguments.model.model).as_deref())?;
+    let model = ModelFile::read(arguments.model.path())?;
     if model.is_default {
         progress.note(&format!(
             "model: {}, which ships with the program; `make model` fetches MobileNetV3, --model names it",
@@ -112,13 +107,11 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     } else {
         progress.note(&format!("model: {}", model.stem));
     }
-    let objects = arguments
-        .objects
-        .unwrap_or_else(|| arguments.media_dir.join("objects.txt"));
+    let (media_dir, objects) = arguments.media.media_and_objects();
     let options = extract::Options {
+        media_dir,
         objects,
-        media_dir: arguments.media_dir,
-        directory: arguments.feature_dir.join(&model.stem),
+        directory: arguments.features.feature_dir.join(&model.stem),
         workers: arguments.workers,
         seed: arguments.seed,
         limit: arguments.limit,
@@ -132,7 +125,8 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         },
     };
     let sha256 = model.sha256();
-    let places = places(arguments.model.runtime);
+    let runtime = arguments.model.runtime;
+    let places = runtime.places();
     let engine_options = inference::Options {
         wanted: match arguments.provider {
             ProviderArgument::Auto => Wanted::Auto,
@@ -146,8 +140,8 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
             PrecisionArgument::Bf16 => Precision::Bf16,
             PrecisionArgument::Fp16 => Precision::Fp16,
         },
-        device: arguments.model.device,
-        output_name: arguments.model.output_name,
+        device: runtime.device,
+        output_name: runtime.output_name,
         batch_size: arguments.batch_size,
         exact: arguments.exact,
     };
@@ -168,9 +162,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     };
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;
     report_extract(&summary, &progress);
-    if arguments.json {
-        print_json(&summary)?;
-    }
+    arguments.json.print(&summary)?;
     Ok(exit_code(&summary).into())
 }
 
