@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::commands::concat::{self, Ended};
+use simsearch::commands::concat::{self, ConcatOutcome};
 use simsearch::support::progress::duration;
 
 use super::print::{SOME_FAILED, counted, held_by};
@@ -35,8 +35,10 @@ pub fn run(arguments: ConcatArguments) -> Result<ExitCode> {
         full_only: arguments.full_only,
     };
     let summary = match concat::concat(&options, &progress)? {
-        Ended::Packed(summary) => summary,
-        Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory, &progress)),
+        ConcatOutcome::Packed(summary) => summary,
+        ConcatOutcome::HeldBy(holder) => {
+            return Ok(held_by(&holder, &options.directory, &progress));
+        }
     };
     progress.note(&format!(
         "packed {} into {} in {}",

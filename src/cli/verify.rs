@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::commands::verify::{self, Ended, Report};
+use simsearch::commands::verify::{self, Report, VerifyOutcome};
 
 use super::print::{counted, held_by, print, print_json};
 use super::shared::{JsonArgument, ModelDirArguments, OptionalMediaArguments, QuietArgument};
@@ -30,8 +30,10 @@ pub fn run(arguments: VerifyArguments) -> Result<ExitCode> {
         objects: arguments.media.objects(),
     };
     let report = match verify::verify(&options)? {
-        Ended::Checked(report) => report,
-        Ended::HeldBy(holder) => return Ok(held_by(&holder, &options.directory, &progress)),
+        VerifyOutcome::Checked(report) => report,
+        VerifyOutcome::HeldBy(holder) => {
+            return Ok(held_by(&holder, &options.directory, &progress));
+        }
     };
     if arguments.json.json {
         print_json(&report)?;

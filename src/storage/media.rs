@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::storage::failures::FileStamp;
 use crate::storage::files::regular;
+use crate::storage::object_id::entry_name;
 use crate::storage::object_list::{Line, ObjectList};
 
 /// Files longer than this are no pictures that belong here; it bounds what one worker reads. 512 MiB.
@@ -55,8 +56,7 @@ impl Media {
 }
 
 fn id_of(list: &ObjectList, index: u32) -> &str {
-    let entry = list.entry(index as usize);
-    entry.rsplit('/').next().unwrap_or(entry)
+    entry_name(list.entry(index as usize))
 }
 
 /// A file is longer than pictures are.

@@ -5,7 +5,7 @@ pub mod failures;
 pub mod files;
 pub mod media;
 pub mod model_dir;
-pub mod name_hashes;
+pub mod name_filter;
 pub mod npy;
 pub mod object_id;
 pub mod object_list;

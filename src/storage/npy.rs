@@ -100,7 +100,7 @@ pub struct ArrayHeader {
 
 /// Reads the header at the beginning of `bytes`, which need not hold the data.
 pub fn parse_header(bytes: &[u8]) -> Result<ArrayHeader, NpyError> {
-    let length = match bytes {
+    let data_offset = match bytes {
         [0x93, b'N', b'U', b'M', b'P', b'Y', 1, 0, low, high, ..] => {
             10 + usize::from(u16::from_le_bytes([*low, *high]))
         }
@@ -109,26 +109,26 @@ pub fn parse_header(bytes: &[u8]) -> Result<ArrayHeader, NpyError> {
         }
         _ => return Err(NpyError::Header(None)),
     };
-    if length > MAX_HEADER || length > bytes.len() {
+    if data_offset > MAX_HEADER || data_offset > bytes.len() {
         return Err(NpyError::Header(None));
     }
-    let header = Header::from_reader(&mut &bytes[..length])
+    let header = Header::from_reader(&mut &bytes[..data_offset])
         .map_err(|error| NpyError::Header(Some(error)))?;
     let descriptor = header.type_descriptor.as_string().cloned();
     Ok(ArrayHeader {
         descriptor: descriptor.unwrap_or_else(|| header.type_descriptor.to_string()),
         fortran_order: header.layout.is_fortran(),
         shape: header.shape,
-        data_offset: length,
+        data_offset,
     })
 }
 
-/// Shape and data offset of a shard's features, `(rows, length, data offset)`; `<f4`, `(n, d)`, C order, `d` not 0.
+/// Shape and data offset of a shard's features, `(rows, dimension, data offset)`; `<f4`, `(n, d)`, C order, `d` not 0.
 ///
 /// `bytes` is the beginning of the file (4096 bytes are enough), `file_length` its whole length in bytes.
 pub fn features_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, usize), NpyError> {
     let header = parse_header(bytes)?;
-    let (&[rows, length @ (1..)], "<f4", false) = (
+    let (&[rows, dimension @ (1..)], "<f4", false) = (
         &header.shape[..],
         &header.descriptor[..],
         header.fortran_order,
@@ -136,7 +136,7 @@ pub fn features_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, u
         return Err(header.unexpected("float32 features (n, d) in C order"));
     };
     header.check_length(4, file_length)?;
-    Ok((rows, length, header.data_offset))
+    Ok((rows, dimension, header.data_offset))
 }
 
 /// The feature in the bytes of a whole per-object file: `<f4`, `(d,)`, every number finite.

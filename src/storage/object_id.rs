@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use memchr::memrchr;
 use thiserror::Error;
 
 /// The key of an object: its file name, extension included (`0000bada…d3.jpg`).
@@ -93,6 +94,16 @@ impl fmt::Display for ObjectId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
+}
+
+/// The name at the end of a path.
+pub(crate) fn file_name(path: &[u8]) -> &[u8] {
+    memrchr(b'/', path).map_or(path, |slash| &path[slash + 1..])
+}
+
+/// The name at the end of an entry of `objects.txt`: the object id, where it can be one.
+pub(crate) fn entry_name(entry: &str) -> &str {
+    &entry[entry.len() - file_name(entry.as_bytes()).len()..]
 }
 
 fn check_name(name: &str) -> Result<(), BadEntry> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use thiserror::Error;
 
-use crate::storage::object_id::ObjectId;
+use crate::storage::object_id::{ObjectId, entry_name};
 
 /// The lines of an `objects.txt`, in the order of the file.
 ///
@@ -117,7 +117,7 @@ impl ObjectList {
             if let Err(error) = ObjectId::from_entry(entry) {
                 return Line::Bad(error.to_string());
             }
-            let name = entry.rsplit('/').next().unwrap_or(entry);
+            let name = entry_name(entry);
             match *first_of.entry(name).or_insert(entry) {
                 first if std::ptr::eq(first, entry) => Line::Object(name),
                 first if first == entry => Line::Repeated,

@@ -1,4 +1,4 @@
-//! Errors of the system that have a way out, and those that concern a whole run.
+//! Hints: what to do about errors of the system, and those that concern a whole run.
 
 use std::error::Error;
 use std::io;
@@ -12,7 +12,7 @@ use thiserror::Error;
 pub struct NotRegular;
 
 /// What the user can do about an error, where its own text leaves that open.
-pub fn way_out(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let cause = cause(error)?;
     if is_not_regular(cause) {
         return Some("move it away and run the same command again");

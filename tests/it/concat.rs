@@ -8,7 +8,7 @@ use std::process::Stdio;
 use nix::sys::stat::Mode;
 use simsearch::storage::model_dir::{ModelDir, Packing};
 use simsearch::storage::npy;
-use simsearch::storage::sha256sums::Manifest;
+use simsearch::storage::sha256sums::Sha256Sums;
 
 use crate::{
     TestEnv, Tree, assert_same_tree, feature_file, files_ending, finish, need_python, need_shared,
@@ -102,7 +102,7 @@ fn pairs(numbers: &[u64]) -> Vec<String> {
         .iter()
         .flat_map(|number| ["features", "object_ids"].map(|part| format!("{number:04}.{part}.npy")))
         .collect();
-    names.push(Manifest::FILE_NAME.to_owned());
+    names.push(Sha256Sums::FILE_NAME.to_owned());
     names.sort();
     names
 }
@@ -127,7 +127,7 @@ fn shards_are_what_the_reference_writes() {
     );
     // With the per-object files go the directories: nothing else is left but the checksums.
     let mut found = env.tree("features/model");
-    assert!(found.remove(Manifest::FILE_NAME).is_some());
+    assert!(found.remove(Sha256Sums::FILE_NAME).is_some());
     assert_same_tree(&found, &env.tree("expected"));
 }
 

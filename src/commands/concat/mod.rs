@@ -67,7 +67,7 @@ pub struct Summary {
 
 /// How a run ended.
 #[derive(Debug)]
-pub enum Ended {
+pub enum ConcatOutcome {
     /// It packed what there was.
     Packed(Summary),
     /// Another process is packing the same directory; the text names it.
@@ -75,7 +75,7 @@ pub enum Ended {
 }
 
 /// Packs all per-object files of a model's directory.
-pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
+pub fn concat(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     ensure!(options.rows > 0, "a shard needs at least one row");
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(THREADS)
@@ -84,7 +84,7 @@ pub fn concat(options: &Options, progress: &Progress) -> Result<Ended> {
     pool.install(|| pack_all(options, progress))
 }
 
-fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
+fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     let started = Instant::now();
     let path = &options.directory;
     let directory = ModelDir::open(path).with_context(|| {
@@ -98,11 +98,11 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
         .with_context(|| format!("cannot lock {}", path.display()))?
     {
         Packing::Locked(lock) => lock,
-        Packing::HeldBy(holder) => return Ok(Ended::HeldBy(holder)),
+        Packing::HeldBy(holder) => return Ok(ConcatOutcome::HeldBy(holder)),
     };
-    let mut manifest = recovery::finish_what_was_killed(&directory)?;
+    let mut sums = recovery::finish_what_was_killed(&directory)?;
     let pairs = ShardFiles::list(path)?.pairs(path)?;
-    manifest.add_missing(&pairs)?;
+    sums.add_missing(&pairs)?;
 
     let nested = directory
         .nested_files()
@@ -124,7 +124,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
         reading::leave_out_packed(&directory, &mut files, &pairs, &mut refusals)?;
     if !files.is_empty() {
         let dimension = reading::dimension(&directory, &pairs, &files)?;
-        let packer = Packer::new(options, &directory, &mut manifest, pairs.last(), dimension);
+        let packer = Packer::new(options, &directory, &mut sums, pairs.last(), dimension);
         let packed = packer.pack(&files, &mut refusals, &mut summary);
         if packed.is_err() {
             // What a full disk cut short would keep it full; the next call would remove it all the same.
@@ -140,7 +140,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<Ended> {
     }
     summary.refused = refusals.count;
     summary.seconds = started.elapsed().as_secs_f64();
-    Ok(Ended::Packed(summary))
+    Ok(ConcatOutcome::Packed(summary))
 }
 
 /// The per-object files that cannot be packed: each is named, and stays where it is.

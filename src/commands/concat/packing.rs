@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use super::reading::{check_dimension, read_feature};
 use super::{Options, Refusals, Summary};
 use crate::storage::model_dir::{ModelDir, NestedFile};
-use crate::storage::sha256sums::Manifest;
-use crate::storage::shard::{self, Part, ShardNumber, ShardWriter};
+use crate::storage::sha256sums::Sha256Sums;
+use crate::storage::shard::{self, Half, ShardNumber, ShardWriter};
 use crate::support::fault;
 use crate::support::hints::concerns_the_run;
 use crate::support::lock::lock;
@@ -25,7 +25,7 @@ const FILES_A_JOB: usize = 8;
 /// Packs files into shards that come after those of the directory.
 pub struct Packer<'a> {
     directory: &'a ModelDir,
-    manifest: &'a mut Manifest,
+    sums: &'a mut Sha256Sums,
     /// The number of the first shard.
     first: ShardNumber,
     /// Rows of a full one.
@@ -47,13 +47,13 @@ impl<'a> Packer<'a> {
     pub fn new(
         options: &Options,
         directory: &'a ModelDir,
-        manifest: &'a mut Manifest,
+        sums: &'a mut Sha256Sums,
         last: Option<&ShardNumber>,
         dimension: Option<usize>,
     ) -> Self {
         Packer {
             directory,
-            manifest,
+            sums,
             first: last.map_or(ShardNumber::FIRST, |last| last.next()),
             rows: options.rows,
             full_only: options.full_only,
@@ -70,9 +70,7 @@ impl<'a> Packer<'a> {
         summary: &mut Summary,
     ) -> Result<()> {
         let Packer {
-            directory,
-            manifest,
-            ..
+            directory, sums, ..
         } = self;
         let mut unpacked = Unpacked {
             directory,
@@ -93,12 +91,12 @@ impl<'a> Packer<'a> {
                         let next = unpacked.write_shard(&mut buffers);
                         if next.is_err() {
                             // Where the disk is full, the shard before may need this room to be finished.
-                            let _ = remove_temporary(directory, unpacked.number, Part::Features);
+                            let _ = remove_temporary(directory, unpacked.number, Half::Features);
                         }
                         next
                     },
                     || {
-                        let shard = written.map(|shard| commit(directory, manifest, shard));
+                        let shard = written.map(|shard| commit(directory, sums, shard));
                         shard.transpose()
                     },
                 );
@@ -116,7 +114,7 @@ impl<'a> Packer<'a> {
                 let Some(shard) = &written else { return Ok(()) };
                 if self.full_only && shard.files.len() < self.rows {
                     summary.left = shard.files.len();
-                    return remove_temporary(directory, shard.number, Part::Features);
+                    return remove_temporary(directory, shard.number, Half::Features);
                 }
             }
         })?;
@@ -128,7 +126,7 @@ impl<'a> Packer<'a> {
 /// Makes a shard durable and visible; returns the files that are packed in it.
 fn commit<'f>(
     directory: &ModelDir,
-    manifest: &mut Manifest,
+    sums: &mut Sha256Sums,
     shard: Written<'f>,
 ) -> Result<Vec<NestedFile<'f>>> {
     let Written {
@@ -137,33 +135,33 @@ fn commit<'f>(
         files,
     } = shard;
     let commit = || {
-        let sums = writer.finish(files.iter().map(NestedFile::object_id))?;
+        let of_shard = writer.finish(files.iter().map(NestedFile::object_id))?;
         // This makes the temporary files' names durable as well.
-        manifest.record(number, sums)?;
-        Part::ALL
+        sums.record(number, of_shard)?;
+        Half::ALL
             .into_iter()
-            .try_for_each(|part| put_in_place(directory, number, part))
+            .try_for_each(|half| put_in_place(directory, number, half))
     };
     commit().with_context(|| cannot_write(directory, number))?;
     Ok(files)
 }
 
 /// Gives a temporary file of a shard its final name, and makes that durable.
-pub fn put_in_place(directory: &ModelDir, number: ShardNumber, part: Part) -> Result<()> {
+pub fn put_in_place(directory: &ModelDir, number: ShardNumber, half: Half) -> Result<()> {
     let path = directory.path();
-    shard::put_in_place(path, number, part)
+    shard::put_in_place(path, number, half)
         .and_then(|()| directory.sync())
         .with_context(|| {
             format!(
                 "cannot put {} in place",
-                path.join(number.file_name(part)).display()
+                path.join(number.file_name(half)).display()
             )
         })
 }
 
 /// Removes a temporary file of a shard.
-pub fn remove_temporary(directory: &ModelDir, number: ShardNumber, part: Part) -> Result<()> {
-    let path = directory.path().join(number.temporary_name(part));
+pub fn remove_temporary(directory: &ModelDir, number: ShardNumber, half: Half) -> Result<()> {
+    let path = directory.path().join(number.temporary_name(half));
     fault::step("remove a temporary file", || fs::remove_file(&path))
         .with_context(|| format!("cannot remove {}", path.display()))
 }

@@ -10,10 +10,10 @@ use rayon::prelude::*;
 
 use super::Refusals;
 use crate::storage::model_dir::{ModelDir, NestedFile};
-use crate::storage::name_hashes::NameHashes;
+use crate::storage::name_filter::NameFilter;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, Part, ShardNumber};
+use crate::storage::shard::{self, Half, ShardNumber};
 
 /// Drops the files whose ids are in shards: removes those that are equal to their row, and refuses the others. Of
 /// several files with one id, refuses all but the first. Returns how many were removed.
@@ -24,7 +24,7 @@ pub fn leave_out_packed(
     refusals: &mut Refusals<'_>,
 ) -> Result<usize> {
     let path = directory.path();
-    let names = NameHashes::of(files.par_iter().map(|file| file.object_id().as_bytes()));
+    let names = NameFilter::of(files.par_iter().map(|file| file.object_id().as_bytes()));
     let mut packed: HashMap<String, (ShardNumber, usize)> = HashMap::new();
     if !files.is_empty() {
         for &number in pairs {
@@ -47,7 +47,7 @@ pub fn leave_out_packed(
                 (directory.remove_features(&[file])).context("cannot remove what is packed")?;
                 removed += 1;
             } else {
-                let shard = number.file_name(Part::Features);
+                let shard = number.file_name(Half::Features);
                 refusals.refuse(
                     file.path(),
                     &anyhow!("row {row} of {shard} says something else for its id"),
@@ -72,7 +72,7 @@ fn is_equal_to_row(
     number: ShardNumber,
     row: usize,
 ) -> Result<bool> {
-    let path = directory.path().join(number.file_name(Part::Features));
+    let path = directory.path().join(number.file_name(Half::Features));
     let (_, dimension, offset) = shard::features_shape(&path)?;
     let mut stored = vec![0; dimension * 4];
     File::open(&path)
@@ -93,7 +93,7 @@ pub fn dimension(
 ) -> Result<Option<usize>> {
     let path = directory.path();
     if let Some(last) = pairs.last() {
-        let (_, dimension, _) = shard::features_shape(&path.join(last.file_name(Part::Features)))?;
+        let (_, dimension, _) = shard::features_shape(&path.join(last.file_name(Half::Features)))?;
         return Ok(Some(dimension));
     }
     // A damaged one is for `extract` to refuse; here the files tell as well.

@@ -1,11 +1,11 @@
 //! Command: pending objects -> groups of pictures -> features -> files.
 
+mod cause;
 mod comparison;
 mod memory;
 mod mounted;
 mod packed;
 mod plan;
-mod problem;
 mod queue;
 mod waiting;
 mod work;

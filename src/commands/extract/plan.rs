@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::Options;
 use crate::storage::failures::{Class, Failure, FailureReport, Stage, id_of_bad_line};
 use crate::storage::model_dir::{FeatureState, ModelDir};
-use crate::storage::object_id::ObjectId;
+use crate::storage::object_id::{ObjectId, entry_name};
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
@@ -59,7 +59,7 @@ impl Plan {
         let known = report.failures().with_context(reading)?;
         let (mut standings, bad_lines) = check_lines(list, report)?;
         let next_shard = mark_packed(&mut standings, list, directory.path())?;
-        let length = recipe.map(|recipe| recipe.dimension);
+        let dimension = recipe.map(|recipe| recipe.dimension);
         standings.par_iter_mut().enumerate().for_each_init(
             Vec::new,
             |buffer, (index, standing)| {
@@ -68,7 +68,7 @@ impl Plan {
                         options,
                         list.entry(index),
                         directory,
-                        length,
+                        dimension,
                         &known,
                         buffer,
                     );
@@ -180,7 +180,7 @@ fn mark_packed(
         .enumerate()
         .filter(|(index, _)| standings[*index] == Standing::Pending)
     {
-        by_name.insert(entry.rsplit('/').next().unwrap_or(entry), index);
+        by_name.insert(entry_name(entry), index);
     }
     for number in pairs {
         for id in shard::object_ids(directory, number)? {
@@ -197,7 +197,7 @@ fn look(
     options: &Options,
     entry: &str,
     directory: &ModelDir,
-    length: Option<usize>,
+    dimension: Option<usize>,
     known: &IndexMap<String, Failure>,
     buffer: &mut Vec<u8>,
 ) -> Standing {
@@ -205,13 +205,13 @@ fn look(
         return Standing::Failed;
     };
     if let Ok(FeatureState::Complete(found)) = directory.feature_state(&id, buffer)
-        && length.is_none_or(|length| length == found)
+        && dimension.is_none_or(|dimension| dimension == found)
     {
         return Standing::Exists;
     }
     match known.get(id.as_str()) {
         Some(_) if options.retry_failed => Standing::Pending,
-        Some(failure) if failure.stands(&options.media_dir.join(entry)) => Standing::Failed,
+        Some(failure) if failure.is_final(&options.media_dir.join(entry)) => Standing::Failed,
         None if options.retry_failed => Standing::NotNow,
         _ => Standing::Pending,
     }

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result};
 
 use super::Options;
+use super::cause::Cause;
 use super::comparison::Comparison;
 use super::memory::Memory;
 use super::mounted::Mounted;
 use super::packed::Packed;
 use super::plan::Plan;
-use super::problem::Problem;
 use super::queue::Queue;
 use crate::inference::Form;
 use crate::inference::pool::Sessions;
@@ -73,7 +73,7 @@ struct Shared<'a> {
 }
 
 /// How a run ended.
-pub struct Ended {
+pub struct WorkOutcome {
     /// The signal that stopped it.
     pub signal: Option<i32>,
     /// Whether it stopped because too many objects failed.
@@ -106,7 +106,7 @@ struct Worker {
 
 impl Work<'_> {
     /// Extracts the pending objects.
-    pub fn run(&self) -> Result<Ended> {
+    pub fn run(&self) -> Result<WorkOutcome> {
         let path = self.directory.path();
         let preparing = || format!("cannot prepare {}", path.display());
         let shared = Shared {
@@ -148,7 +148,7 @@ impl Work<'_> {
             .unwrap_or_else(PoisonError::into_inner)
         {
             Some(error) => Err(error),
-            None => Ok(Ended {
+            None => Ok(WorkOutcome {
                 signal: self.interrupt.signal(),
                 too_many_errors: shared.stop.into_inner(),
                 in_other_hands,
@@ -244,8 +244,8 @@ impl Work<'_> {
                     worker.group.ids.push(id);
                     worker.group.indices.push(index);
                 }
-                Err(problem) => {
-                    self.fail(shared, &id, entry, problem)?;
+                Err(cause) => {
+                    self.fail(shared, &id, entry, cause)?;
                     shared.queue.release(&id);
                     self.show(shared);
                 }
@@ -277,7 +277,7 @@ impl Work<'_> {
         let failure = self.report.new_failure(id);
         let failure =
             failure.with_context(|| format!("cannot read {}", self.report.path().display()))?;
-        Ok(failure.is_some_and(|failure| failure.stands(&self.options.media_dir.join(entry))))
+        Ok(failure.is_some_and(|failure| failure.is_final(&self.options.media_dir.join(entry))))
     }
 
     fn show(&self, shared: &Shared<'_>) {
@@ -299,7 +299,7 @@ impl Work<'_> {
         shared: &Shared<'_>,
         entry: &str,
         worker: &mut Worker,
-    ) -> Result<Result<(), Problem>> {
+    ) -> Result<Result<(), Cause>> {
         let path = self.options.media_dir.join(entry);
         let file = match read_file(&path, &mut worker.bytes) {
             Ok(file) => file,
@@ -313,7 +313,7 @@ impl Work<'_> {
                 ) {
                     self.mounted.check_around(entry)?;
                 }
-                return Ok(Err(Problem::read(error)));
+                return Ok(Err(Cause::read(error)));
             }
         };
         let Form { width, height, .. } = *self.form;
@@ -339,7 +339,7 @@ impl Work<'_> {
         if result.is_err() {
             pixels.truncate(before);
         }
-        Ok(result.map_err(|error| Problem::decode(&error, file)))
+        Ok(result.map_err(|error| Cause::decode(&error, file)))
     }
 
     /// Writes the features of a group and gives its objects up.
@@ -350,8 +350,8 @@ impl Work<'_> {
         let rows = group.features.chunks_exact(self.form.dimension);
         for ((id, &index), feature) in group.ids.iter().zip(&group.indices).zip(rows) {
             let entry = self.list.entry(index as usize);
-            if let Some(problem) = Problem::of_feature(feature) {
-                self.fail(shared, id, entry, problem)?;
+            if let Some(cause) = Cause::of_feature(feature) {
+                self.fail(shared, id, entry, cause)?;
             } else {
                 bytes.clear();
                 npy::append_feature(feature, bytes);
@@ -382,23 +382,17 @@ impl Work<'_> {
         if concerns_all_writing(&error) {
             return Err(Error::new(error).context(format!("cannot write {}", path.display())));
         }
-        self.fail(shared, id, entry, Problem::write(&path, error))
+        self.fail(shared, id, entry, Cause::write(&path, error))
     }
 
     /// Reports an object's failure; an error when the run shall not go on.
-    fn fail(
-        &self,
-        shared: &Shared<'_>,
-        id: &ObjectId,
-        entry: &str,
-        problem: Problem,
-    ) -> Result<()> {
-        let Problem {
+    fn fail(&self, shared: &Shared<'_>, id: &ObjectId, entry: &str, cause: Cause) -> Result<()> {
+        let Cause {
             stage,
             class,
             message,
             file,
-        } = problem;
+        } = cause;
         let failure = Failure {
             id: id.as_str().into(),
             path: entry.into(),

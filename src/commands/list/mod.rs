@@ -11,10 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
-use memchr::memrchr;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
+use crate::storage::files::complete;
+use crate::storage::object_id::file_name;
 use crate::support::hints::concerns_the_run;
 use crate::support::progress::Progress;
 use paths::Paths;
@@ -124,7 +125,7 @@ fn keep_what_was_listed(options: &Options) -> Result<()> {
 
 /// What the walk of a tree finds.
 #[derive(Default)]
-struct Found {
+struct WalkResult {
     objects: Paths,
     /// Messages about what was left out.
     left_out: Vec<String>,
@@ -135,9 +136,9 @@ struct Found {
 /// How many different other extensions are counted.
 const MOST_OTHERS: usize = 100;
 
-impl Found {
+impl WalkResult {
     /// Adds what another walk found.
-    fn append(&mut self, other: Found) {
+    fn append(&mut self, other: WalkResult) {
         self.objects.append(other.objects);
         self.left_out.extend(other.left_out);
         for (extension, count) in other.others {
@@ -193,7 +194,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks the tree below `start`, a path relative to the media directory.
-    fn below(&self, start: &Path) -> Result<Found> {
+    fn below(&self, start: &Path) -> Result<WalkResult> {
         let options = self.options;
         let root = options.media_dir.join(start);
         if !start.as_os_str().is_empty() && root.is_symlink() && !options.follow_links {
@@ -209,7 +210,7 @@ impl<'a> Walk<'a> {
             // One walk from the top: only it sees every loop.
             return self.one(&root);
         }
-        let mut found = Found::default();
+        let mut found = WalkResult::default();
         let mut directories = Vec::new();
         for entry in top {
             let entry = entry.with_context(reading)?;
@@ -222,7 +223,7 @@ impl<'a> Walk<'a> {
             }
         }
         directories.par_sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
-        let walks: Vec<Result<Found>> = directories
+        let walks: Vec<Result<WalkResult>> = directories
             .into_par_iter()
             .map(|path| self.one(&path))
             .collect();
@@ -233,8 +234,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks one tree; what it finds is in the order of paths.
-    fn one(&self, root: &Path) -> Result<Found> {
-        let mut found = Found::default();
+    fn one(&self, root: &Path) -> Result<WalkResult> {
+        let mut found = WalkResult::default();
         let walk = WalkDir::new(root)
             .follow_links(self.options.follow_links)
             .follow_root_links(self.options.follow_links);
@@ -250,10 +251,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Lists a file, where it is one that was asked for.
-    fn visit(&self, path: &Path, found: &mut Found) {
+    fn visit(&self, path: &Path, found: &mut WalkResult) {
         let path = path.as_os_str().as_bytes();
-        let slash = memrchr(b'/', path);
-        let name = slash.map_or(path, |slash| &path[slash + 1..]);
+        let name = file_name(path);
         if !matches_extension(self.options, name) {
             return found.note_other(name);
         }
@@ -284,15 +284,15 @@ fn what_is_left_out(error: &walkdir::Error) -> Result<String> {
                 .context(format!("cannot read {}", path.display())),
         );
     }
-    const WAY_OUT: &str = "a loop; remove the link, or list without --follow-links";
+    const HINT: &str = "a loop; remove the link, or list without --follow-links";
     Ok(match (error.loop_ancestor(), error.path()) {
         (Some(ancestor), Some(link)) => bail!(
-            "{} leads back to {}: {WAY_OUT}",
+            "{} leads back to {}: {HINT}",
             link.display(),
             ancestor.display()
         ),
         (None, Some(link)) if is_link_to_itself(error) => {
-            bail!("{} leads back to itself: {WAY_OUT}", link.display())
+            bail!("{} leads back to itself: {HINT}", link.display())
         }
         (None, Some(path)) => {
             let why = error
@@ -340,13 +340,12 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.context("cannot write to standard output"),
         },
-        Output::File(path) => crate::storage::files::complete::write_where_it_leads(path, lines)
-            .with_context(|| {
-                format!(
-                    "cannot write {}; --output puts the list elsewhere",
-                    path.display()
-                )
-            }),
+        Output::File(path) => complete::write_where_it_leads(path, lines).with_context(|| {
+            format!(
+                "cannot write {}; --output puts the list elsewhere",
+                path.display()
+            )
+        }),
     }
 }
 

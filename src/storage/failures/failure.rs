@@ -142,7 +142,7 @@ pub fn id_of_bad_line(entry: &str) -> String {
 
 impl Failure {
     /// Whether trying again cannot help: the class is permanent and the file is the one that failed.
-    pub fn stands(&self, media_file: &Path) -> bool {
+    pub fn is_final(&self, media_file: &Path) -> bool {
         let is_same = |failed| {
             fs::metadata(media_file).is_ok_and(|metadata| FileStamp::of(&metadata) == failed)
         };

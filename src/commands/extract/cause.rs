@@ -8,7 +8,7 @@ use crate::storage::failures::{Class, FileStamp, Stage};
 use crate::storage::media::TooLong;
 
 /// Why an object fails.
-pub struct Problem {
+pub struct Cause {
     pub stage: Stage,
     pub class: Class,
     pub message: String,
@@ -16,14 +16,14 @@ pub struct Problem {
     pub file: Option<FileStamp>,
 }
 
-impl Problem {
+impl Cause {
     /// The file cannot be read.
     pub fn read(error: io::Error) -> Self {
         let class = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(TooLong { .. }) => Class::TooLarge,
             None => Class::of_io(&error),
         };
-        Problem {
+        Cause {
             stage: Stage::Read,
             class,
             message: error.to_string(),
@@ -55,7 +55,7 @@ impl Problem {
             message.push_str(&cause.to_string());
             source = cause.source();
         }
-        Problem {
+        Cause {
             stage: Stage::Decode,
             class,
             message,
@@ -70,7 +70,7 @@ impl Problem {
             "the model gives {} at index {index} of the feature",
             feature[index]
         );
-        Some(Problem {
+        Some(Cause {
             stage: Stage::Run,
             class: Class::Model,
             message,
@@ -86,7 +86,7 @@ impl Problem {
             Class::Missing => Class::Io,
             class => class,
         };
-        Problem {
+        Cause {
             stage: Stage::Write,
             class,
             message,
