@@ -48,11 +48,6 @@ impl Media {
             (self.by_id).binary_search_by_key(&object_id, |index| id_of(&self.list, *index));
         Some(self.list.entry(self.by_id[found.ok()?] as usize))
     }
-
-    /// The object ids that are listed, in their order.
-    pub fn object_ids(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.by_id.iter().map(|index| id_of(&self.list, *index))
-    }
 }
 
 fn id_of(list: &ObjectList, index: u32) -> &str {
@@ -106,6 +101,5 @@ mod tests {
         ] {
             assert_eq!(media.path(id), expected.map(PathBuf::from), "{id}");
         }
-        assert!(media.object_ids().eq(["one.jpg", "three.jpg", "two.jpg"]));
     }
 }

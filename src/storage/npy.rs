@@ -172,7 +172,10 @@ fn usual_feature_data(bytes: &[u8]) -> Option<&[u8]> {
 /// Shape and data offset of a shard's object ids, `(rows, width, data offset)`: `<U{width}` `(rows,)`, 4 bytes a character.
 ///
 /// `bytes` is the beginning of the file (4096 bytes are enough), `file_length` its whole length in bytes.
-pub fn object_ids_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, usize), NpyError> {
+pub(crate) fn object_ids_shape(
+    bytes: &[u8],
+    file_length: u64,
+) -> Result<(usize, usize, usize), NpyError> {
     let header = parse_header(bytes)?;
     let width = header
         .descriptor
@@ -195,7 +198,7 @@ pub fn object_ids(bytes: &[u8]) -> Result<Vec<String>, NpyError> {
 }
 
 /// One string of a `<U…` array, 4 bytes a character; none where it is not Unicode.
-pub fn object_id(cell: &[u8]) -> Option<String> {
+pub(crate) fn object_id(cell: &[u8]) -> Option<String> {
     let points = cell.chunks_exact(4);
     let text: Option<String> = points
         .map(|point| u32::from_le_bytes([point[0], point[1], point[2], point[3]]))

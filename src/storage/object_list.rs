@@ -21,7 +21,7 @@ pub struct ObjectList {
 
 /// What a line of a list is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// An object, by its object id.
     Object(&'a str),
     /// The same path as in a line before: nothing to do, and nothing wrong.
@@ -111,7 +111,7 @@ impl ObjectList {
     }
 
     /// What each line is, in the order of the file.
-    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut first_of: HashMap<&str, &str> = HashMap::with_capacity(self.len());
         self.entries().map(move |entry| {
             if let Err(error) = ObjectId::from_entry(entry) {

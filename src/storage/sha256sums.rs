@@ -90,13 +90,13 @@ impl Sha256Sums {
     }
 
     /// The names of the files that have a checksum.
-    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn file_names(&self) -> impl Iterator<Item = &str> {
         self.sums.keys().map(String::as_str)
     }
 
     /// Records the checksums of a shard's files, in the order of [`Half::ALL`], and makes that durable together with
     /// every name in the directory.
-    pub fn record(
+    pub(crate) fn record(
         &mut self,
         number: ShardNumber,
         sums: [String; 2],
@@ -110,7 +110,7 @@ impl Sha256Sums {
 
     /// Forgets the shards that a killed `concat` has recorded and not put in place, as long as their temporary files
     /// tell which these are. A shard that was lost in another way keeps its lines, so that it is missed.
-    pub fn forget_unfinished(&mut self, files: &ShardFiles) -> Result<(), Sha256SumsError> {
+    pub(crate) fn forget_unfinished(&mut self, files: &ShardFiles) -> Result<(), Sha256SumsError> {
         let path = self.directory.join(Self::FILE_NAME);
         complete::remove_leftover(&path).map_err(|source| Sha256SumsError::Io { path, source })?;
         let before = self.sums.len();
@@ -128,7 +128,7 @@ impl Sha256Sums {
     }
 
     /// Records what stands there without a checksum: shards of an earlier version or of another program.
-    pub fn add_missing(&mut self, shards: &[ShardNumber]) -> Result<(), Sha256SumsError> {
+    pub(crate) fn add_missing(&mut self, shards: &[ShardNumber]) -> Result<(), Sha256SumsError> {
         let before = self.sums.len();
         for number in shards {
             for half in Half::ALL {

@@ -54,7 +54,7 @@ impl ShardNumber {
     }
 
     /// The name under which `concat` writes a file before it is put in place.
-    pub fn temporary_name(self, half: Half) -> String {
+    pub(crate) fn temporary_name(self, half: Half) -> String {
         format!(".{}.tmp", self.file_name(half))
     }
 
@@ -69,7 +69,7 @@ impl ShardNumber {
     }
 
     /// Reads a temporary file's name.
-    pub fn parse_temporary(file_name: &str) -> Option<(Self, Half)> {
+    pub(crate) fn parse_temporary(file_name: &str) -> Option<(Self, Half)> {
         Self::parse(file_name.strip_prefix('.')?.strip_suffix(".tmp")?)
     }
 }
@@ -159,7 +159,7 @@ impl ShardFiles {
     }
 
     /// The numbers of the complete pairs, in order, whatever else there is.
-    pub fn complete_pairs(&self) -> impl Iterator<Item = ShardNumber> {
+    pub(crate) fn complete_pairs(&self) -> impl Iterator<Item = ShardNumber> {
         let complete = self
             .finished
             .iter()
@@ -169,7 +169,7 @@ impl ShardFiles {
 
     /// Files without their other half, unless that still has its temporary name: then `concat` was killed between
     /// putting the two in place, and its next run finishes that.
-    pub fn half_pairs(&self, directory: &Path) -> impl Iterator<Item = ShardError> {
+    pub(crate) fn half_pairs(&self, directory: &Path) -> impl Iterator<Item = ShardError> {
         self.finished.iter().filter_map(move |(&number, halves)| {
             let [found, missing] = match halves {
                 [true, true] => return None,
@@ -223,7 +223,7 @@ pub fn object_ids(directory: &Path, number: ShardNumber) -> Result<Vec<String>, 
 }
 
 /// The object ids in a file, row by row.
-pub fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
+pub(crate) fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
     let mut bytes = Vec::new();
     regular::open(path)
         .and_then(|mut file| file.read_to_end(&mut bytes))
@@ -239,7 +239,7 @@ pub fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
 
 /// Writes a shard's two files under their temporary names, one row at a time.
 #[derive(Debug)]
-pub struct ShardWriter {
+pub(crate) struct ShardWriter {
     number: ShardNumber,
     directory: PathBuf,
     features: BufWriter<File>,
@@ -261,11 +261,6 @@ impl ShardWriter {
             dimension,
             rows: 0,
         })
-    }
-
-    /// The length of a row, in numbers.
-    pub fn dimension(&self) -> usize {
-        self.dimension
     }
 
     /// Adds a row; `data` are its numbers as they stand in a file.
@@ -340,7 +335,7 @@ fn create_afresh(path: &Path) -> io::Result<File> {
 }
 
 /// Puts a half in place: renames the temporary file to its final name.
-pub fn put_in_place(directory: &Path, number: ShardNumber, half: Half) -> io::Result<()> {
+pub(crate) fn put_in_place(directory: &Path, number: ShardNumber, half: Half) -> io::Result<()> {
     let temporary = directory.join(number.temporary_name(half));
     let finished = directory.join(number.file_name(half));
     fault::step("put in place", || fs::rename(temporary, finished))

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// Something else than a regular file stands there: a directory, a pipe, a device, or a link where none may be.
 #[derive(Debug, Error)]
 #[error("not a regular file")]
-pub struct NotRegular;
+pub(crate) struct NotRegular;
 
 /// What the user can do about an error, where its own text leaves that open.
 pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
@@ -46,7 +46,7 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 /// Whether an error concerns the whole run rather than one file: no space, too few file descriptors, too little memory,
 /// a file system that is gone or became read-only.
-pub fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
     let code = cause(error).and_then(io::Error::raw_os_error);
     matches!(
         code.map(Errno::from_raw),
@@ -68,7 +68,7 @@ pub fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
 
 /// Whether an error of writing one file would meet the next one likewise: what concerns the run, a failing disk, and a
 /// directory that may not be written.
-pub fn concerns_all_writing(error: &io::Error) -> bool {
+pub(crate) fn concerns_all_writing(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     concerns_the_run(error) || matches!(code, Some(Errno::EIO | Errno::EACCES | Errno::EPERM))
 }
@@ -80,7 +80,7 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 }
 
 /// Whether an error says that something is no regular file.
-pub fn is_not_regular(error: &io::Error) -> bool {
+pub(crate) fn is_not_regular(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(|inner| inner.is::<NotRegular>())

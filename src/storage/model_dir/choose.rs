@@ -90,7 +90,7 @@ fn holds_features(directory: &Path) -> bool {
 }
 
 /// The directory name of a model's features: the file name of the model without its last extension.
-pub fn model_stem(model: &Path) -> Option<String> {
+pub(crate) fn model_stem(model: &Path) -> Option<String> {
     let stem = model.file_stem()?.to_str()?;
     (!stem.starts_with('.')).then(|| stem.to_owned())
 }

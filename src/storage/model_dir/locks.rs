@@ -52,7 +52,7 @@ impl ModelDir {
     }
 
     /// What the process that packs here at this moment says about itself. Takes no lock and writes nothing.
-    pub fn packing_holder(&self) -> io::Result<Option<String>> {
+    pub(crate) fn packing_holder(&self) -> io::Result<Option<String>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mut file = match openat(&self.root, LOCK, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -83,7 +83,7 @@ impl ModelDir {
     }
 
     /// Opens the lock that keeps the writers of the failure report apart.
-    pub fn report_lock(&self) -> io::Result<ReportLock> {
+    pub(crate) fn report_lock(&self) -> io::Result<ReportLock> {
         Ok(ReportLock {
             file: self.lock_file()?,
         })
@@ -163,7 +163,7 @@ impl Claims {
 
 /// The lock under which the failure report is written.
 #[derive(Debug)]
-pub struct ReportLock {
+pub(crate) struct ReportLock {
     file: File,
 }
 

@@ -45,7 +45,7 @@ impl ModelDir {
     }
 
     /// Removes what killed processes left of their unfinished files.
-    pub fn remove_leftovers(&self) -> io::Result<()> {
+    pub(crate) fn remove_leftovers(&self) -> io::Result<()> {
         match openat(&self.root, SCRATCH, DIRECTORY, Mode::empty()) {
             Ok(_) => self.scratch().map(drop),
             Err(Errno::ENOENT) => Ok(()),
