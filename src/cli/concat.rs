@@ -18,7 +18,7 @@ pub struct ConcatArguments {
     /// Rows of a full shard.
     #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one)]
     rows: usize,
-    /// Leave what does not fill a shard unpacked.
+    /// Write full shards only; leave the rest unpacked.
     #[arg(long)]
     full_only: bool,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use super::shared::{JsonArgument, ModelDirArguments, QuietArgument};
 pub struct ExportArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// The Parquet file to write; one that is there is replaced.
+    /// The Parquet file to write; an existing one is replaced.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]

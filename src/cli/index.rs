@@ -15,10 +15,10 @@ use super::shared::{JsonArgument, MetricArgument, ModelDirArguments, QuietArgume
 pub struct IndexArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// Which distances the index is for [default: those of the index that is there, or euclidean].
+    /// Which distances the index is for [default: those of the existing index, or euclidean].
     #[arg(long, value_enum)]
     metric: Option<MetricArgument>,
-    /// Type of the numbers in the index; i8 takes half the space of f16 [default: that of the index that is there, or f16].
+    /// Type of the numbers in the index; i8 takes half the space of f16 [default: that of the existing index, or f16].
     #[arg(long, value_enum)]
     storage: Option<StorageArgument>,
     #[command(flatten)]
@@ -45,8 +45,8 @@ pub fn run(arguments: IndexArguments) -> Result<ExitCode> {
     };
     let summary = index::index(&options, &progress)?;
     progress.note(&format!(
-        "added {} features, {} of {} shards are in the index now, in {}; of the 10 nearest it finds {:.1} % \
-         ({} objects, {} candidates)",
+        "added {} features; the index now holds {} of {} shards; took {}; finds {:.1} % of the 10 nearest ({} objects, {} \
+         candidates)",
         summary.added,
         summary.vectors,
         summary.shards,
@@ -56,7 +56,7 @@ pub fn run(arguments: IndexArguments) -> Result<ExitCode> {
         summary.expansion
     ));
     if !summary.is_good() {
-        progress.warn("that is few; the exact search, without --approximate, finds all of them");
+        progress.warn("that is low; the exact search, without --approximate, finds all of them");
     }
     arguments.json.print(&summary)?;
     Ok(ExitCode::SUCCESS)

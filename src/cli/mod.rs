@@ -51,8 +51,8 @@ goes on from there.";
 enum Command {
     /// Walk the media tree and write the sorted list of objects.
     ///
-    /// Symbolic links are not followed. Of two files with one name the first is listed, since a file's name is its
-    /// object id. Takes less than 100 bytes of memory an object beyond the paths.
+    /// Symbolic links are not followed. Of several files with the same name, only the first is listed, since a file's
+    /// name is its object id. Needs less than 100 bytes of memory per object, besides the paths.
     #[command(after_help = EXIT_CODES)]
     List(ListArguments),
     /// Extract the features of all listed objects that have none yet.
@@ -64,45 +64,46 @@ enum Command {
     /// Pack per-object features into shards that numpy reads as they are.
     #[command(after_help = EXIT_CODES)]
     Concat(ConcatArguments),
-    /// Find the objects nearest to pictures, or to objects that are extracted.
+    /// Find the objects nearest to pictures or to extracted objects.
     ///
-    /// Prints a line for each neighbour, nearest first: its object id, a space, its distance. Exact: looks at every
-    /// shard, and at the per-object files that are not packed yet. With several queries a line `# QUERY` is before the
-    /// neighbours of each. A query that fails is named on standard error, and does not end the others.
+    /// Prints a line for each neighbour, nearest first: its object id, a space, its distance. The search is exact: it covers
+    /// every shard, and the per-object files that are not packed yet. With several queries, a line `# QUERY` comes before
+    /// the neighbours of each. A query that fails is reported on standard error and does not stop the others.
     #[command(after_help = EXIT_CODES)]
     Search(Box<SearchArguments>),
     /// Look at similar pictures in a browser: a web server on this machine.
     ///
-    /// GET /similar/OBJECT_ID?limit=100 answers JSON, POST /similar takes a picture, and / is a page. Shards, per-object
-    /// files and the list are read again when they change. Ends with Ctrl-C or TERM, with exit code 0.
+    /// GET /similar/OBJECT_ID?limit=100 returns JSON, POST /similar takes a picture, and / is a page. Shards, per-object
+    /// files and the list are read again when they change. Stops on Ctrl-C or TERM, with exit code 0.
     Serve(Box<ServeArguments>),
-    /// Say what is listed, done, packed, failed and pending.
+    /// Show what is listed, done, packed, failed and pending.
     ///
-    /// Goes by names alone: those of the per-object files, the object ids in shards, and the report of failures. What
-    /// the files hold is for `verify` to check, and whether a picture that failed has changed since is for `extract` to
-    /// see. May run beside `extract` and `concat`.
+    /// Looks at names only: those of the per-object files, the object ids in shards, and the report of failures. What is
+    /// in the files is checked by `verify`, and whether a failed picture has changed since, by `extract`. May run at the
+    /// same time as `extract` and `concat`.
     #[command(after_help = EXIT_CODES)]
     Status(StatusArguments),
-    /// Check that nothing is damaged, missing or there twice.
+    /// Check that nothing is damaged, missing or duplicated.
     ///
-    /// Shards: pairs, shapes, types, finite numbers, one length, and the checksums that `concat` has recorded in
-    /// SHA256SUMS. Per-object files: whole and finite. No object id twice. With a list: a feature or a failure for
-    /// each object. Problems are lines on standard output. May run beside `extract`, and not beside `concat`.
+    /// Shards: pairs, shapes, types, finite numbers, one dimension, and the checksums that `concat` has recorded in
+    /// SHA256SUMS. Per-object files: complete and finite. No object id twice. With a list: a feature or a failure for
+    /// each object. Each problem is a line on standard output. May run at the same time as `extract`, but not `concat`.
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArguments),
     /// Make the index for `search --approximate`, or add the new shards to it.
     ///
-    /// How many of the ten nearest it finds is measured against the exact search, and printed. While it is made, it is in
-    /// memory: 2 bytes a number (1 with `--storage i8`) and about 300 bytes a feature. Killed, it leaves the old index.
+    /// How many of the ten nearest it finds is measured against the exact search, and printed. While the index is made, it
+    /// is in memory: 2 bytes per number (1 with `--storage i8`) and about 300 bytes per feature. If killed, the command
+    /// leaves the old index in place.
     #[command(after_help = EXIT_CODES)]
     Index(IndexArguments),
-    /// Write all features to one Parquet file, which DuckDB, LanceDB, Milvus and Spark import as it is.
+    /// Write all features to one Parquet file, which DuckDB, LanceDB, Milvus and Spark can import.
     ///
     /// Columns: `object_id`, a string, and `feature`, a list of float32 of fixed size. Features that are not packed yet
-    /// are there too. Takes about 100 MB of memory, and the features that are not packed yet.
+    /// are included. Needs about 100 MB of memory, plus the features that are not packed yet.
     #[command(after_help = EXIT_CODES)]
     Export(ExportArguments),
-    /// Say what is found on this machine, what works, and what to do about the rest.
+    /// Show what is found on this machine, what works, and what to do about the rest.
     #[command(after_help = EXIT_CODES)]
     Doctor(DoctorArguments),
     /// Load an ONNX Runtime library and run a model; see `inference::Places::trial`.

@@ -22,8 +22,8 @@ use super::shared::{
 #[derive(Debug, Args)]
 #[command(
     mut_arg("model", |argument| argument.help(
-        "Model whose features to search: its file, which queries that are pictures need, or the name of its directory \
-         [default: the only one there, and the model inside the program where that made them]"
+        "Model whose features to search: its file, which is needed for queries that are pictures, or the name of its \
+         directory [default: the only one there, and the model inside the program if that made them]"
     )),
     mut_arg("media_dir", |argument| argument.help("Directory of the pictures, for --html and --sheet")),
     mut_arg("objects", |argument| argument.help(
@@ -35,23 +35,23 @@ use super::shared::{
     mut_arg("device", |argument| argument.help("Number of the GPU, for features in fp16")),
 )]
 pub struct SearchArguments {
-    /// Picture file, or object id that is extracted; `-` for lines of these on standard input.
+    /// Picture file, or object id whose feature is extracted; `-` reads a line for each query from standard input.
     ///
     /// An object id is looked up first, and no model is loaded for it; `./x.jpg` always means a file.
     #[arg(value_name = "QUERY", required = true)]
     queries: Vec<OsString>,
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// Neighbours of each query.
+    /// Number of neighbours of each query.
     #[arg(short, value_name = "N", default_value = "10", value_parser = at_least_one)]
     k: usize,
-    /// How far features are from each other.
+    /// How the distance between features is measured.
     #[arg(long, value_enum, default_value = "euclidean")]
     metric: MetricArgument,
-    /// Use the index that `simsearch index` has made: fast, and may miss some. What is not in it yet is searched too.
+    /// Use the index made by `simsearch index`: fast, but may miss some. Objects that are not in it yet are searched too.
     #[arg(long)]
     approximate: bool,
-    /// Print one JSON object for each query, a line each.
+    /// Print one JSON object per query, each on a line.
     #[arg(long)]
     json: bool,
     /// Write a page with the pictures, in one file.
@@ -62,7 +62,7 @@ pub struct SearchArguments {
     sheet: Option<PathBuf>,
     #[command(flatten)]
     media: OptionalMediaArguments,
-    /// Refuse pictures of more pixels.
+    /// Refuse pictures with more pixels.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
     #[command(flatten)]

@@ -25,22 +25,22 @@ pub struct ServeArguments {
     media: MediaArguments,
     #[command(flatten)]
     model: ModelArguments,
-    /// Address and port to listen on; port 0 is any that is free.
+    /// Address and port to listen on; port 0 means any free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
-    /// Another name of this server, which browsers may use for it; may be repeated.
+    /// Another name under which browsers may reach this server; may be repeated.
     #[arg(long = "allow-host", value_name = "HOST")]
     allowed_hosts: Vec<String>,
-    /// Another site whose pages may ask, such as http://localhost:3000 [default: none].
+    /// Another site whose pages may send requests, such as http://localhost:3000 [default: none].
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origin: Option<String>,
-    /// Seconds that a client may take to send a request, and an answer may take to be made; of a long answer the client has
-    /// to take 16 KiB a second over this time.
+    /// Time limit in seconds for receiving a request and producing an answer. Over this time, clients must read long
+    /// answers at 16 KiB/s or more.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }
 
-/// An address and a port. The one name that stands for an address is looked up nowhere.
+/// An address and a port. `localhost` is the only name that is understood, and it is not looked up.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let local = text
         .strip_prefix("localhost:")

@@ -27,7 +27,7 @@ pub struct FeatureDirArgument {
 pub struct ModelDirArguments {
     #[command(flatten)]
     features: FeatureDirArgument,
-    /// Model whose features are meant: its file, or the name of its directory [default: the only one there].
+    /// Model whose features to use: its file, or the name of its directory [default: the only one there].
     #[arg(long, env = "ONNX_MODEL_PATH", value_name = "MODEL", value_parser = path_or_nothing())]
     model: Option<PathBuf>,
 }
@@ -72,13 +72,13 @@ impl MediaArguments {
     }
 }
 
-/// The same for commands that can do without.
+/// The same for commands that also work without them.
 #[derive(Debug, Args)]
 pub struct OptionalMediaArguments {
     /// Directory of the pictures.
     #[arg(long, env = "MEDIA_DIR", value_name = "DIR", value_parser = path_or_nothing())]
     media_dir: Option<PathBuf>,
-    /// List of objects [default: MEDIA_DIR/objects.txt where there is a media directory, or else none].
+    /// List of objects [default: MEDIA_DIR/objects.txt if there is a media directory, else none].
     #[arg(long, value_name = "FILE")]
     objects: Option<PathBuf>,
 }
@@ -202,7 +202,7 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A path that may be empty, as an unset variable in a Makefile is: [`given`] then takes it for left out.
+/// A path that may be empty, as an unset variable in a Makefile is: [`given`] treats it as not given.
 fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }

@@ -60,7 +60,7 @@ pub fn run(arguments: VerifyArguments) -> Result<ExitCode> {
         counted(*files as u64, "per-object file"),
         counted(*checksums as u64, "checksum"),
         match problems.len() {
-            0 => "all is well".to_owned(),
+            0 => "no problems".to_owned(),
             several => counted(several as u64, "problem"),
         }
     ));

@@ -42,7 +42,7 @@ pub struct Status {
     pub packed: usize,
     /// Shards.
     pub shards: usize,
-    /// Objects without a feature that failed when they were last tried, and lines that are no objects.
+    /// Objects without a feature that failed when they were last tried, and lines that are not objects.
     pub failed: usize,
     /// Those of them that are not tried again until their file changes.
     pub permanent: usize,
@@ -152,7 +152,7 @@ impl fmt::Display for Status {
         writeln!(to, "directory  {}", self.directory.display())?;
         match &self.recipe {
             Some(recipe) => writeln!(to, "recipe     {recipe}")?,
-            None => writeln!(to, "recipe     none is recorded")?,
+            None => writeln!(to, "recipe     not recorded")?,
         }
         if let Some(listed) = self.listed {
             write!(to, "listed     {listed}")?;

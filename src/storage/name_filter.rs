@@ -14,7 +14,7 @@ pub struct NameFilter {
 }
 
 impl NameFilter {
-    /// Of these names.
+    /// Filters by these names.
     pub fn of<'a>(names: impl IndexedParallelIterator<Item = &'a [u8]>) -> Self {
         let hasher = RandomState::new();
         let mut hashes: Vec<u64> = names.map(|name| hasher.hash_one(name)).collect();

@@ -14,10 +14,10 @@ const MAX_HEADER: usize = 4096;
 /// array come to 128 for any number of rows that fits a file.
 pub const HEADER_LENGTH: usize = 128;
 
-/// Why bytes are no usable array.
+/// Why bytes are not a usable array.
 #[derive(Debug, Error)]
 pub enum NpyError {
-    /// The header is missing, cut off, too long, or no Python dictionary with the three keys.
+    /// The header is missing, cut off, too long, or not a Python dictionary with the three keys.
     #[error("no .npy header, or a damaged one")]
     Header(#[source] Option<ndarray_npy::npy::header::ReadHeaderError>),
     /// The array is not what belongs here.
@@ -42,7 +42,7 @@ pub enum NpyError {
         /// Index of the first such number.
         index: usize,
     },
-    /// A code point of a string is no character.
+    /// A code point of a string is not a character.
     #[error("holds a string that is not Unicode (in row {row})")]
     NotUnicode {
         /// The row of the string.
@@ -141,7 +141,7 @@ pub fn features_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, u
 
 /// The feature in the bytes of a whole per-object file: `<f4`, `(d,)`, every number finite.
 ///
-/// Returns the data as they stand in the file, `4 d` bytes, little-endian.
+/// Returns the data as they are in the file, `4 d` bytes, little-endian.
 pub fn feature_data(bytes: &[u8]) -> Result<&[u8], NpyError> {
     let data = match usual_feature_data(bytes) {
         Some(data) => data,

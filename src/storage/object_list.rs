@@ -30,7 +30,7 @@ pub(crate) enum Line<'a> {
     Bad(String),
 }
 
-/// Why the bytes are no list of objects.
+/// Why the bytes are not a list of objects.
 #[derive(Debug, Error)]
 #[error("line {line} is not UTF-8 text; make the list again with `simsearch list`")]
 pub struct NotText {

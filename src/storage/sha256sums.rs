@@ -22,27 +22,25 @@ pub struct Sha256Sums {
 }
 
 /// Why the checksums of a directory cannot be read or written.
+#[allow(missing_docs, reason = "the messages tell what the fields are")]
 #[derive(Debug, Error)]
 pub enum Sha256SumsError {
     /// A file cannot be read or written.
     #[error("cannot read or write {}", path.display())]
     Io {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A line is none of `sha256sum` for a file that belongs there.
+    /// A line is not one that `sha256sum` prints for a file that belongs there.
     #[error(
-        "{}: line {line} is no checksum of a shard's file or of recipe.json; remove the line, and `simsearch concat` \
+        "{}: line {line} is not the checksum of a shard's file or of recipe.json; remove the line, and `simsearch concat` \
          records what is missing",
         path.display()
     )]
     Damaged {
-        /// The file.
         path: PathBuf,
-        /// The number of the line, counted from 1.
+        /// Counted from 1.
         line: usize,
     },
 }
@@ -51,7 +49,7 @@ impl Sha256Sums {
     /// The name of the file in a model's directory.
     pub const FILE_NAME: &str = "SHA256SUMS";
 
-    /// Reads the checksums of a model's directory; none where there is no such file.
+    /// Reads the checksums of a model's directory; none if there is no such file.
     pub fn read(directory: &Path) -> Result<Self, Sha256SumsError> {
         let path = directory.join(Self::FILE_NAME);
         let bytes = match regular::read_own(&path) {
@@ -59,7 +57,7 @@ impl Sha256Sums {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(Sha256SumsError::Io { path, source }),
         };
-        // What is no text makes a line that is no checksum's.
+        // Bytes that are not text make a line that is not a checksum's.
         let text = String::from_utf8_lossy(&bytes);
         let mut sums = BTreeMap::new();
         let lines = text.lines().enumerate();
@@ -127,7 +125,7 @@ impl Sha256Sums {
         }
     }
 
-    /// Records what stands there without a checksum: shards of an earlier version or of another program.
+    /// Records the files that have no checksum: shards of an earlier version or of another program.
     pub(crate) fn add_missing(&mut self, shards: &[ShardNumber]) -> Result<(), Sha256SumsError> {
         let before = self.sums.len();
         for number in shards {

@@ -43,7 +43,7 @@ impl ShardNumber {
     /// The number of the first shard of a directory.
     pub const FIRST: Self = Self(0);
 
-    /// The number behind this one.
+    /// The number after this one.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -62,7 +62,7 @@ impl ShardNumber {
     pub fn parse(file_name: &str) -> Option<(Self, Half)> {
         Half::ALL.into_iter().find_map(|half| {
             let digits = file_name.strip_suffix(half.suffix())?;
-            // More than 32 bits is no number that `concat` has counted up to.
+            // More than 32 bits is not a number that `concat` has counted up to.
             let number = Self(digits.parse::<u32>().ok()?.into());
             (number.file_name(half) == file_name).then_some((number, half))
         })
@@ -75,50 +75,38 @@ impl ShardNumber {
 }
 
 /// Why a shard cannot be read.
+#[allow(missing_docs, reason = "the messages tell what the fields are")]
 #[derive(Debug, Error)]
 pub enum ShardError {
     /// The file cannot be opened or read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// The file is not what belongs there.
     #[error("{}: not a shard's file", path.display())]
     Npy {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: NpyError,
     },
     /// The two files of a pair have different numbers of rows.
     #[error("{} has {features} rows, {} has {object_ids}", features_path.display(), object_ids_path.display())]
     Rows {
-        /// The features' file.
         features_path: PathBuf,
-        /// Rows in it.
         features: usize,
-        /// The ids' file.
         object_ids_path: PathBuf,
-        /// Rows in it.
         object_ids: usize,
     },
     /// One file of a pair is missing.
     #[error(
-        "{} stands alone, its other half {} is missing: put that back, or move this file away and run \
+        "{} is alone, its other half {} is missing: put that back, or move this file away and run \
          `simsearch extract` and `simsearch concat` again",
         found.display(), missing.display()
     )]
-    Half {
-        /// The file that is there.
-        found: PathBuf,
-        /// The file that is not.
-        missing: PathBuf,
-    },
+    Half { found: PathBuf, missing: PathBuf },
 }
 
 /// Which files of shards a directory holds, by number.
@@ -263,7 +251,7 @@ impl ShardWriter {
         })
     }
 
-    /// Adds a row; `data` are its numbers as they stand in a file.
+    /// Adds a row; `data` are its numbers as they are in a file.
     pub fn push(&mut self, data: &[u8]) -> io::Result<()> {
         assert_eq!(data.len(), self.dimension * 4);
         self.features.write_all(data)?;

@@ -6,7 +6,7 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
-/// Something else than a regular file stands there: a directory, a pipe, a device, or a link where none may be.
+/// It is something else: a directory, a pipe, a device, or a link where none may be.
 #[derive(Debug, Error)]
 #[error("not a regular file")]
 pub(crate) struct NotRegular;
@@ -21,7 +21,7 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
         Errno::ENOSPC => "free some space and run the same command again",
         Errno::EDQUOT => "the quota is used up; free some space and run the same command again",
         Errno::EFBIG => {
-            "a file may not become as large here; raise the limit (`ulimit -f`) and run the same command again"
+            "the limit of the file size is reached; raise it (`ulimit -f`) and run the same command again"
         }
         Errno::EROFS => "mount it for writing, or name another directory",
         Errno::EACCES | Errno::EPERM => "check the owner and the mode, or name another path",
@@ -34,7 +34,7 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
             "free some memory or raise the limit (`ulimit -v`), and run the same command again"
         }
         Errno::EIO => {
-            "the disk may be failing (`dmesg` tells); run the same command again when it is mended"
+            "the disk may be failing (see `dmesg`); run the same command again once it is repaired"
         }
         Errno::EISDIR => "move the directory away and run the same command again",
         Errno::ENOTCONN | Errno::EHOSTDOWN | Errno::ESTALE | Errno::ETIMEDOUT => {
@@ -66,7 +66,7 @@ pub(crate) fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
     )
 }
 
-/// Whether an error of writing one file would meet the next one likewise: what concerns the run, a failing disk, and a
+/// Whether an error of writing one file would happen with the next one too: what concerns the run, a failing disk, and a
 /// directory that may not be written.
 pub(crate) fn concerns_all_writing(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
@@ -79,7 +79,7 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     below.or_else(|| error.downcast_ref())
 }
 
-/// Whether an error says that something is no regular file.
+/// Whether an error says that something is not a regular file.
 pub(crate) fn is_not_regular(error: &io::Error) -> bool {
     error
         .get_ref()

@@ -127,7 +127,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         let packer = Packer::new(options, &directory, &mut sums, pairs.last(), dimension);
         let packed = packer.pack(&files, &mut refusals, &mut summary);
         if packed.is_err() {
-            // What a full disk cut short would keep it full; the next call would remove it all the same.
+            // What a full disk cut short would keep it full; the next call would remove it anyway.
             let _ = recovery::finish_what_was_killed(&directory);
         }
         packed?;

@@ -50,11 +50,14 @@ pub fn leave_out_packed(
                 let shard = number.file_name(Half::Features);
                 refusals.refuse(
                     file.path(),
-                    &anyhow!("row {row} of {shard} says something else for its id"),
+                    &anyhow!("differs from row {row} of {shard}, which has the same id"),
                 );
             }
         } else if id.is_empty() {
-            refusals.refuse(file.path(), &anyhow!("its name holds no object id"));
+            refusals.refuse(
+                file.path(),
+                &anyhow!("its name does not contain an object id"),
+            );
         } else if !is_first {
             refusals.refuse(file.path(), &anyhow!("another file has the same object id"));
         } else {
@@ -81,7 +84,7 @@ fn is_equal_to_row(
     Ok(read_feature(directory, file, None, &mut Vec::new()).is_ok_and(|data| data == stored))
 }
 
-/// How many files, evenly over all, are asked for the dimension of their features where nothing else tells.
+/// Where nothing else tells the dimension, so many files, spread evenly over all, are read to find it.
 const VOTERS: usize = 1000;
 
 /// The dimension that all features of this directory have: that of the shards, or as recorded by `extract`, or else

@@ -101,7 +101,7 @@ impl<'a> ParquetWriter<'a> {
         Ok(())
     }
 
-    /// Writes pages one behind the other.
+    /// Writes pages one after the other.
     fn chunk(&mut self, pages: &[Page]) -> io::Result<Chunk> {
         let mut chunk = Chunk {
             offset: self.at,

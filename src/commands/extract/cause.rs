@@ -44,7 +44,7 @@ impl Cause {
         };
         let mut message = error.to_string();
         if matches!(error, PictureError::TooLarge { .. }) {
-            message.push_str("; --max-pixels raises it");
+            message.push_str("; raise the limit with --max-pixels");
         }
         if matches!(error, PictureError::OutOfMemory { .. }) {
             message.push_str("; the next run tries again, better with fewer --workers");
@@ -67,7 +67,7 @@ impl Cause {
     pub fn of_feature(feature: &[f32]) -> Option<Self> {
         let index = feature.iter().position(|value| !value.is_finite())?;
         let message = format!(
-            "the model gives {} at index {index} of the feature",
+            "the model returned {} at index {index} of the feature",
             feature[index]
         );
         Some(Cause {
@@ -81,7 +81,7 @@ impl Cause {
     /// The feature cannot be written.
     pub fn write(path: &Path, error: io::Error) -> Self {
         let message = format!("cannot write {}: {error}", path.display());
-        // Of a path that the program makes itself, something else stands in the way rather than nothing.
+        // Of a path that the program makes itself, something else is in the way rather than nothing.
         let class = match Class::of_io(&error) {
             Class::Missing => Class::Io,
             class => class,

@@ -17,7 +17,7 @@ pub struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// `next` is the number behind that of the last shard that the plan has seen.
+    /// `next` is the number after that of the last shard that the plan has seen.
     pub fn new(directory: &'a Path, next: ShardNumber) -> Self {
         Packed {
             directory,
@@ -26,7 +26,7 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Whether an object whose own file is not there stands in a new shard.
+    /// Whether an object whose own file is not there is in a new shard.
     pub fn holds(&mut self, id: &ObjectId) -> Result<bool> {
         // The ids are the part of a shard that is put in place last, and before any of its objects' own files go.
         let ids = |number: ShardNumber| self.directory.join(number.file_name(Half::ObjectIds));

@@ -24,13 +24,13 @@ pub struct Plan {
     pub pending: Vec<u32>,
     /// Objects whose feature exists.
     pub existing: usize,
-    /// Objects that failed before and are not tried again, and lines that are no objects.
+    /// Objects that failed before and are not tried again, and lines that are not objects.
     pub failed: usize,
     /// The number that the next shard has.
     pub next_shard: ShardNumber,
-    /// Ids that stand in the report of failures although they have a feature.
+    /// Ids that are in the report of failures although they have a feature.
     resolved: HashSet<String>,
-    /// The lines that are no objects, by the id under which they are reported.
+    /// The lines that are not objects, by the id under which they are reported.
     bad_lines: HashSet<String>,
 }
 
@@ -40,7 +40,7 @@ enum Standing {
     Pending,
     Exists,
     Failed,
-    /// The same path stands in the list before: nothing to do, and nothing wrong.
+    /// The same path is in the list before: nothing to do, and nothing wrong.
     Repeated,
     /// Pending, but not wanted in this run.
     NotNow,
@@ -130,7 +130,7 @@ impl Plan {
     }
 }
 
-/// Finds the lines that are no objects, or whose object id stands in the list before; reports them, and returns under
+/// Finds the lines that are not objects, or whose object id is in the list before; reports them, and returns under
 /// which ids.
 fn check_lines(
     list: &ObjectList,
@@ -162,7 +162,7 @@ fn check_lines(
     Ok((standings, bad_lines))
 }
 
-/// Marks the objects that stand in shards, and returns the number that the next shard has. Holds the ids of one at a
+/// Marks the objects that are in shards, and returns the number that the next shard has. Holds the ids of one at a
 /// time.
 fn mark_packed(
     standings: &mut [Standing],

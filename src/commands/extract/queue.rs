@@ -82,7 +82,7 @@ impl<'a> Queue<'a> {
         Ok(None)
     }
 
-    /// Waits for objects that other processes have claimed, and claims one. None when there are no more, when a process
+    /// Waits for objects that other processes have claimed, and claims one. `None` when there are no more, when a process
     /// keeps them for too long, or when the run is `stopped`.
     pub fn wait(
         &self,
@@ -116,7 +116,7 @@ impl<'a> Queue<'a> {
         Ok(None)
     }
 
-    /// Gives an object up, whatever became of it.
+    /// Ends the claim on an object.
     pub fn release(&self, id: &ObjectId) {
         self.claims.release(id);
     }
@@ -132,12 +132,9 @@ impl<'a> Queue<'a> {
 
     /// The locks do not tell which process it is.
     fn say_waiting(&self, count: usize, progress: &Progress) {
-        let (objects, them) = match count {
-            1 => ("1 object is".to_owned(), "it"),
-            _ => (format!("{count} objects are"), "them"),
-        };
+        let plural = if count == 1 { "" } else { "s" };
         progress.warn(&format!(
-            "{objects} in the hands of another process that does not go on; waiting for {them} {} at most",
+            "another process holds {count} object{plural} and makes no progress; waiting up to {}",
             duration(self.patience.as_secs_f64())
         ));
     }

@@ -78,8 +78,8 @@ pub struct WorkOutcome {
     pub signal: Option<i32>,
     /// Whether it stopped because too many objects failed.
     pub too_many_errors: bool,
-    /// Objects that another process had in hand until this one gave up waiting.
-    pub in_other_hands: usize,
+    /// Objects that another process still held when this one gave up waiting.
+    pub claimed_elsewhere: usize,
 }
 
 /// Pictures that go from stage to stage together, in one batch or several: those that could be read.
@@ -138,7 +138,7 @@ impl Work<'_> {
             }
         });
         self.progress.end();
-        let in_other_hands = match self.stopped(&shared) {
+        let claimed_elsewhere = match self.stopped(&shared) {
             true => 0,
             false => shared.queue.deferred(),
         };
@@ -151,7 +151,7 @@ impl Work<'_> {
             None => Ok(WorkOutcome {
                 signal: self.interrupt.signal(),
                 too_many_errors: shared.stop.into_inner(),
-                in_other_hands,
+                claimed_elsewhere,
             }),
         }
     }
@@ -197,7 +197,7 @@ impl Work<'_> {
                     self.batch
                 )
             })?;
-        // Behind that, for others wait for the session.
+        // After that, for others wait for the session.
         if let Some(comparison) = self.comparison {
             let features = features.chunks(self.batch * self.form.dimension);
             for (pixels, features) in pixels.chunks(self.batch * size).zip(features) {
@@ -378,7 +378,7 @@ impl Work<'_> {
         error: io::Error,
     ) -> Result<()> {
         let path = self.directory.path().join(id.feature_path());
-        // What is left are things that stand in the way of this feature.
+        // What is left are things in the way of this feature.
         if concerns_all_writing(&error) {
             return Err(Error::new(error).context(format!("cannot write {}", path.display())));
         }

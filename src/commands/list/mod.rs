@@ -57,7 +57,7 @@ pub struct Summary {
 
 /// Lists the objects of a media tree.
 ///
-/// Takes less than 100 bytes of memory an object beyond the paths themselves, which stand in one piece, sorted through
+/// Takes less than 100 bytes of memory per object beyond the paths themselves, which are in one piece, sorted through
 /// their offsets: measured, 1,000,000 objects with paths of 58 bytes take 77 MB in all.
 pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
     let media_dir = &options.media_dir;
@@ -72,7 +72,7 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
     let start = match &options.subdirectory {
         Some(subdirectory) => plain(subdirectory).with_context(|| {
             format!(
-                "{} is no plain path below the media directory",
+                "{} is not a plain path below the media directory",
                 subdirectory.display()
             )
         })?,
@@ -115,7 +115,7 @@ fn keep_what_was_listed(options: &Options) -> Result<()> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0) {
         bail!(
             "no objects were found, and {} lists some: is the disk of {} mounted, and does --ext fit? Remove the list if \
-             it is to be empty",
+             it should be empty",
             path.display(),
             options.media_dir.display()
         );
@@ -185,7 +185,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(options: &'a Options) -> Self {
-        // With a slash behind it, unless it has one or is empty.
+        // With a slash after it, unless it has one or is empty.
         let media_dir = options.media_dir.join("");
         Walk {
             options,
@@ -336,7 +336,7 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
     };
     match output {
         Output::Stdout => match lines(&mut io::stdout().lock()) {
-            // `simsearch list --output - | head` is no error.
+            // `simsearch list --output - | head` is not an error.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.context("cannot write to standard output"),
         },

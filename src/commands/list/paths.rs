@@ -11,7 +11,7 @@ use crate::storage::object_id::file_name;
 /// Many paths in one piece of memory: 8 bytes each beyond the lines.
 #[derive(Default)]
 pub struct Paths {
-    /// Each path with a newline behind it.
+    /// Each path with a newline after it.
     text: String,
     /// Where each begins.
     starts: Vec<u64>,
@@ -42,7 +42,7 @@ impl Paths {
         self.starts.len()
     }
 
-    /// The path that begins there, and the newline behind it.
+    /// The path that begins there, and the newline after it.
     fn line(&self, start: u64) -> &[u8] {
         let rest = &self.text.as_bytes()[start as usize..];
         let end = memchr(b'\n', rest);
@@ -59,7 +59,7 @@ impl Paths {
         file_name(self.path(start))
     }
 
-    /// The paths, each with a newline behind it.
+    /// The paths, each with a newline after it.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.starts.iter().map(|&start| self.line(start))
     }

@@ -50,7 +50,7 @@ pub struct Report {
     pub failed: usize,
     /// What is wrong.
     pub problems: Vec<Finding>,
-    /// What is worth knowing, and nothing wrong: what killed runs have left.
+    /// What is worth knowing but not wrong: what killed runs have left.
     pub notes: Vec<Finding>,
 }
 
@@ -107,7 +107,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     report.failed = failures.len();
     let nested = directory.nested_files().with_context(reading)?;
     for file in &nested.misnamed {
-        let what = "its name is not UTF-8 text or holds a newline, so that it is no object's; move it away";
+        let what = "its name is not UTF-8 text or contains a newline, so it cannot belong to an object; move it away";
         report.problem(&path.join(file), what);
     }
     let nested: Vec<NestedFile<'_>> = nested.files().collect();
@@ -143,7 +143,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     })
 }
 
-/// Where the feature of an object stands.
+/// Where the feature of an object is.
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Row(ShardNumber, usize),
@@ -186,8 +186,8 @@ impl Report {
         for name in names {
             let bytes = name.as_encoded_bytes();
             if bytes.starts_with(b".") && bytes.ends_with(b".tmp") {
-                let what = "is a temporary one: an `extract` is running, or a run was killed and the next one will \
-                            finish or remove it";
+                let what = "is temporary: an `extract` is running, or a run was killed and the next one will finish or \
+                            remove it";
                 self.notes.push(Finding::new(&path.join(&name), what));
             }
         }
@@ -200,8 +200,8 @@ impl Report {
         let sums_path = path.join(Sha256Sums::FILE_NAME);
         self.checksums = sums.file_names().count();
         if sums.is_empty() && files.complete_pairs().next().is_some() {
-            let what = "there are no checksums, so that damage to the shards would go unseen; `simsearch concat` records \
-                        those of what is there";
+            let what = "there are no checksums, so damage to the shards would go unnoticed; `simsearch concat` \
+                        records them";
             self.problem(&sums_path, what);
         }
         for name in sums.file_names() {
@@ -213,8 +213,8 @@ impl Report {
                 None => path.join(name).exists(),
             };
             if !is_known {
-                let what = "is missing, and has a line in SHA256SUMS; put it back, or remove the line if it was taken \
-                            away on purpose";
+                let what = "is missing but has a line in SHA256SUMS; put it back, or remove the line if the file was \
+                            removed on purpose";
                 self.problem(&path.join(name), what);
             }
         }
@@ -230,7 +230,7 @@ impl Report {
         Ok(())
     }
 
-    /// Reads every per-object file; returns the dimensions of the features, none for those that are no features.
+    /// Reads every per-object file; returns the dimensions of the features, `None` for files that are not features.
     fn check_files(
         &mut self,
         directory: &ModelDir,
@@ -251,7 +251,7 @@ impl Report {
         dimensions
     }
 
-    /// Names the features that have another dimension than the recipe says, or than most have.
+    /// Names the features that have a different dimension than the recipe says, or than most have.
     fn check_dimensions(
         &mut self,
         wanted: Option<usize>,
@@ -330,8 +330,8 @@ impl Report {
                 Place::File(file) => (
                     file.path().to_owned(),
                     format!(
-                        "{id} has another feature in {first}; `simsearch concat` removes this one if both are the \
-                         same, and else one of the two is to be moved away"
+                        "{id} has another feature in {first}; `simsearch concat` removes this one if both are \
+                         equal; otherwise move one of the two away"
                     ),
                 ),
             };
@@ -357,7 +357,7 @@ fn compare(sums: Option<&Sha256Sums>, path: &Path, sum: &str, hint: &str) -> Opt
         Some(recorded) if recorded.eq_ignore_ascii_case(sum) => None,
         Some(_) => Some(Finding::new(
             path,
-            format!("its SHA-256 is not the one in SHA256SUMS, so that it was changed; {hint}"),
+            format!("its SHA-256 is not the one in SHA256SUMS, so it was changed; {hint}"),
         )),
         None => Some(Finding::new(
             path,

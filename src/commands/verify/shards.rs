@@ -20,7 +20,6 @@ const AGAIN: &str = "put back a copy of it; or move both files of this shard awa
 /// A shard that was looked at.
 #[derive(Debug)]
 pub struct Shard {
-    /// Its number.
     pub number: ShardNumber,
     /// Rows and dimension of its features; none where they cannot be read.
     pub shape: Option<(usize, usize)>,

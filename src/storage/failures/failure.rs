@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::hints::is_not_regular;
 
-/// Where on its way an object failed.
+/// The stage at which an object failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
@@ -30,13 +30,13 @@ pub enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// The entry is no usable path or its name no usable object id.
+    /// The entry is not a usable path, or its name not a usable object id.
     BadEntry,
     /// There is no such file.
     Missing,
     /// The file may not be read, or not be written.
     Denied,
-    /// Something other than a regular file stands there.
+    /// It is not a regular file.
     NotAFile,
     /// The file is empty.
     Empty,
@@ -58,7 +58,7 @@ pub enum Class {
     Io,
 }
 
-/// As it stands in the report.
+/// As in the report.
 impl fmt::Display for Class {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(formatter)
@@ -96,7 +96,7 @@ impl Class {
 /// One object's failure: a line of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The object id; of a line that is no object, [`id_of_bad_line`].
+    /// The object id; of a line that is not an object, [`id_of_bad_line`].
     pub id: String,
     /// The entry of `objects.txt`.
     pub path: String,
@@ -134,7 +134,7 @@ impl FileStamp {
     }
 }
 
-/// Under which id a line of `objects.txt` that is no object is reported: `./` and the line. No object has such an id,
+/// Under which id a line of `objects.txt` that is not an object is reported: `./` and the line. No object has such an id,
 /// while the line itself may well be the id of another line's object.
 pub fn id_of_bad_line(entry: &str) -> String {
     format!("./{entry}")

@@ -106,7 +106,7 @@ impl FailureReport {
         Ok(failure.filter(|_| known.new.contains(id.as_str())).cloned())
     }
 
-    /// Adds a failure, unless the same class stands there for the same object already. A picture that was tried once
+    /// Adds a failure, unless the same class is recorded for the same object already. A picture that was tried once
     /// more gets another line all the same, which tells other processes that they need not.
     pub fn record(&self, failure: &Failure) -> io::Result<()> {
         let mut known = lock(&self.known);

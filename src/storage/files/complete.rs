@@ -11,7 +11,7 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use crate::support::fault;
 
 /// Writes a file under the temporary name `.<name>.tmp` beside `path`, makes it durable and gives it its name.
-/// Whatever stood there before stays until then. Of several processes that write one file at once, each waits its
+/// Whatever was there before stays until then. Of several processes that write one file at once, each waits its
 /// turn; what a killed one left is written over. A link is replaced, and nothing is written where it leads.
 pub fn write(
     path: &Path,
@@ -29,7 +29,7 @@ pub fn write_file(
 }
 
 /// The same for a path that a user named: a link keeps leading where it led, and the file there is written. Where it
-/// leads to something that is no regular file (a pipe, `/dev/null`), the content is written to that.
+/// leads to something that is not a regular file (a pipe, `/dev/null`), the content is written to that.
 pub fn write_where_it_leads(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -1,4 +1,4 @@
-//! Which model's directory is meant.
+//! Which model's directory to use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
     if is_sealed(feature_dir) {
         let (parent, stem) = (feature_dir.parent(), feature_dir.file_name());
         bail!(
-            "{} is one model's own directory; --feature-dir {} --model {} means it",
+            "{} is the directory of one model; use --feature-dir {} --model {}",
             feature_dir.display(),
             parent.unwrap_or(feature_dir).display(),
             stem.unwrap_or_default().display()
@@ -52,7 +52,7 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
         return match &holding()[..] {
             [stem] => Ok(feature_dir.join(stem)),
             stems => bail!(
-                "--model must say whose features below {}; {}",
+                "--model must name one of the models in {}; {}",
                 feature_dir.display(),
                 known(stems)
             ),

@@ -2,7 +2,7 @@
 //!
 //! A file under a final name is complete: it is written to a scratch directory of this process and renamed. To write
 //! or remove, paths below the directory are opened one component at a time without following symbolic links, so that
-//! nothing is written or removed outside, whatever stands inside.
+//! nothing is written or removed outside, whatever is inside.
 //!
 //! | file | what |
 //! |---|---|
@@ -52,14 +52,13 @@ pub struct ModelDir {
     root: OwnedFd,
 }
 
-/// What stands where the feature of an object belongs.
+/// What is in the place of an object's feature.
 #[derive(Debug)]
 pub(crate) enum FeatureState {
-    /// Nothing.
     Absent,
     /// A complete feature of this many numbers.
     Complete(usize),
-    /// A file that is no complete feature: torn by a power loss, or written by something else.
+    /// A file that is not a complete feature: torn by a power loss, or written by something else.
     Torn,
 }
 

@@ -1,4 +1,4 @@
-//! Which per-object files there are, and the nested directories that they stand in.
+//! Which per-object files there are, and the nested directories that they are in.
 
 use std::ffi::OsString;
 use std::fs;
@@ -164,7 +164,7 @@ impl ModelDir {
     }
 
     /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
-    /// that is a link leads nowhere: what is behind it stays.
+    /// that is a link leads nowhere: what it leads to stays.
     pub(crate) fn remove_features(&self, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
         // A thread for each outer directory, since two would only wait for each other in one.
         let groups: Vec<_> = files
@@ -228,7 +228,7 @@ impl ModelDir {
     }
 }
 
-/// What another process removed is no error.
+/// What another process removed is not an error.
 fn if_there<T>(result: nix::Result<T>) -> nix::Result<Option<T>> {
     match result {
         Ok(there) => Ok(Some(there)),
@@ -237,7 +237,7 @@ fn if_there<T>(result: nix::Result<T>) -> nix::Result<Option<T>> {
     }
 }
 
-/// Removes a directory; one that is not empty, or is gone, is no error.
+/// Removes a directory; one that is not empty, or is gone, is not an error.
 fn remove_directory(above: &OwnedFd, name: impl AsRef<Path>) -> nix::Result<()> {
     let removed = fault::step("remove a nested directory", || {
         unlinkat(above, name.as_ref(), UnlinkatFlags::RemoveDir)

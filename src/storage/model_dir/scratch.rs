@@ -56,9 +56,9 @@ impl ModelDir {
 
 fn not_opened(error: Errno) -> io::Error {
     match error {
-        Errno::ENOTDIR | Errno::ELOOP => io::Error::other(format!(
-            "{SCRATCH} is something else than a directory; move it away"
-        )),
+        Errno::ENOTDIR | Errno::ELOOP => {
+            io::Error::other(format!("{SCRATCH} is not a directory; move it away"))
+        }
         error => error.into(),
     }
 }
@@ -100,7 +100,7 @@ impl Scratch {
                 Err(Errno::ENOENT) => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
-            // Where the file system knows no locks, nobody can take this for a leftover either. Where it does,
+            // Where the file system has no locks, nobody can take this for a leftover either. Where it does,
             // another process may have done so before the lock was taken: then the file has lost its name.
             let mine =
                 lock_byte(&lock, 0, libc::F_WRLCK).unwrap_or(true) && lock.metadata()?.nlink() > 0;
@@ -170,7 +170,7 @@ impl Drop for Scratch {
 /// Ends the names of the files that tell whether a prefix is in use.
 const LOCK_SUFFIX: &str = ".lock";
 
-/// Removes the files of processes that are no more.
+/// Removes the files of processes that have ended.
 fn remove_leftovers(directory: &OwnedFd) -> io::Result<()> {
     for name in names_in(directory)? {
         let Some(prefix) = name.strip_suffix(LOCK_SUFFIX) else {
