@@ -9,6 +9,7 @@ use simsearch::commands::index;
 use simsearch::similarity::hnsw::Storage;
 use simsearch::support::progress::duration;
 
+use super::print::counted;
 use super::shared::{JsonArgument, MetricArgument, ModelDirArguments, QuietArgument};
 
 #[derive(Debug, Args)]
@@ -45,12 +46,12 @@ pub fn run(arguments: IndexArguments) -> Result<ExitCode> {
     };
     let summary = index::index(&options, &progress)?;
     progress.note(&format!(
-        "added {} features; the index now holds {} of {} shards; took {}; finds {:.1} % of the 10 nearest ({} objects, {} \
-         candidates)",
+        "added {} features in {}; the index now holds {} features from {}, and finds {:.1} % of the 10 nearest ({} objects, \
+         {} candidates)",
         summary.added,
-        summary.vectors,
-        summary.shards,
         duration(summary.seconds),
+        summary.vectors,
+        counted(summary.shards as u64, "shard"),
         summary.recall_at_10 * 100.0,
         summary.queries,
         summary.expansion
