@@ -78,9 +78,9 @@ enum Command {
     Serve(Box<ServeArguments>),
     /// Show what is listed, done, packed, failed and pending.
     ///
-    /// Looks at names only: those of the per-object files, the object ids in shards, and the report of failures. What is
-    /// in the files is checked by `verify`, and whether a failed picture has changed since, by `extract`. May run at the
-    /// same time as `extract` and `concat`.
+    /// Looks at names only: those of the per-object files, the object ids in shards, and the report of failures. `verify`
+    /// checks what is in the files, and `extract` sees whether a failed picture has changed since. May run at the same
+    /// time as `extract` and `concat`.
     #[command(after_help = EXIT_CODES)]
     Status(StatusArguments),
     /// Check that nothing is damaged, missing or duplicated.

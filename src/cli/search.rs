@@ -35,7 +35,7 @@ use super::shared::{
     mut_arg("device", |argument| argument.help("Number of the GPU, for features in fp16")),
 )]
 pub struct SearchArguments {
-    /// Picture file, or object id whose feature is extracted; `-` reads a line for each query from standard input.
+    /// Picture file, or object id whose feature is extracted; `-` reads queries from standard input, one per line.
     ///
     /// An object id is looked up first, and no model is loaded for it; `./x.jpg` always means a file.
     #[arg(value_name = "QUERY", required = true)]

@@ -34,8 +34,8 @@ pub struct ServeArguments {
     /// Another site whose pages may send requests, such as http://localhost:3000 [default: none].
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origin: Option<String>,
-    /// Time limit in seconds for receiving a request and producing an answer. Over this time, clients must read long
-    /// answers at 16 KiB/s or more.
+    /// Time limit in seconds for receiving a request and producing an answer. Clients must read a
+    /// long answer at 16 KiB/s or more, measured over this time.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }
