@@ -20,9 +20,7 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     Some(match Errno::from_raw(cause.raw_os_error()?) {
         Errno::ENOSPC => "free some space and run the same command again",
         Errno::EDQUOT => "the quota is used up; free some space and run the same command again",
-        Errno::EFBIG => {
-            "the limit of the file size is reached; raise it (`ulimit -f`) and run the same command again"
-        }
+        Errno::EFBIG => "raise the limit (`ulimit -f`) and run the same command again",
         Errno::EROFS => "mount it for writing, or name another directory",
         Errno::EACCES | Errno::EPERM => "check the owner and the mode, or name another path",
         Errno::EMFILE => "raise the limit (`ulimit -n`) and run the same command again",

@@ -142,8 +142,8 @@ fn every_kind_of_damage_is_named() {
                 env.concat(&[]).exits(0);
             },
             &[
-                (FEATURES, "is missing, and has a line"),
-                (IDS, "is missing, and has a line"),
+                (FEATURES, "is missing but has a line"),
+                (IDS, "is missing but has a line"),
             ],
         ),
         (
@@ -294,7 +294,7 @@ fn every_kind_of_damage_is_named() {
         (
             "no recipe",
             &|| remove("recipe.json"),
-            &[("recipe.json", "is missing, and has a line")],
+            &[("recipe.json", "is missing but has a line")],
         ),
         (
             "the recipe damaged",
