@@ -32,7 +32,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(format_args!("{}\n", serde_json::to_string(value)?))
 }
 
-/// Prints to standard output. A reader that has gone is no error: the exit code is what it would have been.
+/// Prints to standard output. A reader that has gone is not an error: the exit code is what it would have been.
 pub fn print(text: std::fmt::Arguments<'_>) -> Result<()> {
     match io::stdout().write_fmt(text) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

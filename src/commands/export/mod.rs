@@ -51,8 +51,8 @@ pub struct Summary {
 /// Writes the features of all shards, and of the per-object files that are not packed yet, to a Parquet file.
 ///
 /// # Errors
-/// When there are no features, or a file cannot be read or written. Then whatever had
-/// the file's name before still has it.
+/// When there are no features, or a file cannot be read or written. Then whatever had the
+/// file's name before still has it.
 pub fn export(options: &Options) -> Result<Summary> {
     let started = Instant::now();
     let collection = Collection::open_filled(&options.directory)?;

@@ -289,7 +289,7 @@ mod tests {
     use crate::storage::object_id::ObjectId;
 
     #[test]
-    fn objects_that_a_stopped_process_has_in_hand_are_left_and_done_by_a_later_run() {
+    fn objects_that_a_stopped_process_has_claimed_are_left_and_done_by_a_later_run() {
         let root = tempfile::tempdir().unwrap();
         let entries = ["one.ppm", "two.ppm", "three.ppm", "four.ppm"];
         for entry in entries {

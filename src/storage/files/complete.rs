@@ -108,7 +108,7 @@ fn remove(temporary: &Path) -> io::Result<()> {
 /// Opens the temporary file, and makes sure that it still has its name once no other process holds it.
 fn open_locked(temporary: &Path) -> io::Result<File> {
     loop {
-        remove_what_is_no_leftover(temporary)?;
+        remove_what_is_not_a_leftover(temporary)?;
         let mut options = OpenOptions::new();
         options
             .write(true)
@@ -125,7 +125,7 @@ fn open_locked(temporary: &Path) -> io::Result<File> {
 
 /// Makes way for a temporary file: a link, a pipe, or a file with a second name is nobody's unfinished file, and is not
 /// to be written to.
-fn remove_what_is_no_leftover(temporary: &Path) -> io::Result<()> {
+fn remove_what_is_not_a_leftover(temporary: &Path) -> io::Result<()> {
     let Ok(there) = fs::symlink_metadata(temporary) else {
         return Ok(());
     };

@@ -118,8 +118,8 @@ impl Scratch {
     /// Writes the feature of an object, complete or not at all. `slot` tells the writers of one process apart;
     /// `bytes` is the whole file.
     ///
-    /// The file is not made durable: a machine that loses power may lose it, and [`ModelDir::feature_state`] tells
-    /// a torn one. (`fsync` for each small file costs a factor of 25.)
+    /// The file is not made durable: a machine that loses power may lose it, and the next run recognises a torn
+    /// one. (`fsync` for each small file costs a factor of 25.)
     pub fn write_feature(
         &self,
         directory: &ModelDir,
