@@ -23,7 +23,8 @@ use simsearch::inference::{
 use simsearch::pictures::{PictureReader, PixelOptions};
 use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::npy;
-use simsearch::storage::object::{ObjectId, ObjectList};
+use simsearch::storage::object_id::ObjectId;
+use simsearch::storage::object_list::ObjectList;
 
 const STAGES: [&str; 4] = ["read", "decode_and_resample", "model", "write"];
 

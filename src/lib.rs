@@ -30,17 +30,17 @@
 //!
 //! # The walk of a picture
 //!
-//! 1. [`commands::list`] writes its path to `objects.txt`; [`storage::object`] reads that as an
-//!    [`ObjectId`](storage::object::ObjectId), its file name.
+//! 1. [`commands::list`] writes its path to `objects.txt`; [`storage::object_list`] reads it, and its file name is the
+//!    [`ObjectId`](storage::object_id::ObjectId).
 //! 2. [`commands::extract`] plans: what has a feature, in a file of its own or in a shard, is done; what failed and has
 //!    not changed stays failed; the rest is pending, in shuffled order.
 //! 3. A worker claims the object, with a lock that other processes see ([`storage::model_dir`]), and reads its file
-//!    ([`storage::media`]).
+//!    (`storage::media`).
 //! 4. The bytes become RGB pixels of the model's input size ([`pictures::PictureReader`]).
 //! 5. The pixels of a batch become features in a session that the worker borrows ([`inference::pool`],
 //!    [`inference::Model`]).
 //! 6. Each feature becomes one complete `.npy` file ([`storage::npy`], [`storage::model_dir`]), or the picture a line in
-//!    the report of failures ([`storage::failures`]).
+//!    the report of failures (`storage::failures`).
 //! 7. [`commands::concat`] packs the files into shards ([`storage::shard`]), and records their checksums
 //!    ([`storage::sha256sums`]).
 //!
@@ -49,13 +49,13 @@
 //!
 //! # The walk of a query
 //!
-//! 1. A picture becomes a feature in the way that made the others, which [`storage::recipe`] records
+//! 1. A picture becomes a feature in the way that made the others, which `storage::recipe` records
 //!    ([`inference::embed`]). An object id's feature is read from the collection, and no model is loaded.
 //! 2. [`similarity::collection`] maps the shards and reads the files that are not packed yet.
 //! 3. [`similarity::scan`] passes over all of them for many queries at once: 32 bits say in which range a distance lies,
 //!    and 64 bits decide for those that may be among the nearest. [`similarity::hnsw`] gives candidates instead, where
 //!    an approximate answer will do.
-//! 4. [`commands::search`] and [`server`] show the neighbours; [`storage::media`] tells which file an object id stands
+//! 4. [`commands::search`] and [`server`] show the neighbours; `storage::media` tells which file an object id stands
 //!    for, [`pictures::thumbnail`] makes it small.
 
 pub mod commands;

@@ -4,7 +4,8 @@
 use std::path::Component;
 
 use libfuzzer_sys::fuzz_target;
-use simsearch::storage::object::{ObjectId, ObjectList};
+use simsearch::storage::object_id::ObjectId;
+use simsearch::storage::object_list::ObjectList;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(list) = ObjectList::parse(bytes.to_vec()) else {

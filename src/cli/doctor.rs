@@ -7,25 +7,25 @@ use clap::Args;
 
 use simsearch::commands::doctor;
 
-use super::{ModelArguments, given, places, print, print_json};
+use super::print::{print, print_json};
+use super::shared::{JsonArgument, ModelArguments};
 
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 pub fn run(arguments: DoctorArguments) -> Result<ExitCode> {
     let findings = doctor::examine(&doctor::Options {
-        places: places(arguments.model.runtime),
-        model: given(arguments.model.model),
-        output_name: arguments.model.output_name,
-        device: arguments.model.device,
+        places: arguments.model.runtime.places(),
+        model: arguments.model.path().map(Into::into),
+        output_name: arguments.model.runtime.output_name,
+        device: arguments.model.runtime.device,
     });
-    if arguments.json {
+    if arguments.json.json {
         print_json(&findings)?;
     } else {
         print(format_args!("{findings}"))?;

@@ -1,7 +1,6 @@
 //! The arguments of `extract`.
 
 use std::panic;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -15,63 +14,59 @@ use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PixelOptions};
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
 
-use super::{ModelArguments, SOME_FAILED, at_least_one, counted, given, places, print_json};
+use super::print::{SOME_FAILED, counted};
+use super::shared::{
+    FeatureDirArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument, at_least_one,
+};
 
 #[derive(Debug, Args)]
 pub struct ExtractArguments {
-    /// Directory of the pictures.
-    #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
-    media_dir: PathBuf,
-    /// Directory of the features; each model has its own below it.
-    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
-    feature_dir: PathBuf,
-    /// List of objects [default: MEDIA_DIR/objects.txt].
-    #[arg(long, value_name = "FILE")]
-    objects: Option<PathBuf>,
+    #[command(flatten)]
+    media: MediaArguments,
+    #[command(flatten)]
+    features: FeatureDirArgument,
     #[command(flatten)]
     model: ModelArguments,
-    /// Where the model runs; `auto` is CUDA where it works, else the CPU.
+    /// Where the model runs; `auto` means CUDA if it works, else the CPU.
     #[arg(long, value_enum, default_value = "auto")]
     provider: ProviderArgument,
-    /// What the model computes with; fewer bits are faster, and how far that is from fp32 is printed. bf16 runs on the
-    /// CPU through OpenVINO, fp16 on a GPU.
+    /// Number format of the model's computation; fewer bits are faster, and the difference from fp32 is printed. bf16 runs
+    /// on the CPU through OpenVINO, fp16 on a GPU.
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
-    /// Features equal to those of onnxruntime in Python to the last bit: the graph is not rewritten, which is slower.
+    /// Bit-identical to onnxruntime in Python; disables graph rewriting, so slower.
     #[arg(long, conflicts_with_all = ["precision", "scaled_decode"])]
     exact: bool,
-    /// Let the JPEG decoder shrink large pictures: faster, and no longer the exact pixels.
+    /// Let the JPEG decoder shrink large pictures: faster, but the pixels are no longer exact.
     #[arg(long)]
     scaled_decode: bool,
-    /// Pictures in a call of the model [default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU].
+    /// Pictures per call of the model [default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     batch_size: Option<usize>,
-    /// Threads that read, run and write [default: the processors that the process may use].
+    /// Threads that read, run and write [default: one for each processor that the process may use].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     workers: Option<usize>,
     /// Seed of the order in which objects are taken [default: random].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Take at most this many objects, those that fail included.
+    /// Take at most this many objects, including those that fail.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Stop after this many failed objects [default: never].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_errors: Option<usize>,
-    /// Refuse pictures of more pixels. All workers together use at most 576 MiB for each of them to decode, besides the
-    /// files themselves; a picture that needs more than that is decoded alone (5 to 23 bytes a pixel, and 600 bytes for
-    /// each byte of a lossless WebP file).
+    /// Refuse pictures with more pixels. For decoding, all workers together use at most 576 MiB per worker, besides the
+    /// files themselves; a picture that needs more than all of that is decoded alone (5 to 23 bytes per pixel, and 600
+    /// bytes per byte of a lossless WebP file).
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
-    /// Try just the objects that failed before, those that are no pictures too.
+    /// Retry only objects that failed before, including files that are not pictures.
     #[arg(long)]
     retry_failed: bool,
-    /// Print the summary as one JSON object on standard output.
-    #[arg(long)]
-    json: bool,
-    /// Print warnings and errors only.
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    json: JsonArgument,
+    #[command(flatten)]
+    quiet: QuietArgument,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -98,13 +93,13 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
             print_panic(panic);
         }
     }));
-    let progress = Progress::new(arguments.quiet);
+    let progress = arguments.quiet.progress();
     let interrupt = Interrupt::install().context("cannot catch signals")?;
     ensure!(
         !arguments.exact || cfg!(feature = "turbojpeg"),
         "this program was built without libjpeg-turbo, so that its pixels are not exact; leave out --exact"
     );
-    let model = ModelFile::read(given(arguments.model.model).as_deref())?;
+    let model = ModelFile::read(arguments.model.path())?;
     if model.is_default {
         progress.note(&format!(
             "model: {}, which ships with the program; `make model` fetches MobileNetV3, --model names it",
@@ -113,13 +108,11 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     } else {
         progress.note(&format!("model: {}", model.stem));
     }
-    let objects = arguments
-        .objects
-        .unwrap_or_else(|| arguments.media_dir.join("objects.txt"));
+    let (media_dir, objects) = arguments.media.media_and_objects();
     let options = extract::Options {
+        media_dir,
         objects,
-        media_dir: arguments.media_dir,
-        directory: arguments.feature_dir.join(&model.stem),
+        directory: arguments.features.feature_dir.join(&model.stem),
         workers: arguments.workers,
         seed: arguments.seed,
         limit: arguments.limit,
@@ -133,7 +126,8 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         },
     };
     let sha256 = model.sha256();
-    let places = places(arguments.model.runtime);
+    let runtime = arguments.model.runtime;
+    let places = runtime.places();
     let engine_options = inference::Options {
         wanted: match arguments.provider {
             ProviderArgument::Auto => Wanted::Auto,
@@ -147,8 +141,8 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
             PrecisionArgument::Bf16 => Precision::Bf16,
             PrecisionArgument::Fp16 => Precision::Fp16,
         },
-        device: arguments.model.device,
-        output_name: arguments.model.output_name,
+        device: runtime.device,
+        output_name: runtime.output_name,
         batch_size: arguments.batch_size,
         exact: arguments.exact,
         cuda: CudaOptions::default(),
@@ -170,16 +164,14 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     };
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;
     report_extract(&summary, &progress);
-    if arguments.json {
-        print_json(&summary)?;
-    }
+    arguments.json.print(&summary)?;
     Ok(exit_code(&summary).into())
 }
 
 fn exit_code(summary: &extract::Summary) -> u8 {
     match summary.signal {
         Some(signal) => u8::try_from(128 + signal).unwrap_or(1),
-        None if summary.in_other_hands > 0 => SOME_FAILED,
+        None if summary.claimed_elsewhere > 0 => SOME_FAILED,
         None if summary.failed == 0 => 0,
         None if summary.done + summary.skipped == 0 => 1,
         None => SOME_FAILED,
@@ -213,11 +205,11 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
             "stopped after as many failures as --max-errors allows, {} objects are left",
             summary.left
         ));
-    } else if summary.in_other_hands > 0 {
+    } else if summary.claimed_elsewhere > 0 {
         progress.warn(&format!(
-            "another process has {} in hand and does not go on; end it if it is stopped or stuck, and run the same \
-             command again",
-            counted(summary.in_other_hands as u64, "object")
+            "another process holds {} and makes no progress; end it if it is stopped or stuck, and run the same command \
+             again",
+            counted(summary.claimed_elsewhere as u64, "object")
         ));
     } else if summary.left > 0 {
         progress.note(&format!("{} objects are left", summary.left));
@@ -230,10 +222,10 @@ mod tests {
 
     #[test]
     fn the_exit_code_of_extract_says_how_complete_it_is() {
-        let summary = |done, failed, in_other_hands, signal| extract::Summary {
+        let summary = |done, failed, claimed_elsewhere, signal| extract::Summary {
             done,
             failed,
-            in_other_hands,
+            claimed_elsewhere,
             signal,
             ..extract::Summary::default()
         };

@@ -1,6 +1,5 @@
 //! The arguments of `index`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -8,32 +7,25 @@ use clap::{Args, ValueEnum};
 
 use simsearch::commands::index;
 use simsearch::similarity::hnsw::Storage;
-use simsearch::storage::model_dir::model_directory;
-use simsearch::support::progress::{Progress, duration};
+use simsearch::support::progress::duration;
 
-use super::search::MetricArgument;
-use super::{given, path_or_nothing, print_json};
+use super::print::counted;
+use super::shared::{JsonArgument, MetricArgument, ModelDirArguments, QuietArgument};
 
 #[derive(Debug, Args)]
 pub struct IndexArguments {
-    /// Directory of the features, the same as for `extract`.
-    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
-    feature_dir: PathBuf,
-    /// Model whose features to index: its file, or the name of its directory [default: the only one there].
-    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "MODEL", value_parser = path_or_nothing())]
-    model: Option<PathBuf>,
-    /// Which distances the index is for [default: those of the index that is there, or euclidean].
+    #[command(flatten)]
+    model_dir: ModelDirArguments,
+    /// Which distances the index is for [default: those of the existing index, or euclidean].
     #[arg(long, value_enum)]
     metric: Option<MetricArgument>,
-    /// Type of the numbers in the index; i8 takes half the space of f16 [default: that of the index that is there, or f16].
+    /// Type of the numbers in the index; i8 takes half the space of f16 [default: that of the existing index, or f16].
     #[arg(long, value_enum)]
     storage: Option<StorageArgument>,
-    /// Print the summary as one JSON object on standard output.
-    #[arg(long)]
-    json: bool,
-    /// Print warnings and errors only.
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    json: JsonArgument,
+    #[command(flatten)]
+    quiet: QuietArgument,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -43,9 +35,9 @@ enum StorageArgument {
 }
 
 pub fn run(arguments: IndexArguments) -> Result<ExitCode> {
-    let progress = Progress::new(arguments.quiet);
+    let progress = arguments.quiet.progress();
     let options = index::Options {
-        directory: model_directory(&arguments.feature_dir, given(arguments.model).as_deref())?,
+        directory: arguments.model_dir.directory()?,
         metric: arguments.metric.map(Into::into),
         storage: arguments.storage.map(|storage| match storage {
             StorageArgument::F16 => Storage::F16,
@@ -54,21 +46,19 @@ pub fn run(arguments: IndexArguments) -> Result<ExitCode> {
     };
     let summary = index::index(&options, &progress)?;
     progress.note(&format!(
-        "added {} features, {} of {} shards are in the index now, in {}; of the 10 nearest it finds {:.1} % \
-         ({} objects, {} candidates)",
+        "added {} features in {}; the index now holds {} features from {}, and finds {:.1} % of the 10 nearest ({} objects, \
+         {} candidates)",
         summary.added,
-        summary.vectors,
-        summary.shards,
         duration(summary.seconds),
+        summary.vectors,
+        counted(summary.shards as u64, "shard"),
         summary.recall_at_10 * 100.0,
         summary.queries,
         summary.expansion
     ));
     if !summary.is_good() {
-        progress.warn("that is few; the exact search, without --approximate, finds all of them");
+        progress.warn("that is low; the exact search, without --approximate, finds all of them");
     }
-    if arguments.json {
-        print_json(&summary)?;
-    }
+    arguments.json.print(&summary)?;
     Ok(ExitCode::SUCCESS)
 }

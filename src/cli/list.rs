@@ -7,15 +7,14 @@ use anyhow::Result;
 use clap::Args;
 
 use simsearch::commands::list::{self, Output};
-use simsearch::support::progress::Progress;
 
-use super::SOME_FAILED;
+use super::print::SOME_FAILED;
+use super::shared::{MediaDirArgument, QuietArgument};
 
 #[derive(Debug, Args)]
 pub struct ListArguments {
-    /// Directory of the pictures; the listed paths are relative to it.
-    #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
-    media_dir: PathBuf,
+    #[command(flatten)]
+    media: MediaDirArgument,
     /// Sub-directory to walk, `.` for the whole tree [default: `object` where it exists, else the whole tree].
     #[arg(value_name = "SUBDIRECTORY")]
     subdirectory: Option<PathBuf>,
@@ -31,20 +30,20 @@ pub struct ListArguments {
     /// Where to write the list; `-` is standard output [default: MEDIA_DIR/objects.txt].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Print warnings and errors only.
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    quiet: QuietArgument,
 }
 
 pub fn run(arguments: ListArguments) -> Result<ExitCode> {
-    let progress = Progress::new(arguments.quiet);
+    let progress = arguments.quiet.progress();
+    let media_dir = arguments.media.media_dir;
     let output = match arguments.output {
         Some(path) if path == Path::new("-") => Output::Stdout,
         Some(path) => Output::File(path),
-        None => Output::File(arguments.media_dir.join("objects.txt")),
+        None => Output::File(media_dir.join("objects.txt")),
     };
     let options = list::Options {
-        media_dir: arguments.media_dir,
+        media_dir,
         subdirectory: arguments.subdirectory,
         extensions: arguments.extensions,
         ignore_case: arguments.ignore_case,

@@ -1,7 +1,6 @@
 //! The arguments of `serve`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,37 +15,32 @@ use simsearch::storage::model_dir::model_directory;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::Progress;
 
-use super::{ModelArguments, given, places};
+use super::shared::{FeatureDirArgument, MediaArguments, ModelArguments};
 
 #[derive(Debug, Args)]
 pub struct ServeArguments {
-    /// Directory of the features, the same as for `extract`.
-    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
-    feature_dir: PathBuf,
-    /// Directory of the pictures.
-    #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
-    media_dir: PathBuf,
-    /// List of objects [default: MEDIA_DIR/objects.txt].
-    #[arg(long, value_name = "FILE")]
-    objects: Option<PathBuf>,
+    #[command(flatten)]
+    features: FeatureDirArgument,
+    #[command(flatten)]
+    media: MediaArguments,
     #[command(flatten)]
     model: ModelArguments,
-    /// Address and port to listen on; port 0 is any that is free.
+    /// Address and port to listen on; port 0 means any free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
-    /// Another name of this server, which browsers may use for it; may be repeated.
+    /// Another name under which browsers may reach this server; may be repeated.
     #[arg(long = "allow-host", value_name = "HOST")]
     allowed_hosts: Vec<String>,
-    /// Another site whose pages may ask, such as http://localhost:3000 [default: none].
+    /// Another site whose pages may send requests, such as http://localhost:3000 [default: none].
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origin: Option<String>,
-    /// Seconds that a client may take to send a request, and an answer may take to be made; of a long answer the client has
-    /// to take 16 KiB a second over this time.
+    /// Time limit in seconds for receiving a request and producing an answer. Clients must read a
+    /// long answer at 16 KiB/s or more, measured over this time.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }
 
-/// An address and a port. The one name that stands for an address is looked up nowhere.
+/// An address and a port. `localhost` is the only name that is understood, and it is not looked up.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let local = text
         .strip_prefix("localhost:")
@@ -61,26 +55,27 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let progress = Arc::new(Progress::new(false));
     let interrupt = Interrupt::install().context("cannot catch signals")?;
-    let named = given(arguments.model.model);
-    let directory = model_directory(&arguments.feature_dir, named.as_deref())?;
-    let objects = arguments.objects;
+    let named = arguments.model.path();
+    let directory = model_directory(&arguments.features.feature_dir, named)?;
+    let (media_dir, objects) = arguments.media.media_and_objects();
     let options = server::Options {
         directory: directory.clone(),
-        objects: objects.unwrap_or_else(|| arguments.media_dir.join("objects.txt")),
-        media_dir: arguments.media_dir,
+        media_dir,
+        objects,
         listen: arguments.listen,
         allowed_hosts: arguments.allowed_hosts,
         allowed_origin: arguments.allowed_origin,
         patience: Duration::from_secs(arguments.timeout),
     };
+    let runtime = &arguments.model.runtime;
     let query_options = embed::Options {
-        output_name: arguments.model.output_name,
-        device: arguments.model.device,
+        output_name: runtime.output_name.clone(),
+        device: runtime.device,
         max_pixels: server::MAX_UPLOAD_PIXELS,
     };
-    let places = places(arguments.model.runtime);
+    let places = runtime.places();
     let open_model = |length| {
-        let model = ModelFile::read(named.as_deref().filter(|path| path.is_file()))?;
+        let model = ModelFile::read(named.filter(|path| path.is_file()))?;
         let note = |line: &str| progress.note(line);
         QueryModel::open(&directory, length, model, &places, &query_options, &note)
     };

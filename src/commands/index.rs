@@ -15,7 +15,7 @@ use crate::support::progress::Progress;
 /// What an index is to find of the ten nearest.
 const GOAL: f64 = 0.98;
 
-/// How many candidates a search keeps on its way, at least: the first of these that reaches the goal.
+/// How many candidates a search keeps on the way, at least: the first of these that reaches the goal.
 const EXPANSIONS: [usize; 7] = [64, 128, 256, 512, 1024, 2048, 4096];
 
 /// Objects whose neighbours are looked for to measure that.
@@ -51,7 +51,7 @@ pub struct Summary {
     pub recall_at_10: f64,
     /// Over how many objects that was measured.
     pub queries: usize,
-    /// Candidates that a search keeps on its way.
+    /// Candidates that a search keeps on the way.
     pub expansion: usize,
     /// Length of the file in bytes; `None` where it stayed as it was.
     pub bytes: Option<u64>,
@@ -67,10 +67,10 @@ impl Summary {
 }
 
 /// Makes the index of all shards, or adds those that it does not hold yet. An index that cannot be used, or is for other
-/// distances or of another type than asked for, is made anew.
+/// distances or of another type than asked for, is rebuilt.
 ///
 /// # Errors
-/// When there are no shards, or a file cannot be read or written. The old index then stays.
+/// When there are no shards, or a file cannot be read or written. Then the old index stays.
 pub fn index(options: &Options, progress: &Progress) -> Result<Summary> {
     let started = Instant::now();
     let directory = &options.directory;
@@ -160,7 +160,7 @@ fn existing(
         }
     };
     let path = options.directory.join(FILE_NAME);
-    progress.note(&format!("{} is made anew: {why}", path.display()));
+    progress.note(&format!("{} is rebuilt: {why}", path.display()));
     Ok(None)
 }
 

@@ -12,9 +12,9 @@ use anyhow::{Context, Result};
 
 use crate::storage::failures::{Class, FailureReport};
 use crate::storage::model_dir::ModelDir;
-use crate::storage::object::{Line, ObjectList};
+use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, Part, ShardFiles};
+use crate::storage::shard::{self, Half, ShardFiles};
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Status {
     pub packed: usize,
     /// Shards.
     pub shards: usize,
-    /// Objects without a feature that failed when they were last tried, and lines that are no objects.
+    /// Objects without a feature that failed when they were last tried, and lines that are not objects.
     pub failed: usize,
     /// Those of them that are not tried again until their file changes.
     pub permanent: usize,
@@ -56,14 +56,15 @@ pub struct Status {
 
 /// What is known of an object.
 #[derive(Clone, Copy)]
-struct Standing {
+struct ObjectState {
     listed: bool,
-    place: Place,
+    outcome: Outcome,
 }
 
+/// What became of an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
+enum Outcome {
+    None,
     Failed(Class),
     File,
     Shard,
@@ -84,9 +85,9 @@ pub fn status(options: &Options) -> Result<Status> {
     let numbers = shards
         .finished
         .iter()
-        .filter(|(_, halves)| halves[Part::ObjectIds as usize]);
+        .filter(|(_, halves)| halves[Half::ObjectIds as usize]);
     let ids = numbers
-        .map(|(number, _)| shard::read_object_ids(&path.join(number.file_name(Part::ObjectIds))))
+        .map(|(number, _)| shard::read_object_ids(&path.join(number.file_name(Half::ObjectIds))))
         .collect::<Result<Vec<_>, _>>()?;
 
     let mut status = Status {
@@ -96,12 +97,12 @@ pub fn status(options: &Options) -> Result<Status> {
         shards: ids.len(),
         ..Status::default()
     };
-    let mut objects: HashMap<&str, Standing> = HashMap::new();
+    let mut objects: HashMap<&str, ObjectState> = HashMap::new();
     for line in list.iter().flat_map(ObjectList::lines) {
         match line {
             Line::Object(id) => {
-                let (listed, place) = (true, Place::Nowhere);
-                objects.insert(id, Standing { listed, place });
+                let (listed, outcome) = (true, Outcome::None);
+                objects.insert(id, ObjectState { listed, outcome });
             }
             Line::Repeated => status.repeated += 1,
             Line::Bad(_) => status.count_failed(Class::BadEntry),
@@ -109,26 +110,26 @@ pub fn status(options: &Options) -> Result<Status> {
     }
     let failed = failures
         .iter()
-        .map(|(id, failure)| (&**id, Place::Failed(failure.class)));
-    let files = nested.files().map(|file| (file.object_id(), Place::File));
-    let packed = ids.iter().flatten().map(|id| (&**id, Place::Shard));
+        .map(|(id, failure)| (&**id, Outcome::Failed(failure.class)));
+    let files = nested.files().map(|file| (file.object_id(), Outcome::File));
+    let packed = ids.iter().flatten().map(|id| (&**id, Outcome::Shard));
     // What comes later says more.
-    for (id, place) in failed.chain(files).chain(packed) {
-        let unknown = Standing {
+    for (id, outcome) in failed.chain(files).chain(packed) {
+        let unknown = ObjectState {
             listed: false,
-            place,
+            outcome,
         };
-        objects.entry(id).or_insert(unknown).place = place;
+        objects.entry(id).or_insert(unknown).outcome = outcome;
     }
     let (mut pending, mut unlisted) = (0, 0);
-    for Standing { listed, place } in objects.into_values() {
-        match place {
-            Place::Failed(_) if !listed && list.is_some() => {}
+    for ObjectState { listed, outcome } in objects.into_values() {
+        match outcome {
+            Outcome::Failed(_) if !listed && list.is_some() => {}
             _ if !listed && list.is_some() => unlisted += 1,
-            Place::Nowhere => pending += 1,
-            Place::Failed(class) => status.count_failed(class),
-            Place::File => status.files += 1,
-            Place::Shard => status.packed += 1,
+            Outcome::None => pending += 1,
+            Outcome::Failed(class) => status.count_failed(class),
+            Outcome::File => status.files += 1,
+            Outcome::Shard => status.packed += 1,
         }
     }
     if list.is_some() {
@@ -151,7 +152,7 @@ impl fmt::Display for Status {
         writeln!(to, "directory  {}", self.directory.display())?;
         match &self.recipe {
             Some(recipe) => writeln!(to, "recipe     {recipe}")?,
-            None => writeln!(to, "recipe     none is recorded")?,
+            None => writeln!(to, "recipe     not recorded")?,
         }
         if let Some(listed) = self.listed {
             write!(to, "listed     {listed}")?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::inference::default_model;
 use crate::storage::checksum;
-use crate::storage::object::model_stem;
+use crate::storage::model_dir::model_stem;
 
 /// A model's file, read.
 #[derive(Clone, Debug)]

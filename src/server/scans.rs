@@ -124,7 +124,7 @@ mod tests {
     use crate::server::Options;
     use crate::server::metrics::Gauges;
     use crate::storage::npy;
-    use crate::storage::object::ObjectId;
+    use crate::storage::object_id::ObjectId;
     use crate::support::progress::Progress;
 
     /// Objects `0000.jpg`, `0001.jpg`, and so on, of which each two have one feature.

@@ -12,7 +12,7 @@ use crate::storage::files::regular;
 pub struct Checksum(Sha256);
 
 impl Checksum {
-    /// Adds bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

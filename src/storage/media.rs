@@ -1,4 +1,4 @@
-//! The pictures themselves: which file an object id stands for, and how a file is read.
+//! The pictures themselves: which file belongs to an object id, and how a file is read.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -7,9 +7,10 @@ use anyhow::Result;
 
 use crate::storage::failures::FileStamp;
 use crate::storage::files::regular;
-use crate::storage::object::{Line, ObjectList};
+use crate::storage::object_id::entry_name;
+use crate::storage::object_list::{Line, ObjectList};
 
-/// Files longer than this are no pictures that belong here; it bounds what one worker reads. 512 MiB.
+/// Files longer than this are not pictures that belong here; it bounds what one worker reads. 512 MiB.
 const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// The listed pictures by their object ids. An id is only ever looked up, never made a path of.
@@ -47,16 +48,10 @@ impl Media {
             (self.by_id).binary_search_by_key(&object_id, |index| id_of(&self.list, *index));
         Some(self.list.entry(self.by_id[found.ok()?] as usize))
     }
-
-    /// The object ids that are listed, in their order.
-    pub fn object_ids(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.by_id.iter().map(|index| id_of(&self.list, *index))
-    }
 }
 
 fn id_of(list: &ObjectList, index: u32) -> &str {
-    let entry = list.entry(index as usize);
-    entry.rsplit('/').next().unwrap_or(entry)
+    entry_name(list.entry(index as usize))
 }
 
 /// A file is longer than pictures are.
@@ -106,6 +101,5 @@ mod tests {
         ] {
             assert_eq!(media.path(id), expected.map(PathBuf::from), "{id}");
         }
-        assert!(media.object_ids().eq(["one.jpg", "three.jpg", "two.jpg"]));
     }
 }

@@ -14,10 +14,10 @@ const MAX_HEADER: usize = 4096;
 /// array come to 128 for any number of rows that fits a file.
 pub const HEADER_LENGTH: usize = 128;
 
-/// Why bytes are no usable array.
+/// Why bytes are not a usable array.
 #[derive(Debug, Error)]
 pub enum NpyError {
-    /// The header is missing, cut off, too long, or no Python dictionary with the three keys.
+    /// The header is missing, cut off, too long, or not a Python dictionary with the three keys.
     #[error("no .npy header, or a damaged one")]
     Header(#[source] Option<ndarray_npy::npy::header::ReadHeaderError>),
     /// The array is not what belongs here.
@@ -42,7 +42,7 @@ pub enum NpyError {
         /// Index of the first such number.
         index: usize,
     },
-    /// A code point of a string is no character.
+    /// A code point of a string is not a character.
     #[error("holds a string that is not Unicode (in row {row})")]
     NotUnicode {
         /// The row of the string.
@@ -100,7 +100,7 @@ pub struct ArrayHeader {
 
 /// Reads the header at the beginning of `bytes`, which need not hold the data.
 pub fn parse_header(bytes: &[u8]) -> Result<ArrayHeader, NpyError> {
-    let length = match bytes {
+    let data_offset = match bytes {
         [0x93, b'N', b'U', b'M', b'P', b'Y', 1, 0, low, high, ..] => {
             10 + usize::from(u16::from_le_bytes([*low, *high]))
         }
@@ -109,26 +109,26 @@ pub fn parse_header(bytes: &[u8]) -> Result<ArrayHeader, NpyError> {
         }
         _ => return Err(NpyError::Header(None)),
     };
-    if length > MAX_HEADER || length > bytes.len() {
+    if data_offset > MAX_HEADER || data_offset > bytes.len() {
         return Err(NpyError::Header(None));
     }
-    let header = Header::from_reader(&mut &bytes[..length])
+    let header = Header::from_reader(&mut &bytes[..data_offset])
         .map_err(|error| NpyError::Header(Some(error)))?;
     let descriptor = header.type_descriptor.as_string().cloned();
     Ok(ArrayHeader {
         descriptor: descriptor.unwrap_or_else(|| header.type_descriptor.to_string()),
         fortran_order: header.layout.is_fortran(),
         shape: header.shape,
-        data_offset: length,
+        data_offset,
     })
 }
 
-/// Shape and data offset of a shard's features, `(rows, length, data offset)`; `<f4`, `(n, d)`, C order, `d` not 0.
+/// Shape and data offset of a shard's features, `(rows, dimension, data offset)`; `<f4`, `(n, d)`, C order, `d` not 0.
 ///
 /// `bytes` is the beginning of the file (4096 bytes are enough), `file_length` its whole length in bytes.
 pub fn features_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, usize), NpyError> {
     let header = parse_header(bytes)?;
-    let (&[rows, length @ (1..)], "<f4", false) = (
+    let (&[rows, dimension @ (1..)], "<f4", false) = (
         &header.shape[..],
         &header.descriptor[..],
         header.fortran_order,
@@ -136,12 +136,12 @@ pub fn features_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, u
         return Err(header.unexpected("float32 features (n, d) in C order"));
     };
     header.check_length(4, file_length)?;
-    Ok((rows, length, header.data_offset))
+    Ok((rows, dimension, header.data_offset))
 }
 
 /// The feature in the bytes of a whole per-object file: `<f4`, `(d,)`, every number finite.
 ///
-/// Returns the data as they stand in the file, `4 d` bytes, little-endian.
+/// Returns the data as they are in the file, `4 d` bytes, little-endian.
 pub fn feature_data(bytes: &[u8]) -> Result<&[u8], NpyError> {
     let data = match usual_feature_data(bytes) {
         Some(data) => data,
@@ -172,7 +172,10 @@ fn usual_feature_data(bytes: &[u8]) -> Option<&[u8]> {
 /// Shape and data offset of a shard's object ids, `(rows, width, data offset)`: `<U{width}` `(rows,)`, 4 bytes a character.
 ///
 /// `bytes` is the beginning of the file (4096 bytes are enough), `file_length` its whole length in bytes.
-pub fn object_ids_shape(bytes: &[u8], file_length: u64) -> Result<(usize, usize, usize), NpyError> {
+pub(crate) fn object_ids_shape(
+    bytes: &[u8],
+    file_length: u64,
+) -> Result<(usize, usize, usize), NpyError> {
     let header = parse_header(bytes)?;
     let width = header
         .descriptor
@@ -195,7 +198,7 @@ pub fn object_ids(bytes: &[u8]) -> Result<Vec<String>, NpyError> {
 }
 
 /// One string of a `<U…` array, 4 bytes a character; none where it is not Unicode.
-pub fn object_id(cell: &[u8]) -> Option<String> {
+pub(crate) fn object_id(cell: &[u8]) -> Option<String> {
     let points = cell.chunks_exact(4);
     let text: Option<String> = points
         .map(|point| u32::from_le_bytes([point[0], point[1], point[2], point[3]]))

@@ -66,18 +66,14 @@ pub enum RecipeError {
     /// The file cannot be read or written.
     #[error("cannot read or write {}", path.display())]
     Io {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The file is no recipe.
+    /// The file is not a recipe.
     #[error("{} is damaged; compare it with a copy, or move it away if you know what made the features", path.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
@@ -88,7 +84,6 @@ pub enum RecipeError {
         path.display()
     )]
     Differs {
-        /// The directory.
         path: PathBuf,
         /// What the directory's recipe says where the two differ.
         there: String,
@@ -128,7 +123,7 @@ impl Recipe {
             file.write_all(b"\n")
         });
         match (created, Self::read(directory)?) {
-            // Of several first runs at once, the first one's stands.
+            // Of several first runs at once, the first one's recipe counts.
             (Err(error), Some(recorded)) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.compare(&recorded, directory)
             }

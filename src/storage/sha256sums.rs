@@ -11,55 +11,53 @@ use thiserror::Error;
 use crate::storage::checksum;
 use crate::storage::files::{complete, regular};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{Part, ShardFiles, ShardNumber};
+use crate::storage::shard::{Half, ShardFiles, ShardNumber};
 
 /// The checksums of a directory's files.
 #[derive(Debug)]
-pub struct Manifest {
+pub struct Sha256Sums {
     directory: PathBuf,
     /// By file name.
     sums: BTreeMap<String, String>,
 }
 
 /// Why the checksums of a directory cannot be read or written.
+#[allow(missing_docs, reason = "the messages tell what the fields are")]
 #[derive(Debug, Error)]
-pub enum ManifestError {
+pub enum Sha256SumsError {
     /// A file cannot be read or written.
     #[error("cannot read or write {}", path.display())]
     Io {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A line is none of `sha256sum` for a file that belongs there.
+    /// A line is not one that `sha256sum` prints for a file that belongs there.
     #[error(
-        "{}: line {line} is no checksum of a shard's file or of recipe.json; remove the line, and `simsearch concat` \
+        "{}: line {line} is not the checksum of a shard's file or of recipe.json; remove the line, and `simsearch concat` \
          records what is missing",
         path.display()
     )]
     Damaged {
-        /// The file.
         path: PathBuf,
-        /// The number of the line, counted from 1.
+        /// Counted from 1.
         line: usize,
     },
 }
 
-impl Manifest {
+impl Sha256Sums {
     /// The name of the file in a model's directory.
     pub const FILE_NAME: &str = "SHA256SUMS";
 
-    /// Reads the checksums of a model's directory; none where there is no such file.
-    pub fn read(directory: &Path) -> Result<Self, ManifestError> {
+    /// Reads the checksums of a model's directory; none if there is no such file.
+    pub fn read(directory: &Path) -> Result<Self, Sha256SumsError> {
         let path = directory.join(Self::FILE_NAME);
         let bytes = match regular::read_own(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(ManifestError::Io { path, source }),
+            Err(source) => return Err(Sha256SumsError::Io { path, source }),
         };
-        // What is no text makes a line that is no checksum's.
+        // Bytes that are not text make a line that is not a checksum's.
         let text = String::from_utf8_lossy(&bytes);
         let mut sums = BTreeMap::new();
         let lines = text.lines().enumerate();
@@ -69,11 +67,11 @@ impl Manifest {
                 Some((name, sum)) => sums.insert(name.to_owned(), sum.to_owned()),
                 None => {
                     let line = index + 1;
-                    return Err(ManifestError::Damaged { path, line });
+                    return Err(Sha256SumsError::Damaged { path, line });
                 }
             };
         }
-        Ok(Manifest {
+        Ok(Sha256Sums {
             directory: directory.to_owned(),
             sums,
         })
@@ -90,15 +88,19 @@ impl Manifest {
     }
 
     /// The names of the files that have a checksum.
-    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn file_names(&self) -> impl Iterator<Item = &str> {
         self.sums.keys().map(String::as_str)
     }
 
-    /// Records the checksums of a shard's files, in the order of [`Part::ALL`], and makes that durable together with
+    /// Records the checksums of a shard's files, in the order of [`Half::ALL`], and makes that durable together with
     /// every name in the directory.
-    pub fn record(&mut self, number: ShardNumber, sums: [String; 2]) -> Result<(), ManifestError> {
-        for (part, sum) in Part::ALL.into_iter().zip(sums) {
-            self.sums.insert(number.file_name(part), sum);
+    pub(crate) fn record(
+        &mut self,
+        number: ShardNumber,
+        sums: [String; 2],
+    ) -> Result<(), Sha256SumsError> {
+        for (half, sum) in Half::ALL.into_iter().zip(sums) {
+            self.sums.insert(number.file_name(half), sum);
         }
         self.add(Recipe::FILE_NAME)?;
         self.write()
@@ -106,14 +108,14 @@ impl Manifest {
 
     /// Forgets the shards that a killed `concat` has recorded and not put in place, as long as their temporary files
     /// tell which these are. A shard that was lost in another way keeps its lines, so that it is missed.
-    pub fn forget_unfinished(&mut self, files: &ShardFiles) -> Result<(), ManifestError> {
+    pub(crate) fn forget_unfinished(&mut self, files: &ShardFiles) -> Result<(), Sha256SumsError> {
         let path = self.directory.join(Self::FILE_NAME);
-        complete::remove_leftover(&path).map_err(|source| ManifestError::Io { path, source })?;
+        complete::remove_leftover(&path).map_err(|source| Sha256SumsError::Io { path, source })?;
         let before = self.sums.len();
         for number in files.temporary.keys() {
             if !files.finished.contains_key(number) {
-                for part in Part::ALL {
-                    self.sums.remove(&number.file_name(part));
+                for half in Half::ALL {
+                    self.sums.remove(&number.file_name(half));
                 }
             }
         }
@@ -123,12 +125,12 @@ impl Manifest {
         }
     }
 
-    /// Records what stands there without a checksum: shards of an earlier version or of another program.
-    pub fn add_missing(&mut self, shards: &[ShardNumber]) -> Result<(), ManifestError> {
+    /// Records the files that have no checksum: shards of an earlier version or of another program.
+    pub(crate) fn add_missing(&mut self, shards: &[ShardNumber]) -> Result<(), Sha256SumsError> {
         let before = self.sums.len();
         for number in shards {
-            for part in Part::ALL {
-                self.add(&number.file_name(part))?;
+            for half in Half::ALL {
+                self.add(&number.file_name(half))?;
             }
         }
         if !shards.is_empty() {
@@ -141,7 +143,7 @@ impl Manifest {
     }
 
     /// Adds the checksum of a file that has none yet; nothing where there is no such file.
-    fn add(&mut self, file_name: &str) -> Result<(), ManifestError> {
+    fn add(&mut self, file_name: &str) -> Result<(), Sha256SumsError> {
         if self.sums.contains_key(file_name) {
             return Ok(());
         }
@@ -152,11 +154,11 @@ impl Manifest {
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(ManifestError::Io { path, source }),
+            Err(source) => Err(Sha256SumsError::Io { path, source }),
         }
     }
 
-    fn write(&self) -> Result<(), ManifestError> {
+    fn write(&self) -> Result<(), Sha256SumsError> {
         let path = self.directory.join(Self::FILE_NAME);
         let lines = self
             .sums
@@ -164,7 +166,7 @@ impl Manifest {
             .map(|(name, sum)| format!("{sum}  {name}\n"));
         let text: String = lines.collect();
         complete::write(&path, |file| file.write_all(text.as_bytes()))
-            .map_err(|source| ManifestError::Io { path, source })
+            .map_err(|source| Sha256SumsError::Io { path, source })
     }
 }
 
@@ -212,10 +214,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let outside = directory.path().join("outside");
         std::fs::write(&outside, "").unwrap();
-        std::os::unix::fs::symlink(&outside, directory.path().join(Manifest::FILE_NAME)).unwrap();
+        std::os::unix::fs::symlink(&outside, directory.path().join(Sha256Sums::FILE_NAME)).unwrap();
         assert!(matches!(
-            Manifest::read(directory.path()),
-            Err(ManifestError::Io { .. })
+            Sha256Sums::read(directory.path()),
+            Err(Sha256SumsError::Io { .. })
         ));
     }
 }

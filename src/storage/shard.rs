@@ -20,21 +20,21 @@ pub struct ShardNumber(pub u64);
 
 /// The two files of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Half {
     /// `<f4` `(n, d)`.
     Features,
     /// `<U…` `(n,)`.
     ObjectIds,
 }
 
-impl Part {
+impl Half {
     /// Both parts, in the order in which they are put in place.
-    pub const ALL: [Part; 2] = [Part::Features, Part::ObjectIds];
+    pub const ALL: [Half; 2] = [Half::Features, Half::ObjectIds];
 
     fn suffix(self) -> &'static str {
         match self {
-            Part::Features => ".features.npy",
-            Part::ObjectIds => ".object_ids.npy",
+            Half::Features => ".features.npy",
+            Half::ObjectIds => ".object_ids.npy",
         }
     }
 }
@@ -43,82 +43,70 @@ impl ShardNumber {
     /// The number of the first shard of a directory.
     pub const FIRST: Self = Self(0);
 
-    /// The number behind this one.
+    /// The number after this one.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
     /// The name of a finished file, such as `0012.features.npy`.
-    pub fn file_name(self, part: Part) -> String {
-        format!("{:04}{}", self.0, part.suffix())
+    pub fn file_name(self, half: Half) -> String {
+        format!("{:04}{}", self.0, half.suffix())
     }
 
     /// The name under which `concat` writes a file before it is put in place.
-    pub fn temporary_name(self, part: Part) -> String {
-        format!(".{}.tmp", self.file_name(part))
+    pub(crate) fn temporary_name(self, half: Half) -> String {
+        format!(".{}.tmp", self.file_name(half))
     }
 
     /// Reads a finished file's name.
-    pub fn parse(file_name: &str) -> Option<(Self, Part)> {
-        Part::ALL.into_iter().find_map(|part| {
-            let digits = file_name.strip_suffix(part.suffix())?;
-            // More than 32 bits is no number that `concat` has counted up to.
+    pub fn parse(file_name: &str) -> Option<(Self, Half)> {
+        Half::ALL.into_iter().find_map(|half| {
+            let digits = file_name.strip_suffix(half.suffix())?;
+            // More than 32 bits is not a number that `concat` has counted up to.
             let number = Self(digits.parse::<u32>().ok()?.into());
-            (number.file_name(part) == file_name).then_some((number, part))
+            (number.file_name(half) == file_name).then_some((number, half))
         })
     }
 
     /// Reads a temporary file's name.
-    pub fn parse_temporary(file_name: &str) -> Option<(Self, Part)> {
+    pub(crate) fn parse_temporary(file_name: &str) -> Option<(Self, Half)> {
         Self::parse(file_name.strip_prefix('.')?.strip_suffix(".tmp")?)
     }
 }
 
 /// Why a shard cannot be read.
+#[allow(missing_docs, reason = "the messages tell what the fields are")]
 #[derive(Debug, Error)]
 pub enum ShardError {
     /// The file cannot be opened or read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// The file is not what belongs there.
     #[error("{}: not a shard's file", path.display())]
     Npy {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: NpyError,
     },
     /// The two files of a pair have different numbers of rows.
     #[error("{} has {features} rows, {} has {object_ids}", features_path.display(), object_ids_path.display())]
     Rows {
-        /// The features' file.
         features_path: PathBuf,
-        /// Rows in it.
         features: usize,
-        /// The ids' file.
         object_ids_path: PathBuf,
-        /// Rows in it.
         object_ids: usize,
     },
     /// One file of a pair is missing.
     #[error(
-        "{} stands alone, its other half {} is missing: put that back, or move this file away and run \
+        "{} is alone, its other half {} is missing: put that back, or move this file away and run \
          `simsearch extract` and `simsearch concat` again",
         found.display(), missing.display()
     )]
-    Half {
-        /// The file that is there.
-        found: PathBuf,
-        /// The file that is not.
-        missing: PathBuf,
-    },
+    Half { found: PathBuf, missing: PathBuf },
 }
 
 /// Which files of shards a directory holds, by number.
@@ -141,10 +129,10 @@ impl ShardFiles {
         for entry in fs::read_dir(directory).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             let Some(name) = name.to_str() else { continue };
-            if let Some((number, part)) = ShardNumber::parse(name) {
-                files.finished.entry(number).or_default()[part as usize] = true;
-            } else if let Some((number, part)) = ShardNumber::parse_temporary(name) {
-                files.temporary.entry(number).or_default()[part as usize] = true;
+            if let Some((number, half)) = ShardNumber::parse(name) {
+                files.finished.entry(number).or_default()[half as usize] = true;
+            } else if let Some((number, half)) = ShardNumber::parse_temporary(name) {
+                files.temporary.entry(number).or_default()[half as usize] = true;
             }
         }
         Ok(files)
@@ -159,7 +147,7 @@ impl ShardFiles {
     }
 
     /// The numbers of the complete pairs, in order, whatever else there is.
-    pub fn complete_pairs(&self) -> impl Iterator<Item = ShardNumber> {
+    pub(crate) fn complete_pairs(&self) -> impl Iterator<Item = ShardNumber> {
         let complete = self
             .finished
             .iter()
@@ -169,12 +157,12 @@ impl ShardFiles {
 
     /// Files without their other half, unless that still has its temporary name: then `concat` was killed between
     /// putting the two in place, and its next run finishes that.
-    pub fn half_pairs(&self, directory: &Path) -> impl Iterator<Item = ShardError> {
+    pub(crate) fn half_pairs(&self, directory: &Path) -> impl Iterator<Item = ShardError> {
         self.finished.iter().filter_map(move |(&number, halves)| {
             let [found, missing] = match halves {
                 [true, true] => return None,
-                [true, false] => [Part::Features, Part::ObjectIds],
-                _ => [Part::ObjectIds, Part::Features],
+                [true, false] => [Half::Features, Half::ObjectIds],
+                _ => [Half::ObjectIds, Half::Features],
             };
             let temporary = self.temporary.get(&number);
             if temporary.is_some_and(|halves| halves[missing as usize]) {
@@ -188,17 +176,17 @@ impl ShardFiles {
     }
 }
 
-/// Rows and length of a shard's features, `(n, d)`, and the offset of the data; reads the header only.
+/// Rows and dimension of a shard's features, and the offset of the data in bytes; reads the header only.
 pub fn features_shape(path: &Path) -> Result<(usize, usize, usize), ShardError> {
     let read = |source| ShardError::Read {
         path: path.to_owned(),
         source,
     };
     let file = regular::open(path).map_err(read)?;
-    let length = file.metadata().map_err(read)?.len();
+    let file_length = file.metadata().map_err(read)?.len();
     let mut beginning = Vec::new();
     file.take(4096).read_to_end(&mut beginning).map_err(read)?;
-    npy::features_shape(&beginning, length).map_err(|source| ShardError::Npy {
+    npy::features_shape(&beginning, file_length).map_err(|source| ShardError::Npy {
         path: path.to_owned(),
         source,
     })
@@ -206,8 +194,8 @@ pub fn features_shape(path: &Path) -> Result<(usize, usize, usize), ShardError> 
 
 /// The object ids of a shard, row by row; checks that both files have as many rows.
 pub fn object_ids(directory: &Path, number: ShardNumber) -> Result<Vec<String>, ShardError> {
-    let features_path = directory.join(number.file_name(Part::Features));
-    let path = directory.join(number.file_name(Part::ObjectIds));
+    let features_path = directory.join(number.file_name(Half::Features));
+    let path = directory.join(number.file_name(Half::ObjectIds));
     let (rows, _, _) = features_shape(&features_path)?;
     let ids = read_object_ids(&path)?;
     if ids.len() != rows {
@@ -223,7 +211,7 @@ pub fn object_ids(directory: &Path, number: ShardNumber) -> Result<Vec<String>, 
 }
 
 /// The object ids in a file, row by row.
-pub fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
+pub(crate) fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
     let mut bytes = Vec::new();
     regular::open(path)
         .and_then(|mut file| file.read_to_end(&mut bytes))
@@ -239,7 +227,7 @@ pub fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
 
 /// Writes a shard's two files under their temporary names, one row at a time.
 #[derive(Debug)]
-pub struct ShardWriter {
+pub(crate) struct ShardWriter {
     number: ShardNumber,
     directory: PathBuf,
     features: BufWriter<File>,
@@ -250,7 +238,7 @@ pub struct ShardWriter {
 impl ShardWriter {
     /// Begins a shard of features of `dimension` numbers.
     pub fn create(directory: &Path, number: ShardNumber, dimension: usize) -> io::Result<Self> {
-        let file = create_afresh(&directory.join(number.temporary_name(Part::Features)))?;
+        let file = create_afresh(&directory.join(number.temporary_name(Half::Features)))?;
         let mut features = BufWriter::with_capacity(1 << 18, file);
         // Room for the header, which is known when the rows are.
         features.write_all(&[0; npy::HEADER_LENGTH])?;
@@ -263,12 +251,7 @@ impl ShardWriter {
         })
     }
 
-    /// The length of a row, in numbers.
-    pub fn dimension(&self) -> usize {
-        self.dimension
-    }
-
-    /// Adds a row; `data` are its numbers as they stand in a file.
+    /// Adds a row; `data` are its numbers as they are in a file.
     pub fn push(&mut self, data: &[u8]) -> io::Result<()> {
         assert_eq!(data.len(), self.dimension * 4);
         self.features.write_all(data)?;
@@ -277,7 +260,7 @@ impl ShardWriter {
     }
 
     /// Makes both temporary files complete and durable, where `ids` are the object ids of the rows; returns their
-    /// checksums, in the order of [`Part::ALL`].
+    /// checksums, in the order of [`Half::ALL`].
     pub fn finish<'i>(
         self,
         ids: impl ExactSizeIterator<Item = &'i str> + Clone,
@@ -292,7 +275,7 @@ impl ShardWriter {
         let header = npy::features_header(&[rows, self.dimension]);
         fault::step("write the header", || features.write_all(&header))?;
         // The header, which comes first, is known last: so the file is read once more, while the disk writes it.
-        let path = (self.directory).join(self.number.temporary_name(Part::Features));
+        let path = (self.directory).join(self.number.temporary_name(Half::Features));
         let (synced, features_sum) = thread::scope(|scope| {
             let sum = scope.spawn(|| checksum::of_file(&path));
             let synced = fault::step("sync the features", || features.sync_all());
@@ -305,7 +288,7 @@ impl ShardWriter {
         let width = ids.clone().map(|id| id.chars().count()).max().unwrap_or(1);
         let path = self
             .directory
-            .join(self.number.temporary_name(Part::ObjectIds));
+            .join(self.number.temporary_name(Half::ObjectIds));
         let mut object_ids = BufWriter::with_capacity(1 << 18, create_afresh(&path)?);
         let mut ids_sum = Checksum::default();
         let mut write = |bytes: &[u8]| {
@@ -340,9 +323,9 @@ fn create_afresh(path: &Path) -> io::Result<File> {
 }
 
 /// Puts a half in place: renames the temporary file to its final name.
-pub fn put_in_place(directory: &Path, number: ShardNumber, part: Part) -> io::Result<()> {
-    let temporary = directory.join(number.temporary_name(part));
-    let finished = directory.join(number.file_name(part));
+pub(crate) fn put_in_place(directory: &Path, number: ShardNumber, half: Half) -> io::Result<()> {
+    let temporary = directory.join(number.temporary_name(half));
+    let finished = directory.join(number.file_name(half));
     fault::step("put in place", || fs::rename(temporary, finished))
 }
 
@@ -357,10 +340,10 @@ mod tests {
             (9999, "9999.features.npy"),
             (10000, "10000.features.npy"),
         ] {
-            assert_eq!(ShardNumber(number).file_name(Part::Features), name);
+            assert_eq!(ShardNumber(number).file_name(Half::Features), name);
             assert_eq!(
                 ShardNumber::parse(name),
-                Some((ShardNumber(number), Part::Features))
+                Some((ShardNumber(number), Half::Features))
             );
         }
         for name in [
@@ -373,10 +356,10 @@ mod tests {
         ] {
             assert_eq!(ShardNumber::parse(name), None, "{name}");
         }
-        let temporary = ShardNumber(12).temporary_name(Part::ObjectIds);
+        let temporary = ShardNumber(12).temporary_name(Half::ObjectIds);
         assert_eq!(
             ShardNumber::parse_temporary(&temporary),
-            Some((ShardNumber(12), Part::ObjectIds))
+            Some((ShardNumber(12), Half::ObjectIds))
         );
         assert_eq!(ShardNumber::parse(&temporary), None);
     }

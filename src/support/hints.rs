@@ -1,4 +1,4 @@
-//! Errors of the system that have a way out, and those that concern a whole run.
+//! Hints: what to do about errors of the system, and those that concern a whole run.
 
 use std::error::Error;
 use std::io;
@@ -6,13 +6,13 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
-/// Something else than a regular file stands there: a directory, a pipe, a device, or a link where none may be.
+/// It is something else: a directory, a pipe, a device, or a link where none may be.
 #[derive(Debug, Error)]
 #[error("not a regular file")]
-pub struct NotRegular;
+pub(crate) struct NotRegular;
 
 /// What the user can do about an error, where its own text leaves that open.
-pub fn way_out(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let cause = cause(error)?;
     if is_not_regular(cause) {
         return Some("move it away and run the same command again");
@@ -20,9 +20,7 @@ pub fn way_out(error: &(dyn Error + 'static)) -> Option<&'static str> {
     Some(match Errno::from_raw(cause.raw_os_error()?) {
         Errno::ENOSPC => "free some space and run the same command again",
         Errno::EDQUOT => "the quota is used up; free some space and run the same command again",
-        Errno::EFBIG => {
-            "a file may not become as large here; raise the limit (`ulimit -f`) and run the same command again"
-        }
+        Errno::EFBIG => "raise the limit (`ulimit -f`) and run the same command again",
         Errno::EROFS => "mount it for writing, or name another directory",
         Errno::EACCES | Errno::EPERM => "check the owner and the mode, or name another path",
         Errno::EMFILE => "raise the limit (`ulimit -n`) and run the same command again",
@@ -34,7 +32,7 @@ pub fn way_out(error: &(dyn Error + 'static)) -> Option<&'static str> {
             "free some memory or raise the limit (`ulimit -v`), and run the same command again"
         }
         Errno::EIO => {
-            "the disk may be failing (`dmesg` tells); run the same command again when it is mended"
+            "the disk may be failing (see `dmesg`); run the same command again once it is repaired"
         }
         Errno::EISDIR => "move the directory away and run the same command again",
         Errno::ENOTCONN | Errno::EHOSTDOWN | Errno::ESTALE | Errno::ETIMEDOUT => {
@@ -46,7 +44,7 @@ pub fn way_out(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 /// Whether an error concerns the whole run rather than one file: no space, too few file descriptors, too little memory,
 /// a file system that is gone or became read-only.
-pub fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
     let code = cause(error).and_then(io::Error::raw_os_error);
     matches!(
         code.map(Errno::from_raw),
@@ -66,9 +64,9 @@ pub fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
     )
 }
 
-/// Whether an error of writing one file would meet the next one likewise: what concerns the run, a failing disk, and a
+/// Whether an error of writing one file would happen with the next one too: what concerns the run, a failing disk, and a
 /// directory that may not be written.
-pub fn concerns_all_writing(error: &io::Error) -> bool {
+pub(crate) fn concerns_all_writing(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     concerns_the_run(error) || matches!(code, Some(Errno::EIO | Errno::EACCES | Errno::EPERM))
 }
@@ -79,8 +77,8 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     below.or_else(|| error.downcast_ref())
 }
 
-/// Whether an error says that something is no regular file.
-pub fn is_not_regular(error: &io::Error) -> bool {
+/// Whether an error says that something is not a regular file.
+pub(crate) fn is_not_regular(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(|inner| inner.is::<NotRegular>())

@@ -1,4 +1,4 @@
-//! Ctrl-C and its kin: the first asks a run to finish what it has in hand, the second ends the process.
+//! Ctrl-C and similar signals: the first asks a run to finish what it has begun, the second ends the process.
 
 use std::io;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::support::lock::lock;
 
-/// Time between two plain lines where stderr is no terminal.
+/// Time between two plain lines where stderr is not a terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How far a run of `extract` is.
@@ -163,7 +163,7 @@ impl Progress {
     }
 
     fn line(&self, message: &str) {
-        // Nothing can be done about a stderr that is gone, and it is no reason to stop.
+        // Nothing can be done about a stderr that is gone, and it is not a reason to stop.
         self.bar.suspend(|| {
             let _ = writeln!(std::io::stderr(), "{message}");
         });

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use nix::sys::stat::Mode;
 use simsearch::storage::model_dir::{ModelDir, Packing};
 use simsearch::storage::npy;
-use simsearch::storage::sha256sums::Manifest;
+use simsearch::storage::sha256sums::Sha256Sums;
 
 use crate::{
     TestEnv, Tree, assert_same_tree, feature_file, files_ending, finish, need_python, need_shared,
@@ -102,7 +102,7 @@ fn pairs(numbers: &[u64]) -> Vec<String> {
         .iter()
         .flat_map(|number| ["features", "object_ids"].map(|part| format!("{number:04}.{part}.npy")))
         .collect();
-    names.push(Manifest::FILE_NAME.to_owned());
+    names.push(Sha256Sums::FILE_NAME.to_owned());
     names.sort();
     names
 }
@@ -127,7 +127,7 @@ fn shards_are_what_the_reference_writes() {
     );
     // With the per-object files go the directories: nothing else is left but the checksums.
     let mut found = env.tree("features/model");
-    assert!(found.remove(Manifest::FILE_NAME).is_some());
+    assert!(found.remove(Sha256Sums::FILE_NAME).is_some());
     assert_same_tree(&found, &env.tree("expected"));
 }
 
@@ -520,7 +520,7 @@ fn a_run_killed_at_any_moment_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn files_whose_row_says_something_else_are_kept() {
+fn files_that_differ_from_their_row_are_kept() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..3));
     env.concat(&[]).exits(0);
@@ -535,7 +535,7 @@ fn files_whose_row_says_something_else_are_kept() {
     let outcome = env.concat(&["--json"]);
     outcome
         .exits(3)
-        .says(&["00002.jpg.npy", "row 2 of 0000.features.npy"]);
+        .says(&["00002.jpg.npy: differs from row 2 of 0000.features.npy"]);
     assert_eq!(outcome.json()["already_packed"], 1, "{outcome}");
     let mut expected = packed;
     for directory in ["00/", "00/00/"] {
@@ -546,7 +546,7 @@ fn files_whose_row_says_something_else_are_kept() {
 }
 
 #[test]
-fn half_a_pair_is_an_error_that_names_the_way_out() {
+fn half_a_pair_is_an_error_with_a_hint() {
     let env = TestEnv::new();
     let (_, after) = ten(&env);
     for (gone, stays) in [
@@ -728,7 +728,7 @@ fn directories_of_longer_names_go_when_they_are_emptied_and_only_then() {
     fs::create_dir_all(env.path("features/model/somebody/elses")).unwrap();
     env.concat(&[]).exits(3).says(&[
         "packed 1 feature",
-        "ab/cd/.npy: its name holds no object id",
+        "ab/cd/.npy: its name does not contain an object id",
     ]);
     assert!(!env.path("features/model/long").exists());
     assert!(env.path("features/model/somebody/elses").exists());

@@ -116,7 +116,7 @@ fn features_of_one_number_are_a_table_too() {
 }
 
 #[test]
-fn without_features_there_is_no_file_and_a_way_out() {
+fn without_features_there_is_no_file_but_a_hint() {
     let env = TestEnv::new();
     env.write("features/model/failures.jsonl", "");
     export(&env, &["--model", "model"])

@@ -282,7 +282,7 @@ fn a_read_only_file_system_is_named_and_left_as_it_is() {
         "features/objects.txt",
     ]);
     let concat = env.command(["concat", "--feature-dir", "features"]);
-    let way_out = [
+    let hint = [
         "Read-only file system",
         "mount it for writing, or name another directory",
     ];
@@ -290,7 +290,7 @@ fn a_read_only_file_system_is_named_and_left_as_it_is() {
     disk.run(&extract, &env)
         .exits(1)
         .says(&["features/nhwc"])
-        .says(&way_out);
+        .says(&hint);
     disk.remount("rw");
     disk.run(&limited, &env).exits(0);
     let before = disk.tree();
@@ -299,7 +299,7 @@ fn a_read_only_file_system_is_named_and_left_as_it_is() {
         disk.run(command, &env)
             .exits(1)
             .says(&["features/"])
-            .says(&way_out);
+            .says(&hint);
         assert_same_tree(&disk.tree(), &before);
     }
     disk.remount("rw");

@@ -124,7 +124,7 @@ fn fewer_bits_make_a_smaller_index() {
     let bytes = |outcome: &Outcome| outcome.exits(0).json()["bytes"].as_u64().unwrap();
     let halves = bytes(&index(&env, &[]));
     let anew = index(&env, &["--storage", "i8"]);
-    anew.says(&["is made anew"]);
+    anew.says(&["is rebuilt"]);
     // Each number takes a byte less. The rest, the graph, is not the same twice: which vectors stand in its upper levels
     // is drawn by chance, one of 32.
     let saved = 500 * 24;
@@ -174,7 +174,7 @@ fn what_is_new_is_found_before_and_after_it_is_added() {
 }
 
 #[test]
-fn without_an_index_or_for_another_metric_there_is_a_way_out() {
+fn without_an_index_or_for_another_metric_there_is_a_hint() {
     let env = TestEnv::new();
     index(&env, &[]).exits(1).says(&["features"]);
     write_features(&env, &numbered(0..20));
@@ -230,7 +230,7 @@ fn a_damaged_index_is_refused_and_made_anew() {
     // Damage in the vectors can cost neighbours only; whoever adds to the index looks at it.
     for bytes in [flipped(graph / 2), flipped(graph + 500)] {
         env.write(INDEX, &bytes);
-        index(&env, &[]).exits(0).says(&["is made anew", "damaged"]);
+        index(&env, &[]).exits(0).says(&["is rebuilt", "damaged"]);
         assert_eq!(
             neighbours(&search(&env, &id(0, 7), &["--approximate"])).len(),
             10
@@ -271,7 +271,7 @@ fn an_index_of_other_shards_is_refused_and_made_anew() {
     refused
         .exits(1)
         .says(&["no longer there, or were made anew", "`simsearch index`"]);
-    index(&third, &[]).exits(0).says(&["is made anew"]);
+    index(&third, &[]).exits(0).says(&["is rebuilt"]);
     search(&third, "00012.jpg", &["--approximate"]).exits(0);
     for half in ["features", "object_ids"] {
         fs::remove_file(env.path(format!("features/model/0001.{half}.npy"))).unwrap();
@@ -299,7 +299,7 @@ fn an_index_of_features_of_another_recipe_is_refused_and_made_anew() {
     search(&env, &id(0, 7), &["--approximate"])
         .exits(1)
         .says(&["index.usearch", "`simsearch index`"]);
-    index(&env, &[]).exits(0).says(&["is made anew"]);
+    index(&env, &[]).exits(0).says(&["is rebuilt"]);
     search(&env, &id(0, 7), &["--approximate"]).exits(0);
 }
 
@@ -316,6 +316,6 @@ fn a_row_that_is_not_finite_is_nobodys_neighbour() {
     assert_eq!(found.len(), 98);
     // Those two are no reason to begin anew.
     let again = index(&env, &[]);
-    again.exits(0).does_not_say("made anew");
+    again.exits(0).does_not_say("rebuilt");
     assert_eq!(again.json()["added"], 0);
 }

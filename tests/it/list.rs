@@ -218,8 +218,11 @@ fn bad_directories_are_errors_that_leave_the_old_list() {
             vec!["--media-dir", "media", "missing"],
             "cannot read media/missing",
         ),
-        (vec!["--media-dir", "media", "../media"], "no plain path"),
-        (vec!["--media-dir", "media", "/etc"], "no plain path"),
+        (
+            vec!["--media-dir", "media", "../media"],
+            "is not a plain path",
+        ),
+        (vec!["--media-dir", "media", "/etc"], "is not a plain path"),
         (
             vec!["--media-dir", "media", "--output", "no/such/list.txt"],
             "cannot write no/such/list.txt",

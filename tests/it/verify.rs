@@ -142,8 +142,8 @@ fn every_kind_of_damage_is_named() {
                 env.concat(&[]).exits(0);
             },
             &[
-                (FEATURES, "is missing, and has a line"),
-                (IDS, "is missing, and has a line"),
+                (FEATURES, "is missing but has a line"),
+                (IDS, "is missing but has a line"),
             ],
         ),
         (
@@ -284,7 +284,7 @@ fn every_kind_of_damage_is_named() {
         (
             "a line of the checksums torn",
             &|| change(SUMS, &|bytes| bytes.truncate(bytes.len() - 70)),
-            &[(SUMS, "line 7 is no checksum")],
+            &[(SUMS, "line 7 is not the checksum")],
         ),
         (
             "the recipe changed",
@@ -294,7 +294,7 @@ fn every_kind_of_damage_is_named() {
         (
             "no recipe",
             &|| remove("recipe.json"),
-            &[("recipe.json", "is missing, and has a line")],
+            &[("recipe.json", "is missing but has a line")],
         ),
         (
             "the recipe damaged",
@@ -354,7 +354,7 @@ fn problems_are_lines_on_stdout() {
     env.write("features/model/.0003.features.npy.tmp", "half");
     let outcome = env.run(["verify", "--feature-dir", "features"]);
     outcome.exits(1).says(&[
-        ".0003.features.npy.tmp: is a temporary one",
+        ".0003.features.npy.tmp: is temporary",
         "checked 8 rows in 2 shards",
         "1 problem",
     ]);
@@ -362,7 +362,7 @@ fn problems_are_lines_on_stdout() {
     assert!(
         outcome
             .stdout
-            .starts_with("features/model/0002.object_ids.npy stands alone"),
+            .starts_with("features/model/0002.object_ids.npy is alone"),
         "{outcome}"
     );
 }

@@ -28,7 +28,7 @@ const GROUP_ROWS: usize = 10_000;
 pub struct Options {
     /// The model's directory, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
-    /// The file to write. What stands there is replaced once the new one is complete.
+    /// The file to write. An existing one is replaced once the new one is complete.
     pub output: PathBuf,
 }
 
@@ -38,7 +38,8 @@ pub struct Summary {
     /// Rows.
     pub rows: usize,
     /// Numbers in a feature.
-    pub length: usize,
+    #[serde(rename = "length")]
+    pub dimension: usize,
     /// Length of the file in bytes.
     pub bytes: u64,
     /// Per-object files that were left out, and why.
@@ -50,8 +51,8 @@ pub struct Summary {
 /// Writes the features of all shards, and of the per-object files that are not packed yet, to a Parquet file.
 ///
 /// # Errors
-/// When there are no features, or a file cannot be read or written. Then nothing stands under the file's name that did
-/// not stand there before.
+/// When there are no features, or a file cannot be read or written. Then whatever had the
+/// file's name before still has it.
 pub fn export(options: &Options) -> Result<Summary> {
     let started = Instant::now();
     let collection = Collection::open_filled(&options.directory)?;
@@ -69,7 +70,7 @@ pub fn export(options: &Options) -> Result<Summary> {
     .with_context(|| format!("cannot write {}", options.output.display()))?;
     Ok(Summary {
         rows: collection.len(),
-        length: collection.length(),
+        dimension: collection.length(),
         bytes,
         left_out: collection.left_out,
         seconds: started.elapsed().as_secs_f64(),
@@ -81,12 +82,12 @@ fn write(
     collection: &Collection,
     metadata: &[(&str, String)],
 ) -> io::Result<u64> {
-    let length = collection.length();
-    let mut writer = ParquetWriter::new(file, length)?;
+    let dimension = collection.length();
+    let mut writer = ParquetWriter::new(file, dimension)?;
     for part in collection.parts() {
         for first in (0..part.rows()).step_by(GROUP_ROWS) {
             let rows = first..part.rows().min(first + GROUP_ROWS);
-            let features = &part.features()[rows.start * length..rows.end * length];
+            let features = &part.features()[rows.start * dimension..rows.end * dimension];
             let ids: Vec<String> = rows.map(|row| part.id(row)).collect();
             writer.row_group(&ids, features)?;
         }

@@ -1,11 +1,12 @@
 //! Command: pending objects -> groups of pictures -> features -> files.
 
+mod cause;
 mod comparison;
 mod memory;
 mod mounted;
 mod packed;
 mod plan;
-mod problem;
+mod queue;
 mod waiting;
 mod work;
 
@@ -22,7 +23,7 @@ use crate::inference::{Form, Precision, Provider};
 use crate::pictures::{PixelOptions, preprocessing};
 use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
-use crate::storage::object::ObjectList;
+use crate::storage::object_list::ObjectList;
 use crate::storage::recipe::{self, Recipe};
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::{Counts, Progress, Total};
@@ -55,7 +56,7 @@ pub struct Options {
     /// Whether to try just the objects that failed before. Default: no; and failures that cannot change are not
     /// tried again.
     pub retry_failed: bool,
-    /// How long to wait, without progress, for objects that other processes have in hand. After a sixth of it the run
+    /// How long to wait, without progress, for objects that other processes have claimed. After a sixth of it the run
     /// says so. Default: [`PATIENCE`].
     pub patience: Duration,
     /// Whether the graph runs as it is, for features equal to those of the Python recipe to the last bit. Default:
@@ -88,7 +89,7 @@ pub struct Summary {
     pub skipped: u64,
     /// Objects that failed, in this run or before.
     pub failed: u64,
-    /// Objects that are left: the run was interrupted or limited, or another process has them in hand.
+    /// Objects that are left: the run was interrupted or limited, or another process has claimed them.
     pub left: u64,
     /// Seconds it took.
     pub seconds: f64,
@@ -100,9 +101,9 @@ pub struct Summary {
     /// Whether the run stopped because of [`Options::max_errors`].
     #[serde(skip)]
     pub too_many_errors: bool,
-    /// Those of the objects left that another process had in hand and did not go on with.
+    /// Those of the objects left that another process had claimed and made no progress with.
     #[serde(skip)]
-    pub in_other_hands: usize,
+    pub claimed_elsewhere: usize,
     /// Where the failures are reported.
     pub failures: Option<PathBuf>,
     /// The execution provider; this and what follows is none where there was nothing to do.
@@ -130,7 +131,7 @@ pub fn extract(
     let list = ObjectList::read(&options.objects)?;
     check_media_directory(&options.media_dir)?;
     let path = &options.directory;
-    // A model that does not run leaves no directory behind.
+    // A model that does not run leaves no directory.
     let mut engine = match path.exists() || list.is_empty() {
         true => None,
         false => Some((source.start)()?),
@@ -186,7 +187,7 @@ pub fn extract(
         summary = Summary {
             signal: ended.signal,
             too_many_errors: ended.too_many_errors,
-            in_other_hands: ended.in_other_hands,
+            claimed_elsewhere: ended.claimed_elsewhere,
             provider: Some(execution.provider),
             precision: Some(execution.precision),
             batch: Some(execution.batch),
@@ -278,7 +279,7 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
 mod tests {
     use super::*;
     use crate::inference::fake::{FakeEngine, out_of_memory};
-    use crate::storage::object::ObjectId;
+    use crate::storage::object_id::ObjectId;
 
     /// A media directory of four pictures with their list, and how to extract them into `features` beside them.
     fn four_pictures(root: &Path) -> (Options, Vec<ObjectId>) {
@@ -332,7 +333,7 @@ mod tests {
                 summary.done,
                 summary.skipped,
                 summary.left,
-                summary.in_other_hands as u64,
+                summary.claimed_elsewhere as u64,
             ]
         };
         assert_eq!(counts(), [1, 0, 3, 3]);

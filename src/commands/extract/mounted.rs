@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, bail};
 
 use crate::storage::failures::Class;
-use crate::storage::object::ObjectList;
+use crate::storage::object_list::ObjectList;
 
 /// How many listed objects, evenly over the list, are looked for before a run believes that the media is gone; and how many must be listed
 /// below an empty directory before it is taken for one that nothing is mounted on.

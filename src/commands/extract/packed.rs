@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::storage::object::ObjectId;
-use crate::storage::shard::{self, Part, ShardNumber};
+use crate::storage::object_id::ObjectId;
+use crate::storage::shard::{self, Half, ShardNumber};
 
 /// The objects in the shards of a model's directory that are new since a run was planned.
 pub struct Packed<'a> {
@@ -17,7 +17,7 @@ pub struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// `next` is the number behind that of the last shard that the plan has seen.
+    /// `next` is the number after that of the last shard that the plan has seen.
     pub fn new(directory: &'a Path, next: ShardNumber) -> Self {
         Packed {
             directory,
@@ -26,10 +26,10 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Whether an object whose own file is not there stands in a new shard.
+    /// Whether an object whose own file is not there is in a new shard.
     pub fn holds(&mut self, id: &ObjectId) -> Result<bool> {
         // The ids are the part of a shard that is put in place last, and before any of its objects' own files go.
-        let ids = |number: ShardNumber| self.directory.join(number.file_name(Part::ObjectIds));
+        let ids = |number: ShardNumber| self.directory.join(number.file_name(Half::ObjectIds));
         while ids(self.next).exists() {
             let ids = shard::object_ids(self.directory, self.next)?;
             self.ids.extend(ids.into_iter().map(String::into_boxed_str));
@@ -48,8 +48,8 @@ mod tests {
         let mut shard = ShardWriter::create(directory, number, 1).unwrap();
         shard.push(&[0; 4]).unwrap();
         shard.finish([id].into_iter()).unwrap();
-        for part in Part::ALL {
-            put_in_place(directory, number, part).unwrap();
+        for half in Half::ALL {
+            put_in_place(directory, number, half).unwrap();
         }
     }
 

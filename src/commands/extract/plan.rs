@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use super::Options;
 use crate::storage::failures::{Class, Failure, FailureReport, Stage, id_of_bad_line};
 use crate::storage::model_dir::{FeatureState, ModelDir};
-use crate::storage::object::{Line, ObjectId, ObjectList};
+use crate::storage::object_id::{ObjectId, entry_name};
+use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 
@@ -23,13 +24,13 @@ pub struct Plan {
     pub pending: Vec<u32>,
     /// Objects whose feature exists.
     pub existing: usize,
-    /// Objects that failed before and are not tried again, and lines that are no objects.
+    /// Objects that failed before and are not tried again, and lines that are not objects.
     pub failed: usize,
     /// The number that the next shard has.
     pub next_shard: ShardNumber,
-    /// Ids that stand in the report of failures although they have a feature.
+    /// Ids that are in the report of failures although they have a feature.
     resolved: HashSet<String>,
-    /// The lines that are no objects, by the id under which they are reported.
+    /// The lines that are not objects, by the id under which they are reported.
     bad_lines: HashSet<String>,
 }
 
@@ -39,7 +40,7 @@ enum Standing {
     Pending,
     Exists,
     Failed,
-    /// The same path stands in the list before: nothing to do, and nothing wrong.
+    /// The same path is in the list before: nothing to do, and nothing wrong.
     Repeated,
     /// Pending, but not wanted in this run.
     NotNow,
@@ -58,7 +59,7 @@ impl Plan {
         let known = report.failures().with_context(reading)?;
         let (mut standings, bad_lines) = check_lines(list, report)?;
         let next_shard = mark_packed(&mut standings, list, directory.path())?;
-        let length = recipe.map(|recipe| recipe.dimension);
+        let dimension = recipe.map(|recipe| recipe.dimension);
         standings.par_iter_mut().enumerate().for_each_init(
             Vec::new,
             |buffer, (index, standing)| {
@@ -67,7 +68,7 @@ impl Plan {
                         options,
                         list.entry(index),
                         directory,
-                        length,
+                        dimension,
                         &known,
                         buffer,
                     );
@@ -129,7 +130,7 @@ impl Plan {
     }
 }
 
-/// Finds the lines that are no objects, or whose object id stands in the list before; reports them, and returns under
+/// Finds the lines that are not objects, or whose object id is in the list before; reports them, and returns under
 /// which ids.
 fn check_lines(
     list: &ObjectList,
@@ -161,7 +162,7 @@ fn check_lines(
     Ok((standings, bad_lines))
 }
 
-/// Marks the objects that stand in shards, and returns the number that the next shard has. Holds the ids of one at a
+/// Marks the objects that are in shards, and returns the number that the next shard has. Holds the ids of one at a
 /// time.
 fn mark_packed(
     standings: &mut [Standing],
@@ -179,7 +180,7 @@ fn mark_packed(
         .enumerate()
         .filter(|(index, _)| standings[*index] == Standing::Pending)
     {
-        by_name.insert(entry.rsplit('/').next().unwrap_or(entry), index);
+        by_name.insert(entry_name(entry), index);
     }
     for number in pairs {
         for id in shard::object_ids(directory, number)? {
@@ -196,7 +197,7 @@ fn look(
     options: &Options,
     entry: &str,
     directory: &ModelDir,
-    length: Option<usize>,
+    dimension: Option<usize>,
     known: &IndexMap<String, Failure>,
     buffer: &mut Vec<u8>,
 ) -> Standing {
@@ -204,13 +205,13 @@ fn look(
         return Standing::Failed;
     };
     if let Ok(FeatureState::Complete(found)) = directory.feature_state(&id, buffer)
-        && length.is_none_or(|length| length == found)
+        && dimension.is_none_or(|dimension| dimension == found)
     {
         return Standing::Exists;
     }
     match known.get(id.as_str()) {
         Some(_) if options.retry_failed => Standing::Pending,
-        Some(failure) if failure.stands(&options.media_dir.join(entry)) => Standing::Failed,
+        Some(failure) if failure.is_final(&options.media_dir.join(entry)) => Standing::Failed,
         None if options.retry_failed => Standing::NotNow,
         _ => Standing::Pending,
     }

@@ -1,4 +1,4 @@
-//! How long a run waits for objects that other processes have in hand.
+//! How long a run waits for objects that other processes have claimed.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// After which part of its patience a run says that it waits: 10 seconds of a minute.
 const SAY_AFTER: u32 = 6;
 
-/// What to do about objects that another process still has in hand.
+/// What to do about objects that another process still holds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Waiting {
     /// Ask again.

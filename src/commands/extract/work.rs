@@ -1,6 +1,5 @@
 //! The workers: each carries groups of pictures from end to end.
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,31 +9,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result};
 
 use super::Options;
+use super::cause::Cause;
 use super::comparison::Comparison;
 use super::memory::Memory;
 use super::mounted::Mounted;
 use super::packed::Packed;
 use super::plan::Plan;
-use super::problem::Problem;
-use super::waiting::{Waited, Waiting};
+use super::queue::Queue;
 use crate::inference::Form;
 use crate::inference::pool::Pool;
 use crate::pictures::{OWN_MEMORY, PictureError, PictureReader};
 use crate::storage::failures::{Class, Failure, FailureReport};
 use crate::storage::media::read_file;
-use crate::storage::model_dir::{Claims, FeatureState, ModelDir, Scratch};
+use crate::storage::model_dir::{FeatureState, ModelDir, Scratch};
 use crate::storage::npy;
-use crate::storage::object::{ObjectId, ObjectList};
+use crate::storage::object_id::ObjectId;
+use crate::storage::object_list::ObjectList;
 use crate::support::hints::{concerns_all_writing, concerns_the_run};
 use crate::support::interrupt::Interrupt;
 use crate::support::lock::lock;
-use crate::support::progress::{Counts, Progress, duration};
-
-/// How long a worker waits before it asks again for an object that another process has in hand.
-const CLAIM_POLL: Duration = Duration::from_millis(20);
-
-/// How many such objects it asks for each time: thousands take a second, and the processor has next to nothing to do.
-const CLAIMS_A_POLL: usize = 64;
+use crate::support::progress::{Counts, Progress};
 
 /// How many pictures a worker carries from stage to stage together, at most. While a stage does the same thing again and
 /// again, its code and tables stay in the core's caches: 2 to 4 % faster than one by one, and more on a machine whose
@@ -65,16 +59,12 @@ pub struct Work<'a> {
     pub interrupt: &'a Interrupt,
 }
 
-/// What the workers hand each other: the next object, and whether to stop.
+/// What the workers share while they run: the next object, and whether to stop.
 struct Shared<'a> {
     scratch: Scratch,
-    claims: Claims,
+    queue: Queue<'a>,
     packed: Mutex<Packed<'a>>,
     memory: Memory,
-    cursor: AtomicUsize,
-    /// Objects that another process had in hand when their turn came.
-    deferred: Mutex<VecDeque<u32>>,
-    waited: Mutex<Waited>,
     failures: AtomicUsize,
     stop: AtomicBool,
     /// Why the run cannot go on.
@@ -83,13 +73,13 @@ struct Shared<'a> {
 }
 
 /// How a run ended.
-pub struct Ended {
+pub struct WorkOutcome {
     /// The signal that stopped it.
     pub signal: Option<i32>,
     /// Whether it stopped because too many objects failed.
     pub too_many_errors: bool,
-    /// Objects that another process had in hand until this one gave up waiting.
-    pub in_other_hands: usize,
+    /// Objects that another process still held when this one gave up waiting.
+    pub claimed_elsewhere: usize,
 }
 
 /// Pictures that go from stage to stage together, in one batch or several: those that could be read.
@@ -116,17 +106,20 @@ struct Worker {
 
 impl Work<'_> {
     /// Extracts the pending objects.
-    pub fn run(&self) -> Result<Ended> {
+    pub fn run(&self) -> Result<WorkOutcome> {
         let path = self.directory.path();
         let preparing = || format!("cannot prepare {}", path.display());
         let shared = Shared {
             scratch: self.directory.scratch().with_context(preparing)?,
-            claims: self.directory.claims().with_context(preparing)?,
+            queue: Queue::new(
+                self.list,
+                self.directory,
+                &self.plan.pending,
+                self.options.patience,
+            )
+            .with_context(preparing)?,
             packed: Mutex::new(Packed::new(path, self.plan.next_shard)),
             memory: Memory::new(self.workers),
-            cursor: AtomicUsize::new(0),
-            deferred: Mutex::default(),
-            waited: Mutex::new(Waited::new(self.options.patience)),
             failures: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             error: Mutex::default(),
@@ -145,9 +138,9 @@ impl Work<'_> {
             }
         });
         self.progress.end();
-        let in_other_hands = match self.stopped(&shared) {
+        let claimed_elsewhere = match self.stopped(&shared) {
             true => 0,
-            false => lock(&shared.deferred).len(),
+            false => shared.queue.deferred(),
         };
         match shared
             .error
@@ -155,10 +148,10 @@ impl Work<'_> {
             .unwrap_or_else(PoisonError::into_inner)
         {
             Some(error) => Err(error),
-            None => Ok(Ended {
+            None => Ok(WorkOutcome {
                 signal: self.interrupt.signal(),
                 too_many_errors: shared.stop.into_inner(),
-                in_other_hands,
+                claimed_elsewhere,
             }),
         }
     }
@@ -215,9 +208,8 @@ impl Work<'_> {
         started: Instant,
     ) -> Result<ControlFlow<()>> {
         worker.group.clear();
-        let begun = shared.cursor.load(Ordering::Relaxed);
-        let left = self.plan.pending.len().saturating_sub(begun);
-        let size = group_size(self.batch, worker.affordable, left / self.workers);
+        let share = shared.queue.left() / self.workers;
+        let size = group_size(self.batch, worker.affordable, share);
         let is_full = |count: usize| {
             let took_its_time = started.elapsed() >= GROUP_TIME;
             count >= size || (took_its_time && count > 0 && count.is_multiple_of(self.batch))
@@ -235,7 +227,7 @@ impl Work<'_> {
                 None
             };
             if let Some(count) = meanwhile {
-                shared.claims.release(&id);
+                shared.queue.release(&id);
                 count.fetch_add(1, Ordering::Relaxed);
                 self.show(shared);
                 continue;
@@ -245,9 +237,9 @@ impl Work<'_> {
                     worker.group.ids.push(id);
                     worker.group.indices.push(index);
                 }
-                Err(problem) => {
-                    self.fail(shared, &id, entry, problem)?;
-                    shared.claims.release(&id);
+                Err(cause) => {
+                    self.fail(shared, &id, entry, cause)?;
+                    shared.queue.release(&id);
                     self.show(shared);
                 }
             }
@@ -278,7 +270,7 @@ impl Work<'_> {
         let failure = self.report.new_failure(id);
         let failure =
             failure.with_context(|| format!("cannot read {}", self.report.path().display()))?;
-        Ok(failure.is_some_and(|failure| failure.stands(&self.options.media_dir.join(entry))))
+        Ok(failure.is_some_and(|failure| failure.is_final(&self.options.media_dir.join(entry))))
     }
 
     fn show(&self, shared: &Shared<'_>) {
@@ -286,66 +278,12 @@ impl Work<'_> {
         self.progress.show(self.counts, pending, shared.started);
     }
 
-    /// Claims the next object. Waits for objects that other processes have in hand only when `may_wait`.
+    /// Claims the next object. Waits for objects that other processes have claimed only when `may_wait`.
     fn next(&self, shared: &Shared<'_>, may_wait: bool) -> Result<Option<(u32, ObjectId)>> {
-        let object = |index: u32| -> Result<(u32, ObjectId)> {
-            Ok((
-                index,
-                ObjectId::from_entry(self.list.entry(index as usize))?,
-            ))
-        };
-        while let Some(&index) = self
-            .plan
-            .pending
-            .get(shared.cursor.fetch_add(1, Ordering::Relaxed))
-        {
-            let (index, id) = object(index)?;
-            if self.claim(shared, &id)? {
-                return Ok(Some((index, id)));
-            }
-            lock(&shared.deferred).push_back(index);
+        match shared.queue.next()? {
+            None if may_wait => shared.queue.wait(self.progress, || self.stopped(shared)),
+            next => Ok(next),
         }
-        while may_wait && !self.stopped(shared) {
-            let mut deferred = lock(&shared.deferred);
-            let count = deferred.len();
-            if count == 0 {
-                break;
-            }
-            for _ in 0..count.min(CLAIMS_A_POLL) {
-                let (index, id) = object(deferred[0])?;
-                if self.claim(shared, &id)? {
-                    deferred.pop_front();
-                    lock(&shared.waited).progress();
-                    return Ok(Some((index, id)));
-                }
-                deferred.rotate_left(1);
-            }
-            drop(deferred);
-            match lock(&shared.waited).nothing(Instant::now()) {
-                Waiting::Wait => {}
-                Waiting::Say => self.say_waiting(count),
-                Waiting::GiveUp => break,
-            }
-            std::thread::sleep(CLAIM_POLL);
-        }
-        Ok(None)
-    }
-
-    /// The locks do not tell which process it is.
-    fn say_waiting(&self, count: usize) {
-        let (objects, them) = match count {
-            1 => ("1 object is".to_owned(), "it"),
-            _ => (format!("{count} objects are"), "them"),
-        };
-        self.progress.warn(&format!(
-            "{objects} in the hands of another process that does not go on; waiting for {them} {} at most",
-            duration(self.options.patience.as_secs_f64())
-        ));
-    }
-
-    fn claim(&self, shared: &Shared<'_>, id: &ObjectId) -> Result<bool> {
-        let claimed = shared.claims.claim(id);
-        claimed.with_context(|| format!("cannot lock {}", self.directory.path().display()))
     }
 
     /// From an entry to pixels at the end of the group. The inner error is this object's, the outer one the run's.
@@ -354,7 +292,7 @@ impl Work<'_> {
         shared: &Shared<'_>,
         entry: &str,
         worker: &mut Worker,
-    ) -> Result<Result<(), Problem>> {
+    ) -> Result<Result<(), Cause>> {
         let path = self.options.media_dir.join(entry);
         let file = match read_file(&path, &mut worker.bytes) {
             Ok(file) => file,
@@ -368,7 +306,7 @@ impl Work<'_> {
                 ) {
                     self.mounted.check_around(entry)?;
                 }
-                return Ok(Err(Problem::read(error)));
+                return Ok(Err(Cause::read(error)));
             }
         };
         let Form { width, height, .. } = *self.form;
@@ -394,7 +332,7 @@ impl Work<'_> {
         if result.is_err() {
             pixels.truncate(before);
         }
-        Ok(result.map_err(|error| Problem::decode(&error, file)))
+        Ok(result.map_err(|error| Cause::decode(&error, file)))
     }
 
     /// Writes the features of a group and gives its objects up.
@@ -405,8 +343,8 @@ impl Work<'_> {
         let rows = group.features.chunks_exact(self.form.dimension);
         for ((id, &index), feature) in group.ids.iter().zip(&group.indices).zip(rows) {
             let entry = self.list.entry(index as usize);
-            if let Some(problem) = Problem::of_feature(feature) {
-                self.fail(shared, id, entry, problem)?;
+            if let Some(cause) = Cause::of_feature(feature) {
+                self.fail(shared, id, entry, cause)?;
             } else {
                 bytes.clear();
                 npy::append_feature(feature, bytes);
@@ -420,7 +358,7 @@ impl Work<'_> {
                     Err(error) => self.fail_to_write(shared, id, entry, error)?,
                 }
             }
-            shared.claims.release(id);
+            shared.queue.release(id);
         }
         Ok(())
     }
@@ -433,27 +371,21 @@ impl Work<'_> {
         error: io::Error,
     ) -> Result<()> {
         let path = self.directory.path().join(id.feature_path());
-        // What is left are things that stand in the way of this feature.
+        // What is left are things in the way of this feature.
         if concerns_all_writing(&error) {
             return Err(Error::new(error).context(format!("cannot write {}", path.display())));
         }
-        self.fail(shared, id, entry, Problem::write(&path, error))
+        self.fail(shared, id, entry, Cause::write(&path, error))
     }
 
     /// Reports an object's failure; an error when the run shall not go on.
-    fn fail(
-        &self,
-        shared: &Shared<'_>,
-        id: &ObjectId,
-        entry: &str,
-        problem: Problem,
-    ) -> Result<()> {
-        let Problem {
+    fn fail(&self, shared: &Shared<'_>, id: &ObjectId, entry: &str, cause: Cause) -> Result<()> {
+        let Cause {
             stage,
             class,
             message,
             file,
-        } = problem;
+        } = cause;
         let failure = Failure {
             id: id.as_str().into(),
             path: entry.into(),

@@ -11,10 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
-use memchr::memrchr;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
+use crate::storage::files::complete;
+use crate::storage::object_id::file_name;
 use crate::support::hints::concerns_the_run;
 use crate::support::progress::Progress;
 use paths::Paths;
@@ -56,7 +57,7 @@ pub struct Summary {
 
 /// Lists the objects of a media tree.
 ///
-/// Takes less than 100 bytes of memory an object beyond the paths themselves, which stand in one piece, sorted through
+/// Takes less than 100 bytes of memory per object beyond the paths themselves, which are in one piece, sorted through
 /// their offsets: measured, 1,000,000 objects with paths of 58 bytes take 77 MB in all.
 pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
     let media_dir = &options.media_dir;
@@ -71,7 +72,7 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
     let start = match &options.subdirectory {
         Some(subdirectory) => plain(subdirectory).with_context(|| {
             format!(
-                "{} is no plain path below the media directory",
+                "{} is not a plain path below the media directory",
                 subdirectory.display()
             )
         })?,
@@ -114,7 +115,7 @@ fn keep_what_was_listed(options: &Options) -> Result<()> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0) {
         bail!(
             "no objects were found, and {} lists some: is the disk of {} mounted, and does --ext fit? Remove the list if \
-             it is to be empty",
+             it should be empty",
             path.display(),
             options.media_dir.display()
         );
@@ -124,7 +125,7 @@ fn keep_what_was_listed(options: &Options) -> Result<()> {
 
 /// What the walk of a tree finds.
 #[derive(Default)]
-struct Found {
+struct WalkResult {
     objects: Paths,
     /// Messages about what was left out.
     left_out: Vec<String>,
@@ -135,9 +136,9 @@ struct Found {
 /// How many different other extensions are counted.
 const MOST_OTHERS: usize = 100;
 
-impl Found {
+impl WalkResult {
     /// Adds what another walk found.
-    fn append(&mut self, other: Found) {
+    fn append(&mut self, other: WalkResult) {
         self.objects.append(other.objects);
         self.left_out.extend(other.left_out);
         for (extension, count) in other.others {
@@ -184,7 +185,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(options: &'a Options) -> Self {
-        // With a slash behind it, unless it has one or is empty.
+        // With a slash after it, unless it has one or is empty.
         let media_dir = options.media_dir.join("");
         Walk {
             options,
@@ -193,7 +194,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks the tree below `start`, a path relative to the media directory.
-    fn below(&self, start: &Path) -> Result<Found> {
+    fn below(&self, start: &Path) -> Result<WalkResult> {
         let options = self.options;
         let root = options.media_dir.join(start);
         if !start.as_os_str().is_empty() && root.is_symlink() && !options.follow_links {
@@ -209,7 +210,7 @@ impl<'a> Walk<'a> {
             // One walk from the top: only it sees every loop.
             return self.one(&root);
         }
-        let mut found = Found::default();
+        let mut found = WalkResult::default();
         let mut directories = Vec::new();
         for entry in top {
             let entry = entry.with_context(reading)?;
@@ -222,7 +223,7 @@ impl<'a> Walk<'a> {
             }
         }
         directories.par_sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
-        let walks: Vec<Result<Found>> = directories
+        let walks: Vec<Result<WalkResult>> = directories
             .into_par_iter()
             .map(|path| self.one(&path))
             .collect();
@@ -233,8 +234,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks one tree; what it finds is in the order of paths.
-    fn one(&self, root: &Path) -> Result<Found> {
-        let mut found = Found::default();
+    fn one(&self, root: &Path) -> Result<WalkResult> {
+        let mut found = WalkResult::default();
         let walk = WalkDir::new(root)
             .follow_links(self.options.follow_links)
             .follow_root_links(self.options.follow_links);
@@ -250,10 +251,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Lists a file, where it is one that was asked for.
-    fn visit(&self, path: &Path, found: &mut Found) {
+    fn visit(&self, path: &Path, found: &mut WalkResult) {
         let path = path.as_os_str().as_bytes();
-        let slash = memrchr(b'/', path);
-        let name = slash.map_or(path, |slash| &path[slash + 1..]);
+        let name = file_name(path);
         if !matches_extension(self.options, name) {
             return found.note_other(name);
         }
@@ -284,15 +284,15 @@ fn what_is_left_out(error: &walkdir::Error) -> Result<String> {
                 .context(format!("cannot read {}", path.display())),
         );
     }
-    const WAY_OUT: &str = "a loop; remove the link, or list without --follow-links";
+    const HINT: &str = "a loop; remove the link, or list without --follow-links";
     Ok(match (error.loop_ancestor(), error.path()) {
         (Some(ancestor), Some(link)) => bail!(
-            "{} leads back to {}: {WAY_OUT}",
+            "{} leads back to {}: {HINT}",
             link.display(),
             ancestor.display()
         ),
         (None, Some(link)) if is_link_to_itself(error) => {
-            bail!("{} leads back to itself: {WAY_OUT}", link.display())
+            bail!("{} leads back to itself: {HINT}", link.display())
         }
         (None, Some(path)) => {
             let why = error
@@ -336,17 +336,16 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
     };
     match output {
         Output::Stdout => match lines(&mut io::stdout().lock()) {
-            // `simsearch list --output - | head` is no error.
+            // `simsearch list --output - | head` is not an error.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.context("cannot write to standard output"),
         },
-        Output::File(path) => crate::storage::files::complete::write_where_it_leads(path, lines)
-            .with_context(|| {
-                format!(
-                    "cannot write {}; --output puts the list elsewhere",
-                    path.display()
-                )
-            }),
+        Output::File(path) => complete::write_where_it_leads(path, lines).with_context(|| {
+            format!(
+                "cannot write {}; --output puts the list elsewhere",
+                path.display()
+            )
+        }),
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 use rayon::prelude::*;
 
-use crate::storage::name_hashes::NameHashes;
+use crate::storage::name_filter::NameFilter;
+use crate::storage::object_id::file_name;
 
 /// Many paths in one piece of memory: 8 bytes each beyond the lines.
 #[derive(Default)]
 pub struct Paths {
-    /// Each path with a newline behind it.
+    /// Each path with a newline after it.
     text: String,
     /// Where each begins.
     starts: Vec<u64>,
@@ -41,7 +42,7 @@ impl Paths {
         self.starts.len()
     }
 
-    /// The path that begins there, and the newline behind it.
+    /// The path that begins there, and the newline after it.
     fn line(&self, start: u64) -> &[u8] {
         let rest = &self.text.as_bytes()[start as usize..];
         let end = memchr(b'\n', rest);
@@ -55,12 +56,10 @@ impl Paths {
 
     /// The name of the file whose path begins there.
     fn name(&self, start: u64) -> &[u8] {
-        let path = self.path(start);
-        let slash = memrchr(b'/', path);
-        slash.map_or(path, |slash| &path[slash + 1..])
+        file_name(self.path(start))
     }
 
-    /// The paths, each with a newline behind it.
+    /// The paths, each with a newline after it.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.starts.iter().map(|&start| self.line(start))
     }
@@ -77,7 +76,7 @@ impl Paths {
 
     /// Keeps the first of all paths with the same file name; a message for each of the others. The paths are sorted.
     pub fn drop_duplicate_names(&mut self) -> Vec<String> {
-        let names = NameHashes::of(self.starts.par_iter().map(|&start| self.name(start)));
+        let names = NameFilter::of(self.starts.par_iter().map(|&start| self.name(start)));
         let mut first_of: HashMap<&[u8], u64> = HashMap::new();
         let (mut dropped, mut messages) = (Vec::new(), Vec::new());
         for (index, start) in self.starts.iter().enumerate() {

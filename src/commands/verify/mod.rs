@@ -15,10 +15,10 @@ use rayon::prelude::*;
 
 use crate::storage::failures::{FailureReport, id_of_bad_line};
 use crate::storage::model_dir::{ModelDir, NestedFile};
-use crate::storage::object::{Line, ObjectList};
+use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
-use crate::storage::sha256sums::Manifest;
-use crate::storage::shard::{Part, ShardError, ShardFiles, ShardNumber};
+use crate::storage::sha256sums::Sha256Sums;
+use crate::storage::shard::{Half, ShardError, ShardFiles, ShardNumber};
 use crate::storage::{checksum, npy};
 use shards::Shard;
 
@@ -49,23 +49,23 @@ pub struct Report {
     /// Objects in the report of failures.
     pub failed: usize,
     /// What is wrong.
-    pub problems: Vec<Problem>,
-    /// What is worth knowing, and nothing wrong: what killed runs have left.
-    pub notes: Vec<Problem>,
+    pub problems: Vec<Finding>,
+    /// What is worth knowing but not wrong: what killed runs have left.
+    pub notes: Vec<Finding>,
 }
 
-/// A problem of a file.
+/// What there is to say of a file.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
+pub struct Finding {
     /// The file, or the line of the list.
     pub file: PathBuf,
-    /// For people: the file, what is wrong with it, and the way out.
+    /// For people: the file, what is wrong with it, and a hint.
     pub message: String,
 }
 
 /// How a check ended.
 #[derive(Debug)]
-pub enum Ended {
+pub enum VerifyOutcome {
     /// Everything was looked at.
     Checked(Report),
     /// A `concat` is moving what should be looked at; the text names it.
@@ -73,7 +73,7 @@ pub enum Ended {
 }
 
 /// Checks a model's directory. Takes no lock and writes nothing.
-pub fn verify(options: &Options) -> Result<Ended> {
+pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
     let list = options.objects.as_deref().map(ObjectList::read);
@@ -82,7 +82,7 @@ pub fn verify(options: &Options) -> Result<Ended> {
     let holder = || directory.packing_holder().with_context(reading);
     let last_packed = directory.last_packed().with_context(reading)?;
     if let Some(holder) = holder()? {
-        return Ok(Ended::HeldBy(holder));
+        return Ok(VerifyOutcome::HeldBy(holder));
     }
     let mut report = Report {
         directory: path.clone(),
@@ -90,14 +90,14 @@ pub fn verify(options: &Options) -> Result<Ended> {
         ..Report::default()
     };
     let files = ShardFiles::list(path)?;
-    let manifest = report.usable(path.join(Manifest::FILE_NAME), Manifest::read(path));
+    let sums = report.usable(path.join(Sha256Sums::FILE_NAME), Sha256Sums::read(path));
     let recipe = report.usable(path.join(Recipe::FILE_NAME), Recipe::read(path));
     report.check_names(&files)?;
-    if let Some(manifest) = &manifest {
-        report.check_manifest(manifest, &files)?;
+    if let Some(sums) = &sums {
+        report.check_sums(sums, &files)?;
     }
     // Without any checksum, one problem is enough.
-    let sums = manifest.as_ref().filter(|manifest| !manifest.is_empty());
+    let sums = sums.as_ref().filter(|sums| !sums.is_empty());
     let pairs: Vec<ShardNumber> = files.complete_pairs().collect();
     let mut shards: Vec<Shard> = (pairs.par_iter())
         .map(|number| Shard::check(path, *number, sums))
@@ -107,18 +107,18 @@ pub fn verify(options: &Options) -> Result<Ended> {
     report.failed = failures.len();
     let nested = directory.nested_files().with_context(reading)?;
     for file in &nested.misnamed {
-        let what = "its name is not UTF-8 text or holds a newline, so that it is no object's; move it away";
+        let what = "its name is not UTF-8 text or contains a newline, so it cannot belong to an object; move it away";
         report.problem(&path.join(file), what);
     }
     let nested: Vec<NestedFile<'_>> = nested.files().collect();
-    let lengths = report.check_files(&directory, &nested);
+    let dimensions = report.check_files(&directory, &nested);
     for shard in &mut shards {
         report.shards += 1;
         report.rows += shard.ids.len();
         report.problems.append(&mut shard.problems);
     }
     let wanted = recipe.flatten().map(|recipe| recipe.dimension);
-    report.check_lengths(wanted, &shards, &nested, &lengths);
+    report.check_dimensions(wanted, &shards, &nested, &dimensions);
     let places = report.check_ids(&shards, &nested);
     for (line, entry) in list
         .iter()
@@ -137,13 +137,13 @@ pub fn verify(options: &Options) -> Result<Ended> {
     // Whatever a `concat` has moved meanwhile would be missed, or be there twice.
     let was_packed = directory.last_packed().with_context(reading)? != last_packed;
     Ok(match holder()? {
-        Some(holder) => Ended::HeldBy(holder),
-        None if was_packed => Ended::HeldBy("another process".to_owned()),
-        None => Ended::Checked(report),
+        Some(holder) => VerifyOutcome::HeldBy(holder),
+        None if was_packed => VerifyOutcome::HeldBy("another process".to_owned()),
+        None => VerifyOutcome::Checked(report),
     })
 }
 
-/// Where the feature of an object stands.
+/// Where the feature of an object is.
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Row(ShardNumber, usize),
@@ -152,7 +152,7 @@ enum Place<'a> {
 
 impl Report {
     fn problem(&mut self, file: &Path, what: impl fmt::Display) {
-        self.problems.push(Problem::new(file, what));
+        self.problems.push(Finding::new(file, what));
     }
 
     /// What was read, or a problem of its file.
@@ -164,7 +164,7 @@ impl Report {
             Ok(read) => return Some(read),
             Err(error) => format!("{:#}", Error::new(error)),
         };
-        self.problems.push(Problem { file, message });
+        self.problems.push(Finding { file, message });
         None
     }
 
@@ -174,7 +174,7 @@ impl Report {
         for half in files.half_pairs(&path) {
             if let ShardError::Half { found, .. } = &half {
                 let (file, message) = (found.clone(), half.to_string());
-                self.problems.push(Problem { file, message });
+                self.problems.push(Finding { file, message });
             }
         }
         let reading = || format!("cannot read {}", path.display());
@@ -186,25 +186,25 @@ impl Report {
         for name in names {
             let bytes = name.as_encoded_bytes();
             if bytes.starts_with(b".") && bytes.ends_with(b".tmp") {
-                let what = "is a temporary one: an `extract` is running, or a run was killed and the next one will \
-                            finish or remove it";
-                self.notes.push(Problem::new(&path.join(&name), what));
+                let what = "is temporary: an `extract` is running, or a run was killed and the next one will finish or \
+                            remove it";
+                self.notes.push(Finding::new(&path.join(&name), what));
             }
         }
         Ok(())
     }
 
-    /// Compares the names in the manifest with those in the directory, and the recipe with its checksum.
-    fn check_manifest(&mut self, manifest: &Manifest, files: &ShardFiles) -> Result<()> {
+    /// Compares the names in SHA256SUMS with those in the directory, and the recipe with its checksum.
+    fn check_sums(&mut self, sums: &Sha256Sums, files: &ShardFiles) -> Result<()> {
         let path = self.directory.clone();
-        let manifest_path = path.join(Manifest::FILE_NAME);
-        self.checksums = manifest.file_names().count();
-        if manifest.is_empty() && files.complete_pairs().next().is_some() {
-            let what = "there are no checksums, so that damage to the shards would go unseen; `simsearch concat` records \
-                        those of what is there";
-            self.problem(&manifest_path, what);
+        let sums_path = path.join(Sha256Sums::FILE_NAME);
+        self.checksums = sums.file_names().count();
+        if sums.is_empty() && files.complete_pairs().next().is_some() {
+            let what = "there are no checksums, so damage to the shards would go unnoticed; `simsearch concat` \
+                        records them";
+            self.problem(&sums_path, what);
         }
-        for name in manifest.file_names() {
+        for name in sums.file_names() {
             let is_known = match ShardNumber::parse(name) {
                 // A single half is a problem already; one that has its temporary name yet will be put in place.
                 Some((number, _)) => {
@@ -213,24 +213,24 @@ impl Report {
                 None => path.join(name).exists(),
             };
             if !is_known {
-                let what = "is missing, and has a line in SHA256SUMS; put it back, or remove the line if it was taken \
-                            away on purpose";
+                let what = "is missing but has a line in SHA256SUMS; put it back, or remove the line if the file was \
+                            removed on purpose";
                 self.problem(&path.join(name), what);
             }
         }
         let recipe = path.join(Recipe::FILE_NAME);
         // A recipe without a line is one that `extract` has recorded since.
-        if manifest.sum(Recipe::FILE_NAME).is_some() && recipe.exists() {
+        if sums.sum(Recipe::FILE_NAME).is_some() && recipe.exists() {
             let sum = checksum::of_file(&recipe)
                 .with_context(|| format!("cannot read {}", recipe.display()))?;
-            let way_out = "put back a copy of it; it must say what made these features";
+            let hint = "put back a copy of it; it must say what made these features";
             self.problems
-                .extend(compare(Some(manifest), &recipe, &sum, way_out));
+                .extend(compare(Some(sums), &recipe, &sum, hint));
         }
         Ok(())
     }
 
-    /// Reads every per-object file; returns the lengths of the features, none for those that are no features.
+    /// Reads every per-object file; returns the dimensions of the features, `None` for files that are not features.
     fn check_files(
         &mut self,
         directory: &ModelDir,
@@ -240,37 +240,37 @@ impl Report {
         let read: Vec<Result<usize>> = (nested.par_iter())
             .map(|file| Ok(npy::feature_data(&directory.read(*file)?)?.len() / 4))
             .collect();
-        let mut lengths = Vec::with_capacity(read.len());
+        let mut dimensions = Vec::with_capacity(read.len());
         for (file, read) in nested.iter().zip(read) {
             if let Err(error) = &read {
                 let what = format!("{error:#}; `simsearch extract` makes it again");
                 self.problem(&directory.path().join(file.path()), what);
             }
-            lengths.push(read.ok());
+            dimensions.push(read.ok());
         }
-        lengths
+        dimensions
     }
 
-    /// Names the features that have another length than the recipe says, or than most have.
-    fn check_lengths(
+    /// Names the features that have a different dimension than the recipe says, or than most have.
+    fn check_dimensions(
         &mut self,
         wanted: Option<usize>,
         shards: &[Shard],
         nested: &[NestedFile<'_>],
-        lengths: &[Option<usize>],
+        dimensions: &[Option<usize>],
     ) {
         let of_shards = shards.iter().filter_map(|shard| {
-            let (rows, length) = shard.shape?;
-            Some((shard.number, length, rows))
+            let (rows, dimension) = shard.shape?;
+            Some((shard.number, dimension, rows))
         });
-        let files = nested.iter().zip(lengths);
-        let of_files = files.filter_map(|(file, length)| Some((file, (*length)?)));
+        let files = nested.iter().zip(dimensions);
+        let of_files = files.filter_map(|(file, dimension)| Some((file, (*dimension)?)));
         let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-        for (_, length, rows) in of_shards.clone() {
-            *counts.entry(length).or_default() += rows;
+        for (_, dimension, rows) in of_shards.clone() {
+            *counts.entry(dimension).or_default() += rows;
         }
-        for (_, length) in of_files.clone() {
-            *counts.entry(length).or_default() += 1;
+        for (_, dimension) in of_files.clone() {
+            *counts.entry(dimension).or_default() += 1;
         }
         let most = counts.into_iter().max_by_key(|(_, rows)| *rows);
         let (wanted, whose) = match wanted {
@@ -278,16 +278,19 @@ impl Report {
             None => (most.unwrap_or_default().0, "most here have"),
         };
         let path = self.directory.clone();
-        let what = |length: usize| {
+        let what = |dimension: usize| {
             format!(
-                "has features of {length} numbers, {whose} {wanted}; move it away if it belongs to another model"
+                "has features of {dimension} numbers, {whose} {wanted}; move it away if it belongs to another model"
             )
         };
-        for (number, length, _) in of_shards.filter(|(_, length, _)| *length != wanted) {
-            self.problem(&path.join(number.file_name(Part::Features)), what(length));
+        for (number, dimension, _) in of_shards.filter(|(_, dimension, _)| *dimension != wanted) {
+            self.problem(
+                &path.join(number.file_name(Half::Features)),
+                what(dimension),
+            );
         }
-        for (file, length) in of_files.filter(|(_, length)| *length != wanted) {
-            self.problem(&path.join(file.path()), what(length));
+        for (file, dimension) in of_files.filter(|(_, dimension)| *dimension != wanted) {
+            self.problem(&path.join(file.path()), what(dimension));
         }
     }
 
@@ -312,13 +315,13 @@ impl Report {
             };
             let first = match first {
                 Place::Row(number, row) => {
-                    format!("row {row} of {}", number.file_name(Part::ObjectIds))
+                    format!("row {row} of {}", number.file_name(Half::ObjectIds))
                 }
                 Place::File(file) => file.path().display().to_string(),
             };
             let (file, what) = match place {
                 Place::Row(number, row) => (
-                    number.file_name(Part::ObjectIds).into(),
+                    number.file_name(Half::ObjectIds).into(),
                     format!(
                         "row {row} is of {id}, and so is {first}; move one of the two shards away, remove its lines \
                          from SHA256SUMS, and run `simsearch extract` and `simsearch concat`"
@@ -327,8 +330,8 @@ impl Report {
                 Place::File(file) => (
                     file.path().to_owned(),
                     format!(
-                        "{id} has another feature in {first}; `simsearch concat` removes this one if both are the \
-                         same, and else one of the two is to be moved away"
+                        "{id} has another feature in {first}; `simsearch concat` removes this one if both are \
+                         equal; otherwise move one of the two away"
                     ),
                 ),
             };
@@ -338,25 +341,25 @@ impl Report {
     }
 }
 
-impl Problem {
+impl Finding {
     fn new(file: &Path, what: impl fmt::Display) -> Self {
-        Problem {
+        Finding {
             file: file.to_owned(),
             message: format!("{}: {what}", file.display()),
         }
     }
 }
 
-/// A problem where a file has another checksum than the manifest says, or none there.
-fn compare(manifest: Option<&Manifest>, path: &Path, sum: &str, way_out: &str) -> Option<Problem> {
+/// A problem where a file has another checksum than SHA256SUMS says, or none there.
+fn compare(sums: Option<&Sha256Sums>, path: &Path, sum: &str, hint: &str) -> Option<Finding> {
     let name = path.file_name()?.to_str()?;
-    match manifest?.sum(name) {
+    match sums?.sum(name) {
         Some(recorded) if recorded.eq_ignore_ascii_case(sum) => None,
-        Some(_) => Some(Problem::new(
+        Some(_) => Some(Finding::new(
             path,
-            format!("its SHA-256 is not the one in SHA256SUMS, so that it was changed; {way_out}"),
+            format!("its SHA-256 is not the one in SHA256SUMS, so it was changed; {hint}"),
         )),
-        None => Some(Problem::new(
+        None => Some(Finding::new(
             path,
             "has no line in SHA256SUMS; `simsearch concat` adds one",
         )),

@@ -3,12 +3,12 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Problem, compare};
+use super::{Finding, compare};
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::regular;
 use crate::storage::npy;
-use crate::storage::sha256sums::Manifest;
-use crate::storage::shard::{self, Part, ShardError, ShardNumber};
+use crate::storage::sha256sums::Sha256Sums;
+use crate::storage::shard::{self, Half, ShardError, ShardNumber};
 
 /// Bytes of the features that are in memory at once.
 const PIECE: usize = 1 << 20;
@@ -20,14 +20,13 @@ const AGAIN: &str = "put back a copy of it; or move both files of this shard awa
 /// A shard that was looked at.
 #[derive(Debug)]
 pub struct Shard {
-    /// Its number.
     pub number: ShardNumber,
-    /// Rows and length of its features; none where they cannot be read.
+    /// Rows and dimension of its features; none where they cannot be read.
     pub shape: Option<(usize, usize)>,
     /// The object ids, row by row; none where they cannot be read.
     pub ids: Vec<String>,
     /// What is wrong with it.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Finding>,
 }
 
 /// What the features' file holds.
@@ -39,8 +38,8 @@ struct Features {
 }
 
 impl Shard {
-    /// Reads both files from end to end; compares them with the manifest, where there is one.
-    pub fn check(directory: &Path, number: ShardNumber, manifest: Option<&Manifest>) -> Self {
+    /// Reads both files from end to end; compares them with their checksums, where there are any.
+    pub fn check(directory: &Path, number: ShardNumber, sums: Option<&Sha256Sums>) -> Self {
         let mut shard = Shard {
             number,
             shape: None,
@@ -48,16 +47,16 @@ impl Shard {
             problems: Vec::new(),
         };
         let [features_path, ids_path] =
-            Part::ALL.map(|part| directory.join(number.file_name(part)));
+            Half::ALL.map(|half| directory.join(number.file_name(half)));
         match read_features(&features_path) {
             Ok(features) => {
                 shard.shape = Some(features.shape);
                 shard
                     .problems
-                    .extend(compare(manifest, &features_path, &features.checksum, AGAIN));
+                    .extend(compare(sums, &features_path, &features.checksum, AGAIN));
                 if let Some(row) = features.not_finite {
                     let what = format!("row {row} holds a number that is not finite; {AGAIN}");
-                    shard.problems.push(Problem::new(&features_path, what));
+                    shard.problems.push(Finding::new(&features_path, what));
                 }
             }
             Err(error) => shard.problems.push(unreadable(&features_path, error)),
@@ -66,7 +65,7 @@ impl Shard {
             Ok((ids, checksum)) => {
                 shard
                     .problems
-                    .extend(compare(manifest, &ids_path, &checksum, AGAIN));
+                    .extend(compare(sums, &ids_path, &checksum, AGAIN));
                 shard.ids = ids;
             }
             Err(error) => {
@@ -77,24 +76,24 @@ impl Shard {
         if let Some((rows, _)) = shard.shape
             && rows != shard.ids.len()
         {
-            let (features, ids) = (number.file_name(Part::Features), shard.ids.len());
+            let (features, ids) = (number.file_name(Half::Features), shard.ids.len());
             let what = format!("has {ids} rows, {features} has {rows}; {AGAIN}");
-            shard.problems.push(Problem::new(&ids_path, what));
+            shard.problems.push(Finding::new(&ids_path, what));
         }
         shard
     }
 }
 
-fn unreadable(path: &Path, error: ShardError) -> Problem {
+fn unreadable(path: &Path, error: ShardError) -> Finding {
     let error = anyhow::Error::new(error);
-    Problem {
+    Finding {
         file: path.to_owned(),
         message: format!("{error:#}; {AGAIN}"),
     }
 }
 
 fn read_features(path: &Path) -> Result<Features, ShardError> {
-    let (rows, length, offset) = shard::features_shape(path)?;
+    let (rows, dimension, offset) = shard::features_shape(path)?;
     let read = || -> io::Result<Features> {
         let mut file = regular::open(path)?;
         let mut checksum = Checksum::default();
@@ -102,7 +101,7 @@ fn read_features(path: &Path) -> Result<Features, ShardError> {
         file.read_exact(&mut buffer[..offset])?;
         checksum.update(&buffer[..offset]);
         let mut not_finite = None;
-        let mut left = rows * length * 4;
+        let mut left = rows * dimension * 4;
         let mut numbers = 0;
         while left > 0 {
             let piece = &mut buffer[..left.min(PIECE)];
@@ -110,13 +109,13 @@ fn read_features(path: &Path) -> Result<Features, ShardError> {
             checksum.update(piece);
             if not_finite.is_none() {
                 let found = npy::floats(piece).position(|number| !number.is_finite());
-                not_finite = found.map(|at| (numbers + at) / length);
+                not_finite = found.map(|at| (numbers + at) / dimension);
             }
             numbers += piece.len() / 4;
             left -= piece.len();
         }
         Ok(Features {
-            shape: (rows, length),
+            shape: (rows, dimension),
             checksum: checksum.finish(),
             not_finite,
         })

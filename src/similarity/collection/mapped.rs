@@ -9,7 +9,7 @@ use memmap2::Mmap;
 
 use crate::storage::files::regular;
 use crate::storage::npy;
-use crate::storage::shard::{Part, ShardError, ShardNumber};
+use crate::storage::shard::{Half, ShardError, ShardNumber};
 
 /// Both files of a shard, mapped. A finished shard never changes: `concat` only adds others, so that the pages are the
 /// file's for as long as this lives, also when the file loses its name.
@@ -31,7 +31,7 @@ impl MappedShard {
     /// Maps a finished shard; checks both headers against the lengths of the files, and each other.
     pub fn open(directory: &Path, number: ShardNumber) -> Result<Self, ShardError> {
         let [features_path, ids_path] =
-            Part::ALL.map(|part| directory.join(number.file_name(part)));
+            Half::ALL.map(|half| directory.join(number.file_name(half)));
         let ((features, file), (ids, _)) = (map(&features_path)?, map(&ids_path)?);
         let (rows, length, features_offset) =
             npy::features_shape(&features, features.len() as u64).map_err(wrong(&features_path))?;
@@ -66,7 +66,7 @@ impl MappedShard {
 
     /// Whether this is the shard that stands under that number.
     pub fn is_at(&self, directory: &Path, number: ShardNumber) -> bool {
-        let path = directory.join(number.file_name(Part::Features));
+        let path = directory.join(number.file_name(Half::Features));
         number == self.number && fs::metadata(path).is_ok_and(|file| identity(&file) == self.file)
     }
 

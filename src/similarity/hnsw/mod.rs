@@ -27,7 +27,7 @@ use crate::similarity::collection::{Collection, MappedShard, Part, Position};
 use crate::similarity::scan::{Metric, Neighbour, nearest, nearest_of};
 use crate::storage::files::regular;
 use crate::storage::recipe::Recipe;
-use crate::storage::sha256sums::Manifest;
+use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard;
 use file::IndexFile;
 pub use file::{Covered, Description, FILE_NAME, Recall};
@@ -342,7 +342,7 @@ fn shards<'a>(
     directory: &Path,
     collection: &'a Collection,
 ) -> Result<Vec<(u32, Covered, &'a MappedShard)>> {
-    let manifest = Manifest::read(directory)?;
+    let sums = Sha256Sums::read(directory)?;
     let mut shards = Vec::new();
     for (part, rows) in (0..).zip(collection.parts()) {
         if let Part::Shard(shard) = rows {
@@ -350,7 +350,7 @@ fn shards<'a>(
             let covered = Covered {
                 number: u32::try_from(number.0)?,
                 rows: shard.rows(),
-                sha256: (manifest.sum(&number.file_name(shard::Part::Features))).map(str::to_owned),
+                sha256: (sums.sum(&number.file_name(shard::Half::Features))).map(str::to_owned),
             };
             shards.push((part, covered, &**shard));
         }

@@ -11,7 +11,7 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use crate::support::fault;
 
 /// Writes a file under the temporary name `.<name>.tmp` beside `path`, makes it durable and gives it its name.
-/// Whatever stood there before stays until then. Of several processes that write one file at once, each waits its
+/// Whatever was there before stays until then. Of several processes that write one file at once, each waits its
 /// turn; what a killed one left is written over. A link is replaced, and nothing is written where it leads.
 pub fn write(
     path: &Path,
@@ -29,7 +29,7 @@ pub fn write_file(
 }
 
 /// The same for a path that a user named: a link keeps leading where it led, and the file there is written. Where it
-/// leads to something that is no regular file (a pipe, `/dev/null`), the content is written to that.
+/// leads to something that is not a regular file (a pipe, `/dev/null`), the content is written to that.
 pub fn write_where_it_leads(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -108,7 +108,7 @@ fn remove(temporary: &Path) -> io::Result<()> {
 /// Opens the temporary file, and makes sure that it still has its name once no other process holds it.
 fn open_locked(temporary: &Path) -> io::Result<File> {
     loop {
-        remove_what_is_no_leftover(temporary)?;
+        remove_what_is_not_a_leftover(temporary)?;
         let mut options = OpenOptions::new();
         options
             .write(true)
@@ -125,7 +125,7 @@ fn open_locked(temporary: &Path) -> io::Result<File> {
 
 /// Makes way for a temporary file: a link, a pipe, or a file with a second name is nobody's unfinished file, and is not
 /// to be written to.
-fn remove_what_is_no_leftover(temporary: &Path) -> io::Result<()> {
+fn remove_what_is_not_a_leftover(temporary: &Path) -> io::Result<()> {
     let Ok(there) = fs::symlink_metadata(temporary) else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! Reading what must be a regular file, whatever stands there.
+//! Reading what must be a regular file, whatever is there.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -32,7 +32,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The same for a file of the program's own, which is not read through a link: what is written in its place would leave
-/// the file behind the link as it is.
+/// the file that the link leads to as it is.
 pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     match path.is_symlink() {
         true => Err(io::Error::other(NotRegular)),
@@ -40,7 +40,7 @@ pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Refuses what is no regular file.
+/// Refuses what is not a regular file.
 pub fn check(metadata: &Metadata) -> io::Result<()> {
     match metadata.is_file() {
         true => Ok(()),

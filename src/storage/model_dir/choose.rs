@@ -1,4 +1,4 @@
-//! Which model's directory is meant.
+//! Which model's directory to use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use walkdir::WalkDir;
 
-use crate::storage::object::model_stem;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
 
@@ -25,7 +24,7 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
     if is_sealed(feature_dir) {
         let (parent, stem) = (feature_dir.parent(), feature_dir.file_name());
         bail!(
-            "{} is one model's own directory; --feature-dir {} --model {} means it",
+            "{} is the directory of one model; use --feature-dir {} --model {}",
             feature_dir.display(),
             parent.unwrap_or(feature_dir).display(),
             stem.unwrap_or_default().display()
@@ -53,7 +52,7 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
         return match &holding()[..] {
             [stem] => Ok(feature_dir.join(stem)),
             stems => bail!(
-                "--model must say whose features below {}; {}",
+                "--model must name one of the models in {}; {}",
                 feature_dir.display(),
                 known(stems)
             ),
@@ -88,4 +87,28 @@ fn holds_features(directory: &Path) -> bool {
     is_sealed(directory)
         || (nested.into_iter().filter_map(Result::ok))
             .any(|entry| entry.file_name().as_encoded_bytes().ends_with(b".npy"))
+}
+
+/// The directory name of a model's features: the file name of the model without its last extension.
+pub(crate) fn model_stem(model: &Path) -> Option<String> {
+    let stem = model.file_stem()?.to_str()?;
+    (!stem.starts_with('.')).then(|| stem.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_by_its_stem() {
+        assert_eq!(
+            model_stem(Path::new("models/mobilenet_v3.onnx")).as_deref(),
+            Some("mobilenet_v3")
+        );
+        assert_eq!(
+            model_stem(Path::new("models/v1.2.onnx")).as_deref(),
+            Some("v1.2")
+        );
+        assert_eq!(model_stem(Path::new("..")), None);
+    }
 }

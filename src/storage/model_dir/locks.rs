@@ -11,14 +11,14 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::ModelDir;
-use crate::storage::object::ObjectId;
+use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
-/// The file below a model's directory whose locks tell processes what others have in hand.
+/// The file below a model's directory whose locks tell processes what others have claimed.
 const LOCK: &str = ".lock";
 
 impl ModelDir {
-    /// Opens the file whose locks tell other processes which objects this one has in hand.
+    /// Opens the file whose locks tell other processes which objects this one has claimed.
     pub fn claims(&self) -> io::Result<Claims> {
         Ok(Claims {
             file: self.lock_file()?,
@@ -52,7 +52,7 @@ impl ModelDir {
     }
 
     /// What the process that packs here at this moment says about itself. Takes no lock and writes nothing.
-    pub fn packing_holder(&self) -> io::Result<Option<String>> {
+    pub(crate) fn packing_holder(&self) -> io::Result<Option<String>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mut file = match openat(&self.root, LOCK, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -60,7 +60,7 @@ impl ModelDir {
             Err(error) => return Err(error.into()),
         };
         let mut lock = byte_lock(PACKING_OFFSET, libc::F_WRLCK);
-        // Where the file system knows no such locks, nothing can pack.
+        // Where the file system has no such locks, nothing can pack.
         let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
         if asked.is_err() || lock.l_type == libc::F_UNLCK as libc::c_short {
             return Ok(None);
@@ -83,7 +83,7 @@ impl ModelDir {
     }
 
     /// Opens the lock that keeps the writers of the failure report apart.
-    pub fn report_lock(&self) -> io::Result<ReportLock> {
+    pub(crate) fn report_lock(&self) -> io::Result<ReportLock> {
         Ok(ReportLock {
             file: self.lock_file()?,
         })
@@ -94,11 +94,7 @@ impl ModelDir {
         let opened = fault::step("create the lock file", || {
             openat(&self.root, LOCK, flags, Mode::from_bits_truncate(0o666))
         });
-        let in_the_way = || {
-            io::Error::other(format!(
-                "{LOCK} is something else than a regular file; move it away"
-            ))
-        };
+        let in_the_way = || io::Error::other(format!("{LOCK} is not a regular file; move it away"));
         let file: File = match opened {
             Ok(file) => file.into(),
             Err(Errno::ELOOP | Errno::EISDIR) => return Err(in_the_way()),
@@ -139,7 +135,7 @@ impl Drop for PackingLock {
     }
 }
 
-/// Tells the processes that share a directory which objects they have in hand.
+/// Tells the processes that share a directory which objects they have claimed.
 ///
 /// A claim is a lock on one byte of a file, at an offset made from the object id. The system gives it up when the
 /// process ends, however it ends, so there are no stale claims.
@@ -163,7 +159,7 @@ impl Claims {
 
 /// The lock under which the failure report is written.
 #[derive(Debug)]
-pub struct ReportLock {
+pub(crate) struct ReportLock {
     file: File,
 }
 
@@ -205,7 +201,7 @@ fn claim_offset(id: &ObjectId) -> i64 {
 fn without_locks(error: Errno) -> io::Error {
     match error {
         Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS => io::Error::other(format!(
-            "its file system knows no locks ({}); name a --feature-dir on another one, or have it mounted with locks \
+            "its file system does not support locks ({}); name a --feature-dir on another one, or have it mounted with locks \
              (NFS: version 4; or version 3 with rpc.statd, or with the option `nolock` where only this machine works \
              there)",
             error.desc()
@@ -242,10 +238,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_system_without_locks_is_an_error_with_the_way_out() {
+    fn a_file_system_without_locks_is_an_error_with_a_hint() {
         for error in [Errno::ENOLCK, Errno::EOPNOTSUPP, Errno::ENOSYS] {
             let message = without_locks(error).to_string();
-            for part in ["knows no locks", error.desc(), "--feature-dir"] {
+            for part in ["does not support locks", error.desc(), "--feature-dir"] {
                 assert!(message.contains(part), "{part}: {message}");
             }
         }

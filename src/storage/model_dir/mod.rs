@@ -2,7 +2,7 @@
 //!
 //! A file under a final name is complete: it is written to a scratch directory of this process and renamed. To write
 //! or remove, paths below the directory are opened one component at a time without following symbolic links, so that
-//! nothing is written or removed outside, whatever stands inside.
+//! nothing is written or removed outside, whatever is inside.
 //!
 //! | file | what |
 //! |---|---|
@@ -29,13 +29,15 @@ use nix::sys::stat::{Mode, mkdirat};
 use thiserror::Error;
 
 pub use choose::model_directory;
-pub use locks::{Claims, Packing, PackingLock, ReportLock};
-pub use nested::{NestedFile, NestedFiles};
+pub(crate) use choose::model_stem;
+pub(crate) use locks::ReportLock;
+pub use locks::{Claims, Packing, PackingLock};
+pub(crate) use nested::NestedFile;
 pub use scratch::Scratch;
 
 use crate::storage::files::regular;
-use crate::storage::npy::{self, NpyError};
-use crate::storage::object::ObjectId;
+use crate::storage::npy;
+use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
 /// How directories are opened: never through a symbolic link.
@@ -50,15 +52,14 @@ pub struct ModelDir {
     root: OwnedFd,
 }
 
-/// What stands where the feature of an object belongs.
+/// What is in the place of an object's feature.
 #[derive(Debug)]
-pub enum FeatureState {
-    /// Nothing.
+pub(crate) enum FeatureState {
     Absent,
     /// A complete feature of this many numbers.
     Complete(usize),
-    /// A file that is no complete feature: torn by a power loss, or written by something else.
-    Torn(NpyError),
+    /// A file that is not a complete feature: torn by a power loss, or written by something else.
+    Torn,
 }
 
 impl ModelDir {
@@ -93,7 +94,11 @@ impl ModelDir {
     }
 
     /// Looks at the feature of an object; `buffer` is room to read it into.
-    pub fn feature_state(&self, id: &ObjectId, buffer: &mut Vec<u8>) -> io::Result<FeatureState> {
+    pub(crate) fn feature_state(
+        &self,
+        id: &ObjectId,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<FeatureState> {
         match self.open_feature(&id.feature_path()) {
             Ok(mut file) => read_whole(&mut file, buffer)?,
             Err(Errno::ENOENT) => return Ok(FeatureState::Absent),
@@ -101,7 +106,7 @@ impl ModelDir {
         }
         Ok(match npy::feature_data(buffer) {
             Ok(data) => FeatureState::Complete(data.len() / 4),
-            Err(error) => FeatureState::Torn(error),
+            Err(_) => FeatureState::Torn,
         })
     }
 
@@ -148,7 +153,7 @@ impl ModelDir {
     }
 
     /// Makes what was renamed or made in the directory itself durable.
-    pub fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         let root = File::from(self.root.try_clone()?);
         fault::step("sync the directory", || root.sync_all())
     }
@@ -192,7 +197,7 @@ fn read_whole(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<()> {
 /// What went wrong with a file or directory, and with which.
 #[derive(Debug, Error)]
 #[error("{}", path.display())]
-pub struct AtPath {
+pub(crate) struct AtPath {
     /// The file or directory.
     pub path: PathBuf,
     /// What went wrong.

@@ -1,4 +1,4 @@
-//! Which per-object files there are, and the nested directories that they stand in.
+//! Which per-object files there are, and the nested directories that they are in.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::support::hints::NotRegular;
 
 /// A per-object file, by its path `<first>/<second>/<name>.npy` below a model's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NestedFile<'a> {
+pub(crate) struct NestedFile<'a> {
     path: &'a str,
 }
 
@@ -45,7 +45,7 @@ impl<'a> NestedFile<'a> {
 
 /// What a model's directory holds below its nested directories.
 #[derive(Debug, Default)]
-pub struct NestedFiles {
+pub(crate) struct NestedFiles {
     /// The paths of the per-object files, a line each, in order.
     lists: Vec<String>,
     /// Files whose names cannot hold object ids: they are not UTF-8, or hold a newline.
@@ -68,7 +68,7 @@ impl NestedFiles {
 impl ModelDir {
     /// All per-object files, `*/*/*.npy`, in the order of Python's `sorted(Path.glob("*/*/*.npy"))`: by the bytes of
     /// each component.
-    pub fn nested_files(&self) -> Result<NestedFiles, AtPath> {
+    pub(crate) fn nested_files(&self) -> Result<NestedFiles, AtPath> {
         let mut firsts = self.sorted_entries(Path::new(""))?;
         firsts.retain(|(name, is_directory)| *is_directory && name != SCRATCH);
         let parts: Vec<_> = (firsts.par_iter())
@@ -148,14 +148,14 @@ impl ModelDir {
     }
 
     /// Reads a per-object file whole.
-    pub fn read(&self, file: NestedFile<'_>) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, file: NestedFile<'_>) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.read_into(file, &mut bytes)?;
         Ok(bytes)
     }
 
     /// The same into a buffer, in the place of what it holds.
-    pub fn read_into(&self, file: NestedFile<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn read_into(&self, file: NestedFile<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
         match self.open_feature(file.path()) {
             Ok(mut file) => read_whole(&mut file, buffer),
             Err(Errno::ELOOP) => Err(io::Error::other(NotRegular)),
@@ -164,8 +164,8 @@ impl ModelDir {
     }
 
     /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
-    /// that is a link leads nowhere: what is behind it stays.
-    pub fn remove_features(&self, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
+    /// that is a link leads nowhere: what it leads to stays.
+    pub(crate) fn remove_features(&self, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
         // A thread for each outer directory, since two would only wait for each other in one.
         let groups: Vec<_> = files
             .chunk_by(|one, other| one.components().0 == other.components().0)
@@ -209,7 +209,7 @@ impl ModelDir {
     }
 
     /// Removes a nested directory, `<first>` or `<first>/<second>`, where it is empty, and then `<first>` likewise.
-    pub fn remove_if_empty(&self, nested: &Path) -> Result<(), AtPath> {
+    pub(crate) fn remove_if_empty(&self, nested: &Path) -> Result<(), AtPath> {
         let at = |error: Errno| AtPath {
             path: self.path.join(nested),
             source: error.into(),
@@ -228,7 +228,7 @@ impl ModelDir {
     }
 }
 
-/// What another process removed is no error.
+/// What another process removed is not an error.
 fn if_there<T>(result: nix::Result<T>) -> nix::Result<Option<T>> {
     match result {
         Ok(there) => Ok(Some(there)),
@@ -237,7 +237,7 @@ fn if_there<T>(result: nix::Result<T>) -> nix::Result<Option<T>> {
     }
 }
 
-/// Removes a directory; one that is not empty, or is gone, is no error.
+/// Removes a directory; one that is not empty, or is gone, is not an error.
 fn remove_directory(above: &OwnedFd, name: impl AsRef<Path>) -> nix::Result<()> {
     let removed = fault::step("remove a nested directory", || {
         unlinkat(above, name.as_ref(), UnlinkatFlags::RemoveDir)

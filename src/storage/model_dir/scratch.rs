@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::locks::lock_byte;
 use super::{DIRECTORY, ModelDir, has_no_name};
-use crate::storage::object::ObjectId;
+use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
 /// The directory below a model's directory that holds the unfinished files of running processes.
@@ -45,7 +45,7 @@ impl ModelDir {
     }
 
     /// Removes what killed processes left of their unfinished files.
-    pub fn remove_leftovers(&self) -> io::Result<()> {
+    pub(crate) fn remove_leftovers(&self) -> io::Result<()> {
         match openat(&self.root, SCRATCH, DIRECTORY, Mode::empty()) {
             Ok(_) => self.scratch().map(drop),
             Err(Errno::ENOENT) => Ok(()),
@@ -56,9 +56,9 @@ impl ModelDir {
 
 fn not_opened(error: Errno) -> io::Error {
     match error {
-        Errno::ENOTDIR | Errno::ELOOP => io::Error::other(format!(
-            "{SCRATCH} is something else than a directory; move it away"
-        )),
+        Errno::ENOTDIR | Errno::ELOOP => {
+            io::Error::other(format!("{SCRATCH} is not a directory; move it away"))
+        }
         error => error.into(),
     }
 }
@@ -100,7 +100,7 @@ impl Scratch {
                 Err(Errno::ENOENT) => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
-            // Where the file system knows no locks, nobody can take this for a leftover either. Where it does,
+            // Where the file system has no locks, nobody can take this for a leftover either. Where it does,
             // another process may have done so before the lock was taken: then the file has lost its name.
             let mine =
                 lock_byte(&lock, 0, libc::F_WRLCK).unwrap_or(true) && lock.metadata()?.nlink() > 0;
@@ -118,8 +118,8 @@ impl Scratch {
     /// Writes the feature of an object, complete or not at all. `slot` tells the writers of one process apart;
     /// `bytes` is the whole file.
     ///
-    /// The file is not made durable: a machine that loses power may lose it, and [`ModelDir::feature_state`] tells
-    /// a torn one. (`fsync` for each small file costs a factor of 25.)
+    /// The file is not made durable: a machine that loses power may lose it, and the next run recognises a torn
+    /// one. (`fsync` for each small file costs a factor of 25.)
     pub fn write_feature(
         &self,
         directory: &ModelDir,
@@ -170,7 +170,7 @@ impl Drop for Scratch {
 /// Ends the names of the files that tell whether a prefix is in use.
 const LOCK_SUFFIX: &str = ".lock";
 
-/// Removes the files of processes that are no more.
+/// Removes the files of processes that have ended.
 fn remove_leftovers(directory: &OwnedFd) -> io::Result<()> {
     for name in names_in(directory)? {
         let Some(prefix) = name.strip_suffix(LOCK_SUFFIX) else {

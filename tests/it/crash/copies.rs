@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use simsearch::storage::model_dir::ModelDir;
-use simsearch::storage::object::ObjectId;
+use simsearch::storage::object_id::ObjectId;
 
 use super::{kill, pictures_and_broken_ones, start, state};
 use crate::{TestEnv, files_ending, need_runtime, until, wait};

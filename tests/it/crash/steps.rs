@@ -308,7 +308,7 @@ fn index_and_export_leave_the_old_file_or_the_whole_new_one_at_any_step() {
 #[track_caller]
 fn assert_covers_six(env: &TestEnv) {
     let outcome = env.run(INDEX.iter().chain(&["--json"]));
-    outcome.exits(0).does_not_say("made anew");
+    outcome.exits(0).does_not_say("rebuilt");
     let summary = outcome.json();
     assert_eq!([&summary["added"], &summary["vectors"]], [0, 6]);
 }

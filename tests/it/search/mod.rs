@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use simsearch::storage::npy;
-use simsearch::storage::object::ObjectId;
+use simsearch::storage::object_id::ObjectId;
 
 use crate::{
     Outcome, TestEnv, feature_file, finish, model_file, need_runtime, runtime, stored_picture, wait,
@@ -374,7 +374,7 @@ fn damaged_shards_and_files_are_errors_that_name_them() {
     std::fs::remove_file(env.path("features/model/0001.object_ids.npy")).unwrap();
     search(&env, &["one.jpg"])
         .exits(1)
-        .says(&["0001.features.npy stands alone"]);
+        .says(&["0001.features.npy is alone"]);
 }
 
 #[test]

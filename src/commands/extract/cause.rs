@@ -8,7 +8,7 @@ use crate::storage::failures::{Class, FileStamp, Stage};
 use crate::storage::media::TooLong;
 
 /// Why an object fails.
-pub struct Problem {
+pub struct Cause {
     pub stage: Stage,
     pub class: Class,
     pub message: String,
@@ -16,14 +16,14 @@ pub struct Problem {
     pub file: Option<FileStamp>,
 }
 
-impl Problem {
+impl Cause {
     /// The file cannot be read.
     pub fn read(error: io::Error) -> Self {
         let class = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(TooLong { .. }) => Class::TooLarge,
             None => Class::of_io(&error),
         };
-        Problem {
+        Cause {
             stage: Stage::Read,
             class,
             message: error.to_string(),
@@ -44,7 +44,7 @@ impl Problem {
         };
         let mut message = error.to_string();
         if matches!(error, PictureError::TooLarge { .. }) {
-            message.push_str("; --max-pixels raises it");
+            message.push_str("; raise the limit with --max-pixels");
         }
         if matches!(error, PictureError::OutOfMemory { .. }) {
             message.push_str("; the next run tries again, better with fewer --workers");
@@ -55,7 +55,7 @@ impl Problem {
             message.push_str(&cause.to_string());
             source = cause.source();
         }
-        Problem {
+        Cause {
             stage: Stage::Decode,
             class,
             message,
@@ -67,10 +67,10 @@ impl Problem {
     pub fn of_feature(feature: &[f32]) -> Option<Self> {
         let index = feature.iter().position(|value| !value.is_finite())?;
         let message = format!(
-            "the model gives {} at index {index} of the feature",
+            "the model returned {} at index {index} of the feature",
             feature[index]
         );
-        Some(Problem {
+        Some(Cause {
             stage: Stage::Run,
             class: Class::Model,
             message,
@@ -81,12 +81,12 @@ impl Problem {
     /// The feature cannot be written.
     pub fn write(path: &Path, error: io::Error) -> Self {
         let message = format!("cannot write {}: {error}", path.display());
-        // Of a path that the program makes itself, something else stands in the way rather than nothing.
+        // Of a path that the program makes itself, something else is in the way rather than nothing.
         let class = match Class::of_io(&error) {
             Class::Missing => Class::Io,
             class => class,
         };
-        Problem {
+        Cause {
             stage: Stage::Write,
             class,
             message,

@@ -1,12 +1,9 @@
-//! Object ids, the list of objects (`objects.txt`), and where the feature of an object lives.
+//! Object ids, and where the feature of an object is.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use memchr::memrchr;
 use thiserror::Error;
 
 /// The key of an object: its file name, extension included (`0000bada…d3.jpg`).
@@ -99,6 +96,16 @@ impl fmt::Display for ObjectId {
     }
 }
 
+/// The name at the end of a path.
+pub(crate) fn file_name(path: &[u8]) -> &[u8] {
+    memrchr(b'/', path).map_or(path, |slash| &path[slash + 1..])
+}
+
+/// The name at the end of an entry of `objects.txt`: the object id, where it can be one.
+pub(crate) fn entry_name(entry: &str) -> &str {
+    &entry[entry.len() - file_name(entry.as_bytes()).len()..]
+}
+
 fn check_name(name: &str) -> Result<(), BadEntry> {
     if name.is_empty() || name == "." {
         return Err(BadEntry::NoName);
@@ -129,134 +136,10 @@ fn split_at_character(text: &str, count: usize) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// The lines of an `objects.txt`, in the order of the file.
-///
-/// The text is held once; each line costs 16 bytes more.
-#[derive(Debug, Default)]
-pub struct ObjectList {
-    text: String,
-    lines: Vec<Range<usize>>,
-}
-
-/// What a line of a list is.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Line<'a> {
-    /// An object, by its object id.
-    Object(&'a str),
-    /// The same path as in a line before: nothing to do, and nothing wrong.
-    Repeated,
-    /// No object, for a reason that is for people: no usable path or name, or a name that another path has as well.
-    Bad(String),
-}
-
-/// Why the bytes are no list of objects.
-#[derive(Debug, Error)]
-#[error("line {line} is not UTF-8 text; make the list again with `simsearch list`")]
-pub struct NotText {
-    /// The number of the offending line, counted from 1.
-    pub line: usize,
-}
-
-impl ObjectList {
-    /// Reads the list in a file.
-    pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| match path.exists() {
-            true => format!("cannot read the list of objects {}", path.display()),
-            false => format!(
-                "there is no list of objects at {}; `simsearch list` makes it",
-                path.display()
-            ),
-        })?;
-        Self::parse(bytes)
-            .with_context(|| format!("cannot read the list of objects {}", path.display()))
-    }
-
-    /// Reads a list: one path per line. A byte order mark, blank lines, a missing final newline and (where the
-    /// first line ends so) CRLF line ends are all accepted. Lines are not checked here: see
-    /// [`ObjectId::from_entry`].
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, NotText> {
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes()[..valid]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
-            NotText { line }
-        })?;
-        let start = if text.starts_with('\u{feff}') {
-            '\u{feff}'.len_utf8()
-        } else {
-            0
-        };
-        let crlf = text[start..]
-            .split('\n')
-            .next()
-            .is_some_and(|first| first.ends_with('\r'));
-        let mut lines = Vec::new();
-        let mut at = start;
-        for line in text[start..].split('\n') {
-            let shown = if crlf {
-                line.strip_suffix('\r').unwrap_or(line)
-            } else {
-                line
-            };
-            if !shown.is_empty() {
-                lines.push(at..at + shown.len());
-            }
-            at += line.len() + 1;
-        }
-        lines.shrink_to_fit();
-        Ok(ObjectList { text, lines })
-    }
-
-    /// How many objects are listed.
-    pub fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Whether nothing is listed.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
-    /// The path of object `index`, relative to the media directory.
-    pub fn entry(&self, index: usize) -> &str {
-        &self.text[self.lines[index].clone()]
-    }
-
-    /// All paths in the order of the file.
-    pub fn entries(&self) -> impl Iterator<Item = &str> {
-        (0..self.len()).map(|index| self.entry(index))
-    }
-
-    /// What each line is, in the order of the file.
-    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        let mut first_of: HashMap<&str, &str> = HashMap::with_capacity(self.len());
-        self.entries().map(move |entry| {
-            if let Err(error) = ObjectId::from_entry(entry) {
-                return Line::Bad(error.to_string());
-            }
-            let name = entry.rsplit('/').next().unwrap_or(entry);
-            match *first_of.entry(name).or_insert(entry) {
-                first if std::ptr::eq(first, entry) => Line::Object(name),
-                first if first == entry => Line::Repeated,
-                first => Line::Bad(format!("{first} has the same object id and comes first")),
-            }
-        })
-    }
-}
-
-/// The ids that stand in the shards of a directory.
-pub type PackedIds = HashSet<Box<str>>;
-
-/// The directory name of a model's features: the file name of the model without its last extension.
-pub fn model_stem(model: &Path) -> Option<String> {
-    let stem = model.file_stem()?.to_str()?;
-    (!stem.starts_with('.')).then(|| stem.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -377,59 +260,5 @@ mod tests {
             "{refused}, {}",
             id_of.len()
         );
-    }
-
-    #[test]
-    fn a_list_is_read_however_its_lines_end() {
-        for (bytes, expected) in [
-            ("a.jpg\nb.jpg\n", vec!["a.jpg", "b.jpg"]),
-            ("a.jpg\nb.jpg", vec!["a.jpg", "b.jpg"]),
-            ("\u{feff}a.jpg\r\n\r\nb.jpg\r\n", vec!["a.jpg", "b.jpg"]),
-            ("\n\na.jpg\n\n", vec!["a.jpg"]),
-            ("", vec![]),
-            ("\u{feff}", vec![]),
-            ("a.jpg\nodd\r\n", vec!["a.jpg", "odd\r"]),
-        ] {
-            let list = ObjectList::parse(bytes.into()).unwrap();
-            assert_eq!(list.entries().collect::<Vec<_>>(), expected, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn of_lines_with_one_object_id_the_first_is_the_object() {
-        let list = ObjectList::parse(b"a/x.jpg\nb/x.jpg\na/x.jpg\n../y.jpg\nx.jpg.jpg\n".into());
-        let list = list.unwrap();
-        let lines: Vec<Line<'_>> = list.lines().collect();
-        let twice = "a/x.jpg has the same object id and comes first".to_owned();
-        let outside = BadEntry::ParentComponent.to_string();
-        assert_eq!(
-            lines,
-            [
-                Line::Object("x.jpg"),
-                Line::Bad(twice),
-                Line::Repeated,
-                Line::Bad(outside),
-                Line::Object("x.jpg.jpg"),
-            ]
-        );
-    }
-
-    #[test]
-    fn a_list_that_is_not_text_names_the_line() {
-        let error = ObjectList::parse(b"a.jpg\nb.jpg\n\xff.jpg\n".to_vec()).unwrap_err();
-        assert_eq!(error.line, 3);
-    }
-
-    #[test]
-    fn a_model_is_named_by_its_stem() {
-        assert_eq!(
-            model_stem(Path::new("models/mobilenet_v3.onnx")).as_deref(),
-            Some("mobilenet_v3")
-        );
-        assert_eq!(
-            model_stem(Path::new("models/v1.2.onnx")).as_deref(),
-            Some("v1.2")
-        );
-        assert_eq!(model_stem(Path::new("..")), None);
     }
 }

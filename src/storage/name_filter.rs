@@ -7,21 +7,21 @@ use rayon::prelude::*;
 
 /// The hashes of many names: 8 bytes each. They tell for certain that a name is not among them, or not twice; what they
 /// take to be there is for the caller to look up.
-pub struct NameHashes {
+pub struct NameFilter {
     hasher: RandomState,
     hashes: Vec<u64>,
     twice: HashSet<u64>,
 }
 
-impl NameHashes {
-    /// Of these names.
+impl NameFilter {
+    /// Filters by these names.
     pub fn of<'a>(names: impl IndexedParallelIterator<Item = &'a [u8]>) -> Self {
         let hasher = RandomState::new();
         let mut hashes: Vec<u64> = names.map(|name| hasher.hash_one(name)).collect();
         hashes.par_sort_unstable();
         let twice = hashes.windows(2).filter(|pair| pair[0] == pair[1]);
         let twice = twice.map(|pair| pair[0]).collect();
-        NameHashes {
+        NameFilter {
             hasher,
             hashes,
             twice,
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn names_that_are_there_are_found_and_those_that_are_there_twice() {
         let names: [&[u8]; 4] = [b"a.jpg", b"b.jpg", b"c.jpg", b"b.jpg"];
-        let found = NameHashes::of(names.into_par_iter());
+        let found = NameFilter::of(names.into_par_iter());
         for (name, once, twice) in [
             ("a.jpg", true, false),
             ("b.jpg", true, true),

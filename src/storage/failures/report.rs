@@ -1,7 +1,6 @@
-//! Why one object failed, and the report of all that did.
+//! The report of failures that all processes of a directory share.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -10,159 +9,15 @@ use std::sync::Mutex;
 
 use indexmap::IndexMap;
 use nix::libc::{EISDIR, ELOOP, O_NOFOLLOW};
-use serde::{Deserialize, Serialize};
 
+use super::failure::Failure;
 use crate::storage::files::complete;
 use crate::storage::files::regular;
 use crate::storage::model_dir::{ModelDir, ReportLock};
-use crate::storage::object::ObjectId;
+use crate::storage::object_id::ObjectId;
 use crate::support::fault;
-use crate::support::hints::{NotRegular, is_not_regular};
+use crate::support::hints::NotRegular;
 use crate::support::lock::lock;
-
-/// Where on its way an object failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Its line in `objects.txt`.
-    List,
-    /// Reading the file.
-    Read,
-    /// From bytes to pixels.
-    Decode,
-    /// The model.
-    Run,
-    /// Writing the feature.
-    Write,
-}
-
-/// What kind of failure it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// The entry is no usable path or its name no usable object id.
-    BadEntry,
-    /// There is no such file.
-    Missing,
-    /// The file may not be read, or not be written.
-    Denied,
-    /// Something other than a regular file stands there.
-    NotAFile,
-    /// The file is empty.
-    Empty,
-    /// The content is of no known picture format.
-    NotAPicture,
-    /// The picture is of a kind that is not supported.
-    Unsupported,
-    /// The picture ends too early.
-    Truncated,
-    /// The picture is damaged.
-    Corrupt,
-    /// The picture has more pixels than the limit allows.
-    TooLarge,
-    /// There was too little memory to decode the picture.
-    OutOfMemory,
-    /// The model gave numbers that are not finite, or refused the input.
-    Model,
-    /// Any other error of the operating system.
-    Io,
-}
-
-/// As it stands in the report.
-impl fmt::Display for Class {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(formatter)
-    }
-}
-
-impl Class {
-    /// Whether trying again cannot help as long as the file stays as it is. (A picture that is too large can be
-    /// read with a higher limit, and is refused at no cost.)
-    pub fn is_permanent(self) -> bool {
-        matches!(
-            self,
-            Class::BadEntry
-                | Class::Empty
-                | Class::NotAPicture
-                | Class::Unsupported
-                | Class::Truncated
-                | Class::Corrupt
-        )
-    }
-
-    /// The class of an error of the operating system.
-    pub fn of_io(error: &io::Error) -> Self {
-        match error.kind() {
-            _ if is_not_regular(error) => Class::NotAFile,
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Class::Missing,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Class::Denied,
-            io::ErrorKind::IsADirectory => Class::NotAFile,
-            io::ErrorKind::OutOfMemory => Class::OutOfMemory,
-            _ => Class::Io,
-        }
-    }
-}
-
-/// One object's failure: a line of the report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The object id; of a line that is no object, [`id_of_bad_line`].
-    pub id: String,
-    /// The entry of `objects.txt`.
-    pub path: String,
-    /// Where it failed.
-    pub stage: Stage,
-    /// What kind of failure it is.
-    pub class: Class,
-    /// For people.
-    pub message: String,
-    /// The file that failed, where there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<FileStamp>,
-}
-
-/// Tells whether a file is still the one that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStamp {
-    /// Length in bytes.
-    pub size: u64,
-    /// Time of the last change, in nanoseconds since 1970.
-    pub modified: i64,
-}
-
-impl FileStamp {
-    /// The stamp of the file that `metadata` describes.
-    pub fn of(metadata: &fs::Metadata) -> Self {
-        let modified = metadata
-            .mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(metadata.mtime_nsec());
-        FileStamp {
-            size: metadata.len(),
-            modified,
-        }
-    }
-}
-
-/// Under which id a line of `objects.txt` that is no object is reported: `./` and the line. No object has such an id,
-/// while the line itself may well be the id of another line's object.
-pub fn id_of_bad_line(entry: &str) -> String {
-    format!("./{entry}")
-}
-
-impl Failure {
-    /// Whether trying again cannot help: the class is permanent and the file is the one that failed.
-    pub fn stands(&self, media_file: &Path) -> bool {
-        let is_same = |failed| {
-            fs::metadata(media_file).is_ok_and(|metadata| FileStamp::of(&metadata) == failed)
-        };
-        self.class.is_permanent() && self.file.is_some_and(is_same)
-    }
-
-    fn says_the_same(&self, other: &Failure) -> bool {
-        (self.class, self.stage, self.file) == (other.class, other.stage, other.file)
-    }
-}
 
 /// The failures of a directory: `failures.jsonl`, one JSON object a line, shared by all processes that work there.
 ///
@@ -251,7 +106,7 @@ impl FailureReport {
         Ok(failure.filter(|_| known.new.contains(id.as_str())).cloned())
     }
 
-    /// Adds a failure, unless the same class stands there for the same object already. A picture that was tried once
+    /// Adds a failure, unless the same class is recorded for the same object already. A picture that was tried once
     /// more gets another line all the same, which tells other processes that they need not.
     pub fn record(&self, failure: &Failure) -> io::Result<()> {
         let mut known = lock(&self.known);
@@ -410,6 +265,7 @@ fn failures_in(bytes: &[u8]) -> impl Iterator<Item = Option<Failure>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::failures::{Class, FileStamp, Stage};
 
     fn failure(id: &str, class: Class) -> Failure {
         let message = "for a test".to_owned();

@@ -1,0 +1,41 @@
+//! What all commands print and exit with.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use simsearch::support::progress::Progress;
+
+/// Exit code: finished, but some objects failed.
+pub const SOME_FAILED: u8 = 3;
+/// Exit code: another process works on the same directory.
+const LOCKED: u8 = 11;
+
+/// Says that another process packs the directory.
+pub fn held_by(holder: &str, directory: &Path, progress: &Progress) -> ExitCode {
+    let directory = directory.display();
+    progress.error(&format!(
+        "{directory} is being packed by {holder}; try again later"
+    ));
+    LOCKED.into()
+}
+
+/// `1 row`, `2 rows`.
+pub fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(format_args!("{}\n", serde_json::to_string(value)?))
+}
+
+/// Prints to standard output. A reader that has gone is not an error: the exit code is what it would have been.
+pub fn print(text: std::fmt::Arguments<'_>) -> Result<()> {
+    match io::stdout().write_fmt(text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}

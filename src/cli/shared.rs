@@ -1,0 +1,212 @@
+//! Arguments that several commands have.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+
+use simsearch::inference::Places;
+use simsearch::similarity::scan::Metric;
+use simsearch::storage::model_dir::model_directory;
+use simsearch::support::progress::Progress;
+
+use super::TRY_LIBRARY;
+use super::print::print_json;
+
+/// Where the features of all models are.
+#[derive(Debug, Args)]
+pub struct FeatureDirArgument {
+    /// Directory of the features; each model has its own directory in it.
+    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
+    pub feature_dir: PathBuf,
+}
+
+/// One model's directory of features.
+#[derive(Debug, Args)]
+pub struct ModelDirArguments {
+    #[command(flatten)]
+    features: FeatureDirArgument,
+    /// Model whose features to use: its file, or the name of its directory [default: the only one there].
+    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "MODEL", value_parser = path_or_nothing())]
+    model: Option<PathBuf>,
+}
+
+impl ModelDirArguments {
+    /// The model's directory, `FEATURE_DIR/<model stem>`.
+    pub fn directory(&self) -> Result<PathBuf> {
+        model_directory(&self.features.feature_dir, given(self.model.as_deref()))
+    }
+
+    /// The model's file, where a file is named rather than a directory.
+    pub fn model_file(&self) -> Option<&Path> {
+        given(self.model.as_deref()).filter(|path| path.is_file())
+    }
+}
+
+/// Where the pictures are.
+#[derive(Debug, Args)]
+pub struct MediaDirArgument {
+    /// Directory of the pictures; the paths in the list of objects are relative to it.
+    #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
+    pub media_dir: PathBuf,
+}
+
+/// The pictures, and the list of those that matter.
+#[derive(Debug, Args)]
+pub struct MediaArguments {
+    #[command(flatten)]
+    media: MediaDirArgument,
+    /// List of objects [default: MEDIA_DIR/objects.txt].
+    #[arg(long, value_name = "FILE")]
+    objects: Option<PathBuf>,
+}
+
+impl MediaArguments {
+    /// The media directory, and the list of objects.
+    pub fn media_and_objects(self) -> (PathBuf, PathBuf) {
+        let media_dir = self.media.media_dir;
+        let objects = self.objects;
+        let objects = objects.unwrap_or_else(|| default_objects(&media_dir));
+        (media_dir, objects)
+    }
+}
+
+/// The same for commands that also work without them.
+#[derive(Debug, Args)]
+pub struct OptionalMediaArguments {
+    /// Directory of the pictures.
+    #[arg(long, env = "MEDIA_DIR", value_name = "DIR", value_parser = path_or_nothing())]
+    media_dir: Option<PathBuf>,
+    /// List of objects [default: MEDIA_DIR/objects.txt if there is a media directory, else none].
+    #[arg(long, value_name = "FILE")]
+    objects: Option<PathBuf>,
+}
+
+impl OptionalMediaArguments {
+    /// The list of objects.
+    pub fn objects(self) -> Option<PathBuf> {
+        let default = given(self.media_dir.as_deref()).map(default_objects);
+        self.objects.or(default)
+    }
+
+    /// The media directory and the list of objects, where there is a media directory.
+    pub fn media_and_objects(self) -> Option<(PathBuf, PathBuf)> {
+        let media_dir = given(self.media_dir.as_deref())?.to_owned();
+        let objects = self.objects;
+        let objects = objects.unwrap_or_else(|| default_objects(&media_dir));
+        Some((media_dir, objects))
+    }
+}
+
+fn default_objects(media_dir: &Path) -> PathBuf {
+    media_dir.join("objects.txt")
+}
+
+/// The model that makes features.
+#[derive(Debug, Args)]
+pub struct ModelArguments {
+    /// ONNX model [default: a small one inside the program].
+    #[arg(long, env = "ONNX_MODEL_PATH", value_name = "FILE", value_parser = path_or_nothing())]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    pub runtime: RuntimeArguments,
+}
+
+impl ModelArguments {
+    /// The path of the model; none for the one inside the program.
+    pub fn path(&self) -> Option<&Path> {
+        given(self.model.as_deref())
+    }
+}
+
+/// How a model runs.
+#[derive(Debug, Args)]
+pub struct RuntimeArguments {
+    /// Output of the model [default: `feature_vector`, or the only one].
+    #[arg(long, value_name = "NAME")]
+    pub output_name: Option<String>,
+    /// Number of the GPU.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub device: i32,
+    /// ONNX Runtime: libonnxruntime.so, or its folder [default: searched for].
+    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE", value_parser = path_or_nothing())]
+    runtime: Option<PathBuf>,
+}
+
+impl RuntimeArguments {
+    /// Where ONNX Runtime may be.
+    pub fn places(&self) -> Places {
+        let program = std::env::current_exe().ok();
+        Places {
+            named: given(self.runtime.as_deref()).map(Path::to_owned),
+            trial: program.clone().map(|program| (program, TRY_LIBRARY)),
+            program,
+            library_path: std::env::var_os("LD_LIBRARY_PATH"),
+        }
+    }
+}
+
+/// The distance between two features.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum MetricArgument {
+    Euclidean,
+    Cosine,
+}
+
+impl From<MetricArgument> for Metric {
+    fn from(argument: MetricArgument) -> Self {
+        match argument {
+            MetricArgument::Euclidean => Metric::Euclidean,
+            MetricArgument::Cosine => Metric::Cosine,
+        }
+    }
+}
+
+/// Whether programs read what is printed.
+#[derive(Debug, Args)]
+pub struct JsonArgument {
+    /// Print the result as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl JsonArgument {
+    /// Prints a result where that is asked for.
+    pub fn print(&self, result: &impl serde::Serialize) -> Result<()> {
+        match self.json {
+            true => print_json(result),
+            false => Ok(()),
+        }
+    }
+}
+
+/// How much is said on standard error.
+#[derive(Debug, Args)]
+pub struct QuietArgument {
+    /// Print only problems, warnings and errors.
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl QuietArgument {
+    pub fn progress(&self) -> Progress {
+        Progress::new(self.quiet)
+    }
+}
+
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("must be a whole number, 1 or more".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// A path that may be empty, as an unset variable in a Makefile is: [`given`] treats it as not given.
+fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+fn given(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}

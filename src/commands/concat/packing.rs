@@ -1,0 +1,258 @@
+//! The shards: written, made durable and put in place, while the next files are read.
+
+use std::fs;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+
+use super::reading::{check_dimension, read_feature};
+use super::{Options, Refusals, Summary};
+use crate::storage::model_dir::{ModelDir, NestedFile};
+use crate::storage::sha256sums::Sha256Sums;
+use crate::storage::shard::{self, Half, ShardNumber, ShardWriter};
+use crate::support::fault;
+use crate::support::hints::concerns_the_run;
+use crate::support::lock::lock;
+
+/// How many per-object files are read ahead, by all threads, while a shard is written.
+const READ_AHEAD: usize = 256;
+
+/// How many of them a thread reads at least before it looks for more to do.
+const FILES_A_JOB: usize = 8;
+
+/// Packs files into shards that come after those of the directory.
+pub struct Packer<'a> {
+    directory: &'a ModelDir,
+    sums: &'a mut Sha256Sums,
+    /// The number of the first shard.
+    first: ShardNumber,
+    /// Rows of a full one.
+    rows: usize,
+    full_only: bool,
+    /// Numbers in a feature; where nothing tells it, the first feature does.
+    dimension: Option<usize>,
+}
+
+/// A shard under its temporary name, and the files of its rows.
+struct Written<'f> {
+    number: ShardNumber,
+    writer: ShardWriter,
+    files: Vec<NestedFile<'f>>,
+}
+
+impl<'a> Packer<'a> {
+    /// `last` is the number of the last shard that is there.
+    pub fn new(
+        options: &Options,
+        directory: &'a ModelDir,
+        sums: &'a mut Sha256Sums,
+        last: Option<&ShardNumber>,
+        dimension: Option<usize>,
+    ) -> Self {
+        Packer {
+            directory,
+            sums,
+            first: last.map_or(ShardNumber::FIRST, |last| last.next()),
+            rows: options.rows,
+            full_only: options.full_only,
+            dimension,
+        }
+    }
+
+    /// Writes shards until the files are used up. While the files of one are read, the one before is made durable, and
+    /// the files of those before that are removed.
+    pub fn pack<'f>(
+        self,
+        files: &[NestedFile<'f>],
+        refusals: &mut Refusals<'_>,
+        summary: &mut Summary,
+    ) -> Result<()> {
+        let Packer {
+            directory, sums, ..
+        } = self;
+        let mut unpacked = Unpacked {
+            directory,
+            files,
+            number: self.first,
+            rows: self.rows,
+            dimension: self.dimension,
+            refusals,
+        };
+        let removed = Mutex::new(Ok(()));
+        let mut buffers = vec![Vec::new(); READ_AHEAD];
+        rayon::in_place_scope(|scope| {
+            let mut written: Option<Written<'f>> = None;
+            loop {
+                // This thread makes all shards: the allocator keeps what a thread has given back for that thread alone.
+                let (next, committed) = rayon::join(
+                    || {
+                        let next = unpacked.write_shard(&mut buffers);
+                        if next.is_err() {
+                            // Where the disk is full, the shard before may need this room to be finished.
+                            let _ = remove_temporary(directory, unpacked.number, Half::Features);
+                        }
+                        next
+                    },
+                    || {
+                        let shard = written.map(|shard| commit(directory, sums, shard));
+                        shard.transpose()
+                    },
+                );
+                if let Some(files) = committed? {
+                    summary.shards += 1;
+                    summary.rows += files.len();
+                    let removed = &removed;
+                    scope.spawn(move |_| {
+                        if let Err(error) = directory.remove_features(&files) {
+                            *lock(removed) = Err(error);
+                        }
+                    });
+                }
+                written = next?;
+                let Some(shard) = &written else { return Ok(()) };
+                if self.full_only && shard.files.len() < self.rows {
+                    summary.left = shard.files.len();
+                    return remove_temporary(directory, shard.number, Half::Features);
+                }
+            }
+        })?;
+        let removed = removed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        removed.context("cannot remove what is packed")
+    }
+}
+
+/// Makes a shard durable and visible; returns the files that are packed in it.
+fn commit<'f>(
+    directory: &ModelDir,
+    sums: &mut Sha256Sums,
+    shard: Written<'f>,
+) -> Result<Vec<NestedFile<'f>>> {
+    let Written {
+        number,
+        writer,
+        files,
+    } = shard;
+    let commit = || {
+        let of_shard = writer.finish(files.iter().map(NestedFile::object_id))?;
+        // This makes the temporary files' names durable as well.
+        sums.record(number, of_shard)?;
+        Half::ALL
+            .into_iter()
+            .try_for_each(|half| put_in_place(directory, number, half))
+    };
+    commit().with_context(|| cannot_write(directory, number))?;
+    Ok(files)
+}
+
+/// Gives a temporary file of a shard its final name, and makes that durable.
+pub fn put_in_place(directory: &ModelDir, number: ShardNumber, half: Half) -> Result<()> {
+    let path = directory.path();
+    shard::put_in_place(path, number, half)
+        .and_then(|()| directory.sync())
+        .with_context(|| {
+            format!(
+                "cannot put {} in place",
+                path.join(number.file_name(half)).display()
+            )
+        })
+}
+
+/// Removes a temporary file of a shard.
+pub fn remove_temporary(directory: &ModelDir, number: ShardNumber, half: Half) -> Result<()> {
+    let path = directory.path().join(number.temporary_name(half));
+    fault::step("remove a temporary file", || fs::remove_file(&path))
+        .with_context(|| format!("cannot remove {}", path.display()))
+}
+
+fn cannot_write(directory: &ModelDir, number: ShardNumber) -> String {
+    let path = directory.path().display();
+    format!("cannot write shard {:04} in {path}", number.0)
+}
+
+/// The per-object files that are in no shard yet.
+struct Unpacked<'a, 'f, 'r> {
+    directory: &'a ModelDir,
+    files: &'a [NestedFile<'f>],
+    /// The number of the next shard.
+    number: ShardNumber,
+    /// Rows of a full one.
+    rows: usize,
+    dimension: Option<usize>,
+    refusals: &'a mut Refusals<'r>,
+}
+
+impl<'f> Unpacked<'_, 'f, '_> {
+    /// Writes the next shard, full unless the files are used up before; `None` when there are none. Reads as many files
+    /// ahead as there are buffers.
+    fn write_shard(&mut self, buffers: &mut [Vec<u8>]) -> Result<Option<Written<'f>>> {
+        let mut shard: Option<Written<'f>> = None;
+        loop {
+            let left = self.rows - shard.as_ref().map_or(0, |shard| shard.files.len());
+            let count = left.min(buffers.len()).min(self.files.len());
+            if count == 0 {
+                self.number = self.number.next();
+                return Ok(shard);
+            }
+            let (ahead, behind) = self.files.split_at(count);
+            self.files = behind;
+            let read: Vec<Result<&[u8]>> = (ahead.par_iter().zip(&mut *buffers))
+                .with_min_len(FILES_A_JOB)
+                .map(|(file, buffer)| read_feature(self.directory, *file, self.dimension, buffer))
+                .collect();
+            for (file, data) in ahead.iter().zip(read) {
+                if let Some(data) = self.accept(*file, data)? {
+                    self.append(&mut shard, *file, data)
+                        .with_context(|| cannot_write(self.directory, self.number))?;
+                }
+            }
+        }
+    }
+
+    /// What was read of a file, unless it is refused.
+    fn accept<'d>(
+        &mut self,
+        file: NestedFile<'_>,
+        read: Result<&'d [u8]>,
+    ) -> Result<Option<&'d [u8]>> {
+        let checked = read.and_then(|data| {
+            let wanted = *self.dimension.get_or_insert(data.len() / 4);
+            check_dimension(data, wanted)?;
+            Ok(data)
+        });
+        match checked {
+            Ok(data) => Ok(Some(data)),
+            Err(error) if concerns_the_run(error.as_ref()) => {
+                let file = self.directory.path().join(file.path());
+                Err(error.context(format!("cannot read {}", file.display())))
+            }
+            Err(error) => {
+                self.refusals.refuse(file.path(), &error);
+                Ok(None)
+            }
+        }
+    }
+
+    fn append(
+        &self,
+        shard: &mut Option<Written<'f>>,
+        file: NestedFile<'f>,
+        data: &[u8],
+    ) -> io::Result<()> {
+        let shard = match shard {
+            Some(shard) => shard,
+            none => {
+                let (path, number) = (self.directory.path(), self.number);
+                none.insert(Written {
+                    number,
+                    writer: ShardWriter::create(path, number, data.len() / 4)?,
+                    files: Vec::new(),
+                })
+            }
+        };
+        shard.writer.push(data)?;
+        shard.files.push(file);
+        Ok(())
+    }
+}

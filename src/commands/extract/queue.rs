@@ -1,0 +1,141 @@
+//! The pending objects: which one a worker takes next, claimed so that no other process works on it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::waiting::{Waited, Waiting};
+use crate::storage::model_dir::{Claims, ModelDir};
+use crate::storage::object_id::ObjectId;
+use crate::storage::object_list::ObjectList;
+use crate::support::lock::lock;
+use crate::support::progress::{Progress, duration};
+
+/// How long a worker waits before it asks again for an object that another process has claimed.
+const CLAIM_POLL: Duration = Duration::from_millis(20);
+
+/// How many such objects it asks for each time: thousands take a second, and the processor has next to nothing to do.
+const CLAIMS_A_POLL: usize = 64;
+
+/// What the workers take objects from.
+pub struct Queue<'a> {
+    list: &'a ObjectList,
+    directory: &'a ModelDir,
+    /// Indices into the list.
+    pending: &'a [u32],
+    cursor: AtomicUsize,
+    claims: Claims,
+    /// Objects that another process had claimed when their turn came.
+    deferred: Mutex<VecDeque<u32>>,
+    patience: Duration,
+    waited: Mutex<Waited>,
+}
+
+impl<'a> Queue<'a> {
+    /// Of the objects with these indices in the list; `patience` is how long to wait for those of other processes.
+    pub fn new(
+        list: &'a ObjectList,
+        directory: &'a ModelDir,
+        pending: &'a [u32],
+        patience: Duration,
+    ) -> io::Result<Self> {
+        Ok(Queue {
+            list,
+            directory,
+            pending,
+            cursor: AtomicUsize::new(0),
+            claims: directory.claims()?,
+            deferred: Mutex::default(),
+            patience,
+            waited: Mutex::new(Waited::new(patience)),
+        })
+    }
+
+    /// How many objects nobody has taken yet, apart from those that other processes had claimed.
+    pub fn left(&self) -> usize {
+        let taken = self.cursor.load(Ordering::Relaxed);
+        self.pending.len().saturating_sub(taken)
+    }
+
+    /// How many objects were left to other processes.
+    pub fn deferred(&self) -> usize {
+        lock(&self.deferred).len()
+    }
+
+    /// Claims the next object; also returns its index in the list. Objects that other processes have claimed are put off
+    /// for [`Queue::wait`].
+    pub fn next(&self) -> Result<Option<(u32, ObjectId)>> {
+        while let Some(&index) = self
+            .pending
+            .get(self.cursor.fetch_add(1, Ordering::Relaxed))
+        {
+            let id = self.object_id(index)?;
+            if self.claim(&id)? {
+                return Ok(Some((index, id)));
+            }
+            lock(&self.deferred).push_back(index);
+        }
+        Ok(None)
+    }
+
+    /// Waits for objects that other processes have claimed, and claims one. `None` when there are no more, when a process
+    /// keeps them for too long, or when the run is `stopped`.
+    pub fn wait(
+        &self,
+        progress: &Progress,
+        stopped: impl Fn() -> bool,
+    ) -> Result<Option<(u32, ObjectId)>> {
+        while !stopped() {
+            let mut deferred = lock(&self.deferred);
+            let count = deferred.len();
+            if count == 0 {
+                break;
+            }
+            for _ in 0..count.min(CLAIMS_A_POLL) {
+                let index = deferred[0];
+                let id = self.object_id(index)?;
+                if self.claim(&id)? {
+                    deferred.pop_front();
+                    lock(&self.waited).progress();
+                    return Ok(Some((index, id)));
+                }
+                deferred.rotate_left(1);
+            }
+            drop(deferred);
+            match lock(&self.waited).nothing(Instant::now()) {
+                Waiting::Wait => {}
+                Waiting::Say => self.say_waiting(count, progress),
+                Waiting::GiveUp => break,
+            }
+            std::thread::sleep(CLAIM_POLL);
+        }
+        Ok(None)
+    }
+
+    /// Ends the claim on an object.
+    pub fn release(&self, id: &ObjectId) {
+        self.claims.release(id);
+    }
+
+    fn object_id(&self, index: u32) -> Result<ObjectId> {
+        Ok(ObjectId::from_entry(self.list.entry(index as usize))?)
+    }
+
+    fn claim(&self, id: &ObjectId) -> Result<bool> {
+        let claimed = self.claims.claim(id);
+        claimed.with_context(|| format!("cannot lock {}", self.directory.path().display()))
+    }
+
+    /// The locks do not tell which process it is.
+    fn say_waiting(&self, count: usize, progress: &Progress) {
+        let plural = if count == 1 { "" } else { "s" };
+        progress.warn(&format!(
+            "another process holds {count} object{plural} and makes no progress; waiting up to {}",
+            duration(self.patience.as_secs_f64())
+        ));
+    }
+}
