@@ -1,5 +1,6 @@
 //! The integration tests, in one binary: a file per part of the tool.
 
+mod completions;
 mod concat;
 mod crash;
 mod descriptor;
@@ -22,6 +23,7 @@ mod search;
 mod serve;
 mod status;
 mod verify;
+mod version;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
