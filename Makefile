@@ -4,6 +4,8 @@
 #   make fuzz    broken and hostile files by the ten thousand
 #   make browser-test   the page of `simsearch serve` in a headless Chromium; leaves screenshots in target/page
 #   make bench   how fast it is
+#   make install    the program, its ONNX Runtime, licences, completions and man pages below PREFIX, ~/.local by itself
+#   make archive    the same as a .tar.gz in target/archive, with its checksum
 #   make crash-test   200 kills each of extract and concat, and two in a row at every pair of steps; minutes
 
 # auto, cpu, cuda or openvino: which ONNX Runtime `make setup` fetches.
@@ -15,15 +17,19 @@ MUTANTS ?= 20000
 FUZZ_SECONDS ?= 300
 # What runs the script behind `make model`: Python 3.10 to 3.12.
 PYTHON ?= python3
-# Where `make install` puts the program.
+# Where `make install` puts the program, and what belongs to it.
 PREFIX ?= $(HOME)/.local
 
 cargo_features = $(if $(FEATURES),--no-default-features --features $(FEATURES))
 # The tests' own build can be killed at every step that changes files.
 cargo_test = SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features) --features fault-points
 program = target/release/simsearch
+version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+archive = simsearch-$(version)-$(shell uname -m)-linux
+# What `simsearch --version` calls the revision; empty where this is not a git checkout.
+revision = $(shell git -C $(CURDIR) rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: demo test browser-test crash-test fuzz bench build setup openvino packages python model install clean
+.PHONY: demo test browser-test crash-test fuzz bench build setup openvino packages python model notices install archive clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
@@ -60,7 +66,7 @@ bench: build python openvino
 	.python/python benches/serve.py
 
 build: setup
-	cargo build --release --locked --quiet $(cargo_features)
+	SIMSEARCH_REVISION=$(revision) cargo build --release --locked --quiet $(cargo_features)
 
 # ONNX Runtime in runtime/, from the Python package index, pinned by version and hash.
 setup: packages
@@ -80,11 +86,30 @@ python: packages
 model: packages
 	$(PYTHON) models/fetch_mobilenet_v3.py
 
-# The program with its ONNX Runtime beside it, and a link on the PATH.
-install: build
-	mkdir -p $(PREFIX)/lib/simsearch $(PREFIX)/bin
-	cp -P $(program) runtime/lib* runtime/SHA256SUMS $(PREFIX)/lib/simsearch/
+# The licences of all that is in the program; fails where one is missing.
+notices: packages
+	@setup/notices.py target/THIRD-PARTY.txt $(cargo_features)
+
+# The program with its ONNX Runtime and the licences of both beside it, a link on the PATH, and what shells and `man` read.
+install: build notices
+	mkdir -p $(PREFIX)/lib/simsearch $(PREFIX)/bin $(PREFIX)/share/bash-completion/completions \
+	    $(PREFIX)/share/zsh/site-functions $(PREFIX)/share/fish/vendor_completions.d
+	cp -P $(program) runtime/lib* runtime/SHA256SUMS LICENSE-MIT LICENSE-APACHE target/THIRD-PARTY.txt $(PREFIX)/lib/simsearch/
+	cp runtime/LICENSE $(PREFIX)/lib/simsearch/LICENSE-ONNX-RUNTIME
+	cp runtime/ThirdPartyNotices.txt $(PREFIX)/lib/simsearch/THIRD-PARTY-ONNX-RUNTIME.txt
 	ln -sf ../lib/simsearch/simsearch $(PREFIX)/bin/simsearch
+	$(program) completions bash >$(PREFIX)/share/bash-completion/completions/simsearch
+	$(program) completions zsh >$(PREFIX)/share/zsh/site-functions/_simsearch
+	$(program) completions fish >$(PREFIX)/share/fish/vendor_completions.d/simsearch.fish
+	$(program) man $(PREFIX)/share/man/man1
+
+# To be unpacked over a PREFIX: tar -xzf simsearch-….tar.gz --strip-components=1 -C ~/.local
+archive:
+	rm -rf target/archive
+	$(MAKE) install PREFIX=$(CURDIR)/target/archive/$(archive)
+	cp README.md CHANGELOG.md target/archive/$(archive)/lib/simsearch/
+	tar -czf target/archive/$(archive).tar.gz -C target/archive --owner=0 --group=0 $(archive)
+	cd target/archive && sha256sum $(archive).tar.gz >$(archive).tar.gz.sha256
 
 clean:
 	cargo clean

@@ -1,6 +1,7 @@
 //! The command line: the only place that names clap. Each command's arguments are in a file of its name,
 //! those that several have in `shared.rs`.
 
+mod completions;
 mod concat;
 mod doctor;
 mod export;
@@ -13,16 +14,18 @@ mod serve;
 mod shared;
 mod status;
 mod verify;
+mod version;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use simsearch::inference;
 use simsearch::support::interrupt;
 
+use completions::{CompletionsArguments, ManArguments};
 use concat::ConcatArguments;
 use doctor::DoctorArguments;
 use export::ExportArguments;
@@ -106,6 +109,15 @@ enum Command {
     /// Show what is found on this machine, what works, and what to do about the rest.
     #[command(after_help = EXIT_CODES)]
     Doctor(DoctorArguments),
+    /// Print what a shell needs to complete the commands and options of this program.
+    ///
+    /// For bash, `simsearch completions bash > ~/.local/share/bash-completion/completions/simsearch`; `make install` does
+    /// this for bash, zsh and fish.
+    #[command(after_help = EXIT_CODES)]
+    Completions(CompletionsArguments),
+    /// Write the man pages of this program and its commands; `make install` does this.
+    #[command(after_help = EXIT_CODES)]
+    Man(ManArguments),
     /// Load an ONNX Runtime library and run a model; see `inference::Places::trial`.
     #[command(hide = true, name = TRY_LIBRARY)]
     TryLibrary { library: PathBuf },
@@ -117,7 +129,14 @@ const TRY_LIBRARY: &str = "try-library";
 /// Does what the command line asks for.
 pub fn run() -> Result<ExitCode> {
     interrupt::survive_the_limit_of_file_size().context("cannot catch signals")?;
-    match Cli::parse().command {
+    let mut program = Cli::command();
+    if std::env::args_os().any(|argument| argument == "--version") {
+        // Text of clap's lives as long as the program.
+        program = program.long_version(&*version::long().leak());
+    }
+    let matches = program.get_matches();
+    let arguments = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match arguments.command {
         Command::List(arguments) => list::run(arguments),
         Command::Extract(arguments) => extract::run(*arguments),
         Command::Concat(arguments) => concat::run(arguments),
@@ -128,6 +147,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Index(arguments) => index::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Completions(arguments) => completions::run_completions(arguments, &Cli::command()),
+        Command::Man(arguments) => completions::run_man(arguments, Cli::command()),
         Command::TryLibrary { library } => {
             inference::try_library(&library).map(|()| ExitCode::SUCCESS)
         }

@@ -137,13 +137,18 @@ pub struct RuntimeArguments {
 impl RuntimeArguments {
     /// Where ONNX Runtime may be.
     pub fn places(&self) -> Places {
-        let program = std::env::current_exe().ok();
-        Places {
-            named: given(self.runtime.as_deref()).map(Path::to_owned),
-            trial: program.clone().map(|program| (program, TRY_LIBRARY)),
-            program,
-            library_path: std::env::var_os("LD_LIBRARY_PATH"),
-        }
+        places(given(self.runtime.as_deref()))
+    }
+}
+
+/// Where ONNX Runtime may be; `named` is what the user asked for.
+pub fn places(named: Option<&Path>) -> Places {
+    let program = std::env::current_exe().ok();
+    Places {
+        named: named.map(Path::to_owned),
+        trial: program.clone().map(|program| (program, TRY_LIBRARY)),
+        program,
+        library_path: std::env::var_os("LD_LIBRARY_PATH"),
     }
 }
 

@@ -243,13 +243,9 @@ fn dispatch(options: &SessionOptions) -> Option<ExecutionProviderDispatch> {
     Some(dispatch.error_on_failure())
 }
 
-/// The version in the name of the library file, such as `libonnxruntime.so.1.32.0`.
+/// The version in the name of the library's file, or what the library says of itself.
 fn version_of(path: &Path) -> Option<String> {
-    let build = ort::info();
-    let real = std::fs::canonicalize(path).ok()?;
-    let name = real.file_name()?.to_str()?.to_owned();
-    let version = name.strip_prefix("libonnxruntime.so.").map(str::to_owned);
-    version.or_else(|| build.split_whitespace().next().map(str::to_owned))
+    library::version(path).or_else(|| ort::info().split_whitespace().next().map(str::to_owned))
 }
 
 /// How a model is to be run.

@@ -4,3 +4,5 @@ pub mod collection;
 pub mod hnsw;
 mod kernels;
 pub mod scan;
+
+pub use kernels::simd;

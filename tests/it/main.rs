@@ -1,9 +1,11 @@
 //! The integration tests, in one binary: a file per part of the tool.
 
+mod completions;
 mod concat;
 mod crash;
 mod descriptor;
 mod doctor;
+mod examples;
 mod export;
 mod extract;
 mod faults;
@@ -22,6 +24,7 @@ mod search;
 mod serve;
 mod status;
 mod verify;
+mod version;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

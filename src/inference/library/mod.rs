@@ -195,6 +195,13 @@ pub fn check(path: &Path) -> Result<(), LibraryError> {
     Ok(())
 }
 
+/// The version in the name of a library's file, such as `libonnxruntime.so.1.32.0`.
+pub fn version(library: &Path) -> Option<String> {
+    let file = fs::canonicalize(library).ok()?;
+    let name = file.file_name()?.to_str()?;
+    name.strip_prefix("libonnxruntime.so.").map(str::to_owned)
+}
+
 /// Whether `make setup` left a checksum of a library, which [`check`] then compares.
 pub fn has_checksum(library: &Path) -> bool {
     recorded_checksum(library).is_some()

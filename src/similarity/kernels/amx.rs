@@ -48,7 +48,7 @@ const ZEROS: Split = Split {
 };
 
 /// Whether processor and system have it. The system wants to be asked, for it keeps 8 KB more for each thread then.
-fn is_there() -> bool {
+pub fn is_there() -> bool {
     static IS_THERE: LazyLock<bool> = LazyLock::new(|| {
         // AMX-BF16 and AMX-TILE in Intel's manual, and the numbers in Linux's `Documentation/arch/x86/xstate.rst`.
         const BF16_AND_TILES: u32 = 1 << 22 | 1 << 24;

@@ -29,6 +29,20 @@ pub fn fastest(queries: &[f32], length: usize) -> Products<'_> {
     by_the_crate(queries, length)
 }
 
+/// What this program has code for and this processor has: some of `AVX2`, `AVX-512` and `AMX`.
+pub fn simd() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        ("AVX2", is_x86_feature_detected!("avx2")),
+        ("AVX-512", is_x86_feature_detected!("avx512f")),
+        ("AMX", amx::is_there()),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let known: [(&str, bool); 0] = [];
+    let here = known.into_iter().filter(|(_, is_here)| *is_here);
+    here.map(|(name, _)| name).collect()
+}
+
 #[cfg(target_arch = "x86_64")]
 fn in_amx(queries: &[f32], length: usize) -> Option<Products<'static>> {
     let queries = amx::Queries::new(queries, length)?;
