@@ -8,9 +8,7 @@
 //! |---|---|
 //! | `mod.rs` | the index: adding shards, searching |
 //! | `file.rs` | its file, `index.usearch` beside the shards |
-//! | `distance.rs` | distances between stored vectors |
 
-mod distance;
 mod file;
 
 use std::collections::HashMap;
@@ -24,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use crate::similarity::collection::{Collection, MappedShard, Part, Position};
+use crate::similarity::kernels;
 use crate::similarity::scan::{Metric, Neighbour, nearest, nearest_of};
 use crate::storage::files::regular;
 use crate::storage::recipe::Recipe;
@@ -305,12 +304,11 @@ enum Stored {
 
 /// What a feature is divided by.
 fn norm(feature: &[f32], metric: Metric) -> f32 {
-    let squares = || feature.iter().map(|&number| f64::from(number).powi(2));
     match metric {
         Metric::Euclidean => 1.0,
-        Metric::Cosine => match squares().sum::<f64>().sqrt() as f32 {
+        Metric::Cosine => match kernels::dot(feature, feature).sqrt() as f32 {
             0.0 => 1.0,
-            length => length,
+            norm => norm,
         },
     }
 }
@@ -417,14 +415,14 @@ fn set_metric(index: &mut Index, description: &Description) {
             #[expect(unsafe_code)]
             let [one, other] = [one, other]
                 .map(|vector| unsafe { std::slice::from_raw_parts(vector.cast::<f16>(), length) });
-            distance::between_halves(one, other)
+            kernels::squared_distance_f16(one, other)
         })),
         Storage::I8 => index.change_metric::<i8>(Box::new(move |one, other| {
             // SAFETY: usearch passes vectors of the index, or one of them and a query: `length` bytes each.
             #[expect(unsafe_code)]
             let [one, other] =
                 [one, other].map(|vector| unsafe { std::slice::from_raw_parts(vector, length) });
-            distance::between_bytes(one, other)
+            kernels::squared_distance_i8(one, other)
         })),
     }
 }

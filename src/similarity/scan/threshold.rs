@@ -6,14 +6,14 @@ use super::metric::{Measured, Metric, Norms};
 const TOGETHER: usize = 16;
 
 /// For each query, the product from which on a row may be within a limit: all that is asked of most rows, for all queries
-/// side by side. It is [`Metric::range_of_product`] solved for the product, and a straight line over the row's length.
+/// side by side. It is [`Metric::range_of_product`] solved for the product, and a straight line over the row's norm.
 pub struct Thresholds {
     metric: Metric,
     /// Numbers in a feature.
-    length: usize,
-    /// At a row of length 0.
+    dimension: usize,
+    /// At a row of norm 0.
     starts: Vec<f64>,
-    /// For each unit of a row's length.
+    /// For each unit of a row's norm.
     slopes: Vec<f64>,
 }
 
@@ -21,14 +21,14 @@ impl Thresholds {
     /// For queries and their limits, in the metric's measure.
     pub fn new<'a>(
         metric: Metric,
-        length: usize,
+        dimension: usize,
         limits: impl Iterator<Item = (&'a Measured<'a>, f64)>,
     ) -> Self {
         let lines = limits.map(|(query, limit)| metric.threshold(query, limit));
         let (starts, slopes) = lines.unzip();
         Thresholds {
             metric,
-            length,
+            dimension,
             starts,
             slopes,
         }
@@ -42,12 +42,12 @@ impl Thresholds {
     /// Puts into `reached` the queries whose product with a row is enough; `products` are those with each query.
     pub fn find_reached(&self, row: Norms, products: &[f32], reached: &mut Vec<usize>) {
         reached.clear();
-        let base = self.metric.base(row, self.length);
+        let base = self.metric.base(row, self.dimension);
         let lines = (self.starts.chunks(TOGETHER)).zip(self.slopes.chunks(TOGETHER));
         let groups = products.chunks(TOGETHER).zip(lines);
         for (number, (products, (starts, slopes))) in groups.enumerate() {
             let is_reached = |index: usize| {
-                let threshold = base + starts[index] + slopes[index] * row.length();
+                let threshold = base + starts[index] + slopes[index] * row.norm();
                 let below = threshold - f64::from(products[index]);
                 // What is not finite says nothing, and so may be near enough. (Compared with infinity, the compiler would
                 // look at the bits of each, in five times the time.)
