@@ -44,7 +44,7 @@ pub fn run(arguments: ExportArguments) -> Result<ExitCode> {
     progress.note(&format!(
         "exported {} features of {} numbers to {} ({} MB) in {}",
         summary.rows,
-        summary.length,
+        summary.dimension,
         options.output.display(),
         summary.bytes.div_ceil(1_000_000),
         duration(summary.seconds)

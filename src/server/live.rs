@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Options;
-use crate::similarity::collection::{Collection, IdIndex, Position};
+use crate::similarity::collection::{Collection, IdLookup, Position};
 use crate::storage::failures::FileStamp;
 use crate::storage::media::Media;
 use crate::storage::shard::{ShardFiles, ShardNumber};
@@ -33,18 +33,18 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Features {
     pub collection: Collection,
-    pub index: IdIndex,
+    pub lookup: IdLookup,
 }
 
 impl Features {
     fn of(collection: Collection) -> Self {
-        let index = IdIndex::of(&collection);
-        Features { collection, index }
+        let lookup = IdLookup::of(&collection);
+        Features { collection, lookup }
     }
 
     /// Where the feature of an object stands, and the feature.
     pub fn find(&self, id: &str) -> Option<(Position, &[f32])> {
-        let position = self.index.find(&self.collection, id)?;
+        let position = self.lookup.find(&self.collection, id)?;
         Some((position, self.collection.feature(position)))
     }
 }

@@ -82,7 +82,7 @@ struct App {
     patience: Duration,
 }
 
-/// Serves until a signal ends it. `open_model` gets the length of the features; where it fails, uploads are refused, and
+/// Serves until a signal ends it. `open_model` gets the dimension of the features; where it fails, uploads are refused, and
 /// all else works.
 pub fn serve(
     options: &Options,
@@ -106,9 +106,9 @@ pub fn serve(
         .with_context(|| format!("cannot open {}", options.media_dir.display()))?;
     let live = Arc::new(Live::open(options, progress)?);
     let collection = &live.features().collection;
-    let model = match collection.length() {
+    let model = match collection.dimension() {
         0 => Err("there are no features yet; start the server again when there are".to_owned()),
-        length => open_model(length)
+        dimension => open_model(dimension)
             .map(Arc::new)
             .map_err(|error| format!("{error:#}")),
     };

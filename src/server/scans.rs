@@ -46,7 +46,7 @@ impl Scans {
     }
 
     /// The nearest objects to a feature, and before all others the object whose feature it is; none where the features have
-    /// meanwhile become others, of another length, or where the search failed.
+    /// meanwhile become others, of another dimension, or where the search failed.
     pub async fn nearest(
         &self,
         object_id: Option<String>,
@@ -82,9 +82,10 @@ fn answer_all(questions: &Receiver<Question>, live: &Live, metrics: &Metrics) {
         }
         last = waiting.len();
         let features = live.features();
-        let length = features.collection.length();
+        let dimension = features.collection.dimension();
         // Some have gone in the meantime.
-        waiting.retain(|question| question.feature.len() == length && !question.answer.is_closed());
+        waiting
+            .retain(|question| question.feature.len() == dimension && !question.answer.is_closed());
         let queries: Vec<f32> = (waiting.iter())
             .flat_map(|question| question.feature.iter().copied())
             .collect();
@@ -156,12 +157,12 @@ mod tests {
         let (live, metrics) = (live(root.path(), 100), Metrics::default());
         let (queue, questions) = mpsc::channel();
         let is_object = |number: usize| !number.is_multiple_of(5);
-        let ask = |number: usize, length| {
+        let ask = |number: usize, dimension| {
             let (answer, answered) = oneshot::channel();
             // Some are asked for as objects, some with a picture of the same feature.
             let question = Question {
                 object_id: is_object(number).then(|| format!("{number:04}.jpg")),
-                feature: vec![(number / 2) as f32; length],
+                feature: vec![(number / 2) as f32; dimension],
                 limit: 1 + number % 3,
                 answer,
             };
@@ -169,7 +170,7 @@ mod tests {
             answered
         };
         let mut answers: Vec<_> = (0..MAX_QUERIES + 6).map(|number| ask(number, 1)).collect();
-        // One asks for a feature of another length; one has gone.
+        // One asks for a feature of another dimension; one has gone.
         let other = ask(7, 2);
         drop(ask(8, 1));
         drop(queue);

@@ -38,8 +38,9 @@ pub struct Summary {
     /// Rows.
     pub rows: usize,
     /// Numbers in a feature.
-    pub length: usize,
-    /// Length of the file in bytes.
+    #[serde(rename = "length")]
+    pub dimension: usize,
+    /// Bytes of the file.
     pub bytes: u64,
     /// Per-object files that were left out, and why.
     pub left_out: Vec<String>,
@@ -69,7 +70,7 @@ pub fn export(options: &Options) -> Result<Summary> {
     .with_context(|| format!("cannot write {}", options.output.display()))?;
     Ok(Summary {
         rows: collection.len(),
-        length: collection.length(),
+        dimension: collection.dimension(),
         bytes,
         left_out: collection.left_out,
         seconds: started.elapsed().as_secs_f64(),
@@ -81,12 +82,12 @@ fn write(
     collection: &Collection,
     metadata: &[(&str, String)],
 ) -> io::Result<u64> {
-    let length = collection.length();
-    let mut writer = ParquetWriter::new(file, length)?;
+    let dimension = collection.dimension();
+    let mut writer = ParquetWriter::new(file, dimension)?;
     for part in collection.parts() {
         for first in (0..part.rows()).step_by(GROUP_ROWS) {
             let rows = first..part.rows().min(first + GROUP_ROWS);
-            let features = &part.features()[rows.start * length..rows.end * length];
+            let features = &part.features()[rows.start * dimension..rows.end * dimension];
             let ids: Vec<String> = rows.map(|row| part.id(row)).collect();
             writer.row_group(&ids, features)?;
         }

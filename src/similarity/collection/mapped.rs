@@ -20,7 +20,7 @@ pub struct MappedShard {
     file: (u64, u64),
     features: Mmap,
     features_offset: usize,
-    length: usize,
+    dimension: usize,
     rows: usize,
     ids: Mmap,
     ids_offset: usize,
@@ -33,7 +33,7 @@ impl MappedShard {
         let [features_path, ids_path] =
             Part::ALL.map(|part| directory.join(number.file_name(part)));
         let ((features, file), (ids, _)) = (map(&features_path)?, map(&ids_path)?);
-        let (rows, length, features_offset) =
+        let (rows, dimension, features_offset) =
             npy::features_shape(&features, features.len() as u64).map_err(wrong(&features_path))?;
         if !features_offset.is_multiple_of(size_of::<f32>()) {
             return Err(wrong(&features_path)(npy::NpyError::Kind {
@@ -56,7 +56,7 @@ impl MappedShard {
             file: identity(&file),
             features,
             features_offset,
-            length,
+            dimension,
             rows,
             ids,
             ids_offset,
@@ -81,11 +81,11 @@ impl MappedShard {
     }
 
     /// Numbers in a row.
-    pub fn length(&self) -> usize {
-        self.length
+    pub fn dimension(&self) -> usize {
+        self.dimension
     }
 
-    /// The features, `[rows, length]`. `numpy.save` puts them at a multiple of 64 bytes, and the mapping begins at a page.
+    /// The features, `[rows, dimension]`. `numpy.save` puts them at a multiple of 64 bytes, and the mapping begins at a page.
     pub fn features(&self) -> &[f32] {
         bytemuck::cast_slice(&self.features[self.features_offset..])
     }

@@ -63,7 +63,7 @@ impl ApproximateIndex {
         let description = Description {
             metric,
             storage,
-            dimension: collection.length(),
+            dimension: collection.dimension(),
             vectors: 0,
             scale: Quantizer::of(collection, metric, storage).scale,
             expansion: 0,
@@ -170,7 +170,7 @@ impl ApproximateIndex {
         self.description.recall = recall;
     }
 
-    /// Writes it to its file, which is complete or stays as it was; returns the length in bytes.
+    /// Writes it to its file, which is complete or stays as it was; returns its size in bytes.
     pub fn save(&self, directory: &Path) -> Result<u64> {
         file::write(directory, self.graph.usearch(), &self.description)
             .with_context(|| format!("cannot write {}", directory.join(FILE_NAME).display()))
@@ -252,7 +252,7 @@ fn parts(
     directory: &Path,
     collection: &Collection,
 ) -> Result<Option<HashMap<u32, u32>>> {
-    let is_of_this = description.dimension == collection.length()
+    let is_of_this = description.dimension == collection.dimension()
         && description.recipe == Recipe::read(directory)?;
     let there = shards(directory, collection)?;
     let mut there: HashMap<u32, (u32, Covered)> = (there.into_iter())

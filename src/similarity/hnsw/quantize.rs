@@ -62,7 +62,7 @@ impl Quantizer {
             .par_iter()
             .filter(|part| matches!(part, Part::Shard(_)));
         let largest = shards
-            .flat_map(|part| part.features().par_chunks_exact(collection.length()))
+            .flat_map(|part| part.features().par_chunks_exact(collection.dimension()))
             .map(|feature| {
                 let largest = feature
                     .iter()

@@ -47,7 +47,7 @@ pub struct Neighbour {
 }
 
 /// The `k` nearest objects to each query, nearest first, those of one distance by object id. `queries` are
-/// `[n, collection.length()]`. Rows that hold a number that is not finite are nobody's neighbours.
+/// `[n, collection.dimension()]`. Rows that hold a number that is not finite are nobody's neighbours.
 pub fn nearest(
     collection: &Collection,
     queries: &[f32],
@@ -67,7 +67,7 @@ pub fn nearest_of(
     is_scanned: &dyn Fn(u32) -> bool,
     candidates: &[Vec<Position>],
 ) -> Vec<Vec<Neighbour>> {
-    let dimension = collection.length();
+    let dimension = collection.dimension();
     if dimension == 0 || queries.is_empty() || k == 0 {
         return vec![Vec::new(); queries.len().checked_div(dimension).unwrap_or(0)];
     }
