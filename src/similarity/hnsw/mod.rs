@@ -181,9 +181,9 @@ impl ApproximateIndex {
         self.parts.values().any(|held| *held == part)
     }
 
-    /// The `k` nearest objects to each query, as [`nearest`] gives them but for those that the
-    /// graph misses. The distances are exact.
-    pub fn nearest(
+    /// The `k` nearest objects to each query, as [`nearest`] gives them but for those that the graph misses. The distances are
+    /// exact.
+    pub(super) fn nearest(
         &self,
         collection: &Collection,
         queries: &[f32],

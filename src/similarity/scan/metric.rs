@@ -95,6 +95,9 @@ impl<'a> Measured<'a> {
 }
 
 impl Metric {
+    /// All of them.
+    pub(crate) const ALL: [Metric; 2] = [Metric::Euclidean, Metric::Cosine];
+
     /// Its name, as on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -80,27 +80,6 @@ pub fn nearest_of(
     scan.nearest(collection, k, is_scanned, candidates)
 }
 
-/// Puts an object that is its own query before others of the same feature, whose ids may come first. `neighbours` are the
-/// `k` nearest to its feature; where there are none, because it is not finite, none they stay.
-pub fn itself_first(
-    collection: &Collection,
-    itself: Position,
-    neighbours: &mut Vec<Neighbour>,
-    k: usize,
-) {
-    if neighbours.is_empty() {
-        return;
-    }
-    neighbours.retain(|neighbour| neighbour.position != itself);
-    let itself = Neighbour {
-        object_id: collection.id(itself),
-        distance: 0.0,
-        position: itself,
-    };
-    neighbours.insert(0, itself);
-    neighbours.truncate(k);
-}
-
 /// The `k` nearest of some objects. Of several at the last distance, the first by id are kept.
 fn named(collection: &Collection, mut found: Vec<(f64, Position)>, k: usize) -> Vec<Neighbour> {
     found.retain(|(distance, _)| distance.is_finite());
