@@ -21,7 +21,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::answer::Problem;
-use super::metrics::Gauges;
+use super::metrics::{self, Gauges};
 use super::scans::Question;
 use super::work::MAX_UPLOAD_BYTES;
 use super::{App, guard, page};
@@ -409,7 +409,7 @@ async fn metrics(State(app): State<Arc<App>>, _: Parameters<NoParameters>) -> Re
         shards: features.collection.shards().count(),
         uploads: app.work.uploads(),
     });
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn page_file(name: Result<Path<String>, PathRejection>) -> Answer {

@@ -239,6 +239,17 @@ fn the_page_and_what_a_machine_asks_are_there() {
     assert_eq!(server.metric("simsearch_shards"), 2.0);
     let random = r#"simsearch_request_seconds_count{endpoint="random",status="200"}"#;
     assert_eq!(server.metric(random), 3.0);
+    // Buckets hold all that took less; the last holds everything.
+    let text = String::from_utf8(server.get("/metrics").body).unwrap();
+    let buckets = text.lines().filter(|line| {
+        line.starts_with("simsearch_request_seconds_bucket") && line.contains("\"random\"")
+    });
+    let counts: Vec<&str> = buckets
+        .filter_map(|line| line.split(' ').next_back())
+        .collect();
+    assert!(counts.len() > 10 && counts.is_sorted(), "{text}");
+    assert_eq!(counts.last(), Some(&"3"));
+    assert!(text.contains("# TYPE simsearch_request_seconds histogram\n"));
 }
 
 #[test]
