@@ -72,7 +72,7 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Gives up on an answer that takes too long, such as one to a client that does not send its picture.
+/// Ends an answer that takes too long, such as one to a client that does not send its picture.
 async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(app.patience, next.run(request)).await {
         Ok(response) => response,
@@ -90,7 +90,7 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     response
 }
 
-/// What an address belongs to. Whatever clients ask, there are only so many.
+/// The name under which an address is counted: one of a few, whatever clients ask.
 fn endpoint(path: &str) -> &'static str {
     const NAMES: [&str; 8] = [
         "",
@@ -185,7 +185,7 @@ async fn similar_to_object(
     let limit = limit(parameters.limit)?;
     let feature = (app.live.features().find(&id)).map(|(_, feature)| feature.to_vec());
     let Some(feature) = feature else {
-        return Err(Problem::not_found("there is no feature of such an object"));
+        return Err(Problem::not_found("there is no feature of this object"));
     };
     let question = Question {
         object_id: Some(id),
@@ -235,9 +235,9 @@ async fn similar_to_upload(
 
 /// The picture in a request: its body, or the first file of a form.
 async fn uploaded(request: Request) -> Result<Bytes, Problem> {
-    // Too much is not even begun with.
+    // What is too large is refused before it is received.
     if announced_length(&request) > MAX_UPLOAD_BYTES as u64 {
-        let message = format!("a picture may have {} MiB", MAX_UPLOAD_BYTES >> 20);
+        let message = format!("a picture may have at most {} MiB", MAX_UPLOAD_BYTES >> 20);
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     }
     if !is_form(&request) {
@@ -283,7 +283,7 @@ async fn similar(app: &App, started: Instant, question: Question) -> Answer {
     Ok(Json(answer).into_response())
 }
 
-/// Some objects to begin with, `{"objectIds": […]}`.
+/// Random objects, `{"objectIds": […]}`.
 async fn random(
     State(app): State<Arc<App>>,
     Parameters(parameters): Parameters<RandomParameters>,
@@ -333,11 +333,11 @@ async fn object(
             _ => Err(Problem::internal(reading)),
         }
     };
-    // Not behind those that decode: it takes no time.
+    // Without waiting for pictures that are decoded: it takes no time.
     let opened = tokio::task::spawn_blocking(opened).await;
     let (file, length, first) = opened.map_err(|_| Problem::internal(reading))??;
     let Ok(format) = Format::of(&first) else {
-        let message = "the file of this object is no picture";
+        let message = "the file of this object is not a picture";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     };
     // What follows is read as the client takes it, and no further than the length that was announced.

@@ -1,7 +1,7 @@
 //! One pass over the data for all who wait.
 //!
 //! A pass reads every feature from memory, which takes as long for sixteen queries as for one. So queries do not each
-//! start their own: whoever asks while a pass is under way waits for the next, together with the others.
+//! start their own: a query that comes during a pass waits for the next, together with the others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -6,10 +6,10 @@ use super::scan::{Metric, Neighbour, nearest};
 
 /// A feature whose neighbours are wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
+pub(crate) struct Query<'a> {
     /// `[collection.dimension()]`.
     pub feature: &'a [f32],
-    /// The object whose feature it is; none for that of a picture.
+    /// The object whose feature it is; `None` for a picture.
     pub itself: Option<Position>,
     /// Neighbours that are wanted, the object itself included.
     pub k: usize,
@@ -17,7 +17,7 @@ pub struct Query<'a> {
 
 /// How neighbours are found.
 #[derive(Clone, Copy)]
-pub enum Method<'a> {
+pub(crate) enum Method<'a> {
     /// All of them, in one pass over the data for all queries.
     Exact(Metric),
     /// Through an index, by the metric that it was made for; some may be missed.
@@ -25,9 +25,9 @@ pub enum Method<'a> {
 }
 
 /// The `k` nearest objects to each query, nearest first, those of one distance by object id; an object that is its own query
-/// comes before others of the same feature. Rows that hold a number that is not finite are nobody's neighbours, and a query
-/// that does has none.
-pub fn neighbours(
+/// comes before others of the same feature. Rows that hold a number that is not finite are nobody's neighbours, and such
+/// a query has none.
+pub(crate) fn neighbours(
     collection: &Collection,
     queries: &[Query<'_>],
     method: Method<'_>,
@@ -51,7 +51,7 @@ pub fn neighbours(
 }
 
 /// Puts an object before others of the same feature, whose ids may come first. Where there are no neighbours, because its
-/// feature is not finite, none they stay.
+/// feature is not finite, it adds none.
 fn put_first(collection: &Collection, itself: Position, neighbours: &mut Vec<Neighbour>, k: usize) {
     if neighbours.is_empty() {
         return;

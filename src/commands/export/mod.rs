@@ -28,7 +28,7 @@ const GROUP_ROWS: usize = 10_000;
 pub struct Options {
     /// The model's directory, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
-    /// The file to write. What stands there is replaced once the new one is complete.
+    /// The file to write. An older one is replaced once the new one is complete.
     pub output: PathBuf,
 }
 
@@ -51,8 +51,8 @@ pub struct Summary {
 /// Writes the features of all shards, and of the per-object files that are not packed yet, to a Parquet file.
 ///
 /// # Errors
-/// When there are no features, or a file cannot be read or written. Then nothing stands under the file's name that did
-/// not stand there before.
+/// When there are no features, or a file cannot be read or written. Then what the file's name leads to
+/// is as it was before.
 pub fn export(options: &Options) -> Result<Summary> {
     let started = Instant::now();
     let collection = Collection::open_filled(&options.directory)?;

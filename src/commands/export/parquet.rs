@@ -23,7 +23,7 @@ const PAGE_BYTES: usize = 1 << 20;
 const LEVEL: i32 = 3;
 
 /// The table's schema as Arrow writes it (`arrow_schema.py` made it), without which readers would take the feature for a
-/// list of any length. The length stands at an offset of its own.
+/// list of any length. The dimension is at an offset of its own.
 const ARROW_SCHEMA: &[u8] = include_bytes!("arrow_schema.bin");
 const ARROW_DIMENSION_OFFSET: usize = 116;
 
@@ -102,7 +102,7 @@ impl<'a> ParquetWriter<'a> {
         Ok(())
     }
 
-    /// Writes pages one behind the other.
+    /// Writes pages one after the other.
     fn chunk(&mut self, pages: &[Page]) -> io::Result<Chunk> {
         let mut chunk = Chunk {
             offset: self.at,

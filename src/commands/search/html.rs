@@ -126,7 +126,7 @@ fn figure(shown: &Shown<'_>) -> Markup {
     }
 }
 
-/// A distance for people: four digits behind the point, and more where all of these are zeros.
+/// A distance for people: four decimals, and more where all of these are zeros.
 pub struct Distance(pub f64);
 
 impl fmt::Display for Distance {

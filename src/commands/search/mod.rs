@@ -62,11 +62,11 @@ pub struct Summary {
     pub failed: usize,
 }
 
-/// Who hears of answers and failures, as they come.
+/// Receives answers and failures, as they come.
 pub struct Listener<'a> {
-    /// Takes an answer.
+    /// Called with each answer.
     pub answer: &'a mut dyn FnMut(&Answer) -> Result<()>,
-    /// Takes a message on a query that failed, or a file that was left out.
+    /// Called with a message for each query that failed and each file that was left out.
     pub warn: &'a dyn Fn(&str),
 }
 
@@ -141,12 +141,12 @@ fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateI
     match ApproximateIndex::open(directory, collection)? {
         Opened::Index(index) if index.description().metric == options.metric => Ok(*index),
         Opened::Index(_) => bail!(
-            "{path} is for another metric; `simsearch index --metric {metric}` makes it anew for this one"
+            "{path} is for another metric; `simsearch index --metric {metric}` makes one for this metric"
         ),
         Opened::Missing => bail!(
-            "there is no index {path}; `simsearch index` makes it, and without --approximate none is needed"
+            "there is no index {path}; make it with `simsearch index`, or search without --approximate"
         ),
-        Opened::Unusable(why) => bail!("{path}: {why}; `simsearch index` makes it anew"),
+        Opened::Unusable(why) => bail!("{path}: {why}; `simsearch index` makes a new one"),
     }
 }
 

@@ -81,7 +81,7 @@ impl Found {
         }
     }
 
-    /// Where the feature of an object stands.
+    /// Where the feature is, for an object.
     pub fn position(&self) -> Option<Position> {
         match self.feature {
             Feature::Object(position) => Some(position),
@@ -89,7 +89,7 @@ impl Found {
         }
     }
 
-    /// The id of an object.
+    /// The object's id; none for a picture.
     pub fn object_id(&self, collection: &Collection) -> Option<String> {
         self.position().map(|position| collection.id(position))
     }

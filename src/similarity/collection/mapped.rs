@@ -64,7 +64,7 @@ impl MappedShard {
         })
     }
 
-    /// Whether this is the shard that stands under that number.
+    /// Whether this is the shard that has that number now.
     pub fn is_at(&self, directory: &Path, number: ShardNumber) -> bool {
         let path = directory.join(number.file_name(Part::Features));
         number == self.number && fs::metadata(path).is_ok_and(|file| identity(&file) == self.file)
@@ -90,7 +90,7 @@ impl MappedShard {
         bytemuck::cast_slice(&self.features[self.features_offset..])
     }
 
-    /// The object id of a row; what is no Unicode in it is replaced.
+    /// The object id of a row; what is not Unicode in it is replaced.
     pub fn id(&self, row: usize) -> String {
         npy::object_id(self.cell(row)).unwrap_or_else(|| char::REPLACEMENT_CHARACTER.into())
     }
@@ -122,7 +122,7 @@ impl MappedShard {
             .collect()
     }
 
-    /// The id of a row as it stands in the file.
+    /// The bytes of a row's id in the file.
     fn cell(&self, row: usize) -> &[u8] {
         let bytes = self.id_width * 4;
         &self.ids[self.ids_offset + row * bytes..][..bytes]
@@ -146,7 +146,7 @@ fn map(path: &Path) -> Result<(Mmap, Metadata), ShardError> {
     };
     let file = regular::open(path).map_err(read)?;
     // SAFETY: The pages must not change while they are mapped. Nothing of this program writes to a finished shard: `concat`
-    // writes a file aside and renames it, which leaves the mapped one as it is. (Who truncates a shard by hand while it is
+    // writes a file aside and renames it, which leaves the mapped one as it is. (Truncating a shard by hand while it is
     // searched ends the search with SIGBUS, which no check here could prevent.)
     #[expect(unsafe_code)]
     let mapped = unsafe { Mmap::map(&file) };

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Error, Result, ensure};
 use rayon::prelude::*;
 
-pub use id_lookup::IdLookup;
+pub(crate) use id_lookup::IdLookup;
 pub use mapped::MappedShard;
 
 use crate::storage::failures::FileStamp;
@@ -48,7 +48,7 @@ pub struct Loose {
     features: Vec<f32>,
 }
 
-/// Where the feature of an object stands.
+/// Where the feature of an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Index of the part.
@@ -106,8 +106,8 @@ impl Part {
 
 impl Collection {
     /// Maps the shards of a model's directory and reads the per-object files. `concat` may pack at the same time: it
-    /// removes files after their shard is in place, so that files which are gone when they are read stand in the shards
-    /// that are listed behind that.
+    /// removes files after their shard is in place, so that files which are gone when they are read are in the shards
+    /// that are listed after that.
     ///
     /// # Errors
     /// When a shard is damaged, or of another dimension than the others.
@@ -119,7 +119,7 @@ impl Collection {
     ///
     /// # Errors
     /// As [`open`](Self::open), and when there are no features.
-    pub fn open_filled(directory: &Path) -> Result<Self> {
+    pub(crate) fn open_filled(directory: &Path) -> Result<Self> {
         let collection = Self::open(directory)?;
         ensure!(
             !collection.is_empty(),
@@ -134,7 +134,7 @@ impl Collection {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn reopen(&self, directory: &Path) -> Result<Self> {
+    pub(crate) fn reopen(&self, directory: &Path) -> Result<Self> {
         let reading = || format!("cannot read {}", directory.display());
         let open = ModelDir::open(directory).with_context(reading)?;
         let nested = open.nested_files().with_context(reading)?;
@@ -265,7 +265,7 @@ impl Collection {
     }
 
     /// The shards that have rows.
-    pub fn shards(&self) -> impl Iterator<Item = &Arc<MappedShard>> {
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Arc<MappedShard>> {
         self.parts.iter().filter_map(|part| match part {
             Part::Shard(shard) => Some(shard),
             Part::Loose(_) => None,
@@ -273,7 +273,7 @@ impl Collection {
     }
 
     /// Whether another collection has the same shards and the same per-object files, of which none was written again.
-    pub fn is_same_as(&self, other: &Collection) -> bool {
+    pub(crate) fn is_same_as(&self, other: &Collection) -> bool {
         let same = |(one, other): (&Part, &Part)| match (one, other) {
             (Part::Shard(one), Part::Shard(other)) => Arc::ptr_eq(one, other),
             (Part::Loose(one), Part::Loose(other)) => {
@@ -285,7 +285,7 @@ impl Collection {
     }
 
     /// The object id at a place among all, counted over the parts in turn.
-    pub fn nth_id(&self, mut place: usize) -> Option<String> {
+    pub(crate) fn nth_id(&self, mut place: usize) -> Option<String> {
         for part in &self.parts {
             if place < part.rows() {
                 return Some(part.id(place));
@@ -295,12 +295,12 @@ impl Collection {
         None
     }
 
-    /// Objects.
+    /// Number of objects.
     pub fn len(&self) -> usize {
         self.parts.iter().map(Part::rows).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no objects.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -330,7 +330,7 @@ impl Collection {
     }
 
     /// Where the features of several objects are: one look at every id for all of them.
-    pub fn find_all(&self, ids: &[&str]) -> Vec<Option<Position>> {
+    pub(crate) fn find_all(&self, ids: &[&str]) -> Vec<Option<Position>> {
         if let [id] = ids {
             return vec![self.find(id)];
         }
@@ -381,7 +381,7 @@ fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
 }
 
 impl Loose {
-    /// Drops what stands in shards. Both have features of `dimension` numbers.
+    /// Drops what is in shards. Both have features of `dimension` numbers.
     fn keep_unpacked(&mut self, shards: &[Arc<MappedShard>], dimension: usize) {
         let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();
         if names.is_empty() {

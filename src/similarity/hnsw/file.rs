@@ -1,12 +1,12 @@
-//! The file of an index: what usearch writes, a description of it in JSON, and an end that tells where they begin.
+//! The file of an index: what usearch writes, a description of it in JSON, and a trailer that says where that begins.
 //!
 //! ```text
 //! rows, bytes a row (4 bytes each) | vectors | graph || JSON || its length (8 bytes), its SHA-256 (64), MAGIC
 //! ```
 //!
 //! usearch trusts the graph: where it is damaged, it would read anywhere in memory. So the graph is compared with its
-//! checksum whenever the file is opened. The vectors are the most of the file; damage in them can cost neighbours and
-//! nothing else, and they are compared when the index is to grow.
+//! checksum whenever the file is opened. The vectors are most of the file; damage in them can only cost neighbours, and they
+//! are compared before the index grows.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -23,7 +23,7 @@ use crate::storage::files::complete;
 use crate::storage::recipe::Recipe;
 
 /// The name of the file in a model's directory.
-pub const FILE_NAME: &str = "index.usearch";
+pub(crate) const FILE_NAME: &str = "index.usearch";
 
 /// The version of this format.
 const FORMAT: u32 = 1;
@@ -34,7 +34,7 @@ const HEAD_BYTES: usize = 8;
 
 /// What an index holds, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Description {
+pub(crate) struct Description {
     /// Which distances it is for.
     pub metric: Metric,
     /// The type of its vectors.
@@ -58,7 +58,7 @@ pub struct Description {
 
 /// How many of the true neighbours an index finds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Recall {
+pub(crate) struct Recall {
     /// Of the ten nearest, the share that is found, in the mean over some objects.
     pub at_10: f64,
     /// Over how many objects.
@@ -67,10 +67,10 @@ pub struct Recall {
 
 /// A shard whose rows are in an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Covered {
-    /// Its number.
+pub(crate) struct Covered {
+    /// The shard's number.
     pub number: u32,
-    /// Its rows.
+    /// How many there are.
     pub rows: usize,
     /// SHA-256 of its features, where the manifest has it.
     pub sha256: Option<String>,
@@ -88,7 +88,7 @@ struct Record {
     vectors_sha256: String,
 }
 
-/// A file whose end is in order.
+/// A file whose trailer and graph are whole.
 pub struct IndexFile {
     map: Mmap,
     /// How much of it usearch wrote.
@@ -101,7 +101,7 @@ impl IndexFile {
     pub fn open(file: &File) -> io::Result<Result<Self, String>> {
         let map = map(file)?;
         let Some((content_bytes, record)) = parse(&map) else {
-            return Ok(Err("it is no index, or damaged".into()));
+            return Ok(Err("it is not an index, or damaged".into()));
         };
         let file = IndexFile {
             map,

@@ -110,7 +110,7 @@ impl Graph {
             Vector::F16(vector) => self.index.search(usearch::f16::from_i16s(vector), k),
             Vector::I8(vector) => self.index.search(vector, k),
         };
-        // It can fail for want of memory alone, where Rust's own collections end the process too.
+        // It fails only when memory runs out, where Rust's own collections end the process too.
         found.expect("usearch searches").keys
     }
 

@@ -26,7 +26,7 @@ use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Manifest;
 use crate::storage::shard;
 use file::IndexFile;
-pub use file::{Covered, Description, FILE_NAME, Recall};
+pub(crate) use file::{Covered, Description, FILE_NAME, Recall};
 use graph::Graph;
 use quantize::Quantizer;
 pub use quantize::Storage;
@@ -35,15 +35,15 @@ pub use quantize::Storage;
 const CANDIDATES: usize = 4;
 
 /// An index of some shards of a collection.
-pub struct ApproximateIndex {
+pub(crate) struct ApproximateIndex {
     graph: Graph,
     description: Description,
     /// The parts of the collection by the numbers of the shards that the index holds.
     parts: HashMap<u32, u32>,
 }
 
-/// What stands where an index belongs.
-pub enum Opened {
+/// What is found where an index belongs.
+pub(crate) enum Opened {
     /// An index of shards of the collection.
     Index(Box<ApproximateIndex>),
     /// Nothing.
@@ -53,7 +53,7 @@ pub enum Opened {
 }
 
 impl ApproximateIndex {
-    /// An index of nothing yet, for the shards of a collection.
+    /// An empty index, for the shards of a collection.
     pub fn new(
         directory: &Path,
         collection: &Collection,
@@ -126,8 +126,9 @@ impl ApproximateIndex {
         &self.description
     }
 
-    /// Adds the rows of all shards that it does not hold yet, by all threads; returns how many. Those that hold a number
-    /// that is not finite are nobody's neighbours. `progress` hears of each shard's rows when they are added.
+    /// Adds the rows of all shards that it does not hold yet, by all threads; returns how many. Rows that
+    /// hold a number that is not finite are left out: they are nobody's neighbours. `progress` is told each shard's rows once they
+    /// are added.
     pub fn add_missing(
         &mut self,
         directory: &Path,
@@ -198,7 +199,7 @@ impl ApproximateIndex {
         nearest_of(collection, queries, k, metric, &is_new, &candidates)
     }
 
-    /// Where the candidates for the `k` nearest to each query stand.
+    /// Where the candidates for the `k` nearest to each query are.
     pub fn candidates(&self, queries: &[f32], k: usize) -> Vec<Vec<Position>> {
         let wanted = k.saturating_mul(CANDIDATES).min(self.description.vectors);
         let quantizer = self.description.quantizer();
@@ -212,7 +213,7 @@ impl ApproximateIndex {
             .collect()
     }
 
-    /// Where the feature of a vector stands.
+    /// Where the feature of a vector is.
     fn position(&self, key: u64) -> Option<Position> {
         let part = *self.parts.get(&((key >> 32) as u32))?;
         let row = key as u32;

@@ -2,7 +2,7 @@
 //!
 //! It multiplies numbers in bf16, which has 8 of the 24 bits of precision of `f32`, and adds in `f32`. So each number is
 //! split into a high and a low part in bf16, and a product is high times high plus high times low plus low times high. The
-//! low part is at most 2^-8 of the number, and what is cut off behind it at most 2^-16. So of a product are lost 2^-16 for
+//! low part is at most 2^-8 of the number, and what is cut off after it at most 2^-16. So a product loses 2^-16 for
 //! the row, 2^-16 for the query, and 2^-16 for low times low: within [`super::AMX_LOSS`].
 //!
 //! 100,000 rows of 1280 and 16 queries take two cores as long as reading the rows does, 28 ms, and 64 queries 44 ms.
@@ -158,7 +158,7 @@ impl Queries {
         }
     }
 
-    /// The products of [`ROWS`] rows, which are `width` apart, with a tile of queries. Meanwhile what stands at `next` is fetched.
+    /// The products of [`ROWS`] rows, which are `width` apart, with a tile of queries. Meanwhile what is at `next` is fetched.
     fn multiply(
         &self,
         rows: &[Split],
@@ -269,8 +269,8 @@ impl Queries {
     }
 }
 
-/// Splits the numbers of a row, fills the last step with zeros, and returns the sum of the squares. Meanwhile what stands
-/// so many numbers `ahead` is fetched into the second cache.
+/// Splits the numbers of a row, fills the last step with zeros, and returns the sum of the squares. Meanwhile what is so
+/// many numbers `ahead` is fetched into the second cache.
 ///
 /// A high part is rounded, by half of its last unit, and a low one, which is what that leaves, is cut off.
 #[target_feature(enable = "avx512f")]

@@ -1,4 +1,4 @@
-//! In AVX2. Where a function only calls the portable one, the compiler makes that anew in these instructions.
+//! In AVX2. A function that only calls the portable one compiles it for these instructions.
 
 use std::arch::x86_64::*;
 

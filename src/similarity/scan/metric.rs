@@ -1,12 +1,12 @@
-//! Distances between features: in 32 bits with a bound of their error, and in 64 bits.
+//! Distances between features: in 32 bits with a bound on their error, and in 64 bits.
 
 use crate::similarity::kernels::{dot, product_error, sum, sum_error, sum_f64};
 
-/// How far two features are from each other.
+/// How the distance between two features is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Metric {
-    /// The length of the difference.
+    /// The norm of the difference.
     #[default]
     Euclidean,
     /// 1 minus the cosine of the angle between them, from 0 to 2. A feature of zeros has no direction: it is at 1 from
@@ -18,7 +18,7 @@ pub enum Metric {
 /// it is off by far less. It also covers that AMX takes the smallest numbers, below 1e-38, as zeros.
 const TINY: f64 = 1e-30;
 
-/// A query, and what of it is needed for every row.
+/// A query, and what every distance to it needs.
 pub struct Measured<'a> {
     feature: &'a [f32],
     norms: Norms,
@@ -26,8 +26,8 @@ pub struct Measured<'a> {
     squares: f64,
 }
 
-/// In which range the measure of a distance lies: its square for [`Metric::Euclidean`], since a root for each row would take
-/// as long as the sum, or else the distance itself.
+/// Bounds of a distance's measure: the square of the distance for [`Metric::Euclidean`], since a root for each row would take
+/// as long as the sum, and the distance itself for [`Metric::Cosine`].
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
     pub least: f64,
@@ -42,7 +42,7 @@ impl Range {
         }
     }
 
-    /// `None` where 32 bits do not tell, because a sum is too large for them or the row is not finite.
+    /// `None` where a sum is too large for 32 bits, or the row is not finite.
     fn known(self) -> Option<Self> {
         (self.least.is_finite() && self.most.is_finite()).then_some(self)
     }
@@ -68,7 +68,7 @@ impl Norms {
         }
     }
 
-    /// Its root.
+    /// The root of the sum of squares.
     pub fn norm(self) -> f64 {
         self.norm
     }
@@ -138,7 +138,7 @@ impl Metric {
         Range::around(measure, measure * 4.0 * f64::EPSILON).known()
     }
 
-    /// The range of a row's distance, in 32 bits; `None` where these do not tell.
+    /// The range of a row's distance, in 32 bits; `None` where these are not enough.
     pub fn range(self, query: &Measured<'_>, row: &[f32]) -> Option<Range> {
         match self {
             Metric::Euclidean => {
@@ -160,7 +160,7 @@ impl Metric {
         Range::around(measure, error).known()
     }
 
-    /// The measure of a row's distance and how far it may be off; not finite where 32 bits do not tell.
+    /// The measure of a row's distance and how far it may be off; not finite where 32 bits are not enough.
     #[inline]
     fn of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> (f64, f64) {
         let (ours, error) = (query.norms, product_error(query.feature.len()));

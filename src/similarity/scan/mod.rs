@@ -1,16 +1,16 @@
 //! The exact search: the nearest features of a collection to some queries, in one pass over the data.
 //!
-//! Each row is first looked at in 32 bits, one query at a time or all of them in a matrix product. That gives the distance
-//! but for a rounding error with a known bound, so that all but the `k` nearest and a few others are certainly further
-//! away. The distances of these are computed again in 64 bits, and those numbers count. So the result does not depend on
-//! how many queries are asked at once, on the number of threads, or on the processor.
+//! Distances are first computed in 32 bits, for one query at a time or for all of them in a matrix product. The rounding error
+//! has a known bound, so that all rows but the `k` nearest and a few others are certainly too far away. The distances of those
+//! that are left are computed again in 64 bits, and these are the result. So it does not depend on how many queries are asked
+//! at once, on the number of threads, or on the processor.
 //!
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the pass over the data |
-//! | `metric.rs` | distances: in which range, from 32 bits, and in 64 bits |
-//! | `threshold.rs` | which products are too small |
-//! | `top.rs` | what may be among the `k` best |
+//! | `metric.rs` | distances: bounds in 32 bits, and values in 64 bits |
+//! | `threshold.rs` | from which product on a row may be near enough |
+//! | `top.rs` | the `k` nearest so far |
 
 mod metric;
 mod threshold;
@@ -41,7 +41,7 @@ pub struct Neighbour {
     pub object_id: String,
     /// Its distance, 0 or more.
     pub distance: f64,
-    /// Where its feature stands.
+    /// Where its feature is.
     #[serde(skip)]
     pub position: Position,
 }
@@ -57,9 +57,9 @@ pub fn nearest(
     nearest_of(collection, queries, k, metric, &|_| true, &[])
 }
 
-/// The same of some objects alone: those of the parts whose index `is_scanned`, and for each query its `candidates`.
-/// These are none, or as many lists as queries, and stand in parts that are not scanned.
-pub fn nearest_of(
+/// The same among some objects only: those of the parts whose index `is_scanned`, and each query's `candidates`, which are in
+/// other parts. There are no lists of candidates, or as many as queries.
+pub(crate) fn nearest_of(
     collection: &Collection,
     queries: &[f32],
     k: usize,
