@@ -52,7 +52,8 @@
 //! 1. A picture becomes a feature in the way that made the others, which `storage::recipe` records
 //!    ([`inference::embed`]). An object id's feature is read from the collection, and no model is loaded.
 //! 2. [`similarity::collection`] maps the shards and reads the files that are not packed yet.
-//! 3. [`similarity::scan`] passes over all of them for many queries at once: 32 bits say in which range a distance lies,
+//! 3. [`similarity::neighbours`] takes queries, from [`commands::search`] and from [`server`], and a metric or an index.
+//!    [`similarity::scan`] passes over all of them for many queries at once: 32 bits say in which range a distance lies,
 //!    and 64 bits decide for those that may be among the nearest. [`similarity::hnsw`] gives candidates instead, where
 //!    an approximate answer will do.
 //! 4. [`commands::search`] and [`server`] show the neighbours; `storage::media` tells which file an object id stands

@@ -6,7 +6,7 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// Why there is no answer: a status, and a line for people. The body is `{"error": line}`.
+/// An error: a status, and a line for people. The body is `{"error": line}`.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -14,23 +14,20 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Something that the client is told.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let message = message.into();
         Problem { status, message }
     }
 
-    /// There is no such thing.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// The request makes no sense.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// There is too much to do.
+    /// The client may try again.
     pub fn busy() -> Self {
         let message = "there is too much to do just now; try again in a moment";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)

@@ -17,7 +17,7 @@ use super::paced::Paced;
 use super::{App, routes};
 use crate::support::interrupt::Interrupt;
 
-/// Connections at once; who comes next waits until one ends. A page opens six.
+/// Connections at once; the next client waits until one ends. A page opens six.
 const MAX_CONNECTIONS: usize = 512;
 /// The most that the lines of a request may take together.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -63,7 +63,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) 
             let connection = open.watch(http.serve_connection(stream, service));
             let counted = metrics.connection();
             tokio::spawn(async move {
-                // A client that breaks off or sends no HTTP has been told so as far as it listens.
+                // A client that breaks off, or does not speak HTTP, has been answered as far as possible.
                 let _ = connection.await;
                 drop((place, counted));
             });

@@ -41,7 +41,7 @@ impl Guard {
             let name = host_name(host).unwrap_or_default();
             ensure!(
                 !name.is_empty() && name.eq_ignore_ascii_case(host),
-                "--allow-host {host} is no host name; it stands without scheme and port, such as pictures.example.org"
+                "--allow-host {host} is not a host name; give it without scheme and port, such as pictures.example.org"
             );
             allowed.push(name.to_owned());
         }
@@ -50,7 +50,7 @@ impl Guard {
                 let host = origin_host(origin);
                 ensure!(
                     host.is_some_and(|host| !host.is_empty()) && !origin.ends_with('/'),
-                    "--allow-origin {origin} is no origin; it is scheme, host and port, such as http://localhost:3000"
+                    "--allow-origin {origin} is not an origin; give scheme, host and port, such as http://localhost:3000"
                 );
                 Ok(HeaderValue::from_str(origin)?)
             })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Options;
-use crate::similarity::collection::{Collection, IdIndex, Position};
+use crate::similarity::collection::{Collection, IdLookup, Position};
 use crate::storage::failures::FileStamp;
 use crate::storage::media::Media;
 use crate::storage::shard::{ShardFiles, ShardNumber};
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// To walk over all per-object files takes a while where there are many: no more than a twentieth of the time goes into it.
 const REST: u32 = 20;
 
-/// The features and the list of the moment.
+/// The features and the list as they are now.
 #[derive(Debug)]
 pub struct Live {
     directory: PathBuf,
@@ -33,18 +33,18 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Features {
     pub collection: Collection,
-    pub index: IdIndex,
+    pub lookup: IdLookup,
 }
 
 impl Features {
     fn of(collection: Collection) -> Self {
-        let index = IdIndex::of(&collection);
-        Features { collection, index }
+        let lookup = IdLookup::of(&collection);
+        Features { collection, lookup }
     }
 
-    /// Where the feature of an object stands, and the feature.
+    /// Where the feature of an object is, and the feature.
     pub fn find(&self, id: &str) -> Option<(Position, &[f32])> {
-        let position = self.index.find(&self.collection, id)?;
+        let position = self.lookup.find(&self.collection, id)?;
         Some((position, self.collection.feature(position)))
     }
 }
@@ -64,12 +64,12 @@ impl Live {
         })
     }
 
-    /// The features of the moment.
+    /// The features as they are now.
     pub fn features(&self) -> Arc<Features> {
         Arc::clone(&self.features.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The list of the moment.
+    /// The list as it is now.
     pub fn media(&self) -> Arc<Media> {
         Arc::clone(&self.media.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,28 +1,37 @@
 //! Counts and times, in the text format that Prometheus reads.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::support::lock::lock;
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+pub use prometheus_text::CONTENT_TYPE;
 
 /// What has happened since the server began.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
-    /// By what was asked and the status of the answer.
-    requests: Mutex<BTreeMap<(&'static str, u16), Requests>>,
-    connections: AtomicU64,
-    scans: AtomicU64,
-    queries: AtomicU64,
-    scan_microseconds: AtomicU64,
+    registry: Registry,
+    objects: Gauge,
+    shards: Gauge,
+    uploads: Gauge,
+    connections: Gauge,
+    scans: Counter,
+    scan_seconds: Counter<f64, AtomicU64>,
+    queries: Counter,
+    request_seconds: Family<Request, Histogram>,
 }
 
-#[derive(Debug, Default)]
-struct Requests {
-    count: u64,
-    seconds: f64,
+/// What was asked, and the status of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    endpoint: &'static str,
+    status: u16,
 }
 
 /// What the server knows without counting.
@@ -37,93 +46,88 @@ pub struct Connection(Arc<Metrics>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.dec();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("simsearch"),
+            objects: Gauge::default(),
+            shards: Gauge::default(),
+            uploads: Gauge::default(),
+            connections: Gauge::default(),
+            scans: Counter::default(),
+            scan_seconds: Counter::default(),
+            queries: Counter::default(),
+            // From 1 ms to 16 s: an answer takes from a few milliseconds to the patience of a client.
+            request_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 15))
+            }),
+        };
+        let registry = &mut metrics.registry;
+        for (name, help, gauge) in [
+            ("objects", "Objects that are searched", &metrics.objects),
+            ("shards", "Shards that are open", &metrics.shards),
+            ("connections", "Open connections", &metrics.connections),
+            (
+                "uploads",
+                "Uploads that are received or decoded",
+                &metrics.uploads,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        registry.register("scans", "Passes over all features", metrics.scans.clone());
+        registry.register(
+            "scan_seconds",
+            "Time that they took",
+            metrics.scan_seconds.clone(),
+        );
+        registry.register(
+            "queries",
+            "Queries that they answered",
+            metrics.queries.clone(),
+        );
+        registry.register(
+            "request_seconds",
+            "Requests and the time that they took, by endpoint and status",
+            metrics.request_seconds.clone(),
+        );
+        metrics
     }
 }
 
 impl Metrics {
     pub fn connection(self: &Arc<Self>) -> Connection {
-        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections.inc();
         Connection(Arc::clone(self))
     }
 
     pub fn answered(&self, endpoint: &'static str, status: u16, took: Duration) {
-        let mut requests = lock(&self.requests);
-        let so_far = requests.entry((endpoint, status)).or_default();
-        so_far.count += 1;
-        so_far.seconds += took.as_secs_f64();
+        let request = Request { endpoint, status };
+        let times = self.request_seconds.get_or_create(&request);
+        times.observe(took.as_secs_f64());
     }
 
     pub fn scanned(&self, queries: usize, took: Duration) {
-        self.scans.fetch_add(1, Ordering::Relaxed);
-        self.queries.fetch_add(queries as u64, Ordering::Relaxed);
-        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.scan_microseconds
-            .fetch_add(microseconds, Ordering::Relaxed);
+        self.scans.inc();
+        self.scan_seconds.inc_by(took.as_secs_f64());
+        self.queries.inc_by(queries as u64);
     }
 
-    /// All of it as text.
+    /// All of it as text, of the type [`CONTENT_TYPE`].
     pub fn text(&self, gauges: &Gauges) -> String {
-        let [scans, queries, connections] = [&self.scans, &self.queries, &self.connections]
-            .map(|count| count.load(Ordering::Relaxed) as f64);
-        let scan_seconds = self.scan_microseconds.load(Ordering::Relaxed) as f64 / 1e6;
-        let mut text = String::new();
-        for (name, kind, help, value) in [
-            (
-                "objects",
-                "gauge",
-                "Objects that are searched.",
-                gauges.objects as f64,
-            ),
-            (
-                "shards",
-                "gauge",
-                "Shards that are open.",
-                gauges.shards as f64,
-            ),
-            ("connections", "gauge", "Open connections.", connections),
-            (
-                "uploads",
-                "gauge",
-                "Uploads in hand.",
-                gauges.uploads as f64,
-            ),
-            ("scans_total", "counter", "Passes over all features.", scans),
-            (
-                "scan_seconds_total",
-                "counter",
-                "Time that they took.",
-                scan_seconds,
-            ),
-            (
-                "queries_total",
-                "counter",
-                "Queries that they answered.",
-                queries,
-            ),
+        for (gauge, value) in [
+            (&self.objects, gauges.objects),
+            (&self.shards, gauges.shards),
+            (&self.uploads, gauges.uploads),
         ] {
-            head(&mut text, name, kind, help);
-            let _ = writeln!(text, "simsearch_{name} {value}");
+            gauge.set(value as i64);
         }
-        let requests = lock(&self.requests);
-        head(
-            &mut text,
-            "request_seconds",
-            "summary",
-            "Requests and the time that they took, by endpoint and status.",
-        );
-        for ((endpoint, status), Requests { count, seconds }) in &*requests {
-            let labels = format!("{{endpoint=\"{endpoint}\",status=\"{status}\"}}");
-            let _ = writeln!(text, "simsearch_request_seconds_sum{labels} {seconds}");
-            let _ = writeln!(text, "simsearch_request_seconds_count{labels} {count}");
-        }
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &self.registry).expect("a string takes all text");
         text
     }
-}
-
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(
-        text,
-        "# HELP simsearch_{name} {help}\n# TYPE simsearch_{name} {kind}"
-    );
 }

@@ -6,15 +6,15 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | what is held open, and the command from its beginning to its end |
+//! | `mod.rs` | what is held open, and the command from beginning to end |
 //! | `connections.rs` | clients that come and go: how many, how slow, and the end |
 //! | `paced.rs` | how fast a client has to take an answer |
 //! | `routes.rs` | what each address answers |
 //! | `guard.rs` | who may ask, and the headers of every answer |
-//! | `answer.rs` | errors as JSON, and pictures |
+//! | `answer.rs` | errors as JSON |
 //! | `live.rs` | the collection and the list, read again when they change |
 //! | `scans.rs` | one pass over the data for all who wait |
-//! | `work.rs` | pictures: at most so many in memory, and so many in hand |
+//! | `work.rs` | how many pictures may be in memory, and decoded, at once |
 //! | `beneath.rs` | files of the media directory, and none outside |
 //! | `metrics.rs` | counts and times, for Prometheus |
 //! | `page.rs`, `page/` | the page |
@@ -64,8 +64,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Another site whose pages may ask, such as `http://localhost:3000`. Default: none.
     pub allowed_origin: Option<String>,
-    /// How long a client may take to send a request, and an answer may take to be made, and over which time a client has to
-    /// take 16 KiB a second of it. Default: 30 s.
+    /// Time limit for receiving a request and for producing an answer, and the time over which a client has to read at least
+    /// 16 KiB a second. Default: 30 s.
     pub patience: Duration,
 }
 
@@ -73,7 +73,7 @@ pub struct Options {
 struct App {
     live: Arc<Live>,
     scans: Scans,
-    /// Why not, where uploads cannot be answered.
+    /// The model, or why uploads cannot be answered.
     model: Result<Arc<QueryModel>, String>,
     work: Work,
     media: MediaDir,
@@ -82,7 +82,7 @@ struct App {
     patience: Duration,
 }
 
-/// Serves until a signal ends it. `open_model` gets the length of the features; where it fails, uploads are refused, and
+/// Serves until a signal ends it. `open_model` gets the dimension of the features; where it fails, uploads are refused, and
 /// all else works.
 pub fn serve(
     options: &Options,
@@ -106,9 +106,9 @@ pub fn serve(
         .with_context(|| format!("cannot open {}", options.media_dir.display()))?;
     let live = Arc::new(Live::open(options, progress)?);
     let collection = &live.features().collection;
-    let model = match collection.length() {
+    let model = match collection.dimension() {
         0 => Err("there are no features yet; start the server again when there are".to_owned()),
-        length => open_model(length)
+        dimension => open_model(dimension)
             .map(Arc::new)
             .map_err(|error| format!("{error:#}")),
     };
@@ -140,7 +140,7 @@ pub fn serve(
         let _watch = tokio::task::spawn(live::watch(live, Arc::clone(progress)));
         connections::serve(listener, app, interrupt).await
     });
-    // Threads that still work on a picture are not waited for: nobody is there for the answer.
+    // Threads that still work on a picture are not waited for: nobody wants the answer any more.
     runtime.shutdown_background();
     served
 }

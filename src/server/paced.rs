@@ -1,4 +1,4 @@
-//! A connection that nobody keeps by taking next to nothing of an answer.
+//! A connection that ends when its client reads an answer too slowly.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// What a client has to take of an answer, in bytes a second, where the answer waits for it.
+/// How fast a client has to read an answer that waits for it, in bytes a second.
 const LEAST_RATE: usize = 16 << 10;
 
-/// A connection on which writing fails once the client has taken less than [`LEAST_RATE`] over some time.
+/// Writing fails once the client has read less than [`LEAST_RATE`] over some time.
 pub struct Paced<S> {
     stream: S,
     patience: Duration,

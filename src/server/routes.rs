@@ -6,25 +6,29 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::Multipart;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use rand::seq::index;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::answer::Problem;
-use super::metrics::Gauges;
+use super::metrics::{self, Gauges};
+use super::scans::Question;
 use super::work::MAX_UPLOAD_BYTES;
 use super::{App, guard, page};
 use crate::inference::embed::QueryError;
 use crate::pictures::thumbnail::Thumbnail;
 use crate::pictures::{Format, PictureReader, PixelOptions};
+use crate::similarity::scan::Metric;
 
 /// Neighbours, or random objects, where no limit is given.
 const DEFAULT_LIMIT: usize = 100;
@@ -68,7 +72,7 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Gives up on an answer that takes too long, such as one to a client that does not send its picture.
+/// Ends an answer that takes too long, such as one to a client that does not send its picture.
 async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(app.patience, next.run(request)).await {
         Ok(response) => response,
@@ -86,7 +90,7 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     response
 }
 
-/// What an address belongs to. Whatever clients ask, there are only so many.
+/// The name under which an address is counted: one of a few, whatever clients ask.
 fn endpoint(path: &str) -> &'static str {
     const NAMES: [&str; 8] = [
         "",
@@ -106,19 +110,51 @@ fn endpoint(path: &str) -> &'static str {
     }
 }
 
+/// The parameters of an address: those of `T` and no others, since one that is overlooked gives another answer than was
+/// asked for.
+struct Parameters<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(parameters) = Query::from_request_parts(parts, state).await?;
+        Ok(Parameters(parameters))
+    }
+}
+
+/// Where an address takes none.
 #[derive(Deserialize)]
-struct Limit {
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SimilarParameters {
+    limit: Option<usize>,
+    #[serde(default)]
+    metric: Metric,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RandomParameters {
     limit: Option<usize>,
 }
 
-impl Limit {
-    fn get(query: Result<Query<Limit>, QueryRejection>) -> Result<usize, Problem> {
-        match query?.limit.unwrap_or(DEFAULT_LIMIT) {
-            limit @ 1..=MAX_LIMIT => Ok(limit),
-            _ => Err(Problem::bad_request(format!(
-                "limit must be 1 to {MAX_LIMIT}"
-            ))),
-        }
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThumbnailParameters {
+    size: Option<usize>,
+}
+
+/// How many are wanted.
+fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked.unwrap_or(DEFAULT_LIMIT) {
+        limit @ 1..=MAX_LIMIT => Ok(limit),
+        _ => Err(Problem::bad_request(format!(
+            "limit must be 1 to {MAX_LIMIT}"
+        ))),
     }
 }
 
@@ -142,24 +178,31 @@ struct SimilarImage {
 async fn similar_to_object(
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
-    limit: Result<Query<Limit>, QueryRejection>,
+    Parameters(parameters): Parameters<SimilarParameters>,
 ) -> Answer {
     let started = Instant::now();
-    let (Path(id), limit) = (id?, Limit::get(limit)?);
+    let Path(id) = id?;
+    let limit = limit(parameters.limit)?;
     let feature = (app.live.features().find(&id)).map(|(_, feature)| feature.to_vec());
     let Some(feature) = feature else {
-        return Err(Problem::not_found("there is no feature of such an object"));
+        return Err(Problem::not_found("there is no feature of this object"));
     };
-    similar(&app, started, Some(id), feature, limit).await
+    let question = Question {
+        object_id: Some(id),
+        feature,
+        limit,
+        metric: parameters.metric,
+    };
+    similar(&app, started, question).await
 }
 
 async fn similar_to_upload(
     State(app): State<Arc<App>>,
-    limit: Result<Query<Limit>, QueryRejection>,
+    Parameters(parameters): Parameters<SimilarParameters>,
     request: Request,
 ) -> Answer {
     let started = Instant::now();
-    let limit = Limit::get(limit)?;
+    let limit = limit(parameters.limit)?;
     let model = match &app.model {
         Ok(model) => Arc::clone(model),
         Err(why) => {
@@ -181,14 +224,20 @@ async fn similar_to_upload(
         }
         QueryError::Model(_) => Problem::internal(error.to_string()),
     })?;
-    similar(&app, started, None, feature, limit).await
+    let question = Question {
+        object_id: None,
+        feature,
+        limit,
+        metric: parameters.metric,
+    };
+    similar(&app, started, question).await
 }
 
 /// The picture in a request: its body, or the first file of a form.
 async fn uploaded(request: Request) -> Result<Bytes, Problem> {
-    // Too much is not even begun with.
+    // What is too large is refused before it is received.
     if announced_length(&request) > MAX_UPLOAD_BYTES as u64 {
-        let message = format!("a picture may have {} MiB", MAX_UPLOAD_BYTES >> 20);
+        let message = format!("a picture may have at most {} MiB", MAX_UPLOAD_BYTES >> 20);
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     }
     if !is_form(&request) {
@@ -215,15 +264,10 @@ fn is_form(request: &Request) -> bool {
 }
 
 /// The answer with the nearest objects to a feature.
-async fn similar(
-    app: &App,
-    started: Instant,
-    query_object_id: Option<String>,
-    feature: Vec<f32>,
-    limit: usize,
-) -> Answer {
-    let found = app.scans.nearest(query_object_id.clone(), feature, limit);
-    let found = found.await.ok_or_else(Problem::busy)?;
+async fn similar(app: &App, started: Instant, question: Question) -> Answer {
+    let query_object_id = question.object_id.clone();
+    let found = app.scans.nearest(question).await;
+    let found = found.ok_or_else(Problem::busy)?;
     let similar_images = found
         .into_iter()
         .map(|neighbour| SimilarImage {
@@ -239,12 +283,12 @@ async fn similar(
     Ok(Json(answer).into_response())
 }
 
-/// Some objects to begin with, `{"objectIds": […]}`.
+/// Random objects, `{"objectIds": […]}`.
 async fn random(
     State(app): State<Arc<App>>,
-    limit: Result<Query<Limit>, QueryRejection>,
+    Parameters(parameters): Parameters<RandomParameters>,
 ) -> Answer {
-    let limit = Limit::get(limit)?;
+    let limit = limit(parameters.limit)?;
     let features = app.live.features();
     let collection = &features.collection;
     let chosen = index::sample(
@@ -272,7 +316,11 @@ fn open(app: &App, id: &str) -> Result<std::fs::File, Problem> {
     })
 }
 
-async fn object(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> Answer {
+async fn object(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+    _: Parameters<NoParameters>,
+) -> Answer {
     let Path(id) = id?;
     let (worker, reading) = (Arc::clone(&app), "the file of this object cannot be read");
     let opened = move || -> Result<_, Problem> {
@@ -285,11 +333,11 @@ async fn object(State(app): State<Arc<App>>, id: Result<Path<String>, PathReject
             _ => Err(Problem::internal(reading)),
         }
     };
-    // Not behind those that decode: it takes no time.
+    // Without waiting for pictures that are decoded: it takes no time.
     let opened = tokio::task::spawn_blocking(opened).await;
     let (file, length, first) = opened.map_err(|_| Problem::internal(reading))??;
     let Ok(format) = Format::of(&first) else {
-        let message = "the file of this object is no picture";
+        let message = "the file of this object is not a picture";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     };
     // What follows is read as the client takes it, and no further than the length that was announced.
@@ -304,18 +352,13 @@ async fn object(State(app): State<Arc<App>>, id: Result<Path<String>, PathReject
     Ok((headers, Body::from_stream(ReaderStream::new(whole))).into_response())
 }
 
-#[derive(Deserialize)]
-struct Side {
-    size: Option<usize>,
-}
-
 async fn thumbnail(
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
-    side: Result<Query<Side>, QueryRejection>,
+    Parameters(parameters): Parameters<ThumbnailParameters>,
 ) -> Answer {
-    let (Path(id), Query(side)) = (id?, side?);
-    let side = side.size.unwrap_or(DEFAULT_SIDE);
+    let Path(id) = id?;
+    let side = parameters.size.unwrap_or(DEFAULT_SIDE);
     if !SIDES.contains(&side) {
         let (least, most) = (SIDES.start(), SIDES.end());
         let message = format!("size must be {least} to {most}");
@@ -348,7 +391,10 @@ async fn thumbnail(
 }
 
 /// Whether the server is well, and what it can do.
-async fn healthz(State(app): State<Arc<App>>) -> Json<serde_json::Value> {
+async fn healthz(
+    State(app): State<Arc<App>>,
+    _: Parameters<NoParameters>,
+) -> Json<serde_json::Value> {
     Json(serde_json::json!({
         "status": "ok",
         "objects": app.live.features().collection.len(),
@@ -356,14 +402,14 @@ async fn healthz(State(app): State<Arc<App>>) -> Json<serde_json::Value> {
     }))
 }
 
-async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(app): State<Arc<App>>, _: Parameters<NoParameters>) -> Response {
     let features = app.live.features();
     let text = app.metrics.text(&Gauges {
         objects: features.collection.len(),
         shards: features.collection.shards().count(),
         uploads: app.work.uploads(),
     });
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn page_file(name: Result<Path<String>, PathRejection>) -> Answer {

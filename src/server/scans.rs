@@ -1,7 +1,7 @@
 //! One pass over the data for all who wait.
 //!
 //! A pass reads every feature from memory, which takes as long for sixteen queries as for one. So queries do not each
-//! start their own: whoever asks while a pass is under way waits for the next, together with the others.
+//! start their own: a query that comes during a pass waits for the next, together with the others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use std::{io, thread};
 
 use tokio::sync::oneshot;
 
-use super::live::Live;
+use super::live::{Features, Live};
 use super::metrics::Metrics;
-use crate::similarity::scan::{Metric, Neighbour, itself_first, nearest};
+use crate::similarity::neighbours::{Method, Query, neighbours};
+use crate::similarity::scan::{Metric, Neighbour};
 
 /// Queries in one pass; what waits beyond that goes into the next. It bounds how long a pass takes.
 const MAX_QUERIES: usize = 64;
@@ -23,14 +24,22 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// The way to the thread that searches.
 pub struct Scans {
-    queue: Sender<Question>,
+    queue: Sender<Waiting>,
 }
 
-struct Question {
-    /// None for a picture that is no object.
-    object_id: Option<String>,
-    feature: Vec<f32>,
-    limit: usize,
+/// What is near to a feature?
+pub struct Question {
+    /// None for a picture that is not an object.
+    pub object_id: Option<String>,
+    /// `[dimension]`.
+    pub feature: Vec<f32>,
+    /// Neighbours that are wanted.
+    pub limit: usize,
+    pub metric: Metric,
+}
+
+struct Waiting {
+    question: Question,
     answer: oneshot::Sender<Vec<Neighbour>>,
 }
 
@@ -46,26 +55,15 @@ impl Scans {
     }
 
     /// The nearest objects to a feature, and before all others the object whose feature it is; none where the features have
-    /// meanwhile become others, of another length, or where the search failed.
-    pub async fn nearest(
-        &self,
-        object_id: Option<String>,
-        feature: Vec<f32>,
-        limit: usize,
-    ) -> Option<Vec<Neighbour>> {
+    /// meanwhile become others, of another dimension, or where the search failed.
+    pub async fn nearest(&self, question: Question) -> Option<Vec<Neighbour>> {
         let (answer, answered) = oneshot::channel();
-        let question = Question {
-            object_id,
-            feature,
-            limit,
-            answer,
-        };
-        self.queue.send(question).ok()?;
+        self.queue.send(Waiting { question, answer }).ok()?;
         answered.await.ok()
     }
 }
 
-fn answer_all(questions: &Receiver<Question>, live: &Live, metrics: &Metrics) {
+fn answer_all(questions: &Receiver<Waiting>, live: &Live, metrics: &Metrics) {
     let mut last = 1;
     while let Ok(first) = questions.recv() {
         let mut waiting = vec![first];
@@ -82,37 +80,42 @@ fn answer_all(questions: &Receiver<Question>, live: &Live, metrics: &Metrics) {
         }
         last = waiting.len();
         let features = live.features();
-        let length = features.collection.length();
+        let dimension = features.collection.dimension();
         // Some have gone in the meantime.
-        waiting.retain(|question| question.feature.len() == length && !question.answer.is_closed());
-        let queries: Vec<f32> = (waiting.iter())
-            .flat_map(|question| question.feature.iter().copied())
-            .collect();
-        let limit = waiting.iter().map(|question| question.limit).max();
-        let started = Instant::now();
-        let scan = || {
-            let (collection, limit) = (&features.collection, limit.unwrap_or(0));
-            nearest(collection, &queries, limit, Metric::Euclidean)
-        };
-        // A panic would end this thread, and with it every search from then on; like this, those who wait are told.
-        let Ok(found) = catch_unwind(AssertUnwindSafe(scan)) else {
-            continue;
-        };
-        metrics.scanned(waiting.len(), started.elapsed());
-        for (question, mut neighbours) in waiting.into_iter().zip(found) {
-            neighbours.truncate(question.limit);
-            let itself = (question.object_id.as_deref()).and_then(|id| features.find(id));
-            match itself {
-                // The object may have got another feature since it was asked for.
-                Some((position, feature)) if *feature == *question.feature => {
-                    let collection = &features.collection;
-                    itself_first(collection, position, &mut neighbours, question.limit);
-                }
-                _ => {}
-            }
-            // Whoever asked may have gone.
-            let _ = question.answer.send(neighbours);
+        waiting.retain(|one| one.question.feature.len() == dimension && !one.answer.is_closed());
+        for metric in Metric::ALL {
+            let of_metric = waiting.extract_if(.., |one| one.question.metric == metric);
+            answer_together(of_metric.collect(), metric, &features, metrics);
         }
+    }
+}
+
+/// Answers questions of one metric in one pass.
+fn answer_together(waiting: Vec<Waiting>, metric: Metric, features: &Features, metrics: &Metrics) {
+    if waiting.is_empty() {
+        return;
+    }
+    let queries = waiting.iter().map(|Waiting { question, .. }| {
+        let itself = (question.object_id.as_deref()).and_then(|id| features.find(id));
+        Query {
+            feature: &question.feature,
+            // The object may have got another feature since it was asked for.
+            itself: (itself.filter(|(_, feature)| **feature == *question.feature))
+                .map(|(position, _)| position),
+            k: question.limit,
+        }
+    });
+    let queries: Vec<Query<'_>> = queries.collect();
+    let started = Instant::now();
+    let scan = || neighbours(&features.collection, &queries, Method::Exact(metric));
+    // A panic would end this thread, and with it every search from then on; like this, those who wait are told.
+    let Ok(found) = catch_unwind(AssertUnwindSafe(scan)) else {
+        return;
+    };
+    metrics.scanned(waiting.len(), started.elapsed());
+    for (waiting, neighbours) in waiting.into_iter().zip(found) {
+        // Whoever asked may have gone.
+        let _ = waiting.answer.send(neighbours);
     }
 }
 
@@ -156,22 +159,25 @@ mod tests {
         let (live, metrics) = (live(root.path(), 100), Metrics::default());
         let (queue, questions) = mpsc::channel();
         let is_object = |number: usize| !number.is_multiple_of(5);
-        let ask = |number: usize, length| {
+        let ask_by = |metric, number: usize, dimension| {
             let (answer, answered) = oneshot::channel();
             // Some are asked for as objects, some with a picture of the same feature.
             let question = Question {
                 object_id: is_object(number).then(|| format!("{number:04}.jpg")),
-                feature: vec![(number / 2) as f32; length],
+                feature: vec![(number / 2) as f32; dimension],
                 limit: 1 + number % 3,
-                answer,
+                metric,
             };
-            queue.send(question).unwrap();
+            queue.send(Waiting { question, answer }).unwrap();
             answered
         };
+        let ask = |number, dimension| ask_by(Metric::Euclidean, number, dimension);
         let mut answers: Vec<_> = (0..MAX_QUERIES + 6).map(|number| ask(number, 1)).collect();
-        // One asks for a feature of another length; one has gone.
+        // One asks for a feature of another dimension; one has gone.
         let other = ask(7, 2);
         drop(ask(8, 1));
+        // One asks for another metric, by which all features but zero are equal.
+        let mut by_cosine = ask_by(Metric::Cosine, 7, 1);
         drop(queue);
         answer_all(&questions, &live, &metrics);
         for (number, answer) in answers.iter_mut().enumerate() {
@@ -185,14 +191,17 @@ mod tests {
                 assert_eq!((found.object_id, found.distance), expected);
             }
         }
+        let neighbours = by_cosine.try_recv().unwrap();
+        let ids: Vec<String> = neighbours.into_iter().map(|one| one.object_id).collect();
+        assert_eq!(ids, ["0007.jpg", "0002.jpg"]);
         assert!(other.blocking_recv().is_err());
         let text = metrics.text(&Gauges {
             objects: 0,
             shards: 0,
             uploads: 0,
         });
-        assert!(text.contains("\nsimsearch_scans_total 2\n"), "{text}");
-        let asked = format!("\nsimsearch_queries_total {}\n", MAX_QUERIES + 6);
+        assert!(text.contains("\nsimsearch_scans_total 3\n"), "{text}");
+        let asked = format!("\nsimsearch_queries_total {}\n", MAX_QUERIES + 7);
         assert!(text.contains(&asked), "{text}");
     }
 }

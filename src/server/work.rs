@@ -1,4 +1,4 @@
-//! Pictures: at most so many in memory, and at most so many in hand.
+//! How many pictures may be in memory, and decoded, at once.
 
 use std::sync::Arc;
 use std::thread;
@@ -51,7 +51,7 @@ impl Work {
         let hand = hands.acquire_owned().await.map_err(|_| Problem::busy())?;
         let done = tokio::task::spawn_blocking(move || {
             let done = task();
-            // With the task, which goes on where nobody waits for it any more.
+            // Only now: the task goes on even when nobody waits for it any more.
             drop(hand);
             done
         });

@@ -1,5 +1,5 @@
-"""Makes arrow_schema.bin: the schema of the exported table as Arrow serialises it. The length of the features, which
-export fills in, stands at the offset that is printed."""
+"""Makes arrow_schema.bin: the schema of the exported table as Arrow serialises it. The dimension of the features, which
+export fills in, is at the offset that is printed."""
 
 from pathlib import Path
 
@@ -21,4 +21,4 @@ Path(__file__).with_name("arrow_schema.bin").write_bytes(template)
 for length in [1, 8, 1280, 1 << 20]:
     template[offset : offset + 4] = length.to_bytes(4, "little")
     assert bytes(template) == serialised(length)
-print("the length stands at offset", offset)
+print("the dimension is at offset", offset)

@@ -70,7 +70,7 @@ pub fn export(options: &Options) -> Result<Summary> {
     .with_context(|| format!("cannot write {}", options.output.display()))?;
     Ok(Summary {
         rows: collection.len(),
-        dimension: collection.length(),
+        dimension: collection.dimension(),
         bytes,
         left_out: collection.left_out,
         seconds: started.elapsed().as_secs_f64(),
@@ -82,7 +82,7 @@ fn write(
     collection: &Collection,
     metadata: &[(&str, String)],
 ) -> io::Result<u64> {
-    let dimension = collection.length();
+    let dimension = collection.dimension();
     let mut writer = ParquetWriter::new(file, dimension)?;
     for part in collection.parts() {
         for first in (0..part.rows()).step_by(GROUP_ROWS) {

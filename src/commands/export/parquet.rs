@@ -1,7 +1,8 @@
 //! The Parquet format, for the one table that is written here: `object_id`, a string, and `feature`, a list of float32
 //! whose length is fixed.
 //!
-//! Written by hand: the `parquet` crate and what it needs take 6.9 minutes of a processor to build.
+//! Written by hand: the crate `parquet` 60.1, without `arrow` and with zstd alone, takes 5.7 minutes of processor time to build
+//! with what it needs (344 s in the profile `dev`), so 2.9 minutes or more on two cores. More than two were too many.
 //! <https://parquet.apache.org/docs/file-format/> is what is written here: pages of plain values, compressed with zstd, and
 //! a footer in Thrift's compact encoding.
 
@@ -120,7 +121,7 @@ impl<'a> ParquetWriter<'a> {
         Ok(chunk)
     }
 
-    /// Writes the footer, with more metadata of the file; returns the length of the file in bytes.
+    /// Writes the footer, with more metadata of the file; returns how many bytes the file has.
     pub fn finish(mut self, metadata: &[(&str, String)]) -> io::Result<u64> {
         let arrow = ("ARROW:schema", arrow_schema(self.dimension));
         let metadata = metadata.iter().chain([&arrow]);

@@ -9,9 +9,9 @@ use crate::similarity::scan::Neighbour;
 pub struct Answer {
     /// What was asked.
     pub query: String,
-    /// The object that it is; none where it is a picture file.
+    /// Its object id; `None` for a picture file.
     pub object_id: Option<String>,
-    /// Nearest first; those of one distance by object id, the query itself before all.
+    /// Nearest first; those of one distance by object id, the query itself first.
     pub neighbours: Vec<Neighbour>,
     /// Seconds that the pass over the data took, for all queries that were answered with this one.
     pub seconds: f64,

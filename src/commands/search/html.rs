@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::pictures::{Pictures, Shown};
 use super::{Answer, Options};
@@ -15,6 +16,9 @@ const SIDE: usize = 320;
 
 const STYLE: &str = include_str!("page.css");
 
+/// Nothing is loaded from anywhere, and no script runs.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+
 /// Writes the page; the pictures of one answer are in memory at a time.
 pub fn write(
     to: &mut dyn Write,
@@ -22,96 +26,107 @@ pub fn write(
     options: &Options,
     pictures: &Pictures<'_>,
 ) -> io::Result<()> {
+    let title = match answers {
+        [answer] => format!("Similar to {}", printable(&answer.query)),
+        several => format!("Similar to {} pictures", several.len()),
+    };
+    write!(
+        to,
+        "{}\n<html lang=\"en\">\n{}\n<body>\n{}\n<main>\n",
+        DOCTYPE.into_string(),
+        head(&title).into_string(),
+        header(&title, options).into_string()
+    )?;
+    if answers.len() > 1 {
+        writeln!(to, "{}", contents(answers).into_string())?;
+    }
+    for (number, answer) in answers.iter().enumerate() {
+        let section = section(number, answer, &pictures.of(answer, SIDE));
+        writeln!(to, "{}", section.into_string())?;
+    }
+    to.write_all(b"</main>\n</body>\n</html>\n")
+}
+
+fn head(title: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            meta http-equiv="Content-Security-Policy" content=(POLICY);
+            title { (title) }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
+fn header(title: &str, options: &Options) -> Markup {
     let metric = match options.metric {
         Metric::Euclidean => "Euclidean distance",
         Metric::Cosine => "cosine distance",
     };
     let model = options.directory.file_name().unwrap_or_default();
-    let model = model.to_string_lossy();
-    let title = match answers {
-        [answer] => format!("Similar to {}", answer.query),
-        several => format!("Similar to {} pictures", several.len()),
+    html! {
+        header {
+            h1 { bdi { (title) } }
+            p { (metric) " between features of " (printable(&model.to_string_lossy())) }
+        }
+    }
+}
+
+fn contents(answers: &[Answer]) -> Markup {
+    html! {
+        nav aria-label="Queries" {
+            ol {
+                @for (number, answer) in answers.iter().enumerate() {
+                    li { a href={ "#query" (number) } { bdi { (printable(&answer.query)) } } }
+                }
+            }
+        }
+    }
+}
+
+fn section(number: usize, answer: &Answer, shown: &[Shown<'_>]) -> Markup {
+    html! {
+        section id={ "query" (number) } aria-labelledby={ "name" (number) } {
+            h2 id={ "name" (number) } { bdi { (printable(&answer.query)) } }
+            ol class="pictures" {
+                @for shown in shown { (figure(shown)) }
+            }
+        }
+    }
+}
+
+fn figure(shown: &Shown<'_>) -> Markup {
+    let name = printable(shown.name);
+    let (label, described) = match shown.distance {
+        None => ("query".to_owned(), "the query".to_owned()),
+        Some(distance) => {
+            let label = Distance(distance).to_string();
+            let described = format!("at distance {label}");
+            (label, described)
+        }
     };
-    let title = Escaped(&title);
-    write!(
-        to,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; \
-         style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <header><h1><bdi>{title}</bdi></h1><p>{metric} between features of {}</p></header>\n<main>\n",
-        Escaped(&model)
-    )?;
-    if answers.len() > 1 {
-        write_contents(to, answers)?;
+    html! {
+        li class=[shown.distance.is_none().then_some("query")] {
+            figure {
+                div class="frame" {
+                    @match &shown.thumbnail {
+                        Ok(thumbnail) => {
+                            img src={ "data:image/jpeg;base64," (BASE64.encode(thumbnail.jpeg())) }
+                                width=(thumbnail.size.width) height=(thumbnail.size.height)
+                                alt={ (name) ", " (described) };
+                        }
+                        Err(why) => { p class="missing" { "no picture: " (printable(why)) } }
+                    }
+                }
+                figcaption { b { (label) } " " bdi title=(name) { (name) } }
+            }
+        }
     }
-    for (number, answer) in answers.iter().enumerate() {
-        write_answer(to, number, answer, pictures)?;
-    }
-    to.write_all(b"</main>\n</body>\n</html>\n")
 }
 
-fn write_contents(to: &mut dyn Write, answers: &[Answer]) -> io::Result<()> {
-    to.write_all(b"<nav aria-label=\"Queries\"><ol>\n")?;
-    for (number, answer) in answers.iter().enumerate() {
-        let name = Escaped(&answer.query);
-        writeln!(
-            to,
-            "<li><a href=\"#query{number}\"><bdi>{name}</bdi></a></li>"
-        )?;
-    }
-    to.write_all(b"</ol></nav>\n")
-}
-
-fn write_answer(
-    to: &mut dyn Write,
-    number: usize,
-    answer: &Answer,
-    pictures: &Pictures<'_>,
-) -> io::Result<()> {
-    let name = Escaped(&answer.query);
-    write!(
-        to,
-        "<section id=\"query{number}\" aria-labelledby=\"name{number}\">\n\
-         <h2 id=\"name{number}\"><bdi>{name}</bdi></h2>\n<ol class=\"pictures\">\n"
-    )?;
-    for shown in pictures.of(answer, SIDE) {
-        write_figure(to, &shown)?;
-    }
-    to.write_all(b"</ol>\n</section>\n")
-}
-
-fn write_figure(to: &mut dyn Write, shown: &Shown<'_>) -> io::Result<()> {
-    let name = Escaped(shown.name);
-    let (class, label) = match shown.distance {
-        None => (" class=\"query\"", "query".to_owned()),
-        Some(distance) => ("", Distance(distance).to_string()),
-    };
-    write!(to, "<li{class}><figure>\n<div class=\"frame\">")?;
-    match &shown.thumbnail {
-        Ok(thumbnail) => write!(
-            to,
-            "<img src=\"data:image/jpeg;base64,{}\" width=\"{}\" height=\"{}\" alt=\"{name}, {}\">",
-            BASE64.encode(thumbnail.jpeg()),
-            thumbnail.size.width,
-            thumbnail.size.height,
-            match shown.distance {
-                None => "the query".to_owned(),
-                Some(_) => format!("at distance {label}"),
-            },
-        )?,
-        Err(why) => write!(to, "<p class=\"missing\">no picture: {}</p>", Escaped(why))?,
-    }
-    write!(
-        to,
-        "</div>\n<figcaption><b>{label}</b> <bdi title=\"{name}\">{name}</bdi></figcaption>\n\
-         </figure></li>\n"
-    )
-}
-
-/// A distance for people: four digits behind the point, and more where all of these are zeros.
+/// A distance for people: four decimals, and more where all of these are zeros.
 pub struct Distance(pub f64);
 
 impl fmt::Display for Distance {
@@ -124,26 +139,9 @@ impl fmt::Display for Distance {
     }
 }
 
-/// Text between tags and in quoted attributes, whatever it holds: an object id may hold anything but `/`, NUL and newline.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => to.write_str("&amp;")?,
-                '<' => to.write_str("&lt;")?,
-                '>' => to.write_str("&gt;")?,
-                '"' => to.write_str("&quot;")?,
-                '\'' => to.write_str("&#39;")?,
-                control if control.is_control() => {
-                    write!(to, "{}", char::REPLACEMENT_CHARACTER)?;
-                }
-                other => write!(to, "{other}")?,
-            }
-        }
-        Ok(())
-    }
+/// Text without control characters, which an object id may hold and a page may not. (The template escapes the rest.)
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -152,10 +150,18 @@ mod tests {
 
     #[test]
     fn hostile_text_stays_text() {
-        let hostile = "\"><script>alert('1 & 2')</script>\u{1b}.jpg";
-        assert_eq!(
-            Escaped(hostile).to_string(),
-            "&quot;&gt;&lt;script&gt;alert(&#39;1 &amp; 2&#39;)&lt;/script&gt;\u{fffd}.jpg"
+        let name = "\"><script>alert('1 & 2')</script>\u{1b}.jpg";
+        let shown = Shown {
+            name,
+            distance: None,
+            thumbnail: Err(name.to_owned()),
+        };
+        let page = figure(&shown).into_string();
+        let text = "&quot;&gt;&lt;script&gt;alert('1 &amp; 2')&lt;/script&gt;\u{fffd}.jpg";
+        assert_eq!(page.matches(text).count(), 3, "{page}");
+        assert!(
+            !page.contains("script>") && !page.contains('\u{1b}'),
+            "{page}"
         );
     }
 

@@ -24,7 +24,8 @@ use anyhow::{Context, Result, bail};
 use crate::inference::embed::QueryModel;
 use crate::similarity::collection::Collection;
 use crate::similarity::hnsw::{self, ApproximateIndex, Opened};
-use crate::similarity::scan::{Metric, itself_first, nearest};
+use crate::similarity::neighbours::{Method, Query, neighbours};
+use crate::similarity::scan::Metric;
 use crate::storage::files::complete;
 use crate::storage::media::Media;
 
@@ -61,16 +62,16 @@ pub struct Summary {
     pub failed: usize,
 }
 
-/// Who hears of answers and failures, as they come.
+/// Receives answers and failures, as they come.
 pub struct Listener<'a> {
-    /// Takes an answer.
+    /// Called with each answer.
     pub answer: &'a mut dyn FnMut(&Answer) -> Result<()>,
-    /// Takes a message on a query that failed, or a file that was left out.
+    /// Called with a message for each query that failed and each file that was left out.
     pub warn: &'a dyn Fn(&str),
 }
 
 /// Answers queries, given in chunks. `open_model` loads the model that made the features of a directory of this feature
-/// length; it is called once, and only when a query is a picture.
+/// dimension; it is called once, and only when a query is a picture.
 ///
 /// # Errors
 /// When nothing can be searched, or a page cannot be written. A query that fails does not end the others.
@@ -85,6 +86,10 @@ pub fn search(
     let index = match options.approximate {
         true => Some(open_index(options, &collection)?),
         false => None,
+    };
+    let method = match &index {
+        Some(index) => Method::Approximate(index),
+        None => Method::Exact(options.metric),
     };
     let mut summary = Summary::default();
     for left_out in &collection.left_out {
@@ -105,7 +110,7 @@ pub fn search(
                 }
             }
         }
-        for answer in answers(&collection, index.as_ref(), found, options) {
+        for answer in answers(&collection, found, options.k, method) {
             summary.answered += 1;
             (listener.answer)(&answer)?;
             if media.is_some() {
@@ -136,42 +141,36 @@ fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateI
     match ApproximateIndex::open(directory, collection)? {
         Opened::Index(index) if index.description().metric == options.metric => Ok(*index),
         Opened::Index(_) => bail!(
-            "{path} is for another metric; `simsearch index --metric {metric}` makes it anew for this one"
+            "{path} is for another metric; `simsearch index --metric {metric}` makes one for this metric"
         ),
         Opened::Missing => bail!(
-            "there is no index {path}; `simsearch index` makes it, and without --approximate none is needed"
+            "there is no index {path}; make it with `simsearch index`, or search without --approximate"
         ),
-        Opened::Unusable(why) => bail!("{path}: {why}; `simsearch index` makes it anew"),
+        Opened::Unusable(why) => bail!("{path}: {why}; `simsearch index` makes a new one"),
     }
 }
 
-/// The answers to all queries of a chunk: without an index in one pass over the data.
+/// The answers to all queries of a chunk, together.
 fn answers(
     collection: &Collection,
-    index: Option<&ApproximateIndex>,
     queries: Vec<Found>,
-    options: &Options,
+    k: usize,
+    method: Method<'_>,
 ) -> Vec<Answer> {
-    let features: Vec<f32> = (queries.iter())
-        .flat_map(|query| query.feature(collection))
-        .copied()
-        .collect();
+    let asked = queries.iter().map(|query| Query {
+        feature: query.feature(collection),
+        itself: query.position(),
+        k,
+    });
+    let asked: Vec<Query<'_>> = asked.collect();
     let started = Instant::now();
-    let found = match index {
-        Some(index) => index.nearest(collection, &features, options.k),
-        None => nearest(collection, &features, options.k, options.metric),
-    };
+    let found = neighbours(collection, &asked, method);
     let seconds = started.elapsed().as_secs_f64();
-    let answers = (queries.into_iter().zip(found)).map(|(query, mut neighbours)| {
-        if let Some(position) = query.position() {
-            itself_first(collection, position, &mut neighbours, options.k);
-        }
-        Answer {
-            neighbours,
-            object_id: query.object_id(collection),
-            query: query.text,
-            seconds,
-        }
+    let answers = (queries.into_iter().zip(found)).map(|(query, neighbours)| Answer {
+        neighbours,
+        object_id: query.object_id(collection),
+        query: query.text,
+        seconds,
     });
     answers.collect()
 }

@@ -73,7 +73,7 @@ enum Feature {
 }
 
 impl Found {
-    /// The feature, `[length]`.
+    /// The feature, `[dimension]`.
     pub fn feature<'a>(&'a self, collection: &'a Collection) -> &'a [f32] {
         match &self.feature {
             Feature::Object(position) => collection.feature(*position),
@@ -81,7 +81,7 @@ impl Found {
         }
     }
 
-    /// Where the feature of an object stands.
+    /// Where the feature is, for an object.
     pub fn position(&self) -> Option<Position> {
         match self.feature {
             Feature::Object(position) => Some(position),
@@ -89,7 +89,7 @@ impl Found {
         }
     }
 
-    /// The id of an object.
+    /// The object's id; none for a picture.
     pub fn object_id(&self, collection: &Collection) -> Option<String> {
         self.position().map(|position| collection.id(position))
     }
@@ -103,7 +103,7 @@ pub struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    /// Over a collection; `open_model` is called with the length of a feature when the first query is a picture.
+    /// Over a collection; `open_model` is called with the dimension of the features when the first query is a picture.
     pub fn new(
         collection: &'a Collection,
         open_model: &'a dyn Fn(usize) -> Result<QueryModel>,
@@ -129,7 +129,7 @@ impl<'a> Finder<'a> {
             position.is_none() && Path::new(query).is_file()
         };
         if self.model.is_none() && queries.iter().zip(&positions).any(is_file) {
-            self.model = Some((self.open_model)(self.collection.length()));
+            self.model = Some((self.open_model)(self.collection.dimension()));
         }
         let (collection, model) = (self.collection, self.model.as_ref());
         let found = queries.into_par_iter().zip(positions);

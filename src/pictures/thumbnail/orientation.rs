@@ -1,71 +1,31 @@
-//! How a camera was held: the EXIF tag `Orientation`.
+//! How a camera was held: the EXIF tag `Orientation`, read and applied by the crate `image`.
+//!
+//! Where the EXIF data are in a file is found here: the decoders of `image` would tell it too, but this program is built with
+//! that for WebP alone, since others decode JPEG and PNG.
+
+use image::metadata::Orientation;
+use image::{DynamicImage, RgbImage};
 
 use crate::pictures::Size;
 
-/// The tag in the first directory of TIFF data.
-const TAG: u16 = 0x0112;
-
-/// What turns a picture upright: first transposed (rows become columns), then mirrored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Orientation {
-    transposed: bool,
-    mirrored_sideways: bool,
-    mirrored_upside_down: bool,
-}
-
-impl Orientation {
-    /// The orientation that a JPEG, PNG or WebP file gives; upright where it gives none that can be read.
-    pub fn of(bytes: &[u8]) -> Self {
-        let value = exif(bytes).and_then(tag_value);
-        let of = |transposed, mirrored_sideways, mirrored_upside_down| Orientation {
-            transposed,
-            mirrored_sideways,
-            mirrored_upside_down,
-        };
-        match value {
-            Some(2) => of(false, true, false),
-            Some(3) => of(false, true, true),
-            Some(4) => of(false, false, true),
-            Some(5) => of(true, false, false),
-            Some(6) => of(true, true, false),
-            Some(7) => of(true, true, true),
-            Some(8) => of(true, false, true),
-            _ => Self::default(),
-        }
+/// Turns the picture of a JPEG, PNG or WebP file upright, where the file says how. `pixels` are
+/// `[size.height, size.width, 3]`.
+pub fn upright(bytes: &[u8], size: Size, pixels: Vec<u8>) -> (Size, Vec<u8>) {
+    let orientation = exif(bytes).and_then(Orientation::from_exif_chunk);
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    if orientation == Orientation::NoTransforms {
+        return (size, pixels);
     }
-
-    /// Turns a picture upright; `pixels` are `[size.height, size.width, 3]`.
-    pub fn apply(self, size: Size, pixels: Vec<u8>) -> (Size, Vec<u8>) {
-        if self == Self::default() {
-            return (size, pixels);
-        }
-        let Size { width, height } = size;
-        let upright = match self.transposed {
-            true => Size {
-                width: height,
-                height: width,
-            },
-            false => size,
-        };
-        let mut turned = Vec::with_capacity(pixels.len());
-        for y in 0..upright.height {
-            let y = if self.mirrored_upside_down {
-                upright.height - 1 - y
-            } else {
-                y
-            };
-            for x in 0..upright.width {
-                let x = if self.mirrored_sideways {
-                    upright.width - 1 - x
-                } else {
-                    x
-                };
-                let (from_x, from_y) = if self.transposed { (y, x) } else { (x, y) };
-                turned.extend_from_slice(&pixels[(from_y * width + from_x) * 3..][..3]);
-            }
-        }
-        (upright, turned)
-    }
+    // A thumbnail is made of at most a few million pixels.
+    let side = |side: usize| u32::try_from(side).expect("a side that fits 32 bits");
+    let picture = RgbImage::from_raw(side(size.width), side(size.height), pixels);
+    let mut picture = DynamicImage::ImageRgb8(picture.expect("as many pixels as the size says"));
+    picture.apply_orientation(orientation);
+    let size = Size {
+        width: picture.width() as usize,
+        height: picture.height() as usize,
+    };
+    (size, picture.into_bytes())
 }
 
 /// The TIFF data that hold the EXIF tags of a file.
@@ -128,34 +88,4 @@ fn webp_exif(bytes: &[u8]) -> Option<&[u8]> {
         }
         rest = rest.get(8 + length + length % 2..)?;
     }
-}
-
-/// The tag's value in TIFF data: a byte order, then where the first directory is, whose entries have 12 bytes.
-fn tag_value(tiff: &[u8]) -> Option<u16> {
-    let little = match tiff.get(..4)? {
-        b"II*\0" => true,
-        b"MM\0*" => false,
-        _ => return None,
-    };
-    let short = |at: usize| -> Option<u16> {
-        let bytes = tiff.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(match little {
-            true => u16::from_le_bytes(bytes),
-            false => u16::from_be_bytes(bytes),
-        })
-    };
-    let long = |at: usize| -> Option<usize> {
-        let bytes = tiff.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        Some(match little {
-            true => u32::from_le_bytes(bytes),
-            false => u32::from_be_bytes(bytes),
-        } as usize)
-    };
-    let directory = long(4)?;
-    let entries = usize::from(short(directory)?);
-    let entry = (0..entries).map(|entry| directory + 2 + entry * 12);
-    entry
-        .take_while(|at| at + 12 <= tiff.len())
-        .find(|at| short(*at) == Some(TAG))
-        .and_then(|at| short(at + 8))
 }

@@ -86,7 +86,7 @@ async function showRandom(signal) {
   }
   history.replaceState({ ...history.state, random: ids }, "");
   const text = server.uploads
-    ? "Drop a picture anywhere, paste one, or choose one. Or begin with one of those here."
+    ? "Drop a picture anywhere, paste one, or choose one. Or start with one of these."
     : `${NO_UPLOADS} Begin with one of those here.`;
   showQuery(element("p", {}, text), "", "");
   query.querySelector(".frame").classList.add("invites");

@@ -33,7 +33,7 @@ export async function similarToObject(id, signal) {
 
 /** The neighbours of a picture. */
 export async function similarToFile(file, signal) {
-  if (file.size > MAX_UPLOAD_BYTES) throw new Problem("This picture is larger than 32 MiB, which is all that the server takes.");
+  if (file.size > MAX_UPLOAD_BYTES) throw new Problem("This picture is larger than 32 MiB, the most that the server takes.");
   const answer = await ask(`/similar?limit=${NEIGHBOURS}`, { method: "POST", body: file, signal });
   return answer.similarImages;
 }

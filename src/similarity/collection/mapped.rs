@@ -20,7 +20,7 @@ pub struct MappedShard {
     file: (u64, u64),
     features: Mmap,
     features_offset: usize,
-    length: usize,
+    dimension: usize,
     rows: usize,
     ids: Mmap,
     ids_offset: usize,
@@ -33,7 +33,7 @@ impl MappedShard {
         let [features_path, ids_path] =
             Half::ALL.map(|half| directory.join(number.file_name(half)));
         let ((features, file), (ids, _)) = (map(&features_path)?, map(&ids_path)?);
-        let (rows, length, features_offset) =
+        let (rows, dimension, features_offset) =
             npy::features_shape(&features, features.len() as u64).map_err(wrong(&features_path))?;
         if !features_offset.is_multiple_of(size_of::<f32>()) {
             return Err(wrong(&features_path)(npy::NpyError::Kind {
@@ -56,7 +56,7 @@ impl MappedShard {
             file: identity(&file),
             features,
             features_offset,
-            length,
+            dimension,
             rows,
             ids,
             ids_offset,
@@ -64,7 +64,7 @@ impl MappedShard {
         })
     }
 
-    /// Whether this is the shard that stands under that number.
+    /// Whether this is the shard that has that number now.
     pub fn is_at(&self, directory: &Path, number: ShardNumber) -> bool {
         let path = directory.join(number.file_name(Half::Features));
         number == self.number && fs::metadata(path).is_ok_and(|file| identity(&file) == self.file)
@@ -81,16 +81,16 @@ impl MappedShard {
     }
 
     /// Numbers in a row.
-    pub fn length(&self) -> usize {
-        self.length
+    pub fn dimension(&self) -> usize {
+        self.dimension
     }
 
-    /// The features, `[rows, length]`. `numpy.save` puts them at a multiple of 64 bytes, and the mapping begins at a page.
+    /// The features, `[rows, dimension]`. `numpy.save` puts them at a multiple of 64 bytes, and the mapping begins at a page.
     pub fn features(&self) -> &[f32] {
         bytemuck::cast_slice(&self.features[self.features_offset..])
     }
 
-    /// The object id of a row; what is no Unicode in it is replaced.
+    /// The object id of a row; what is not Unicode in it is replaced.
     pub fn id(&self, row: usize) -> String {
         npy::object_id(self.cell(row)).unwrap_or_else(|| char::REPLACEMENT_CHARACTER.into())
     }
@@ -122,7 +122,7 @@ impl MappedShard {
             .collect()
     }
 
-    /// The id of a row as it stands in the file.
+    /// The bytes of a row's id in the file.
     fn cell(&self, row: usize) -> &[u8] {
         let bytes = self.id_width * 4;
         &self.ids[self.ids_offset + row * bytes..][..bytes]
@@ -146,7 +146,7 @@ fn map(path: &Path) -> Result<(Mmap, Metadata), ShardError> {
     };
     let file = regular::open(path).map_err(read)?;
     // SAFETY: The pages must not change while they are mapped. Nothing of this program writes to a finished shard: `concat`
-    // writes a file aside and renames it, which leaves the mapped one as it is. (Who truncates a shard by hand while it is
+    // writes a file aside and renames it, which leaves the mapped one as it is. (Truncating a shard by hand while it is
     // searched ends the search with SIGBUS, which no check here could prevent.)
     #[expect(unsafe_code)]
     let mapped = unsafe { Mmap::map(&file) };

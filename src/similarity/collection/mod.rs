@@ -1,6 +1,6 @@
 //! All features of a model's directory, to be searched: shards, mapped, and the per-object files that are not packed yet.
 
-mod index;
+mod id_lookup;
 mod mapped;
 
 use std::collections::btree_map::Entry;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Error, Result, ensure};
 use rayon::prelude::*;
 
-pub use index::IdIndex;
+pub(crate) use id_lookup::IdLookup;
 pub use mapped::MappedShard;
 
 use crate::storage::failures::FileStamp;
@@ -24,8 +24,8 @@ use crate::storage::shard::{ShardError, ShardFiles, ShardNumber};
 #[derive(Debug, Default)]
 pub struct Collection {
     parts: Vec<Part>,
-    length: usize,
-    /// Per-object files that were left out: they are torn, or of another length.
+    dimension: usize,
+    /// Per-object files that were left out: they are torn, or of another dimension.
     pub left_out: Vec<String>,
 }
 
@@ -44,11 +44,11 @@ pub struct Loose {
     ids: Vec<Box<str>>,
     /// Tell each file from another that was written under its name since.
     stamps: Vec<FileStamp>,
-    /// `[n, length]`.
+    /// `[n, dimension]`.
     features: Vec<f32>,
 }
 
-/// Where the feature of an object stands.
+/// Where the feature of an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Index of the part.
@@ -58,7 +58,7 @@ pub struct Position {
 }
 
 impl Part {
-    /// The features, `[rows, length]`.
+    /// The features, `[rows, dimension]`.
     pub fn features(&self) -> &[f32] {
         match self {
             Part::Shard(shard) => shard.features(),
@@ -106,11 +106,11 @@ impl Part {
 
 impl Collection {
     /// Maps the shards of a model's directory and reads the per-object files. `concat` may pack at the same time: it
-    /// removes files after their shard is in place, so that files which are gone when they are read stand in the shards
-    /// that are listed behind that.
+    /// removes files after their shard is in place, so that files which are gone when they are read are in the shards
+    /// that are listed after that.
     ///
     /// # Errors
-    /// When a shard is damaged, or of another length than the others.
+    /// When a shard is damaged, or of another dimension than the others.
     pub fn open(directory: &Path) -> Result<Self> {
         Self::default().reopen(directory)
     }
@@ -119,7 +119,7 @@ impl Collection {
     ///
     /// # Errors
     /// As [`open`](Self::open), and when there are no features.
-    pub fn open_filled(directory: &Path) -> Result<Self> {
+    pub(crate) fn open_filled(directory: &Path) -> Result<Self> {
         let collection = Self::open(directory)?;
         ensure!(
             !collection.is_empty(),
@@ -134,29 +134,29 @@ impl Collection {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn reopen(&self, directory: &Path) -> Result<Self> {
+    pub(crate) fn reopen(&self, directory: &Path) -> Result<Self> {
         let reading = || format!("cannot read {}", directory.display());
         let open = ModelDir::open(directory).with_context(reading)?;
         let nested = open.nested_files().with_context(reading)?;
         let files: Vec<NestedFile<'_>> = nested.files().collect();
         let mut shards = BTreeMap::new();
-        let length = self.map_new_shards(directory, &mut shards)?;
-        let (mut loose, left_out) = self.read_loose(&open, &files, length);
-        let length = match self.map_new_shards(directory, &mut shards)? {
+        let dimension = self.map_new_shards(directory, &mut shards)?;
+        let (mut loose, left_out) = self.read_loose(&open, &files, dimension);
+        let dimension = match self.map_new_shards(directory, &mut shards)? {
             0 => loose
                 .features
                 .len()
                 .checked_div(loose.ids.len())
                 .unwrap_or(0),
-            length => length,
+            dimension => dimension,
         };
         ensure!(
-            loose.features.len() == loose.ids.len() * length,
+            loose.features.len() == loose.ids.len() * dimension,
             "{} has features of several lengths; `simsearch verify` says more",
             directory.display()
         );
         let shards: Vec<Arc<MappedShard>> = shards.into_values().collect();
-        loose.keep_unpacked(&shards, length);
+        loose.keep_unpacked(&shards, dimension);
         let shards = shards.into_iter().filter(|shard| shard.rows() > 0);
         let mut parts: Vec<Part> = shards.map(Part::Shard).collect();
         if !loose.ids.is_empty() {
@@ -164,12 +164,12 @@ impl Collection {
         }
         Ok(Collection {
             parts,
-            length,
+            dimension,
             left_out,
         })
     }
 
-    /// Maps the shards that are not among these yet; returns the length of the features in all of them, 0 where there is none.
+    /// Maps the shards that are not among these yet; returns the dimension of the features in all of them, 0 where there is none.
     fn map_new_shards(
         &self,
         directory: &Path,
@@ -184,27 +184,27 @@ impl Collection {
                 });
             }
         }
-        let mut length = 0;
+        let mut dimension = 0;
         for shard in shards.values().filter(|shard| shard.rows() > 0) {
             ensure!(
-                shard.length() > 0 && (length == 0 || length == shard.length()),
-                "shard {:04} of {} has features of {} numbers, those before have {length}; `simsearch verify` says more",
+                shard.dimension() > 0 && (dimension == 0 || dimension == shard.dimension()),
+                "shard {:04} of {} has features of {} numbers, those before have {dimension}; `simsearch verify` says more",
                 shard.number().0,
                 directory.display(),
-                shard.length(),
+                shard.dimension(),
             );
-            length = shard.length();
+            dimension = shard.dimension();
         }
-        Ok(length)
+        Ok(dimension)
     }
 
-    /// Reads per-object files of a length, or of that of the first where it is 0; and says which are damaged. What is gone was
+    /// Reads per-object files of a dimension, or of that of the first where it is 0; and says which are damaged. What is gone was
     /// packed or removed since it was listed.
     fn read_loose(
         &self,
         directory: &ModelDir,
         files: &[NestedFile<'_>],
-        mut length: usize,
+        mut dimension: usize,
     ) -> (Loose, Vec<String>) {
         let known = self.loose_features();
         let (mut loose, mut left_out) = (Loose::default(), Vec::new());
@@ -228,16 +228,16 @@ impl Collection {
             for (file, read) in files.iter().zip(read.collect::<Vec<_>>()) {
                 let why = match read {
                     Ok((stamp, feature))
-                        if !feature.is_empty() && [0, feature.len()].contains(&length) =>
+                        if !feature.is_empty() && [0, feature.len()].contains(&dimension) =>
                     {
-                        length = feature.len();
+                        dimension = feature.len();
                         loose.ids.push(file.object_id().into());
                         loose.stamps.push(stamp);
                         loose.features.extend(feature);
                         continue;
                     }
                     Ok((_, feature)) => format!(
-                        "has {} numbers, the others here have {length}",
+                        "has {} numbers, the others here have {dimension}",
                         feature.len()
                     ),
                     Err(error) if is_gone(&error) => continue,
@@ -258,14 +258,14 @@ impl Collection {
         });
         let rows = loose.flat_map(|loose| {
             let ids = loose.ids.iter().map(|id| &**id);
-            let features = loose.features.chunks_exact(self.length.max(1));
+            let features = loose.features.chunks_exact(self.dimension.max(1));
             ids.zip(loose.stamps.iter().copied().zip(features))
         });
         rows.collect()
     }
 
     /// The shards that have rows.
-    pub fn shards(&self) -> impl Iterator<Item = &Arc<MappedShard>> {
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Arc<MappedShard>> {
         self.parts.iter().filter_map(|part| match part {
             Part::Shard(shard) => Some(shard),
             Part::Loose(_) => None,
@@ -273,7 +273,7 @@ impl Collection {
     }
 
     /// Whether another collection has the same shards and the same per-object files, of which none was written again.
-    pub fn is_same_as(&self, other: &Collection) -> bool {
+    pub(crate) fn is_same_as(&self, other: &Collection) -> bool {
         let same = |(one, other): (&Part, &Part)| match (one, other) {
             (Part::Shard(one), Part::Shard(other)) => Arc::ptr_eq(one, other),
             (Part::Loose(one), Part::Loose(other)) => {
@@ -285,7 +285,7 @@ impl Collection {
     }
 
     /// The object id at a place among all, counted over the parts in turn.
-    pub fn nth_id(&self, mut place: usize) -> Option<String> {
+    pub(crate) fn nth_id(&self, mut place: usize) -> Option<String> {
         for part in &self.parts {
             if place < part.rows() {
                 return Some(part.id(place));
@@ -295,19 +295,19 @@ impl Collection {
         None
     }
 
-    /// Objects.
+    /// Number of objects.
     pub fn len(&self) -> usize {
         self.parts.iter().map(Part::rows).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no objects.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Numbers in a feature; 0 where there is none.
-    pub fn length(&self) -> usize {
-        self.length
+    pub fn dimension(&self) -> usize {
+        self.dimension
     }
 
     /// The rows that lie side by side.
@@ -330,7 +330,7 @@ impl Collection {
     }
 
     /// Where the features of several objects are: one look at every id for all of them.
-    pub fn find_all(&self, ids: &[&str]) -> Vec<Option<Position>> {
+    pub(crate) fn find_all(&self, ids: &[&str]) -> Vec<Option<Position>> {
         if let [id] = ids {
             return vec![self.find(id)];
         }
@@ -345,10 +345,10 @@ impl Collection {
         found
     }
 
-    /// The feature at a position, `[length]`.
+    /// The feature at a position, `[dimension]`.
     pub fn feature(&self, at: Position) -> &[f32] {
         let rows = self.parts[at.part as usize].features();
-        &rows[at.row as usize * self.length..][..self.length]
+        &rows[at.row as usize * self.dimension..][..self.dimension]
     }
 
     /// The object id at a position.
@@ -381,8 +381,8 @@ fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
 }
 
 impl Loose {
-    /// Drops what stands in shards. Both have features of `length` numbers.
-    fn keep_unpacked(&mut self, shards: &[Arc<MappedShard>], length: usize) {
+    /// Drops what is in shards. Both have features of `dimension` numbers.
+    fn keep_unpacked(&mut self, shards: &[Arc<MappedShard>], dimension: usize) {
         let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();
         if names.is_empty() {
             return;
@@ -396,14 +396,14 @@ impl Loose {
             if !packed.contains(&*self.ids[row]) {
                 self.ids.swap(kept, row);
                 self.stamps.swap(kept, row);
-                let from = row * length..(row + 1) * length;
-                self.features.copy_within(from, kept * length);
+                let from = row * dimension..(row + 1) * dimension;
+                self.features.copy_within(from, kept * dimension);
                 kept += 1;
             }
         }
         self.ids.truncate(kept);
         self.stamps.truncate(kept);
-        self.features.truncate(kept * length);
+        self.features.truncate(kept * dimension);
     }
 }
 

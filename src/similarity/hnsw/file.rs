@@ -1,12 +1,12 @@
-//! The file of an index: what usearch writes, a description of it in JSON, and an end that tells where they begin.
+//! The file of an index: what usearch writes, a description of it in JSON, and a trailer that says where that begins.
 //!
 //! ```text
 //! rows, bytes a row (4 bytes each) | vectors | graph || JSON || its length (8 bytes), its SHA-256 (64), MAGIC
 //! ```
 //!
 //! usearch trusts the graph: where it is damaged, it would read anywhere in memory. So the graph is compared with its
-//! checksum whenever the file is opened. The vectors are the most of the file; damage in them can cost neighbours and
-//! nothing else, and they are compared when the index is to grow.
+//! checksum whenever the file is opened. The vectors are most of the file; damage in them can only cost neighbours, and they
+//! are compared before the index grows.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -16,31 +16,32 @@ use std::path::Path;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
-use super::Storage;
+use super::quantize::{Quantizer, Storage};
 use crate::similarity::scan::Metric;
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::complete;
 use crate::storage::recipe::Recipe;
 
 /// The name of the file in a model's directory.
-pub const FILE_NAME: &str = "index.usearch";
+pub(crate) const FILE_NAME: &str = "index.usearch";
 
 /// The version of this format.
 const FORMAT: u32 = 1;
 const MAGIC: &[u8] = b"simsearch index\n";
-const END_LENGTH: usize = 8 + 64 + MAGIC.len();
+const END_BYTES: usize = 8 + 64 + MAGIC.len();
 /// Bytes before the vectors.
-const HEAD_LENGTH: usize = 8;
+const HEAD_BYTES: usize = 8;
 
 /// What an index holds, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Description {
+pub(crate) struct Description {
     /// Which distances it is for.
     pub metric: Metric,
     /// The type of its vectors.
     pub storage: Storage,
     /// Numbers in a vector.
-    pub length: usize,
+    #[serde(rename = "length")]
+    pub dimension: usize,
     /// Vectors.
     pub vectors: usize,
     /// What features are multiplied with before they become vectors.
@@ -57,7 +58,7 @@ pub struct Description {
 
 /// How many of the true neighbours an index finds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Recall {
+pub(crate) struct Recall {
     /// Of the ten nearest, the share that is found, in the mean over some objects.
     pub at_10: f64,
     /// Over how many objects.
@@ -66,10 +67,10 @@ pub struct Recall {
 
 /// A shard whose rows are in an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Covered {
-    /// Its number.
+pub(crate) struct Covered {
+    /// The shard's number.
     pub number: u32,
-    /// Its rows.
+    /// How many there are.
     pub rows: usize,
     /// SHA-256 of its features, where the manifest has it.
     pub sha256: Option<String>,
@@ -87,11 +88,11 @@ struct Record {
     vectors_sha256: String,
 }
 
-/// A file whose end is in order.
+/// A file whose trailer and graph are whole.
 pub struct IndexFile {
     map: Mmap,
-    /// Bytes that usearch wrote.
-    length: usize,
+    /// How much of it usearch wrote.
+    content_bytes: usize,
     record: Record,
 }
 
@@ -99,12 +100,12 @@ impl IndexFile {
     /// Opens the file and compares its graph with the checksum; the inner error says what is wrong with it.
     pub fn open(file: &File) -> io::Result<Result<Self, String>> {
         let map = map(file)?;
-        let Some((length, record)) = parse(&map) else {
-            return Ok(Err("it is no index, or damaged".into()));
+        let Some((content_bytes, record)) = parse(&map) else {
+            return Ok(Err("it is not an index, or damaged".into()));
         };
         let file = IndexFile {
             map,
-            length,
+            content_bytes,
             record,
         };
         Ok(match file.is_graph_whole() {
@@ -119,61 +120,74 @@ impl IndexFile {
 
     /// What usearch wrote.
     pub fn content(&self) -> &[u8] {
-        &self.map[..self.length]
+        &self.map[..self.content_bytes]
     }
 
     fn is_graph_whole(&self) -> bool {
         let graph = self.description().graph_offset();
         graph.is_some_and(|graph| {
-            graph <= self.length && graph_sum(self.content(), graph) == self.record.graph_sha256
+            graph <= self.content_bytes
+                && graph_sum(self.content(), graph) == self.record.graph_sha256
         })
     }
 
     /// Compares the vectors with their checksum.
     pub fn are_vectors_whole(&self) -> bool {
-        let graph = self.description().graph_offset().unwrap_or(self.length);
-        checksum::of_bytes(&self.content()[HEAD_LENGTH..graph]) == self.record.vectors_sha256
+        let graph = self
+            .description()
+            .graph_offset()
+            .unwrap_or(self.content_bytes);
+        checksum::of_bytes(&self.content()[HEAD_BYTES..graph]) == self.record.vectors_sha256
     }
 }
 
 impl Description {
+    /// How features become the vectors of this index.
+    pub(super) fn quantizer(&self) -> Quantizer {
+        Quantizer {
+            metric: self.metric,
+            storage: self.storage,
+            scale: self.scale,
+        }
+    }
+
     /// Where the graph begins, in bytes.
     fn graph_offset(&self) -> Option<usize> {
-        let vector = self.length.checked_mul(self.storage.bytes())?;
-        self.vectors.checked_mul(vector)?.checked_add(HEAD_LENGTH)
+        let vector = self.dimension.checked_mul(self.storage.bytes())?;
+        self.vectors.checked_mul(vector)?.checked_add(HEAD_BYTES)
     }
 }
 
-/// Length of what usearch wrote, and the record.
+/// How many bytes usearch wrote, and the record.
 fn parse(bytes: &[u8]) -> Option<(usize, Record)> {
-    let (rest, end) = bytes.split_at_checked(bytes.len().checked_sub(END_LENGTH)?)?;
-    let (json_length, end) = end.split_first_chunk::<8>()?;
+    let (rest, end) = bytes.split_at_checked(bytes.len().checked_sub(END_BYTES)?)?;
+    let (json_bytes, end) = end.split_first_chunk::<8>()?;
     let (sum, magic) = end.split_at_checked(64)?;
     if magic != MAGIC {
         return None;
     }
-    let json_length = usize::try_from(u64::from_le_bytes(*json_length)).ok()?;
-    let length = rest.len().checked_sub(json_length)?;
-    let json = &rest[length..];
+    let json_bytes = usize::try_from(u64::from_le_bytes(*json_bytes)).ok()?;
+    let content_bytes = rest.len().checked_sub(json_bytes)?;
+    let json = &rest[content_bytes..];
     let record: Record = serde_json::from_slice(json).ok()?;
     let is_ours = checksum::of_bytes(json).as_bytes() == sum && record.format == FORMAT;
-    is_ours.then_some((length, record))
+    is_ours.then_some((content_bytes, record))
 }
 
 fn graph_sum(content: &[u8], graph: usize) -> String {
     let mut sum = Checksum::default();
-    sum.update(&content[..HEAD_LENGTH]);
+    sum.update(&content[..HEAD_BYTES]);
     sum.update(&content[graph..]);
     sum.finish()
 }
 
-/// Writes the file, complete or not at all; returns its length in bytes.
+/// Writes the file, complete or not at all; returns its size in bytes.
 pub fn write(
     directory: &Path,
     index: &usearch::Index,
     description: &Description,
 ) -> io::Result<u64> {
-    let mut length = 0;
+    let mut bytes = 0;
     complete::write_file(&directory.join(FILE_NAME), |file| {
         // usearch opens a file by its name; this one leads to the file that is open here, wherever that is.
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -192,7 +206,7 @@ pub fn write(
             format: FORMAT,
             description: description.clone(),
             graph_sha256: graph_sum(&content, graph),
-            vectors_sha256: checksum::of_bytes(&content[HEAD_LENGTH..graph]),
+            vectors_sha256: checksum::of_bytes(&content[HEAD_BYTES..graph]),
         };
         let json = serde_json::to_vec(&record)?;
         let sum = checksum::of_bytes(&json);
@@ -204,10 +218,10 @@ pub fn write(
         ];
         file.seek(SeekFrom::End(0))?;
         file.write_all(&end.concat())?;
-        length = file.stream_position()?;
+        bytes = file.stream_position()?;
         Ok(())
     })?;
-    Ok(length)
+    Ok(bytes)
 }
 
 fn map(file: &File) -> io::Result<Mmap> {

@@ -1,27 +1,23 @@
 //! The approximate search: a graph of the features of all shards (usearch's HNSW) finds candidates, and their exact
 //! distances are computed. What is not in the graph yet, new shards and per-object files, is searched exactly.
 //!
-//! The graph has vectors of its own: features that were multiplied with one number, and then stored in fewer bits. For the
-//! cosine they are first made to have length 1, so that the graph always works with Euclidean distances.
-//!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | the index: adding shards, searching |
+//! | `mod.rs` | the index: making, opening, adding shards, searching |
+//! | `quantize.rs` | from a feature to a vector of the graph |
+//! | `graph.rs` | the graph: usearch with this program's distances |
 //! | `file.rs` | its file, `index.usearch` beside the shards |
-//! | `distance.rs` | distances between stored vectors |
 
-mod distance;
 mod file;
+mod graph;
+mod quantize;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use half::f16;
+use anyhow::{Context, Result};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use crate::similarity::collection::{Collection, MappedShard, Part, Position};
 use crate::similarity::scan::{Metric, Neighbour, nearest, nearest_of};
@@ -30,58 +26,24 @@ use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard;
 use file::IndexFile;
-pub use file::{Covered, Description, FILE_NAME, Recall};
+pub(crate) use file::{Covered, Description, FILE_NAME, Recall};
+use graph::Graph;
+use quantize::Quantizer;
+pub use quantize::Storage;
 
 /// Candidates for each neighbour that is asked for: the graph's distances are those of rounded vectors.
 const CANDIDATES: usize = 4;
 
-/// Edges of a vector. (100,000 x 1280 between real features: with 32 the graph finds 98 % of the ten nearest with 256
-/// candidates, and answers 1,448 queries a second; with usearch's default of 16 it takes 512 and answers 901.)
-const CONNECTIVITY: usize = 32;
-/// Candidates that are kept while a vector gets its edges; usearch's default.
-const EXPANSION_ADD: usize = 128;
-
-/// The type of the numbers in an index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Storage {
-    /// 16 bits, half the size of the features.
-    #[default]
-    F16,
-    /// 8 bits, a quarter.
-    I8,
-}
-
-impl Storage {
-    /// Bytes of a number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Storage::F16 => 2,
-            Storage::I8 => 1,
-        }
-    }
-
-    /// The largest number of a vector.
-    fn largest(self) -> f32 {
-        match self {
-            Storage::F16 => 1.0,
-            Storage::I8 => 127.0,
-        }
-    }
-}
-
 /// An index of some shards of a collection.
-pub struct ApproximateIndex {
-    /// Before the file, whose pages it may look at, so that it goes first.
-    index: Index,
+pub(crate) struct ApproximateIndex {
+    graph: Graph,
     description: Description,
     /// The parts of the collection by the numbers of the shards that the index holds.
     parts: HashMap<u32, u32>,
-    file: Option<IndexFile>,
 }
 
-/// What stands where an index belongs.
-pub enum Opened {
+/// What is found where an index belongs.
+pub(crate) enum Opened {
     /// An index of shards of the collection.
     Index(Box<ApproximateIndex>),
     /// Nothing.
@@ -91,7 +53,7 @@ pub enum Opened {
 }
 
 impl ApproximateIndex {
-    /// An index of nothing yet, for the shards of a collection.
+    /// An empty index, for the shards of a collection.
     pub fn new(
         directory: &Path,
         collection: &Collection,
@@ -101,19 +63,18 @@ impl ApproximateIndex {
         let description = Description {
             metric,
             storage,
-            length: collection.length(),
+            dimension: collection.dimension(),
             vectors: 0,
-            scale: scale(collection, metric, storage),
+            scale: Quantizer::of(collection, metric, storage).scale,
             expansion: 0,
             recall: Recall::default(),
             recipe: Recipe::read(directory)?,
             shards: Vec::new(),
         };
         Ok(ApproximateIndex {
-            index: described(&description)?,
+            graph: Graph::empty(&description)?,
             description,
             parts: HashMap::new(),
-            file: None,
         })
     }
 
@@ -146,27 +107,18 @@ impl ApproximateIndex {
         if !mapped && !file.are_vectors_whole() {
             return Ok(Opened::Unusable("it is damaged".into()));
         }
-        let mut index = described(&description)?;
-        let taken = match mapped {
-            // SAFETY: The bytes outlive the index: both are fields of one structure, and the index goes first.
-            #[expect(unsafe_code)]
-            true => unsafe { index.view_from_buffer(file.content()) },
-            false => index.load_from_buffer(file.content()),
+        let graph = match mapped {
+            true => Graph::map(file)?,
+            false => Graph::load(&file)?,
         };
-        if let Err(error) = taken {
-            return Ok(Opened::Unusable(format!("usearch: {error}")));
-        }
-        if index.size() != description.vectors || index.dimensions() != description.length {
-            return Ok(Opened::Unusable("it is not what it says".into()));
-        }
-        set_metric(&mut index, &description);
-        index.change_expansion_search(description.expansion);
-        Ok(Opened::Index(Box::new(ApproximateIndex {
-            index,
-            description,
-            parts,
-            file: mapped.then_some(file),
-        })))
+        Ok(match graph {
+            Ok(graph) => Opened::Index(Box::new(ApproximateIndex {
+                graph,
+                description,
+                parts,
+            })),
+            Err(why) => Opened::Unusable(why),
+        })
     }
 
     /// What it holds, and how.
@@ -174,59 +126,54 @@ impl ApproximateIndex {
         &self.description
     }
 
-    /// Adds the rows of all shards that it does not hold yet, by all threads; returns how many. Those that hold a number
-    /// that is not finite are nobody's neighbours. `progress` hears of each shard's rows when they are added.
+    /// Adds the rows of all shards that it does not hold yet, by all threads; returns how many. Rows that
+    /// hold a number that is not finite are left out: they are nobody's neighbours. `progress` is told each shard's rows once they
+    /// are added.
     pub fn add_missing(
         &mut self,
         directory: &Path,
         collection: &Collection,
         progress: &dyn Fn(usize),
     ) -> Result<usize> {
-        assert!(self.file.is_none(), "a mapped index does not grow");
-        let before = self.description.vectors;
         let missing: Vec<_> = shards(directory, collection)?
             .into_iter()
             .filter(|(_, covered, _)| !self.parts.contains_key(&covered.number))
             .collect();
         let rows: usize = missing.iter().map(|(_, covered, _)| covered.rows).sum();
-        (self.index)
-            .reserve_capacity_and_threads(before + rows, threads())
-            .context("usearch cannot reserve memory")?;
+        self.graph.reserve(rows)?;
         for (part, covered, shard) in missing {
             self.add(covered.number, shard)?;
             progress(covered.rows);
             self.parts.insert(covered.number, part);
             self.description.shards.push(covered);
         }
-        self.description.vectors = self.index.size();
+        let before = std::mem::replace(&mut self.description.vectors, self.graph.len());
         Ok(self.description.vectors - before)
     }
 
     fn add(&self, number: u32, shard: &MappedShard) -> Result<()> {
-        let rows = shard.features().par_chunks_exact(self.description.length);
+        let quantizer = self.description.quantizer();
+        let rows = shard
+            .features()
+            .par_chunks_exact(self.description.dimension);
         rows.enumerate().try_for_each(|(row, feature)| {
-            if feature.iter().all(|number| number.is_finite()) {
-                let key = u64::from(number) << 32 | row as u64;
-                match self.stored(feature) {
-                    Stored::F16(vector) => self.index.add(key, usearch::f16::from_i16s(&vector)),
-                    Stored::I8(vector) => self.index.add(key, &vector),
-                }
-                .context("usearch cannot add a vector")?;
+            match feature.iter().all(|number| number.is_finite()) {
+                true => (self.graph).add(key(number, row), &quantizer.quantize(feature)),
+                false => Ok(()),
             }
-            Ok(())
         })
     }
 
     /// Sets how many candidates a search keeps on its way, at least, and what was measured with it.
     pub fn set_expansion(&mut self, expansion: usize, recall: Recall) {
-        self.index.change_expansion_search(expansion);
+        self.graph.set_expansion(expansion);
         self.description.expansion = expansion;
         self.description.recall = recall;
     }
 
-    /// Writes it to its file, which is complete or stays as it was; returns the length in bytes.
+    /// Writes it to its file, which is complete or stays as it was; returns its size in bytes.
     pub fn save(&self, directory: &Path) -> Result<u64> {
-        file::write(directory, &self.index, &self.description)
+        file::write(directory, self.graph.usearch(), &self.description)
             .with_context(|| format!("cannot write {}", directory.join(FILE_NAME).display()))
     }
 
@@ -235,9 +182,9 @@ impl ApproximateIndex {
         self.parts.values().any(|held| *held == part)
     }
 
-    /// The `k` nearest objects to each query, as [`nearest`] gives them but for those that the
-    /// graph misses. The distances are exact.
-    pub fn nearest(
+    /// The `k` nearest objects to each query, as [`nearest`] gives them but for those that the graph misses. The distances are
+    /// exact.
+    pub(super) fn nearest(
         &self,
         collection: &Collection,
         queries: &[f32],
@@ -252,89 +199,31 @@ impl ApproximateIndex {
         nearest_of(collection, queries, k, metric, &is_new, &candidates)
     }
 
-    /// Where the candidates for the `k` nearest to each query stand.
+    /// Where the candidates for the `k` nearest to each query are.
     pub fn candidates(&self, queries: &[f32], k: usize) -> Vec<Vec<Position>> {
         let wanted = k.saturating_mul(CANDIDATES).min(self.description.vectors);
-        let queries = queries.par_chunks_exact(self.description.length);
+        let quantizer = self.description.quantizer();
+        let queries = queries.par_chunks_exact(self.description.dimension);
         queries
             .map(|query| {
-                let found = match self.stored(query) {
-                    Stored::F16(vector) => {
-                        (self.index).search(usearch::f16::from_i16s(&vector), wanted)
-                    }
-                    Stored::I8(vector) => self.index.search(&vector, wanted),
-                };
-                // It can fail for want of memory alone, where Rust's own collections end the process too.
-                let keys = found.expect("usearch searches").keys;
-                let position = |key: u64| {
-                    let part = *self.parts.get(&((key >> 32) as u32))?;
-                    let row = key as u32;
-                    Some(Position { part, row })
-                };
-                keys.into_iter().filter_map(position).collect()
+                let keys = self.graph.search(&quantizer.quantize(query), wanted);
+                let keys = keys.into_iter();
+                keys.filter_map(|key| self.position(key)).collect()
             })
             .collect()
     }
 
-    fn stored(&self, feature: &[f32]) -> Stored {
-        let Description {
-            metric,
-            storage,
-            scale,
-            ..
-        } = self.description;
-        let factor = scale / norm(feature, metric);
-        let numbers = feature.iter().map(|number| number * factor);
-        match storage {
-            Storage::F16 => {
-                let bits = numbers.map(|number| f16::from_f32(number).to_bits().cast_signed());
-                Stored::F16(bits.collect())
-            }
-            // A conversion to fewer bits keeps to their range.
-            Storage::I8 => Stored::I8(numbers.map(|number| number.round() as i8).collect()),
-        }
+    /// Where the feature of a vector is.
+    fn position(&self, key: u64) -> Option<Position> {
+        let part = *self.parts.get(&((key >> 32) as u32))?;
+        let row = key as u32;
+        Some(Position { part, row })
     }
 }
 
-/// A feature as the graph takes it.
-enum Stored {
-    /// The bits.
-    F16(Vec<i16>),
-    I8(Vec<i8>),
-}
-
-/// What a feature is divided by.
-fn norm(feature: &[f32], metric: Metric) -> f32 {
-    let squares = || feature.iter().map(|&number| f64::from(number).powi(2));
-    match metric {
-        Metric::Euclidean => 1.0,
-        Metric::Cosine => match squares().sum::<f64>().sqrt() as f32 {
-            0.0 => 1.0,
-            length => length,
-        },
-    }
-}
-
-/// What makes the largest number of all shards the largest of a vector.
-fn scale(collection: &Collection, metric: Metric, storage: Storage) -> f32 {
-    let shards = collection
-        .parts()
-        .par_iter()
-        .filter(|part| matches!(part, Part::Shard(_)));
-    let largest = shards
-        .flat_map(|part| part.features().par_chunks_exact(collection.length()))
-        .map(|feature| {
-            let largest = feature
-                .iter()
-                .fold(0f32, |most, number| most.max(number.abs()));
-            largest / norm(feature, metric)
-        })
-        .filter(|number| number.is_finite())
-        .reduce(|| 0.0, f32::max);
-    match storage.largest() / largest {
-        scale if scale.is_normal() => scale,
-        _ => 1.0,
-    }
+/// What the graph calls a row of a shard.
+fn key(shard: u32, row: usize) -> u64 {
+    u64::from(shard) << 32 | row as u64
 }
 
 /// The shards of a collection: part, what an index would say of it, and the shard.
@@ -364,8 +253,8 @@ fn parts(
     directory: &Path,
     collection: &Collection,
 ) -> Result<Option<HashMap<u32, u32>>> {
-    let is_of_this =
-        description.length == collection.length() && description.recipe == Recipe::read(directory)?;
+    let is_of_this = description.dimension == collection.dimension()
+        && description.recipe == Recipe::read(directory)?;
     let there = shards(directory, collection)?;
     let mut there: HashMap<u32, (u32, Covered)> = (there.into_iter())
         .map(|(part, covered, _)| (covered.number, (part, covered)))
@@ -375,56 +264,4 @@ fn parts(
         (found == *covered).then_some((covered.number, part))
     });
     Ok(parts.collect::<Option<_>>().filter(|_| is_of_this))
-}
-
-/// usearch's index of no vectors.
-fn described(description: &Description) -> Result<Index> {
-    ensure!(
-        description.length > 0,
-        "features of no numbers cannot be indexed"
-    );
-    let mut index = Index::new(&IndexOptions {
-        dimensions: description.length,
-        metric: MetricKind::L2sq,
-        quantization: match description.storage {
-            Storage::F16 => ScalarKind::F16,
-            Storage::I8 => ScalarKind::I8,
-        },
-        connectivity: CONNECTIVITY,
-        expansion_add: EXPANSION_ADD,
-        expansion_search: description.expansion,
-        multi: false,
-    })
-    .context("usearch cannot make an index")?;
-    index
-        .reserve_capacity_and_threads(0, threads())
-        .context("usearch cannot reserve memory")?;
-    set_metric(&mut index, description);
-    Ok(index)
-}
-
-/// Threads that may use an index at a time.
-fn threads() -> usize {
-    rayon::current_num_threads().max(16)
-}
-
-/// Lets usearch measure distances with this program's functions; opening a file makes it use its own again.
-fn set_metric(index: &mut Index, description: &Description) {
-    let length = description.length;
-    match description.storage {
-        Storage::F16 => index.change_metric::<usearch::f16>(Box::new(move |one, other| {
-            // SAFETY: usearch passes vectors of the index, or one of them and a query: `length` numbers of 16 bits each.
-            #[expect(unsafe_code)]
-            let [one, other] = [one, other]
-                .map(|vector| unsafe { std::slice::from_raw_parts(vector.cast::<f16>(), length) });
-            distance::between_halves(one, other)
-        })),
-        Storage::I8 => index.change_metric::<i8>(Box::new(move |one, other| {
-            // SAFETY: usearch passes vectors of the index, or one of them and a query: `length` bytes each.
-            #[expect(unsafe_code)]
-            let [one, other] =
-                [one, other].map(|vector| unsafe { std::slice::from_raw_parts(vector, length) });
-            distance::between_bytes(one, other)
-        })),
-    }
 }

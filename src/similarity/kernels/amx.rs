@@ -2,8 +2,8 @@
 //!
 //! It multiplies numbers in bf16, which has 8 of the 24 bits of precision of `f32`, and adds in `f32`. So each number is
 //! split into a high and a low part in bf16, and a product is high times high plus high times low plus low times high. The
-//! low part is at most 2^-8 of the number, and what is cut off behind it at most 2^-16. So of a product are lost 2^-16 for
-//! the row, 2^-16 for the query, and 2^-16 for low times low: within [`super::MOST_LOST`].
+//! low part is at most 2^-8 of the number, and what is cut off after it at most 2^-16. So a product loses 2^-16 for
+//! the row, 2^-16 for the query, and 2^-16 for low times low: within [`super::AMX_LOSS`].
 //!
 //! 100,000 rows of 1280 and 16 queries take two cores as long as reading the rows does, 28 ms, and 64 queries 44 ms.
 
@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 
 use nix::libc;
 
+use super::Products;
 use super::avx512::{LANES, load};
 
 /// Rows, or queries, that one instruction multiplies.
@@ -22,7 +23,7 @@ const TILE: usize = 16;
 const STEP: usize = 2 * LANES;
 /// Tiles of rows that a tile of queries is multiplied with once it is loaded.
 const ROW_TILES: usize = 4;
-/// Rows that are split, and then multiplied: 330 KB at a length of 1280, which stay in a core's second cache.
+/// Rows that are split, and then multiplied: 330 KB at a dimension of 1280, which stay in a core's second cache.
 const ROWS: usize = ROW_TILES * TILE;
 /// While a step is multiplied, so many lines (of 64 bytes) of the rows that come next are fetched into the second cache, for
 /// memory not to rest: 28 ms instead of 41 with 16 queries, and the same with twice as many.
@@ -74,24 +75,32 @@ pub fn is_there() -> bool {
     *IS_THERE
 }
 
+/// See [`super::products`]; `None` where there is no AMX.
+pub fn products(queries: &[f32], dimension: usize) -> Option<Products<'static>> {
+    let queries = Queries::new(queries, dimension)?;
+    Some(Box::new(move |rows, out, squares| {
+        queries.products(rows, out, squares);
+    }))
+}
+
 /// Queries, split and in the order in which they are multiplied. There are some only where there is AMX.
-pub struct Queries {
+struct Queries {
     /// For each 16 queries a tile of each step: a line has two numbers of every query.
     tiles: Vec<[Split; TILE]>,
     count: usize,
-    length: usize,
+    dimension: usize,
 }
 
 impl Queries {
-    /// Of `[n, length]`; `None` where there is no AMX.
-    pub fn new(queries: &[f32], length: usize) -> Option<Self> {
+    /// Of `[n, dimension]`; `None` where there is no AMX.
+    fn new(queries: &[f32], dimension: usize) -> Option<Self> {
         #[expect(unsafe_code)]
         // SAFETY: where there is AMX, there is AVX-512.
-        is_there().then(|| unsafe { Self::of(queries, length) })
+        is_there().then(|| unsafe { Self::of(queries, dimension) })
     }
 
     /// See [`super::Products`].
-    pub fn products(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
+    fn products(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
         #[expect(unsafe_code)]
         // SAFETY: there is AMX, and so AVX-512.
         unsafe {
@@ -100,11 +109,11 @@ impl Queries {
     }
 
     #[target_feature(enable = "avx512f")]
-    fn of(queries: &[f32], length: usize) -> Self {
-        let (count, steps) = (queries.len() / length, length.div_ceil(STEP));
+    fn of(queries: &[f32], dimension: usize) -> Self {
+        let (count, steps) = (queries.len() / dimension, dimension.div_ceil(STEP));
         let mut tiles = vec![[ZEROS; TILE]; count.div_ceil(TILE) * steps];
         let mut parts = vec![ZEROS; steps];
-        for (number, query) in queries.chunks_exact(length).enumerate() {
+        for (number, query) in queries.chunks_exact(dimension).enumerate() {
             split(query, &mut parts, 0);
             let column = number % TILE;
             for (tile, part) in tiles[number / TILE * steps..].iter_mut().zip(&parts) {
@@ -117,22 +126,22 @@ impl Queries {
         Queries {
             tiles,
             count,
-            length,
+            dimension,
         }
     }
 
     #[target_feature(enable = "avx512f")]
     fn products_in_avx512(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
-        let steps = self.length.div_ceil(STEP);
+        let steps = self.dimension.div_ceil(STEP);
         // One more, since lines that are a multiple of 4096 bytes apart would have the same few places in the first cache.
         let width = steps + 1;
         let mut parts = vec![ZEROS; ROWS * width];
         // So many numbers of the next rows `multiply` has fetched when their turn comes.
         let ahead = self.tiles.len() * FETCHED * LANES;
-        let groups = (rows.chunks(ROWS * self.length)).zip(squares.chunks_mut(ROWS));
+        let groups = (rows.chunks(ROWS * self.dimension)).zip(squares.chunks_mut(ROWS));
         for ((rows, squares), out) in groups.zip(out.chunks_mut(ROWS * self.count)) {
             let next = rows.as_ptr_range().end;
-            let rows = rows.chunks_exact(self.length);
+            let rows = rows.chunks_exact(self.dimension);
             for ((row, parts), square) in rows.zip(parts.chunks_exact_mut(width)).zip(squares) {
                 *square = split(row, &mut parts[..steps], ahead);
             }
@@ -149,7 +158,7 @@ impl Queries {
         }
     }
 
-    /// The products of [`ROWS`] rows, which are `width` apart, with a tile of queries. Meanwhile what stands at `next` is fetched.
+    /// The products of [`ROWS`] rows, which are `width` apart, with a tile of queries. Meanwhile what is at `next` is fetched.
     fn multiply(
         &self,
         rows: &[Split],
@@ -260,8 +269,8 @@ impl Queries {
     }
 }
 
-/// Splits the numbers of a row, fills the last step with zeros, and returns the sum of the squares. Meanwhile what stands
-/// so many numbers `ahead` is fetched into the second cache.
+/// Splits the numbers of a row, fills the last step with zeros, and returns the sum of the squares. Meanwhile what is so
+/// many numbers `ahead` is fetched into the second cache.
 ///
 /// A high part is rounded, by half of its last unit, and a low one, which is what that leaves, is cut off.
 #[target_feature(enable = "avx512f")]

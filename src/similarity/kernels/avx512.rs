@@ -3,6 +3,8 @@
 use std::arch::x86_64::*;
 use std::slice::Chunks;
 
+use super::Products;
+
 /// Rows and queries that are multiplied at once: 24 sums, 6 rows and a query are in 31 of the 32 registers, and each
 /// load serves four or six products.
 const ROWS: usize = 6;
@@ -13,12 +15,20 @@ pub const LANES: usize = 16;
 /// that the rows stay in the core's first cache (48 KB) until all queries have passed.
 const VECTORS: usize = 640 / LANES;
 
+/// See [`super::products`]; `None` where there is no AVX-512.
+pub fn products(queries: &[f32], dimension: usize) -> Option<Products<'static>> {
+    let queries = Queries::new(queries, dimension)?;
+    Some(Box::new(move |rows, out, squares| {
+        queries.products(rows, out, squares);
+    }))
+}
+
 /// Queries in the order in which they are multiplied: of each four, [`LANES`] numbers of the first, of the second, and
 /// so on. Zeros stand for what four queries, or [`LANES`] numbers, lack. There are some only where there is AVX-512.
-pub struct Queries {
+struct Queries {
     fours: Vec<Four>,
     count: usize,
-    length: usize,
+    dimension: usize,
 }
 
 /// [`LANES`] numbers of each of four queries, each in a line of the cache.
@@ -27,15 +37,15 @@ pub struct Queries {
 struct Four([[f32; LANES]; QUERIES]);
 
 impl Queries {
-    /// Of `[n, length]`; `None` where there is no AVX-512.
-    pub fn new(queries: &[f32], length: usize) -> Option<Self> {
+    /// Of `[n, dimension]`; `None` where there is no AVX-512.
+    fn new(queries: &[f32], dimension: usize) -> Option<Self> {
         if !is_x86_feature_detected!("avx512f") {
             return None;
         }
-        let count = queries.len() / length;
-        let vectors = length.div_ceil(LANES);
+        let count = queries.len() / dimension;
+        let vectors = dimension.div_ceil(LANES);
         let mut fours = vec![Four([[0.0; LANES]; QUERIES]); count.div_ceil(QUERIES) * vectors];
-        for (number, query) in queries.chunks_exact(length).enumerate() {
+        for (number, query) in queries.chunks_exact(dimension).enumerate() {
             let first = number / QUERIES * vectors;
             for (four, part) in fours[first..].iter_mut().zip(query.chunks(LANES)) {
                 four.0[number % QUERIES][..part.len()].copy_from_slice(part);
@@ -44,12 +54,12 @@ impl Queries {
         Some(Queries {
             fours,
             count,
-            length,
+            dimension,
         })
     }
 
     /// See [`super::Products`].
-    pub fn products(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
+    fn products(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
         #[expect(unsafe_code)]
         // SAFETY: there is AVX-512.
         unsafe {
@@ -59,20 +69,20 @@ impl Queries {
 
     #[target_feature(enable = "avx512f")]
     fn products_in_avx512(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
-        let (length, m) = (self.length, self.count);
+        let (dimension, m) = (self.dimension, self.count);
         let groups = out.chunks_mut(ROWS * m).zip(squares.chunks_mut(ROWS));
         for (number, (out, squares)) in groups.enumerate() {
-            let rows = &rows[number * ROWS * length..];
+            let rows = &rows[number * ROWS * dimension..];
             // First, one after the other, as memory is read fastest.
-            for (row, square) in rows.chunks_exact(length).zip(squares) {
+            for (row, square) in rows.chunks_exact(dimension).zip(squares) {
                 *square = sum_of_squares(row);
             }
             if out.len() == ROWS * m {
-                let (rows, behind) = rows.split_at(ROWS * length);
+                let (rows, behind) = rows.split_at(ROWS * dimension);
                 let next = &behind[..behind.len().min(rows.len())];
                 some_rows::<ROWS>(rows, self, out, next);
             } else {
-                let rows = rows.chunks_exact(length);
+                let rows = rows.chunks_exact(dimension);
                 for (row, out) in rows.zip(out.chunks_exact_mut(m)) {
                     some_rows::<1>(row, self, out, &[]);
                 }
@@ -88,13 +98,13 @@ fn some_rows<const R: usize>(rows: &[f32], queries: &Queries, out: &mut [f32], n
     let Queries {
         ref fours,
         count,
-        length,
+        dimension,
     } = *queries;
-    let vectors = length.div_ceil(LANES);
+    let vectors = dimension.div_ceil(LANES);
     let mut next = next.chunks(LANES);
     out.fill(0.0);
     let mut rest = [[0.0; LANES]; R];
-    for (rest, row) in rest.iter_mut().zip(rows.chunks_exact(length)) {
+    for (rest, row) in rest.iter_mut().zip(rows.chunks_exact(dimension)) {
         let last = row.len() / LANES * LANES;
         rest[..row.len() - last].copy_from_slice(&row[last..]);
     }
@@ -102,7 +112,7 @@ fn some_rows<const R: usize>(rows: &[f32], queries: &Queries, out: &mut [f32], n
         let part = from..vectors.min(from + VECTORS);
         for (number, fours) in fours.chunks_exact(vectors).enumerate() {
             let first = number * QUERIES;
-            let sums = tile(rows, length, &rest, part.clone(), fours, &mut next);
+            let sums = tile(rows, dimension, &rest, part.clone(), fours, &mut next);
             for (row, sums) in sums.into_iter().enumerate() {
                 let to = &mut out[row * count..][..count][first..];
                 for (to, sum) in to.iter_mut().zip(totals(sums)) {
@@ -122,15 +132,15 @@ fn some_rows<const R: usize>(rows: &[f32], queries: &Queries, out: &mut [f32], n
 #[inline]
 fn tile<const R: usize>(
     rows: &[f32],
-    length: usize,
+    dimension: usize,
     rest: &[[f32; LANES]; R],
     part: std::ops::Range<usize>,
     fours: &[Four],
     next: &mut Chunks<'_, f32>,
 ) -> [[__m512; QUERIES]; R] {
     let mut sums = [[_mm512_setzero_ps(); QUERIES]; R];
-    let whole = length / LANES;
-    assert!(rows.len() == R * length && part.end <= fours.len());
+    let whole = dimension / LANES;
+    assert!(rows.len() == R * dimension && part.end <= fours.len());
     let mut add = |row_parts: [__m512; R], four: &Four| {
         for query in 0..QUERIES {
             let query_part = load(&four.0[query]);
@@ -148,7 +158,7 @@ fn tile<const R: usize>(
             #[expect(unsafe_code)]
             // SAFETY: `at` is below `whole`, so that the numbers are within their row, and there are `R` rows. (Checked
             // slices cost a sixth of the speed here.)
-            let numbers = unsafe { &*rows.as_ptr().add(row * length + at * LANES).cast() };
+            let numbers = unsafe { &*rows.as_ptr().add(row * dimension + at * LANES).cast() };
             row_parts[row] = load(numbers);
         }
         add(row_parts, &fours[at]);

@@ -1,32 +1,42 @@
-//! The products of many rows with many queries: in AMX or AVX-512 where the processor has it, else by the crate `ndarray`.
+//! The arithmetic of a search, in the fastest instructions that this processor has.
+//!
+//! | file | instructions | what |
+//! |---|---|---|
+//! | `amx.rs` | AMX | `products` |
+//! | `avx512.rs` | AVX-512 | `products` |
+//! | `avx2.rs` | AVX2, F16C, FMA | `sum`, `squared_distance_f16`, `squared_distance_i8` |
+//! | `portable.rs` | those of any processor | all of them |
+//!
+//! A function has the same name in every file; the one of that name in this file chooses among them.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2};
+use std::ops::AddAssign;
 
-use super::scan::metric::Norms;
+use half::f16;
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+mod portable;
 
-/// `(rows, out, squares)`: writes the sums of the products of each row with each query to `out`, and those of each row with
-/// itself to `squares`. `rows` are `[n, length]`, `out` `[n, queries]`, `squares` `[n]`. The order of the sums is any.
+/// `(rows, out, squares)`: writes the dot product of each row with each query to `out`, and that of each row with itself to
+/// `squares`. `rows` are `[n, dimension]`, `out` `[n, queries]`, `squares` `[n]`. The order of the sums is any.
 pub type Products<'a> = Box<dyn Fn(&[f32], &mut [f32], &mut [f32]) + Sync + 'a>;
 
-/// How far a product may be off beside the rounding of sums in 32 bits, as a part of the product of both lengths: what AMX
-/// cuts off.
-pub const MOST_LOST: f64 = 1.0 / 16_384.0;
-
-/// Products with `queries`, `[n, length]`, in the way that is fastest on this processor.
+/// Products with `queries`, `[n, dimension]`.
 ///
-/// (100,000 rows of 1280 and 64 queries on two cores: 44 ms in AMX, 82 in AVX-512, and 150 by the crate, which knows neither.)
-pub fn fastest(queries: &[f32], length: usize) -> Products<'_> {
+/// (100,000 rows of 1280 and 64 queries on two cores: 44 ms in AMX, 82 in AVX-512, and 150 in the crate `ndarray`, which knows
+/// neither.)
+pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
     #[cfg(target_arch = "x86_64")]
-    if let Some(products) = in_amx(queries, length).or_else(|| in_avx512(queries, length)) {
+    if let Some(products) =
+        amx::products(queries, dimension).or_else(|| avx512::products(queries, dimension))
+    {
         return products;
     }
-    by_the_crate(queries, length)
+    portable::products(queries, dimension)
 }
 
 /// What this program has code for and this processor has: some of `AVX2`, `AVX-512` and `AMX`.
@@ -43,56 +53,95 @@ pub fn simd() -> Vec<&'static str> {
     here.map(|(name, _)| name).collect()
 }
 
-#[cfg(target_arch = "x86_64")]
-fn in_amx(queries: &[f32], length: usize) -> Option<Products<'static>> {
-    let queries = amx::Queries::new(queries, length)?;
-    Some(Box::new(move |rows, out, squares| {
-        queries.products(rows, out, squares);
-    }))
-}
-
-#[cfg(target_arch = "x86_64")]
-fn in_avx512(queries: &[f32], length: usize) -> Option<Products<'static>> {
-    let queries = avx512::Queries::new(queries, length)?;
-    Some(Box::new(move |rows, out, squares| {
-        queries.products(rows, out, squares);
-    }))
-}
-
-/// On any processor.
-pub fn by_the_crate(queries: &[f32], length: usize) -> Products<'_> {
-    let shaped = "rows of one length";
-    let queries = ArrayView2::from_shape((queries.len() / length, length), queries).expect(shaped);
-    Box::new(move |rows, out, squares| {
-        for (square, row) in squares.iter_mut().zip(rows.chunks_exact(length)) {
-            *square = Norms::of(row).squares() as f32;
-        }
-        let (n, m) = (rows.len() / length, queries.nrows());
-        let rows = ArrayView2::from_shape((n, length), rows).expect(shaped);
-        let mut out = ArrayViewMut2::from_shape((n, m), out).expect(shaped);
-        general_mat_mul(1.0, &rows, &queries.t(), 0.0, &mut out);
-    })
-}
-
-/// Every way that this processor has.
+/// Every way to make products that this processor has.
 #[cfg(test)]
-pub fn all_ways(queries: &[f32], length: usize) -> Vec<(&'static str, Products<'_>)> {
+pub fn all_products(queries: &[f32], dimension: usize) -> Vec<(&'static str, Products<'_>)> {
     let ways = [
-        ("crate", Some(by_the_crate(queries, length))),
+        ("portable", Some(portable::products(queries, dimension))),
         #[cfg(target_arch = "x86_64")]
-        ("AVX-512", in_avx512(queries, length)),
+        ("AVX-512", avx512::products(queries, dimension)),
         #[cfg(target_arch = "x86_64")]
-        ("AMX", in_amx(queries, length)),
+        ("AMX", amx::products(queries, dimension)),
     ];
     let here = ways.into_iter();
     let here = here.filter_map(|(name, products)| products.map(|products| (name, products)));
     here.collect()
 }
 
+/// What AMX cuts off, at most, as a part of the product of both norms.
+const AMX_LOSS: f64 = 1.0 / 16_384.0;
+
+/// Bound of the relative error of a [`sum`] of `dimension` products in 32 bits, in any order: each addition and each product
+/// adds at most half a unit in the last place. Doubled, for what is left out here.
+pub fn sum_error(dimension: usize) -> f64 {
+    (dimension + 2) as f64 * f64::from(f32::EPSILON)
+}
+
+/// How far one of [`products`] may be off, as a part of the product of both norms.
+pub fn product_error(dimension: usize) -> f64 {
+    sum_error(dimension) + AMX_LOSS
+}
+
+/// What sums are made of: `f32` or `f64`.
+pub trait Term: Copy + Default + AddAssign + Into<f64> {}
+impl Term for f32 {}
+impl Term for f64 {}
+
+/// The sum over both of what `term` makes of two numbers, in its type but for the last step. The order, and with it each bit,
+/// is the same on every processor.
+pub fn sum<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: The processor has what the function needs.
+        #[expect(unsafe_code)]
+        return unsafe { avx2::sum(one, other, term) };
+    }
+    portable::sum(one, other, term)
+}
+
+/// [`sum`] in 64 bits throughout.
+pub fn sum_f64(one: &[f32], other: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    sum(one, other, |one, other| {
+        term(f64::from(one), f64::from(other))
+    })
+}
+
+/// The dot product, in 64 bits throughout.
+pub fn dot(one: &[f32], other: &[f32]) -> f64 {
+    sum_f64(one, other, |one, other| one * other)
+}
+
+/// The square of the distance between two vectors of one dimension.
+///
+/// usearch has functions of its own for every processor. They take 3.4 minutes of a processor to build; this one and the next
+/// are what is used of them.
+pub fn squared_distance_f16(one: &[f16], other: &[f16]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("fma")
+    {
+        // SAFETY: The processor has what the function needs.
+        #[expect(unsafe_code)]
+        return unsafe { avx2::squared_distance_f16(one, other) };
+    }
+    portable::squared_distance_f16(one, other)
+}
+
+/// The square of the distance between two vectors of one dimension.
+pub fn squared_distance_i8(one: &[i8], other: &[i8]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: The processor has what the function needs.
+        #[expect(unsafe_code)]
+        return unsafe { avx2::squared_distance_i8(one, other) };
+    }
+    portable::squared_distance_i8(one, other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::similarity::scan::metric::product_error;
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
@@ -100,7 +149,7 @@ mod tests {
     fn every_way_gives_the_products_of_every_row_with_every_query() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut magnitudes = [1.0, 1e-15, 1e15, -1e-3].into_iter().cycle();
-        for (n, m, length) in [
+        for (n, m, dimension) in [
             (1, 1, 1),
             (7, 3, 15),
             (6, 4, 16),
@@ -115,24 +164,25 @@ mod tests {
                 let numbers = (0..count).map(|_| rng.random_range(-1.0..1.0f32));
                 numbers.collect()
             };
-            let (mut rows, queries) = (random(n * length), random(m * length));
-            for row in rows.chunks_mut(length) {
+            let (mut rows, queries) = (random(n * dimension), random(m * dimension));
+            for row in rows.chunks_mut(dimension) {
                 let magnitude = magnitudes.next().expect("no end");
                 row.iter_mut().for_each(|number| *number *= magnitude);
             }
-            for (way, products) in all_ways(&queries, length) {
+            for (way, products) in all_products(&queries, dimension) {
                 let (mut out, mut squares) = (vec![f32::NAN; n * m], vec![f32::NAN; n]);
                 products(&rows, &mut out, &mut squares);
-                for ((row, square), out) in (rows.chunks(length).zip(&squares)).zip(out.chunks(m)) {
-                    let expected = product(row, row);
+                let rows = rows.chunks(dimension).zip(&squares);
+                for ((row, square), out) in rows.zip(out.chunks(m)) {
+                    let expected = dot(row, row);
                     assert!((f64::from(*square) - expected).abs() < 1e-5 * expected);
-                    for (query, found) in queries.chunks(length).zip(out) {
-                        let expected = product(row, query);
-                        let lengths = (product(row, row) * product(query, query)).sqrt();
+                    for (query, found) in queries.chunks(dimension).zip(out) {
+                        let expected = dot(row, query);
+                        let norms = (dot(row, row) * dot(query, query)).sqrt();
                         let off = (f64::from(*found) - expected).abs();
                         assert!(
-                            off <= lengths * product_error(length),
-                            "{way} {n} {m} {length}: {found} instead of {expected}"
+                            off <= norms * product_error(dimension),
+                            "{way} {n} {m} {dimension}: {found} instead of {expected}"
                         );
                     }
                 }
@@ -140,9 +190,32 @@ mod tests {
         }
     }
 
-    fn product(one: &[f32], other: &[f32]) -> f64 {
-        let products = one.iter().zip(other);
-        let products = products.map(|(one, other)| f64::from(*one) * f64::from(*other));
-        products.sum()
+    #[test]
+    fn distances_are_the_same_in_both_types_and_both_ways() {
+        for dimension in [1, 7, 8, 31, 1280, 20_001] {
+            let bytes = |factor: usize, range: usize| -> Vec<i8> {
+                let numbers = (0..dimension).map(|at| (at * factor % range) as i8);
+                numbers.collect()
+            };
+            let (one, other) = (bytes(37, 255), bytes(91, 253));
+            let expected: f64 = (one.iter().zip(&other))
+                .map(|(&one, &other)| (f64::from(one) - f64::from(other)).powi(2))
+                .sum();
+            let halves = |bytes: &[i8]| -> Vec<f16> {
+                let halves = bytes.iter().map(|&byte| f16::from_f32(byte.into()));
+                halves.collect()
+            };
+            let (one_half, other_half) = (halves(&one), halves(&other));
+            for found in [
+                squared_distance_i8(&one, &other),
+                portable::squared_distance_i8(&one, &other),
+                squared_distance_f16(&one_half, &other_half),
+                portable::squared_distance_f16(&one_half, &other_half),
+            ] {
+                let error = (f64::from(found) - expected).abs() / expected.max(1.0);
+                // So many sums in 32 bits, one after the other, in the portable functions.
+                assert!(error < 1e-4, "{dimension}: {found}, expected {expected}");
+            }
+        }
     }
 }

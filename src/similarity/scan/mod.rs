@@ -1,18 +1,18 @@
 //! The exact search: the nearest features of a collection to some queries, in one pass over the data.
 //!
-//! Each row is first looked at in 32 bits, one query at a time or all of them in a matrix product. That gives the distance
-//! but for a rounding error with a known bound, so that all but the `k` nearest and a few others are certainly further
-//! away. The distances of these are computed again in 64 bits, and those numbers count. So the result does not depend on
-//! how many queries are asked at once, on the number of threads, or on the processor.
+//! Distances are first computed in 32 bits, for one query at a time or for all of them in a matrix product. The rounding error
+//! has a known bound, so that all rows but the `k` nearest and a few others are certainly too far away. The distances of those
+//! that are left are computed again in 64 bits, and these are the result. So it does not depend on how many queries are asked
+//! at once, on the number of threads, or on the processor.
 //!
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the pass over the data |
-//! | `metric.rs` | distances: in which range, from 32 bits, and in 64 bits |
-//! | `threshold.rs` | which products are too small |
-//! | `top.rs` | what may be among the `k` best |
+//! | `metric.rs` | distances: bounds in 32 bits, and values in 64 bits |
+//! | `threshold.rs` | from which product on a row may be near enough |
+//! | `top.rs` | the `k` nearest so far |
 
-pub(super) mod metric;
+mod metric;
 mod threshold;
 mod top;
 
@@ -41,13 +41,13 @@ pub struct Neighbour {
     pub object_id: String,
     /// Its distance, 0 or more.
     pub distance: f64,
-    /// Where its feature stands.
+    /// Where its feature is.
     #[serde(skip)]
     pub position: Position,
 }
 
 /// The `k` nearest objects to each query, nearest first, those of one distance by object id. `queries` are
-/// `[n, collection.length()]`. Rows that hold a number that is not finite are nobody's neighbours.
+/// `[n, collection.dimension()]`. Rows that hold a number that is not finite are nobody's neighbours.
 pub fn nearest(
     collection: &Collection,
     queries: &[f32],
@@ -57,9 +57,9 @@ pub fn nearest(
     nearest_of(collection, queries, k, metric, &|_| true, &[])
 }
 
-/// The same of some objects alone: those of the parts whose index `is_scanned`, and for each query its `candidates`.
-/// These are none, or as many lists as queries, and stand in parts that are not scanned.
-pub fn nearest_of(
+/// The same among some objects only: those of the parts whose index `is_scanned`, and each query's `candidates`, which are in
+/// other parts. There are no lists of candidates, or as many as queries.
+pub(crate) fn nearest_of(
     collection: &Collection,
     queries: &[f32],
     k: usize,
@@ -67,34 +67,17 @@ pub fn nearest_of(
     is_scanned: &dyn Fn(u32) -> bool,
     candidates: &[Vec<Position>],
 ) -> Vec<Vec<Neighbour>> {
-    let length = collection.length();
-    if length == 0 || queries.is_empty() || k == 0 {
-        return vec![Vec::new(); queries.len().checked_div(length).unwrap_or(0)];
+    let dimension = collection.dimension();
+    if dimension == 0 || queries.is_empty() || k == 0 {
+        return vec![Vec::new(); queries.len().checked_div(dimension).unwrap_or(0)];
     }
-    assert_eq!(queries.len() % length, 0, "queries are not [n, {length}]");
-    let scan = Scan::new(queries, length, metric);
+    assert_eq!(
+        queries.len() % dimension,
+        0,
+        "queries are not [n, {dimension}]"
+    );
+    let scan = Scan::new(queries, dimension, metric);
     scan.nearest(collection, k, is_scanned, candidates)
-}
-
-/// Puts an object that is its own query before others of the same feature, whose ids may come first. `neighbours` are the
-/// `k` nearest to its feature; where there are none, because it is not finite, none they stay.
-pub fn itself_first(
-    collection: &Collection,
-    itself: Position,
-    neighbours: &mut Vec<Neighbour>,
-    k: usize,
-) {
-    if neighbours.is_empty() {
-        return;
-    }
-    neighbours.retain(|neighbour| neighbour.position != itself);
-    let itself = Neighbour {
-        object_id: collection.id(itself),
-        distance: 0.0,
-        position: itself,
-    };
-    neighbours.insert(0, itself);
-    neighbours.truncate(k);
 }
 
 /// The `k` nearest of some objects. Of several at the last distance, the first by id are kept.
@@ -124,19 +107,20 @@ fn named(collection: &Collection, mut found: Vec<(f64, Position)>, k: usize) -> 
 /// What all threads share.
 struct Scan<'a> {
     queries: Vec<Measured<'a>>,
-    length: usize,
+    dimension: usize,
     metric: Metric,
     /// How rows are multiplied with all queries; `None` where one distance after another is faster.
     products: Option<Products<'a>>,
 }
 
 impl<'a> Scan<'a> {
-    fn new(queries: &'a [f32], length: usize, metric: Metric) -> Self {
-        let measured: Vec<Measured> = queries.chunks_exact(length).map(Measured::new).collect();
+    fn new(queries: &'a [f32], dimension: usize, metric: Metric) -> Self {
+        let measured: Vec<Measured> = queries.chunks_exact(dimension).map(Measured::new).collect();
         Scan {
-            products: (measured.len() >= MATRIX_QUERIES).then(|| kernels::fastest(queries, length)),
+            products: (measured.len() >= MATRIX_QUERIES)
+                .then(|| kernels::products(queries, dimension)),
             queries: measured,
-            length,
+            dimension,
             metric,
         }
     }
@@ -165,8 +149,8 @@ impl<'a> Scan<'a> {
         let tops = threads.with_max_len(1).map(|_| {
             let mut tops: Vec<Top> = self.queries.iter().map(|_| Top::new(k)).collect();
             while let Some(&(part, first)) = blocks.get(cursor.fetch_add(1, Ordering::Relaxed)) {
-                let rows = &collection.parts()[part as usize].features()[first * self.length..];
-                let rows = &rows[..rows.len().min(BLOCK_ROWS * self.length)];
+                let rows = &collection.parts()[part as usize].features()[first * self.dimension..];
+                let rows = &rows[..rows.len().min(BLOCK_ROWS * self.dimension)];
                 let position = |row: usize| Position {
                     part,
                     row: (first + row) as u32,
@@ -194,12 +178,12 @@ impl<'a> Scan<'a> {
             .collect()
     }
 
-    /// Looks at the rows of a block, `[n, length]`.
+    /// Looks at the rows of a block, `[n, dimension]`.
     fn block(&self, rows: &[f32], position: &dyn Fn(usize) -> Position, tops: &mut [Top]) {
         if let Some(multiply) = &self.products {
             return self.block_by_matrix(multiply, rows, position, tops);
         }
-        for (row, feature) in rows.chunks_exact(self.length).enumerate() {
+        for (row, feature) in rows.chunks_exact(self.dimension).enumerate() {
             for (query, top) in self.queries.iter().zip(&mut *tops) {
                 let range = self.metric.range(query, feature);
                 self.offer(range, query, feature, top, || position(row));
@@ -214,12 +198,14 @@ impl<'a> Scan<'a> {
         position: &dyn Fn(usize) -> Position,
         tops: &mut [Top],
     ) {
-        let Scan { metric, length, .. } = *self;
-        let (count, queries) = (rows.len() / length, self.queries.len());
+        let Scan {
+            metric, dimension, ..
+        } = *self;
+        let (count, queries) = (rows.len() / dimension, self.queries.len());
         let (mut products, mut squares) = (vec![0.0; count * queries], vec![0.0; count]);
         multiply(rows, &mut products, &mut squares);
         let limits = self.queries.iter().zip(tops.iter().map(Top::limit));
-        let mut thresholds = Thresholds::new(metric, length, limits);
+        let mut thresholds = Thresholds::new(metric, dimension, limits);
         let mut reached = Vec::new();
         for (row, products) in products.chunks_exact(queries).enumerate() {
             let norms = Norms::of_squares(squares[row].into());
@@ -227,7 +213,7 @@ impl<'a> Scan<'a> {
             for &index in &reached {
                 let query = &self.queries[index];
                 let range = metric.range_of_product(query, norms, products[index].into());
-                let feature = &rows[row * length..][..length];
+                let feature = &rows[row * dimension..][..dimension];
                 self.offer(range, query, feature, &mut tops[index], || position(row));
                 thresholds.set(index, query, tops[index].limit());
             }
@@ -262,21 +248,21 @@ mod tests {
 
     /// Two shards of random rows, more than a block in one of them: some are equal, some differ in the last bits alone, some
     /// are not finite, and some are too large or too small for sums in 32 bits.
-    fn collection(rng: &mut StdRng, length: usize) -> Collection {
+    fn collection(rng: &mut StdRng, dimension: usize) -> Collection {
         let directory = tempfile::tempdir().unwrap();
         for (shard, rows) in [(0, BLOCK_ROWS + 77), (1, 41)] {
-            let mut features = npy::features_header(&[rows, length]);
+            let mut features = npy::features_header(&[rows, dimension]);
             let mut ids = npy::object_ids_header(rows, 10);
-            let mut feature = vec![0.0; length];
+            let mut feature = vec![0.0; dimension];
             for row in 0..rows {
                 match row % 9 {
                     0 => {}
-                    1 => feature[length / 2] *= 1.0 + f32::EPSILON,
+                    1 => feature[dimension / 2] *= 1.0 + f32::EPSILON,
                     kind => feature.fill_with(|| match kind {
                         2 => 1e25 * rng.random_range(-1.0..1.0f32),
                         3 => 1e-25 * rng.random_range(-1.0..1.0f32),
                         4 => 3.0 + 1e-4 * rng.random_range(-1.0..1.0f32),
-                        5 if rng.random_range(0..length) == 0 => f32::NAN,
+                        5 if rng.random_range(0..dimension) == 0 => f32::NAN,
                         _ => rng.random_range(-1.0..1.0f32),
                     }),
                 }
@@ -293,10 +279,10 @@ mod tests {
     #[test]
     fn the_same_is_found_to_the_bit_whatever_multiplies_rows_with_queries() {
         let mut rng = StdRng::seed_from_u64(1);
-        for length in [1, 7, 33, 1280] {
-            let collection = collection(&mut rng, length);
+        for dimension in [1, 7, 33, 1280] {
+            let collection = collection(&mut rng, dimension);
             let rows: Vec<&[f32]> = (collection.parts().iter())
-                .flat_map(|part| part.features().chunks_exact(length))
+                .flat_map(|part| part.features().chunks_exact(dimension))
                 .filter(|row| row.iter().all(|number| number.is_finite()))
                 .collect();
             for count in [3, 5, 64] {
@@ -304,13 +290,13 @@ mod tests {
                 let queries: Vec<f32> = queries.copied().collect();
                 for metric in [Metric::Euclidean, Metric::Cosine] {
                     let mut found = Vec::new();
-                    for (way, products) in kernels::all_ways(&queries, length) {
-                        let mut scan = Scan::new(&queries, length, metric);
+                    for (way, products) in kernels::all_products(&queries, dimension) {
+                        let mut scan = Scan::new(&queries, dimension, metric);
                         scan.products = Some(products);
                         found.push((way, scan.nearest(&collection, 20, &|_| true, &[])));
                     }
                     // And one query after the other, without a product.
-                    let alone = queries.chunks_exact(length);
+                    let alone = queries.chunks_exact(dimension);
                     let alone = alone.flat_map(|query| nearest(&collection, query, 20, metric));
                     let alone: Vec<_> = alone.collect();
                     assert_eq!(alone.len(), count);
@@ -326,14 +312,14 @@ mod tests {
     /// Far from zero and close to each other, so that 32 bits do not tell them apart.
     #[test]
     fn few_rows_are_kept_where_32_bits_tell_nothing() {
-        let (rows, length, k) = (4000, 64, 10);
+        let (rows, dimension, k) = (4000, 64, 10);
         let number = |at: usize| 1000.0 + (at * 7919 % 1009) as f32 / 100_000.0;
-        let features: Vec<f32> = (0..rows * length).map(number).collect();
+        let features: Vec<f32> = (0..rows * dimension).map(number).collect();
         for metric in [Metric::Euclidean, Metric::Cosine] {
             for count in [1, 3] {
-                let scan = Scan::new(&features[..count * length], length, metric);
+                let scan = Scan::new(&features[..count * dimension], dimension, metric);
                 let mut tops: Vec<Top> = (0..count).map(|_| Top::new(k)).collect();
-                for block in features.chunks(BLOCK_ROWS * length) {
+                for block in features.chunks(BLOCK_ROWS * dimension) {
                     let position = |row: usize| Position {
                         part: 0,
                         row: row as u32,

@@ -1,18 +1,17 @@
-//! The best so far.
+//! The nearest so far.
 
 use super::metric::Range;
 use crate::similarity::collection::Position;
 
-/// Those of what was offered that may be among the `k` nearest, as far as ranges of distances tell: all whose least is not
-/// above the `k`-th of the mosts.
+/// Keeps every candidate whose lower bound does not exceed the `k`-th smallest upper bound.
 pub struct Top {
     k: usize,
-    /// What is certainly further away does not belong.
+    /// The `k`-th smallest upper bound so far.
     limit: f64,
     found: Vec<(Range, Position)>,
-    /// When to drop what does not belong.
+    /// At how many candidates to drop those above the limit.
     full: usize,
-    /// Whether the ranges are so wide that far more may belong than do.
+    /// Whether far more than `k` are below the limit, because the ranges are wide.
     is_crowded: bool,
 }
 
@@ -27,17 +26,17 @@ impl Top {
         }
     }
 
-    /// Whether narrower ranges are needed: else all rows could be kept.
+    /// Whether narrower ranges are needed: otherwise all rows might be kept.
     pub fn is_crowded(&self) -> bool {
         self.is_crowded
     }
 
-    /// What has a least above this need not be offered.
+    /// A candidate whose lower bound is above this need not be offered.
     pub fn limit(&self) -> f64 {
         self.limit
     }
 
-    /// Takes what may be near enough.
+    /// Keeps a candidate if it may be near enough.
     pub fn offer(&mut self, range: Range, position: Position) {
         if range.least <= self.limit {
             self.found.push((range, position));
@@ -53,7 +52,7 @@ impl Top {
         }
     }
 
-    /// The positions, in no order.
+    /// The positions, in any order.
     pub fn finish(mut self) -> impl Iterator<Item = Position> {
         self.drop_the_rest();
         self.found.into_iter().map(|(_, position)| position)

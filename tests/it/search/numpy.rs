@@ -100,9 +100,13 @@ fn queries(collection: &Collection, count: usize) -> Vec<f32> {
                 let position = collection.find(&id).unwrap();
                 queries.extend_from_slice(collection.feature(position));
             }
-            1 => queries.extend((0..collection.length()).map(|_| rng.random_range(-1.0..1.0f32))),
-            2 => queries.extend(vec![0.0; collection.length()]),
-            _ => queries.extend((0..collection.length()).map(|_| rng.random_range(-0.1..0.1f32))),
+            1 => {
+                queries.extend((0..collection.dimension()).map(|_| rng.random_range(-1.0..1.0f32)))
+            }
+            2 => queries.extend(vec![0.0; collection.dimension()]),
+            _ => {
+                queries.extend((0..collection.dimension()).map(|_| rng.random_range(-0.1..0.1f32)))
+            }
         }
     }
     queries
@@ -116,7 +120,7 @@ fn the_answers_are_those_of_a_brute_force_in_numpy() {
         directory(&env, length);
         let directory = env.path("features/model");
         let collection = Collection::open(&directory).unwrap();
-        assert_eq!((collection.len(), collection.length()), (400, length));
+        assert_eq!((collection.len(), collection.dimension()), (400, length));
         let mut numpy = Command::new(python.get_program());
         numpy.args(["-c", BRUTE_FORCE]).arg(&directory);
         for metric in METRICS {

@@ -8,7 +8,7 @@ mod refusals;
 use nix::sys::signal::Signal;
 
 use crate::concat::{feature, numbered, write_features};
-use crate::search::{on_a_line, write_shard};
+use crate::search::{on_a_line, search, write_shard};
 use crate::{TestEnv, need_runtime, ppm, stored_picture};
 use client::Server;
 
@@ -77,6 +77,40 @@ fn an_object_is_its_own_first_neighbour_before_others_of_the_same_feature() {
         }
     }
     // Those who share a scan, with each other's limits, are asked in `src/server/scans.rs`.
+}
+
+#[test]
+fn neighbours_by_the_cosine_are_those_of_search() {
+    let env = TestEnv::new();
+    // By their directions in another order than by their places.
+    let rows = [
+        ("a.jpg", [1.0, 0.0]),
+        ("b.jpg", [9.0, 1.0]),
+        ("c.jpg", [1.0, 1.0]),
+    ];
+    let rows = rows.map(|(id, feature)| (id.to_owned(), feature.to_vec()));
+    write_shard(&env, 0, &rows);
+    env.objects(&["a.jpg"]);
+    let server = Server::start(&env, &[]);
+    let ids = |found: Vec<(String, f64)>| -> Vec<String> {
+        let ids = found.into_iter().map(|(id, _)| id);
+        ids.collect()
+    };
+    for metric in ["", "&metric=euclidean"] {
+        let reply = server.get(&format!("/similar/a.jpg?limit=3{metric}"));
+        assert_eq!(ids(reply.similar()), ["a.jpg", "c.jpg", "b.jpg"]);
+    }
+    let found = server.get("/similar/a.jpg?limit=3&metric=cosine").similar();
+    let searched = search(&env, &["a.jpg", "--metric", "cosine", "--json"]);
+    let expected = searched.exits(0).json()["neighbours"].clone();
+    let expected: Vec<(String, f64)> = (expected.as_array().unwrap().iter())
+        .map(|one| {
+            let id = one["object_id"].as_str().unwrap().to_owned();
+            (id, one["distance"].as_f64().unwrap())
+        })
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(ids(found), ["a.jpg", "b.jpg", "c.jpg"]);
 }
 
 #[test]
@@ -205,6 +239,17 @@ fn the_page_and_what_a_machine_asks_are_there() {
     assert_eq!(server.metric("simsearch_shards"), 2.0);
     let random = r#"simsearch_request_seconds_count{endpoint="random",status="200"}"#;
     assert_eq!(server.metric(random), 3.0);
+    // Buckets hold all that took less; the last holds everything.
+    let text = String::from_utf8(server.get("/metrics").body).unwrap();
+    let buckets = text.lines().filter(|line| {
+        line.starts_with("simsearch_request_seconds_bucket") && line.contains("\"random\"")
+    });
+    let counts: Vec<&str> = buckets
+        .filter_map(|line| line.split(' ').next_back())
+        .collect();
+    assert!(counts.len() > 10 && counts.is_sorted(), "{text}");
+    assert_eq!(counts.last(), Some(&"3"));
+    assert!(text.contains("# TYPE simsearch_request_seconds histogram\n"));
 }
 
 #[test]

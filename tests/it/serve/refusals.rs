@@ -131,6 +131,38 @@ fn what_is_asked_in_the_wrong_way_is_told_so() {
 }
 
 #[test]
+fn parameters_and_metrics_that_do_not_exist_are_named() {
+    let (env, _) = environment();
+    let server = Server::start(&env, &[]);
+    for (path, why) in [
+        (
+            "/similar/00000.jpg?metric=cosine&maxDistance=1&k=2",
+            "maxDistance",
+        ),
+        ("/similar/00000.jpg?k=2", "`limit` or `metric`"),
+        (
+            "/similar/00000.jpg?metric=manhattan",
+            "`euclidean` or `cosine`",
+        ),
+        ("/similar/00000.jpg?metric=", "`euclidean` or `cosine`"),
+        ("/similar/00000.jpg?metric=Cosine", "Cosine"),
+        ("/random?metric=cosine", "metric"),
+        ("/thumbnail/00000.jpg?limit=9", "limit"),
+        ("/object/00000.jpg?size=64", "size"),
+        ("/healthz?verbose", "verbose"),
+        ("/metrics?format=json", "format"),
+    ] {
+        let reply = server.get(path);
+        assert_eq!(reply.status, 400, "{path}: {reply:?}");
+        assert!(reply.error().contains(why), "{path}: {}", reply.error());
+        assert_guarded(&reply);
+    }
+    let reply = server.ask("POST", "/similar?k=2", &[], b"");
+    assert_eq!(reply.status, 400, "{reply:?}");
+    assert!(reply.error().contains("`k`"), "{}", reply.error());
+}
+
+#[test]
 fn foreign_names_are_refused_unless_allowed() {
     let (env, _) = environment();
     let server = Server::start(&env, &[]);

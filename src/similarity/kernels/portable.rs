@@ -1,0 +1,65 @@
+//! On any processor.
+
+use half::f16;
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use super::{Products, Term};
+
+/// Partial sums that are kept side by side, since each addition to one sum would wait for the last: what the compiler turns
+/// into vector registers, and 80 additions for each at a dimension of 1280.
+const LANES: usize = 16;
+
+/// See [`super::products`].
+pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
+    let shaped = "rows of one dimension";
+    let n = queries.len() / dimension;
+    let queries = ArrayView2::from_shape((n, dimension), queries).expect(shaped);
+    Box::new(move |rows, out, squares| {
+        for (square, row) in squares.iter_mut().zip(rows.chunks_exact(dimension)) {
+            *square = super::sum(row, row, |one, other| one * other) as f32;
+        }
+        let (n, m) = (rows.len() / dimension, queries.nrows());
+        let rows = ArrayView2::from_shape((n, dimension), rows).expect(shaped);
+        let mut out = ArrayViewMut2::from_shape((n, m), out).expect(shaped);
+        general_mat_mul(1.0, &rows, &queries.t(), 0.0, &mut out);
+    })
+}
+
+/// See [`super::sum`]. Always inlined, to be made for the processor that its caller is made for.
+#[inline(always)]
+pub fn sum<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
+    let mut lanes = [T::default(); LANES];
+    let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
+    let mut rest = T::default();
+    for (&one, &other) in ones.remainder().iter().zip(others.remainder()) {
+        rest += term(one, other);
+    }
+    for (one, other) in ones.zip(others) {
+        for lane in 0..LANES {
+            lanes[lane] += term(one[lane], other[lane]);
+        }
+    }
+    lanes.into_iter().map(Into::into).sum::<f64>() + rest.into()
+}
+
+/// See [`super::squared_distance_f16`].
+pub fn squared_distance_f16(one: &[f16], other: &[f16]) -> f32 {
+    let differences = one.iter().zip(other);
+    differences
+        .map(|(one, other)| (one.to_f32() - other.to_f32()).powi(2))
+        .sum()
+}
+
+/// See [`super::squared_distance_i8`]. Always inlined, as [`sum`] is.
+#[inline(always)]
+pub fn squared_distance_i8(one: &[i8], other: &[i8]) -> f32 {
+    // A difference has at most 8 bits and a sign, so that a sum of so many squares fits 32 bits.
+    let pieces = one.chunks(1 << 14).zip(other.chunks(1 << 14));
+    let sums = pieces.map(|(one, other)| {
+        let differences = one.iter().zip(other);
+        let squares = differences.map(|(&one, &other)| (i32::from(one) - i32::from(other)).pow(2));
+        squares.sum::<i32>() as f32
+    });
+    sums.sum()
+}
