@@ -1,9 +1,7 @@
 //! Small pictures, to be looked at: upright, and never larger than the picture itself.
 
-mod orientation;
-
+use crate::pictures::orientation::Orientation;
 use crate::pictures::{PictureError, PictureReader, Size};
-use orientation::Orientation;
 
 /// The quality of the JPEG files, 1 to 100: what differs from 95 is not seen, and they take half the bytes.
 const QUALITY: u8 = 85;

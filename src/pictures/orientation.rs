@@ -14,22 +14,28 @@ pub struct Orientation {
 }
 
 impl Orientation {
-    /// The orientation that a JPEG, PNG or WebP file gives; upright where it gives none that can be read.
+    /// The orientation that a JPEG, PNG or WebP file gives; upright where it gives none that can be read. (A TIFF is
+    /// turned when it is decoded.)
     pub fn of(bytes: &[u8]) -> Self {
         let value = exif(bytes).and_then(tag_value);
+        Self::of_value(value.unwrap_or(1).into())
+    }
+
+    /// The orientation that a value of the tag stands for; upright where it stands for none.
+    pub fn of_value(value: u64) -> Self {
         let of = |transposed, mirrored_sideways, mirrored_upside_down| Orientation {
             transposed,
             mirrored_sideways,
             mirrored_upside_down,
         };
         match value {
-            Some(2) => of(false, true, false),
-            Some(3) => of(false, true, true),
-            Some(4) => of(false, false, true),
-            Some(5) => of(true, false, false),
-            Some(6) => of(true, true, false),
-            Some(7) => of(true, true, true),
-            Some(8) => of(true, false, true),
+            2 => of(false, true, false),
+            3 => of(false, true, true),
+            4 => of(false, false, true),
+            5 => of(true, false, false),
+            6 => of(true, true, false),
+            7 => of(true, true, true),
+            8 => of(true, false, true),
             _ => Self::default(),
         }
     }
