@@ -14,6 +14,12 @@ pub enum PictureError {
     /// The bytes start like no format that is known here.
     #[error("not a picture in a known format")]
     NotAPicture,
+    /// The bytes start like a format that is known by name, and not read here.
+    #[error("{0}, which this build cannot read")]
+    NotRead(
+        /// What it is, with its article: `a HEIC picture`.
+        &'static str,
+    ),
     /// A picture in a format, or a variant of one, that is not read here.
     #[error("{format} picture of an unsupported kind")]
     Unsupported {

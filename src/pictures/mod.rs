@@ -2,14 +2,16 @@
 //!
 //! [`PictureReader::read`] gives, byte for byte, what Pillow 13.0.0 gives for
 //! `Image.open(file).convert("RGB").resize((width, height))`: bicubic with antialiasing, without regard to the aspect
-//! ratio, and without a look at EXIF orientation or colour profiles. Transparency is dropped, not blended. Everything
-//! here works on memory: no files, no logging, no environment.
+//! ratio, and without regard to colour profiles or, except in TIFF, to EXIF orientation. Transparency is dropped, not
+//! blended. Everything here works on memory: no files, no logging, no environment.
 //!
 //! | module | what |
 //! |---|---|
 //! | `reader` | [`PictureReader`], which ties the steps together |
 //! | `formats` | which format the bytes are in, and a decoder for each |
 //! | `convert` | gray, CMYK, 16 bits, ... -> 8-bit RGB, as Pillow's `convert("RGB")` does it |
+//! | `lab` | the same for CIE L*a*b* |
+//! | `orientation` | how a camera was held, and turning a picture upright |
 //! | `resample` | the change of size |
 //! | `limits`, `size`, `error` | what a picture may need, its size, and why it can fail |
 //! | `preprocessing` | all of that in a line, for the recipe |
@@ -18,7 +20,9 @@
 mod convert;
 mod error;
 mod formats;
+mod lab;
 mod limits;
+mod orientation;
 mod panics;
 pub mod preprocessing;
 mod reader;

@@ -4,6 +4,7 @@ use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
 use super::panics::catch_panic;
 use super::{PictureError, Resampler, Size};
+use crate::support::fault;
 
 /// Options of a [`PictureReader`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +148,8 @@ impl PictureReader {
             memory,
         };
         let picture = &mut self.picture;
-        let decoded = catch_panic(|| formats::decode(bytes, limits, wanted, picture));
+        let decoded =
+            catch_panic(|| fault::decoder(|| formats::decode(bytes, limits, wanted, picture)));
         if matches!(decoded, Err(PictureError::DecoderPanicked { .. })) {
             self.picture = Picture::default();
         }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `SIMSEARCH_FAULT="kill 7"` | the process ends by SIGKILL in place of its 7th step, counted over all threads |
 //! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"` | the 7th step is not taken, and fails with this error |
+//! | `SIMSEARCH_FAULT="panic 7"` | the decoder of the 7th picture panics; no step has a fault |
 //! | `SIMSEARCH_STEPS=FILE` | each step that was taken, and the fault, adds a line to this file |
 
 use nix::errno::Errno;
@@ -26,6 +27,7 @@ pub fn step<T, E: From<Errno>>(name: &str, call: impl FnOnce() -> Result<T, E>) 
     let number = STEPS.fetch_add(1, Ordering::SeqCst) + 1;
     let fault = std::env::var("SIMSEARCH_FAULT").unwrap_or_default();
     if let Some((kind, at)) = fault.split_once(' ')
+        && kind != PANIC
         && at == number.to_string()
     {
         record(&format!("{kind} in place of: {name}"));
@@ -42,6 +44,29 @@ pub fn step<T, E: From<Errno>>(name: &str, call: impl FnOnce() -> Result<T, E>) 
     }
     taken
 }
+
+/// Decodes a picture, or panics in its place, as a decoder with a bug does.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn decoder<T>(decode: impl FnOnce() -> T) -> T {
+    decode()
+}
+
+/// Decodes a picture, or panics in its place where that was asked for.
+#[cfg(feature = "fault-points")]
+pub fn decoder<T>(decode: impl FnOnce() -> T) -> T {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static PICTURES: AtomicUsize = AtomicUsize::new(0);
+    let number = PICTURES.fetch_add(1, Ordering::SeqCst) + 1;
+    let fault = std::env::var("SIMSEARCH_FAULT").unwrap_or_default();
+    if fault == format!("{PANIC} {number}") {
+        panic!("the fault that was asked for");
+    }
+    decode()
+}
+
+#[cfg(feature = "fault-points")]
+const PANIC: &str = "panic";
 
 #[cfg(feature = "fault-points")]
 fn record(line: &str) {

@@ -11,6 +11,7 @@ refuses have the word `refused` in the place of the hash. Deterministic: a secon
 
 import hashlib
 import io
+import lzma
 import struct
 import warnings
 import zlib
@@ -378,6 +379,400 @@ def others():
     yield "text.jpg", b"this is no picture at all\n"
 
 
+def tiff(width, height, chunks, *, bits=(8,), order="<", **tags):
+    """A TIFF of strips, or tiles where there is a tag for their width, with tags by number: `t317=2`, or `t258=None` for none.
+
+    Values are shorts, but for offsets, lengths and what needs more; bytes are bytes, and real numbers rationals."""
+    tiled = tags.get("t322") is not None
+    offsets, lengths = (324, 325) if tiled else (273, 279)
+    values = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 277: len(bits), lengths: [len(c) for c in chunks]}
+    if not tiled:
+        values[278] = height
+    values |= {int(name[1:]): value for name, value in tags.items()}
+    values[offsets] = [0] * len(chunks)
+    values = {tag: value for tag, value in values.items() if value is not None}
+
+    def packed_value(tag, value):
+        if isinstance(value, bytes):
+            return 7, len(value), value
+        value = list(value) if isinstance(value, (list, tuple)) else [value]
+        if isinstance(value[0], float):
+            pairs = [part for number in value for part in (round(number * 10000), 10000)]
+            return 5, len(value), struct.pack(f"{order}{len(pairs)}I", *pairs)
+        long = tag in (offsets, lengths) or max(value) > 65535
+        return 4 if long else 3, len(value), struct.pack(f"{order}{len(value)}{'I' if long else 'H'}", *value)
+
+    def build(starts):
+        values[offsets] = starts
+        entries, lists = b"", b""
+        for tag in sorted(values):
+            kind, count, data = packed_value(tag, values[tag])
+            if len(data) > 4:
+                at = 8 + 2 + 12 * len(values) + 4 + len(lists)
+                lists += data + bytes(len(data) % 2)
+                data = struct.pack(order + "I", at)
+            entries += struct.pack(order + "HHI", tag, kind, count) + data.ljust(4, b"\0")
+        head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(values))
+        return head + entries + bytes(4) + lists
+
+    start = len(build([0] * len(chunks)))
+    starts = [start + sum(map(len, chunks[:index])) for index in range(len(chunks))]
+    return build(starts) + b"".join(chunks)
+
+
+def tiles_of(pixels, side=16):
+    """The tiles of `[height, width, samples]`, with what lies over the edges repeated."""
+    height, width, _ = pixels.shape
+    padded_pixels = np.pad(pixels, [(0, -height % side), (0, -width % side), (0, 0)], "edge")
+    rows, columns = padded_pixels.shape[0] // side, padded_pixels.shape[1] // side
+    return [padded_pixels[y * side : (y + 1) * side, x * side : (x + 1) * side] for y in range(rows) for x in range(columns)]
+
+
+def differences(pixels):
+    """What the predictor 2 makes of `[height, width, samples]`."""
+    first, rest = pixels[:, :1], pixels[:, 1:] - pixels[:, :-1]
+    return np.concatenate([first, rest], 1)
+
+
+def float_differences(pixels):
+    """What the predictor 3 makes of `[height, width]` real numbers."""
+    planes = pixels.astype(">f4").view(np.uint8).reshape(*pixels.shape, 4).transpose(0, 2, 1).reshape(pixels.shape[0], -1)
+    return np.concatenate([planes[:, :1], planes[:, 1:] - planes[:, :-1]], 1)
+
+
+def subsampled(pixels, across, down):
+    """YCbCr `[height, width, 3]` in groups that share their colour."""
+    height, width, _ = pixels.shape
+    grid = np.pad(pixels, [(0, -height % down), (0, -width % across), (0, 0)], "edge")
+    out = []
+    for y in range(0, grid.shape[0], down):
+        for x in range(0, grid.shape[1], across):
+            block = grid[y : y + down, x : x + across]
+            out += [*block[..., 0].reshape(-1).tolist(), *block[0, 0, 1:].tolist()]
+    return bytes(out)
+
+
+def reversed_bits(data):
+    return bytes(int(f"{byte:08b}"[::-1], 2) for byte in data)
+
+
+def lzw(data):
+    """LZW of a strip of TIFF that clears its table before codes grow, and has no end."""
+    codes = []
+    for at, byte in enumerate(data):
+        codes += ([256] if at % 200 == 0 else []) + [byte]
+    bits = "".join(f"{code:09b}" for code in codes)
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def tiff_orientations():
+    width, height = 13, 9
+    color, gray = pattern(width, height), pattern(width, height, 1)
+    for value in range(2, 9):
+        yield f"tiff_orientation_{value}.tif", tiff(width, height, [zlib.compress(color.tobytes())], bits=(8, 8, 8), t259=8, t262=2, t274=value)
+        yield f"tiff_orientation_{value}_gray.tif", tiff(width, height, [gray.tobytes()], t274=value)
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    yield "tiff_orientation_xmp.tif", tiff(width, height, [gray.tobytes()], t700=xmp)
+    yield "tiff_orientation_9.tif", tiff(width, height, [gray.tobytes()], t274=9)
+
+
+def tiff_samples():
+    """Extra samples, predictors, tiles, planes, and samples of every kind."""
+    width, height = 23, 19
+    compressed = {"t259": 8}
+    for order in "<>":
+        name = {"<": "", ">": "_big_endian"}[order]
+        word = f"{order}u2"
+        wide = pattern(width, height, 4, 16)
+        yield f"tiff_associated_16{name}.tif", tiff(width, height, [wide.astype(word).tobytes()], bits=(16,) * 4, order=order, t262=2, t338=1)
+        data = zlib.compress(differences(wide).astype(word).tobytes())
+        yield f"tiff_associated_16_predictor{name}.tif", tiff(width, height, [data], bits=(16,) * 4, order=order, t262=2, t338=1, t317=2, **compressed)
+        yield f"tiff_cmyk_16{name}.tif", tiff(width, height, [wide.astype(word).tobytes()], bits=(16,) * 4, order=order, t262=5)
+        signed = pattern(width, height, 1, 16).astype(np.int32) // 64 - 300
+        yield f"tiff_int16{name}.tif", tiff(width, height, [signed.astype(f"{order}i2").tobytes()], bits=(16,), order=order, t339=2)
+        yield f"tiff_int32{name}.tif", tiff(width, height, [signed.astype(f"{order}i4").tobytes()], bits=(32,), order=order, t339=2)
+        real = signed.astype(np.float32) * 0.77
+        yield f"tiff_float32{name}.tif", tiff(width, height, [real.astype(f"{order}f4").tobytes()], bits=(32,), order=order, t339=3)
+        data = zlib.compress(float_differences(real).tobytes())
+        yield f"tiff_float32_predictor{name}.tif", tiff(width, height, [data], bits=(32,), order=order, t339=3, t317=3, **compressed)
+        dark = pattern(width, height, 1, 16) // 128
+        yield f"tiff_gray_16{name}.tif", tiff(width, height, [dark.astype(word).tobytes()], bits=(16,), order=order)
+    yield "tiff_uint32.tif", tiff(width, height, [(dark.astype("<u4") << 20).tobytes()], bits=(32,))
+    yield "tiff_int8.tif", tiff(width, height, [pattern(width, height, 1).tobytes()], t339=2)
+    levels = pattern(width + 1, height, 1, 16).astype(np.uint32) // 100
+    pairs = levels[:, 0::2] << 12 | levels[:, 1::2]
+    data = np.stack([pairs >> 16, pairs >> 8 & 255, pairs & 255], -1).astype(np.uint8).tobytes()
+    yield "tiff_gray_12.tif", tiff(width, height, [data], bits=(12,))
+    for samples, extra in [(4, (1,)), (5, (1, 0)), (4, (0,)), (5, (0, 0)), (5, (2, 0)), (4, (2,)), (4, (999,)), (4, None)]:
+        pixels = pattern(width, height, 4)
+        pixels = np.concatenate([pixels, pixels[..., :1]], -1)[..., :samples]
+        name = "none" if extra is None else "_".join(map(str, extra))
+        yield f"tiff_rgb_extra_{name}.tif", tiff(width, height, [pixels.tobytes()], bits=(8,) * samples, t262=2, t338=extra)
+        tiles = [zlib.compress(differences(tile).tobytes()) for tile in tiles_of(pixels)]
+        yield f"tiff_rgb_extra_{name}_tiles.tif", tiff(width, height, tiles, bits=(8,) * samples, t262=2, t338=extra, t317=2, t322=16, t323=16, **compressed)
+    spot = np.concatenate([pattern(width, height, 4), pattern(width, height)[..., :1]], -1)
+    tiles = [zlib.compress(differences(tile).tobytes()) for tile in tiles_of(spot)]
+    yield "tiff_cmyk_spot_tiles.tif", tiff(width, height, tiles, bits=(8,) * 5, t262=5, t338=0, t317=2, t322=16, t323=16, **compressed)
+    for extra in [0, 2]:
+        pixels = pattern(width, height, 2)
+        yield f"tiff_gray_extra_{extra}.tif", tiff(width, height, [pixels.tobytes()], bits=(8, 8), t338=extra)
+        colors = tuple(RNG.integers(0, 65536, 3 * 256).tolist())
+        yield f"tiff_palette_extra_{extra}.tif", tiff(width, height, [pixels.tobytes()], bits=(8, 8), t262=3, t338=extra, t320=colors)
+    for depth in [1, 2, 4]:
+        rows = b"".join(packed(pattern(width, height, 1) >> (8 - depth), depth))
+        colors = tuple(RNG.integers(0, 65536, 3 << depth).tolist())
+        yield f"tiff_palette_{depth}.tif", tiff(width, height, [rows], bits=(depth,), t262=3, t320=colors)
+        yield f"tiff_gray_{depth}_white_is_zero.tif", tiff(width, height, [rows], bits=(depth,), t262=0)
+        tiles = [zlib.compress(b"".join(packed(tile[..., 0] >> (8 - depth), depth))) for tile in tiles_of(pattern(width, height, 1)[..., None])]
+        yield f"tiff_gray_{depth}_tiles.tif", tiff(width, height, tiles, bits=(depth,), t322=16, t323=16, **compressed)
+    color = pattern(width, height)
+    for predictor in [1, 2]:
+        planes = [tile for plane in range(3) for tile in tiles_of(color[..., plane : plane + 1])]
+        data = [zlib.compress((differences(tile) if predictor == 2 else tile).tobytes()) for tile in planes]
+        yield f"tiff_planar_tiles_{predictor}.tif", tiff(width, height, data, bits=(8, 8, 8), t262=2, t284=2, t317=predictor, t322=16, t323=16, **compressed)
+    planes = [np.ascontiguousarray(pattern(width, height, 4)[..., plane]).tobytes() for plane in range(4)]
+    planes = [zlib.compress(plane) for plane in planes]
+    yield "tiff_planar_extra.tif", tiff(width, height, planes, bits=(8,) * 4, t262=2, t284=2, t338=0, **compressed)
+    yield "tiff_planar_cmyk.tif", tiff(width, height, planes, bits=(8,) * 4, t262=5, t284=2, **compressed)
+    wide = pattern(width, height, 3, 16).astype("<u2")
+    planes = [zlib.compress(np.ascontiguousarray(wide[..., plane]).tobytes()) for plane in range(3)]
+    yield "tiff_planar_16.tif", tiff(width, height, planes, bits=(16,) * 3, t262=2, t284=2, **compressed)
+    lab = pattern(width, height)
+    yield "tiff_lab.tif", tiff(width, height, [lab.tobytes()], bits=(8, 8, 8), t262=8)
+    # Where Pillow 13.0.0 is wrong: the second of each pair says what the first holds.
+    planes = [np.ascontiguousarray(wide[..., plane]).tobytes() for plane in range(3)]
+    yield "tiff_planar_16_raw.tif", tiff(width, height, planes, bits=(16,) * 3, t262=2, t284=2)
+    yield "tiff_planar_16_raw_control.tif", tiff(width, height, [wide.tobytes()], bits=(16,) * 3, t262=2)
+    dark = (pattern(width, height, 1, 16) // 128).astype("<u2")
+    yield "tiff_gray_16_white_is_zero.tif", tiff(width, height, [(65535 - dark).tobytes()], bits=(16,), t262=0)
+    yield "tiff_gray_16_white_is_zero_control.tif", tiff(width, height, [dark.tobytes()], bits=(16,))
+
+
+def tiff_compressions():
+    width, height = 37, 21
+    gray, color, ink = pattern(width, height, 1), pattern(width, height), pattern(width, height, 4)
+    black = Image.fromarray(gray).convert("1")
+    for name, options in {
+        "ccitt": {"compression": "tiff_ccitt"},
+        "group3": {"compression": "group3"},
+        "group3_2d": {"compression": "group3", "tiffinfo": {292: 1}},
+        "group3_strips": {"compression": "group3", "tiffinfo": {292: 1, 278: 5}},
+        "group4_strips": {"compression": "group4", "tiffinfo": {278: 5}},
+        "lzma": {"compression": "lzma"},
+        "zstd": {"compression": "zstd"},
+    }.items():
+        yield f"tiff_{name}_black.tif", encode(black, "TIFF", **options)
+    for name in ["lzma", "zstd"]:
+        strips = {278: 5, 317: 2}
+        yield f"tiff_{name}_strips.tif", encode(Image.fromarray(color), "TIFF", compression=name, tiffinfo=strips)
+    delta = [{"id": lzma.FILTER_DELTA, "dist": 3}, {"id": lzma.FILTER_LZMA2}]
+    data = lzma.compress(color.tobytes(), filters=delta, check=lzma.CHECK_CRC32)
+    yield "tiff_lzma_delta.tif", tiff(width, height, [data], bits=(8, 8, 8), t259=34925, t262=2)
+    group4 = encode(black, "TIFF", compression="group4")
+    with Image.open(io.BytesIO(group4)) as image:
+        (start,), (length,), photometric = image.tag_v2[273], image.tag_v2[279], image.tag_v2[262]
+    data = group4[start : start + length]
+    one_bit = {"bits": (1,), "t259": 4, "t262": photometric}
+    yield "tiff_group4_rows_max.tif", tiff(width, height, [data], **one_bit, t278=2**32 - 1)
+    yield "tiff_group4_rows_missing.tif", tiff(width, height, [data], **one_bit, t278=None)
+    yield "tiff_group4_reversed.tif", tiff(width, height, [reversed_bits(data)], **one_bit, t266=2)
+    yield "tiff_group4_without_photometric.tif", tiff(width, height, [data], **(one_bit | {"t262": None}))
+    wide = Image.fromarray(pattern(3000, 3, 1)).convert("1")
+    yield "tiff_group4_wide.tif", encode(wide, "TIFF", compression="group4")
+    rows = b"".join(packed(gray >> 7, 1))
+    yield "tiff_fill_order_black.tif", tiff(width, height, [reversed_bits(rows)], bits=(1,), t266=2)
+    yield "tiff_fill_order_rgb.tif", tiff(width, height, [reversed_bits(color.tobytes())], bits=(8, 8, 8), t262=2, t266=2)
+    yield "tiff_fill_order_deflate.tif", tiff(width, height, [reversed_bits(zlib.compress(gray.tobytes()))], t259=8, t266=2)
+    yield "tiff_lzw_without_end.tif", tiff(width, height, [lzw(color.tobytes())], bits=(8, 8, 8), t259=5, t262=2)
+    tiles = [lzw(tile.tobytes() + b"more") for tile in tiles_of(color)]
+    yield "tiff_lzw_tiles.tif", tiff(width, height, tiles, bits=(8, 8, 8), t259=5, t262=2, t322=16, t323=16)
+    data = zlib.compress(color.tobytes())
+    yield "tiff_without_lengths.tif", tiff(width, height, [data], bits=(8, 8, 8), t259=8, t262=2, t279=None)
+    yield "tiff_deflate_old.tif", tiff(width, height, [data], bits=(8, 8, 8), t259=32946, t262=2)
+    yield "tiff_deflate_cut.tif", tiff(width, height, [data[: len(data) // 2]], bits=(8, 8, 8), t259=8, t262=2)
+    for mode, pixels in [("L", gray), ("RGB", color), ("CMYK", ink)]:
+        image = Image.fromarray(pixels, mode)
+        yield f"tiff_jpeg_{mode}.tif", encode(image, "TIFF", compression="jpeg")
+        yield f"tiff_jpeg_{mode}_strips.tif", encode(image, "TIFF", compression="jpeg", tiffinfo={278: 8})
+    yield "tiff_jpeg_YCbCr.tif", encode(Image.fromarray(color).convert("YCbCr"), "TIFF", compression="jpeg")
+    for subsampling in ["4:4:4", "4:2:2", "4:2:0"]:
+        tiles = [encode(Image.fromarray(tile), "JPEG", subsampling=subsampling) for tile in tiles_of(color, 32)]
+        factors = {"4:4:4": (1, 1), "4:2:2": (2, 1), "4:2:0": (2, 2)}[subsampling]
+        tags = {"bits": (8, 8, 8), "t259": 7, "t262": 6, "t322": 32, "t323": 32, "t530": factors}
+        yield f"tiff_jpeg_tiles_{subsampling.replace(':', '')}.tif", tiff(width, height, tiles, **tags)
+        jpeg = encode(Image.fromarray(color), "JPEG", subsampling=subsampling)
+        data = tiff(width, height, [jpeg], bits=(8, 8, 8), t259=6, t262=6, t513=0, t514=len(jpeg), t530=factors)
+        # The old kind says twice where it is.
+        start = data.index(jpeg)
+        data = tiff(width, height, [jpeg], bits=(8, 8, 8), t259=6, t262=6, t513=start, t514=len(jpeg), t530=factors)
+        yield f"tiff_jpeg_old_{subsampling.replace(':', '')}.tif", data
+    planes = [encode(Image.fromarray(np.ascontiguousarray(color[..., plane])), "JPEG") for plane in range(3)]
+    yield "tiff_jpeg_planar.tif", tiff(width, height, planes, bits=(8, 8, 8), t259=7, t262=2, t284=2)
+    ycbcr = np.array(Image.fromarray(color).convert("YCbCr"))
+    yield "tiff_ycbcr_raw.tif", tiff(width, height, [ycbcr.tobytes()], bits=(8, 8, 8), t262=6, t530=(1, 1))
+    for across, down in [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)]:
+        data = zlib.compress(subsampled(ycbcr, across, down))
+        yield f"tiff_ycbcr_{across}{down}.tif", tiff(width, height, [data], bits=(8, 8, 8), t259=8, t262=6, t530=(across, down))
+    limits = (16.0, 235.0, 128.0, 240.0, 128.0, 240.0)
+    data = zlib.compress(subsampled(ycbcr, 2, 2))
+    yield "tiff_ycbcr_limited.tif", tiff(width, height, [data], bits=(8, 8, 8), t259=8, t262=6, t532=limits)
+    luma = (0.2126, 0.7152, 0.0722)
+    yield "tiff_ycbcr_709.tif", tiff(width, height, [data], bits=(8, 8, 8), t259=8, t262=6, t529=luma)
+    swapped = bytearray(tiff(width, height, [gray.tobytes()]))
+    swapped[2:4] = b"\0*"
+    yield "tiff_number_swapped.tif", bytes(swapped)
+
+
+def more_bmps():
+    width, height = 21, 13
+    colors = bytes(RNG.integers(0, 256, 4 * 256, dtype=np.uint8))
+    gray = pattern(width, height, 1)
+    rows = padded([row.tobytes() for row in gray])
+    whole = bmp(width, height, 8, rows, palette=colors)
+    for at, name in [(0, "0"), (54, "palette")]:
+        yield f"bmp_offset_{name}.bmp", whole[:10] + struct.pack("<I", at) + whole[14:]
+    yield "bmp_planes_0.bmp", whole[:26] + b"\0\0" + whole[28:]
+    yield "bmp_os2_v2.bmp", bmp(width, height, 8, rows, header=64, extra=bytes(24), palette=colors)
+    yield "bmp_last_padding_missing.bmp", bmp(width, height, 24, padded([row.tobytes() for row in pattern(width, height)]))[:-1]
+    ramp = bytes(value for gray in range(200) for value in (gray, gray, gray, 0))
+    yield "bmp_short_gray_ramp.bmp", bmp(width, height, 8, rows, palette=ramp)
+    yield "bmp_short_palette.bmp", bmp(width, height, 8, rows, palette=colors[: 4 * 100])
+    runs = {
+        "skipped": b"\3\1\0\2\4\2\5\2\0\0" + b"\0\2\0\3" + b"\x15\7\0\0" * height,
+        "long": b"\x1e\5\0\0" * height,
+        "literal": b"".join(b"\0\x15" + row.tobytes() + b"\0\0\0" for row in gray),
+        "cut": b"\x15\5\0\0" * 4,
+    }
+    for name, data in runs.items():
+        yield f"bmp_rle8_{name}.bmp", bmp(width, height, 8, data, compression=1, palette=colors)
+    yield "bmp_rle8_top_down.bmp", bmp(width, -height, 8, runs["literal"], compression=1, palette=colors)
+    half = b"".join(b"\0\x15" + row.tobytes() + b"\0" + b"\0\0" for row in gray[:, :11])
+    yield "bmp_rle4_literal.bmp", bmp(width, height, 4, half, compression=2, palette=colors[:64])
+    yield "bmp_rle4.bmp", bmp(width, height, 4, b"\x09\x3c\x0c\x7a\0\0" * height, compression=2, palette=colors[:64])
+    words = padded([row.tobytes() for row in pattern(width, height, 4)])
+    for name, masks in {
+        "rgba": (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
+        "abgr": (0xFF000000, 0xFF0000, 0xFF00, 0xFF),
+        "bgar": (0xFF000000, 0xFF00, 0xFF, 0xFF0000),
+        "none": (0, 0, 0, 0),
+        "odd": (0x3FF00000, 0xFFC00, 0x3FF, 0),
+    }.items():
+        yield f"bmp_masks_{name}.bmp", bmp(width, height, 32, words, compression=3, header=56, extra=struct.pack("<IIII", *masks))
+
+
+def ico(entries):
+    """An icon of pictures (side in the entry, colours, bits, data)."""
+    head = b"\0\0\1\0" + struct.pack("<H", len(entries))
+    at = len(head) + 16 * len(entries)
+    body = b""
+    for side, colors, bits, data in entries:
+        head += struct.pack("<BBBBHHII", side, side, colors, 0, 1, bits, len(data), at + len(body))
+        body += data
+    return head + body
+
+
+def icons():
+    def bitmap(side, bits, mask=None):
+        pixels = pattern(side, side, 4) if bits == 32 else pattern(side, side)
+        if bits <= 8:
+            rows = packed(pattern(side, side, 1) >> (8 - bits), bits)
+        else:
+            rows = [row.tobytes() for row in pixels]
+        colors = bytes(RNG.integers(0, 256, 4 << bits, dtype=np.uint8)) if bits <= 8 else b""
+        info = struct.pack("<IiiHHIIiiII", 40, side, 2 * side, 1, bits, 0, 0, 0, 0, 0, 0)
+        mask = bytes((side + 31) // 32 * 4 * side) if mask is None else mask
+        return info + colors + padded(rows) + mask
+
+    def picture(side):
+        return encode(Image.fromarray(pattern(side, side, 4)), "PNG")
+
+    for bits in [1, 4, 8, 24, 32]:
+        yield f"ico_{bits}.ico", ico([(19, 0, bits, bitmap(19, bits))])
+    large, small = bitmap(24, 8), bitmap(16, 32)
+    yield "ico_large_of_few_bits.ico", ico([(16, 0, 32, small), (24, 0, 8, large)])
+    yield "ico_equal_sizes.ico", ico([(16, 0, 32, small), (16, 0, 8, bitmap(16, 8)), (16, 0, 24, bitmap(16, 24))])
+    yield "ico_equal_entries.ico", ico([(16, 0, 24, bitmap(16, 24)), (16, 0, 24, bitmap(16, 24))])
+    yield "ico_colors_tell.ico", ico([(16, 16, 0, bitmap(16, 4)), (16, 2, 0, bitmap(16, 1)), (16, 0, 0, bitmap(16, 8))])
+    yield "ico_other_size.ico", ico([(16, 0, 8, bitmap(20, 8))])
+    yield "ico_other_size_png.ico", ico([(16, 0, 32, picture(21)), (15, 0, 32, picture(33))])
+    yield "ico_mask_short.ico", ico([(16, 0, 24, bitmap(16, 24, b"\0\0"))])
+
+
+def lossless_jpeg(gray):
+    """A lossless JPEG of `[height, width]` levels: the difference to the pixel on the left, with all codes of 5 bits."""
+    height, width = gray.shape
+    segment = lambda marker, data: bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+    frame = struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0"
+    codes = bytes([0, 0, 0, 0, 9] + [0] * 11) + bytes(range(9))
+    bits = ""
+    for y in range(height):
+        for x in range(width):
+            before = gray[y, x - 1] if x else gray[y - 1, 0] if y else 128
+            difference = int(gray[y, x]) - int(before)
+            size = abs(difference).bit_length()
+            bits += f"{size:05b}"
+            if size:
+                bits += f"{difference if difference > 0 else difference + (1 << size) - 1:0{size}b}"
+    bits += "1" * (-len(bits) % 8)
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    scan = b"\1\1\0\1\0\0"
+    return b"\xff\xd8" + segment(0xC3, frame) + segment(0xC4, b"\0" + codes) + segment(0xDA, scan) + data + b"\xff\xd9"
+
+
+def more_others():
+    width, height = 29, 21
+    plain = encode(rgb(), "JPEG", quality=85)
+    yield "jpeg_without_end_zeros.jpg", plain[:-2] + bytes(64)
+    yield "jpeg_cut_then_zeros.jpg", plain[:-12] + bytes(64)
+    progressive = encode(rgb(), "JPEG", progressive=True)
+    yield "jpeg_progressive_without_end.jpg", progressive[:-2] + bytes(64)
+    yield "jpeg_lossless_gray.jpg", lossless_jpeg(pattern(17, 11, 1))
+    frames = [Image.fromarray(pattern(width, height, 4)) for _ in range(2)]
+    animation = encode(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    flags = animation.index(b"ANMF") + 8 + 15
+    blended = animation[:flags] + bytes([animation[flags] & ~2]) + animation[flags + 1 :]
+    yield "webp_animation_blended.webp", blended
+    yield "webp_animation_not_blended.webp", animation[:flags] + bytes([animation[flags] | 2]) + animation[flags + 1 :]
+    at = blended.index(b"VP8X") + 8
+    yield "webp_animation_without_alpha_flag.webp", blended[:at] + bytes([blended[at] & ~16]) + blended[at + 1 :]
+    gray, color = pattern(width, height, 1), pattern(width, height)
+    for most in [1, 3, 90, 254]:
+        yield f"pnm_p5_max_{most}.pgm", f"P5 29 21 {most}\n".encode() + (gray % (most + 1)).tobytes()
+        yield f"pnm_p6_max_{most}.ppm", f"P6 29 21 {most}\n".encode() + (color % (most + 1)).tobytes()
+    yield "pnm_p6_over_max.ppm", b"P6 29 21 100\n" + color.tobytes()
+    dark = (pattern(width, height, 1, 16) // 500).astype(">u2")
+    yield "pnm_p5_max_1000.pgm", b"P5 29 21 1000\n" + dark.tobytes()
+    yield "pnm_p6_max_1000.ppm", b"P6 29 21 1000\n" + (pattern(width, height, 3, 16) % 1001).astype(">u2").tobytes()
+    text = " ".join(map(str, (color[:7, :9] % 101).reshape(-1)))
+    yield "pnm_p3_max_100.ppm", b"P3 9\n# a comment\n7 100 " + text.encode() + b" # the end"
+    yield "pnm_p2_max_1000.pgm", b"P2 9 7 1000\n" + " ".join(map(str, dark[:7, :9].reshape(-1) * 8 % 1001)).encode()
+    yield "pnm_p1_dense.pbm", b"P1\n9 7\n" + b"".join(b"%d" % (value >> 7) for value in gray[:7, :9].reshape(-1))
+    yield "pnm_p2_over_max.pgm", b"P2 2 1 7\n5 8\n"
+    real = pattern(9, 7, 1).astype(np.float32) * 1.3 - 20
+    yield "pnm_pfm_little.pfm", b"Pf\n9 7\n-1.0\n" + real.astype("<f4").tobytes()
+    yield "pnm_pfm_big.pfm", b"Pf\n9 7\n1.0\n" + real.astype(">f4").tobytes()
+    data = encode(Image.fromarray(color), "QOI")
+    yield "qoi_without_end.qoi", data[:-8]
+    yield "qoi_truncated.qoi", data[: len(data) // 2]
+    yield "qoi_index_first.qoi", b"qoif" + struct.pack(">IIBB", 3, 1, 4, 0) + b"\5\xc1" + bytes(7) + b"\1"
+    colors = bytes(RNG.integers(0, 256, 3 * 128, dtype=np.uint8))
+    whole = gif((40, 30), [(0, 0, 40, 30, pattern(40, 30, 1) >> 1, b"", None, False)], colors)
+    at = 13 + len(colors)
+    yield "gif_unknown_extension.gif", whole[:at] + b"!\x42\3abc\0" + whole[at:]
+    rows = [row.tobytes() for row in color]
+    control = struct.pack(">IIIIIHHBB", 0, width, height, 0, 0, 1, 10, 0, 0)
+    for name, chunks in {
+        "control": png_chunk(b"acTL", struct.pack(">II", 1, 0)) + png_chunk(b"fcTL", control),
+        "no_frames": png_chunk(b"acTL", struct.pack(">II", 0, 0)),
+        "no_sequence": png_chunk(b"acTL", struct.pack(">II", 2, 0)) + png_chunk(b"fcTL", b"\0\0\0\7" + control[4:]),
+        "wide": png_chunk(b"acTL", struct.pack(">II", 2, 0)) + png_chunk(b"fcTL", control[:4] + b"\0\1" + control[6:]),
+        "short": png_chunk(b"acTL", b"\0\0"),
+        "twice": png_chunk(b"acTL", struct.pack(">II", 1, 0)) * 2 + png_chunk(b"fcTL", control),
+    }.items():
+        yield f"png_animation_{name}.png", png(width, height, 8, 2, rows, before=chunks)
+
+
 def expected(data, size):
     try:
         with warnings.catch_warnings():
@@ -396,7 +791,10 @@ def main():
     for old in PICTURES.iterdir():
         old.unlink()
     lines = []
-    for group in [jpegs, pngs, gifs, webps, bmps, tiffs, others]:
+    groups = [jpegs, pngs, gifs, webps, bmps, tiffs, others]
+    # New groups go to the end, so that the random numbers of the others stay.
+    groups += [tiff_orientations, tiff_samples, tiff_compressions, more_bmps, icons, more_others]
+    for group in groups:
         for name, data in group():
             (PICTURES / name).write_bytes(data)
             lines += [f"{expected(data, size)}  {size[0]}x{size[1]}  {name}\n" for size in SIZES]

@@ -135,19 +135,18 @@ fn every_mutant_has_a_feature_or_a_failure_with_its_class() {
     );
 }
 
-/// `image-webp` 0.2.4 panics where the alpha channel of an animation's frame is smaller than the frame.
+#[cfg(feature = "fault-points")]
 #[test]
 fn a_panic_of_a_decoder_is_a_failure_of_its_picture_and_prints_nothing() {
     need_runtime!();
-    let mut bytes = stored_picture("webp_animation_alpha.webp");
-    let frame = bytes.windows(4).position(|name| name == b"ANMF").unwrap();
-    // The height less one, behind the chunk's head, the frame's position and its width.
-    bytes[frame + 17] -= 2;
     let env = TestEnv::new();
-    env.write("media/panic.webp", bytes);
-    env.picture("good.ppm", 1);
-    env.objects(&["panic.webp", "good.ppm"]);
-    let outcome = env.extract("nhwc", &["--json", "--workers", "1"]);
+    for (index, name) in ["one.ppm", "two.ppm"].into_iter().enumerate() {
+        env.picture(name, index);
+    }
+    env.objects(&["one.ppm", "two.ppm"]);
+    let mut command = env.extract_command("nhwc", &["--json", "--workers", "1"]);
+    command.env("SIMSEARCH_FAULT", "panic 1");
+    let (outcome, _) = finish_measured(command);
     assert_eq!(outcome.exits(3).counts(), [1, 0, 1, 0]);
     outcome.does_not_say("panicked").does_not_say("backtrace");
     let report = &env.tree("features/nhwc")["failures.jsonl"];
@@ -155,9 +154,24 @@ fn a_panic_of_a_decoder_is_a_failure_of_its_picture_and_prints_nothing() {
     assert_eq!(failure["class"], "corrupt");
     let message = failure["message"].as_str().unwrap();
     assert!(
-        message.contains("decoder panicked: index out of bounds"),
+        message.contains("decoder panicked: the fault that was asked for"),
         "{message}"
     );
+}
+
+/// A phone's picture under the name that its messenger gave it.
+#[test]
+fn a_format_that_is_not_read_is_named_in_the_report() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.write("media/phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    env.objects(&["phone.jpg"]);
+    env.extract("nhwc", &["--workers", "1"]).exits(1);
+    assert_eq!(kinds(&env, "nhwc"), ["phone.jpg decode unsupported"]);
+    let report = &env.tree("features/nhwc")["failures.jsonl"];
+    let failure: Value = serde_json::from_slice(report).unwrap();
+    let message = "a HEIC picture, which this build cannot read";
+    assert_eq!(failure["message"], message);
 }
 
 /// What the program may take for decoding with so many workers, and for everything else.

@@ -8,24 +8,42 @@ use simsearch::pictures::{PictureError, PictureReader, PixelOptions};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Pictures that Pillow refuses and that come out all the same, with the reason.
-const READ_WHERE_PILLOW_REFUSES: [(&str, &str); 2] = [
+/// Pictures that Pillow refuses and that come out all the same, with the reason; `docs/formats.md` has them too.
+const READ_WHERE_PILLOW_REFUSES: [(&str, &str); 6] = [
     (
         "jpeg_short_adobe.jpg",
         "the Adobe segment's content is not needed",
     ),
+    ("jpeg_without_end.jpg", "all of its rows are there"),
     ("png_wrong_header_crc.png", "checksums are not looked at"),
-];
-
-/// Pictures that come out differently, with the reason; by no more than one level.
-const DIFFERENT: [(&str, &str); 2] = [
     (
-        "pnm_p5_maxval_100.pgm",
-        "the image crate rounds levels down where Pillow rounds to the nearest",
+        "png_animation_no_sequence.png",
+        "what is said of an animation is not looked at",
     ),
     (
-        "pnm_p6_maxval_100.ppm",
-        "the image crate rounds levels down where Pillow rounds to the nearest",
+        "png_animation_short.png",
+        "what is said of an animation is not looked at",
+    ),
+    (
+        "png_animation_wide.png",
+        "what is said of an animation is not looked at",
+    ),
+];
+
+/// Pictures of which Pillow 13.0.0 shows something else than they hold, with one that holds the same and that it reads;
+/// `docs/formats.md` has them too.
+const PILLOW_IS_WRONG: [(&str, &str); 3] = [
+    // It takes the bytes of samples for samples.
+    ("tiff_planar_16_raw.tif", "tiff_planar_16_raw_control.tif"),
+    // It shows the negative.
+    (
+        "tiff_gray_16_white_is_zero.tif",
+        "tiff_gray_16_white_is_zero_control.tif",
+    ),
+    // It takes the bytes of big-endian numbers in the other order, where libtiff has turned them already.
+    (
+        "tiff_float32_predictor_big_endian.tif",
+        "tiff_float32_big_endian.tif",
     ),
 ];
 
@@ -109,7 +127,7 @@ fn every_format_and_mode_comes_out_as_pillow_reads_it() {
         let fits = match &found {
             Err(_) => hash == "refused",
             Ok(_) if hash == "refused" => listed(&name, &READ_WHERE_PILLOW_REFUSES),
-            Ok(found) => *found == hash || listed(&name, &DIFFERENT),
+            Ok(found) => *found == hash || listed(&name, &PILLOW_IS_WRONG),
         };
         let about_jpeg = name.contains("jpeg") || name.contains("mpo");
         if !fits && (exact_jpeg || !about_jpeg) {
@@ -120,6 +138,16 @@ fn every_format_and_mode_comes_out_as_pillow_reads_it() {
 }
 
 #[test]
+fn where_pillow_is_wrong_the_picture_comes_out_as_the_file_holds_it() {
+    let mut reader = PictureReader::new(PixelOptions::default());
+    for (wrong, control) in PILLOW_IS_WRONG {
+        let [wrong, control] =
+            [wrong, control].map(|name| read(&mut reader, &picture(name), 0, 0).unwrap());
+        assert_eq!(wrong, control);
+    }
+}
+
+#[test]
 fn failures_say_of_which_kind_they_are() {
     let mut reader = PictureReader::new(PixelOptions::default());
     let mut failure = |name: &str| {
@@ -127,6 +155,7 @@ fn failures_say_of_which_kind_they_are() {
         match error {
             PictureError::Empty => "empty",
             PictureError::NotAPicture => "not a picture",
+            PictureError::NotRead(_) => "not read",
             PictureError::Unsupported { .. } => "unsupported",
             PictureError::Truncated { .. } => "truncated",
             PictureError::Corrupt { .. } => "corrupt",
@@ -144,9 +173,16 @@ fn failures_say_of_which_kind_they_are() {
     ] {
         assert_eq!(failure(name), "truncated", "{name}");
     }
-    for name in ["tiff_truncated.tif", "pnm_truncated.ppm"] {
+    for name in [
+        "tiff_truncated.tif",
+        "tiff_deflate_cut.tif",
+        "pnm_truncated.ppm",
+        "bmp_rle8_cut.bmp",
+        "qoi_truncated.qoi",
+    ] {
         assert_eq!(failure(name), "truncated", "{name}");
     }
+    assert_eq!(failure("bmp_masks_odd.bmp"), "unsupported");
     assert_eq!(failure("png_huge_header.png"), "too large");
     if cfg!(feature = "turbojpeg") {
         assert_eq!(failure("jpeg_12_bit.jpg"), "unsupported");
@@ -154,7 +190,7 @@ fn failures_say_of_which_kind_they_are() {
         for name in [
             "jpeg_header_only.jpg",
             "jpeg_truncated.jpg",
-            "jpeg_without_end.jpg",
+            "jpeg_progressive_without_end.jpg",
             "jpeg_truncated_progressive.jpg",
         ] {
             assert_eq!(failure(name), "truncated", "{name}");
@@ -309,6 +345,36 @@ fn the_190_shared_photographs_are_exact() {
     }
     assert_eq!(list.lines().count(), 190);
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// Small files that each show one trait of real ones; `../shared/pictures` says which.
+#[test]
+fn every_trait_of_real_files_comes_out_as_pillow_reads_it() {
+    let pictures = crate::need_shared!().join("pictures");
+    let Ok(list) = fs::read_to_string(pictures.join("pixels.sha256")) else {
+        crate::skip!("no pixels.sha256 in {}", pictures.display());
+    };
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let mut wrong = Vec::new();
+    for line in list.lines() {
+        let [expected, name, _] = line.split("  ").collect::<Vec<_>>().try_into().unwrap();
+        let found = read(
+            &mut reader,
+            &fs::read(pictures.join(name)).unwrap(),
+            224,
+            224,
+        );
+        if found.as_ref().ok().map(String::as_str) != Some(expected) {
+            wrong.push(format!("{name}: {found:?}"));
+        }
+    }
+    assert_eq!(list.lines().count(), 57);
+    assert!(
+        wrong.is_empty(),
+        "{} differ\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// What Pillow's pixels are in the mean: red, green and blue.

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::inference::Engine;
 use crate::inference::{Model, Precision};
+use crate::similarity::kernels::dot;
 use crate::support::lock::lock;
 use crate::support::progress::Progress;
 
@@ -146,13 +147,7 @@ fn least(one: f64, other: f64) -> f64 {
 }
 
 fn cosine(one: &[f32], other: &[f32]) -> f64 {
-    let product = |one: &[f32], other: &[f32]| -> f64 {
-        let pairs = one.iter().zip(other);
-        pairs
-            .map(|(one, other)| f64::from(*one) * f64::from(*other))
-            .sum()
-    };
-    product(one, other) / (product(one, one) * product(other, other)).sqrt()
+    dot(one, other) / (dot(one, one) * dot(other, other)).sqrt()
 }
 
 #[cfg(test)]

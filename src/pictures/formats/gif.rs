@@ -24,6 +24,8 @@ pub(super) fn decode(
     let bytes = with_global_palette(bytes);
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
+    // Extensions that nobody knows are passed over.
+    options.allow_unknown_blocks(true);
     // The frame's size is checked below, before there is memory for it.
     options.set_memory_limit(MemoryLimit::Unlimited);
     let mut decoder = options.read_info(bytes.as_ref()).map_err(error)?;

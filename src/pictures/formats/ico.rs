@@ -1,10 +1,8 @@
 //! ICO: the largest picture, which is a PNG or half a BMP.
 
-use std::io::Cursor;
+use std::cmp::Reverse;
 
-use image::codecs::ico::IcoDecoder;
-
-use super::{Format, Picture, other, png};
+use super::{Format, Picture, bmp, png};
 use crate::pictures::PictureError;
 use crate::pictures::limits::Limits;
 
@@ -17,34 +15,29 @@ pub(super) fn decode(
     limits: Limits,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
-    // The `image` crate would decode a PNG without limits on the memory for its chunks.
-    let best = best_picture(bytes);
-    if matches!(best.map(Format::of), Some(Ok(Format::Png))) {
-        return png::decode(best.unwrap_or_default(), limits, picture);
+    let at = best_picture(bytes);
+    let at = at.ok_or_else(|| PictureError::truncated(Format::Ico, "unexpected end of file"))?;
+    let best = bytes.get(at..).unwrap_or_default();
+    match Format::of(best) {
+        Ok(Format::Png) => png::decode(best, limits, picture),
+        _ => bmp::decode_icon(bytes, at, limits, picture),
     }
-    let decoder = IcoDecoder::new(Cursor::new(bytes));
-    other::decode_with(Format::Ico, decoder, limits, other::needs_none, picture)
 }
 
-/// The bytes from where the picture begins that the decoder chooses too: of the most bits per pixel, the largest; of
-/// equal ones the last entry, or else the first.
-fn best_picture(bytes: &[u8]) -> Option<&[u8]> {
+/// Where the picture is that Pillow takes: the largest, of equal ones that of the fewest bits per pixel, and of these the
+/// first.
+fn best_picture(bytes: &[u8]) -> Option<usize> {
     let count = u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
     let entries = bytes.get(HEAD..)?.as_chunks::<ENTRY>().0;
-    let (last, others) = entries.get(..count.into())?.split_last()?;
-    let score = |entry: &[u8; ENTRY]| {
+    let best = entries.get(..count.into())?.iter().min_by_key(|entry| {
         let side = |value: u8| if value == 0 { 256 } else { u32::from(value) };
-        let bits = u16::from_le_bytes([entry[6], entry[7]]);
-        (bits, side(entry[0]) * side(entry[1]))
-    };
-    let better = |best, entry| {
-        if score(entry) > score(best) {
-            entry
-        } else {
-            best
-        }
-    };
-    let best = others.iter().fold(last, better);
-    let at = u32::from_le_bytes(*best.last_chunk()?);
-    bytes.get(at as usize..)
+        let bits = match (u16::from_le_bytes([entry[6], entry[7]]), entry[2]) {
+            // Then the number of colours tells; none means many.
+            (0, 0 | 1) => 256,
+            (0, colours) => u32::from(colours).next_power_of_two().ilog2() as u16,
+            (bits, _) => bits,
+        };
+        (Reverse(side(entry[0]) * side(entry[1])), bits)
+    })?;
+    Some(u32::from_le_bytes(*best.last_chunk()?) as usize)
 }

@@ -15,6 +15,9 @@ pub const JPEG_DECODER: &str = "zune-jpeg (not exact)";
 /// What the decoder holds besides the pixels that it gives, in bytes per pixel at most: coefficients of 2 bytes, and rows.
 const BYTES_PER_PIXEL: usize = 12;
 
+/// The largest side of the blocks that are coded together, in pixels.
+pub(super) const MAX_BLOCK: usize = 32;
+
 /// Decodes `bytes` into `picture`, always in full size.
 pub(super) fn decode(
     bytes: &[u8],
@@ -25,4 +28,39 @@ pub(super) fn decode(
     let decoder = jpeg::JpegDecoder::new(Cursor::new(bytes));
     let memory = |size: Size| BYTES_PER_PIXEL * size.width * size.height;
     other::decode_with(Format::Jpeg, decoder, limits, memory, picture)
+}
+
+/// What the components of a JPEG within another format are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pixels {
+    Gray,
+    Rgb,
+    Cmyk,
+}
+
+/// How components that are stored with fewer pixels are made larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upsampling {
+    Smooth,
+    Repeated,
+}
+
+/// No memory: nothing is decoded.
+pub(super) fn coefficient_bytes(_full: Size, _components: usize) -> usize {
+    0
+}
+
+/// A JPEG within another format is not read: this decoder cannot be told what its components are.
+pub(super) fn decode_part(
+    _bytes: &[u8],
+    _limits: Limits,
+    _most: Size,
+    _pixels: Pixels,
+    _upsampling: Upsampling,
+    _out: &mut [u8],
+) -> Result<Size, PictureError> {
+    Err(PictureError::unsupported(
+        Format::Jpeg,
+        "JPEG within another format needs libjpeg-turbo, which this build does without",
+    ))
 }

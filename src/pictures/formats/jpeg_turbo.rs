@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use turbojpeg::raw;
 
 use super::{Format, Picture};
-use crate::pictures::convert::inverted_cmyk_to_rgb;
+use crate::pictures::convert::{gray_to_rgb, inverted_cmyk_to_rgb};
 use crate::pictures::limits::Limits;
 use crate::pictures::size::CHANNELS;
 use crate::pictures::{PictureError, Size};
@@ -24,7 +24,7 @@ pub const JPEG_DECODER: &str = "libjpeg-turbo";
 const MAX_SCANS: i32 = 100;
 
 /// The largest side of the blocks that are coded together, in pixels.
-const MAX_BLOCK: usize = 32;
+pub(super) const MAX_BLOCK: usize = 32;
 
 /// The fractions that a picture can be shrunk by while decoding: those of libjpeg's that halve.
 const SCALES: [usize; 3] = [8, 4, 2];
@@ -36,7 +36,28 @@ pub(super) fn decode(
     wanted: Option<Size>,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
-    let mut decompressor = Decompressor::new()?;
+    let decoded = decode_file(bytes, Warnings::Accepted, limits, wanted, picture);
+    if !matches!(decoded, Err(PictureError::Truncated { .. })) || !is_one_scan(bytes) {
+        return decoded;
+    }
+    // Of a picture without its end marker Pillow reads the rows, where they are all there. Then there is nothing to warn
+    // of in a copy that has the marker.
+    limits.check_memory(Format::Jpeg, Size::default(), bytes.len())?;
+    let ended = [bytes, b"\xff\xd9"].concat();
+    match decode_file(&ended, Warnings::Refused, limits, wanted, picture) {
+        Err(error @ PictureError::NeedsMemory { .. }) => Err(error),
+        again => again.or(decoded),
+    }
+}
+
+fn decode_file(
+    bytes: &[u8],
+    warnings: Warnings,
+    limits: Limits,
+    wanted: Option<Size>,
+    picture: &mut Picture,
+) -> Result<(), PictureError> {
+    let mut decompressor = Decompressor::new(warnings)?;
     let (full, components) = decompressor.read_header(bytes, limits)?;
     let divisor = wanted.map_or(1, |wanted| divisor(full, wanted));
     let size = Size {
@@ -47,16 +68,29 @@ pub(super) fn decode(
         num: 1,
         denom: divisor as i32,
     };
-    // A picture of several scans has all its coefficients in memory, in whole blocks: 2 bytes for each, at the full
-    // size. Only its scans would tell whether it has several.
-    let blocks = full.width.next_multiple_of(MAX_BLOCK) * full.height.next_multiple_of(MAX_BLOCK);
-    let raw_channels = if components == 4 { 4 } else { 0 };
+    let is_lossless_gray = components == 1 && decompressor.get(raw::TJPARAM_TJPARAM_LOSSLESS) == 1;
+    let raw_channels = match components {
+        4 => 4,
+        _ => usize::from(is_lossless_gray),
+    };
+    let copied = match warnings {
+        Warnings::Accepted => 0,
+        Warnings::Refused => bytes.len(),
+    };
     limits.check_memory(
         Format::Jpeg,
         size,
-        2 * components * blocks + raw_channels * size.width * size.height,
+        coefficient_bytes(full, components) + raw_channels * size.width * size.height + copied,
     )?;
-    if components == 4 {
+    if is_lossless_gray {
+        // The library converts no colours of lossless pictures, not even gray.
+        picture.fill_converted(
+            size,
+            size.width * size.height,
+            |raw| decompressor.decompress(bytes, scale, raw::TJPF_TJPF_GRAY, size.width, raw),
+            gray_to_rgb,
+        )
+    } else if components == 4 {
         let raw_len = size.width * size.height * 4;
         picture.fill_converted(
             size,
@@ -76,11 +110,77 @@ pub(super) fn decode(
     }
 }
 
+/// The memory for the coefficients of a picture, in bytes: one of several scans has them all in memory, in whole blocks, 2
+/// bytes for each, at the full size. Only its scans would tell whether it has several.
+pub(super) fn coefficient_bytes(full: Size, components: usize) -> usize {
+    let [width, height] = [full.width, full.height].map(|side| side.next_multiple_of(MAX_BLOCK));
+    2 * components * width * height
+}
+
+/// What the components of a JPEG within another format are; they are not converted, but that YCbCr becomes RGB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pixels {
+    Gray,
+    Rgb,
+    Cmyk,
+}
+
+/// How components that are stored with fewer pixels are made larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upsampling {
+    /// By weighing neighbours, as libjpeg does by itself.
+    Smooth,
+    /// Each pixel several times.
+    Repeated,
+}
+
+/// Decodes a JPEG within another format, of `most` pixels at most, into `out` in rows of its own width; gives its size.
+pub(super) fn decode_part(
+    bytes: &[u8],
+    limits: Limits,
+    most: Size,
+    pixels: Pixels,
+    upsampling: Upsampling,
+    out: &mut [u8],
+) -> Result<Size, PictureError> {
+    let mut decompressor = Decompressor::new(Warnings::Accepted)?;
+    let (size, components) = decompressor.read_header(bytes, limits)?;
+    let (channels, format) = match pixels {
+        Pixels::Gray => (1, raw::TJPF_TJPF_GRAY),
+        Pixels::Rgb => (CHANNELS, raw::TJPF_TJPF_RGB),
+        Pixels::Cmyk => (4, raw::TJPF_TJPF_CMYK),
+    };
+    let Size { width, height } = size;
+    if components != channels || width > most.width || height > most.height {
+        return Err(PictureError::corrupt(
+            Format::Jpeg,
+            format!("{components} components of {width} x {height} pixels"),
+        ));
+    }
+    if upsampling == Upsampling::Repeated {
+        decompressor.set(raw::TJPARAM_TJPARAM_FASTUPSAMPLE, 1);
+    }
+    let full_size = raw::tjscalingfactor { num: 1, denom: 1 };
+    let out = &mut out[..width * height * channels];
+    decompressor.decompress(bytes, full_size, format, width * channels, out)?;
+    Ok(size)
+}
+
+/// What becomes of libjpeg's warnings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Warnings {
+    /// Pillow does not look at them.
+    Accepted,
+    /// They are errors, but for those of garbage before the end marker.
+    Refused,
+}
+
 /// A libjpeg-turbo decompressor, for one picture only: after a header without a scan, version 3.1 reads no header of
 /// the pictures that follow, but returns the numbers of the one before. A buffer of that size could then be too small
 /// for the picture. Setting up takes microseconds, and libjpeg gets its memory anew for each picture in any case.
 struct Decompressor {
     handle: NonNull<std::ffi::c_void>,
+    warnings: Warnings,
 }
 
 impl Drop for Decompressor {
@@ -94,15 +194,17 @@ impl Drop for Decompressor {
 }
 
 impl Decompressor {
-    fn new() -> Result<Self, PictureError> {
+    fn new(warnings: Warnings) -> Result<Self, PictureError> {
         #[allow(unsafe_code, reason = "C function")]
         // SAFETY: `tj3Init` may always be called; it gives a new instance or null.
         let handle = unsafe { raw::tj3Init(raw::TJINIT_TJINIT_DECOMPRESS as i32) };
         let handle = NonNull::new(handle).ok_or_else(|| PictureError::OutOfMemory {
             format: Format::Jpeg,
         })?;
-        let mut decompressor = Self { handle };
+        let mut decompressor = Self { handle, warnings };
         decompressor.set(raw::TJPARAM_TJPARAM_SCANLIMIT, MAX_SCANS);
+        let stop = i32::from(warnings == Warnings::Refused);
+        decompressor.set(raw::TJPARAM_TJPARAM_STOPONWARNING, stop);
         Ok(decompressor)
     }
 
@@ -188,7 +290,11 @@ impl Decompressor {
         if !has_end_of_image(bytes) {
             return Err(PictureError::truncated(Format::Jpeg, message));
         }
-        if is_warning(&message) {
+        let accepted = match self.warnings {
+            Warnings::Accepted => is_warning(&message),
+            Warnings::Refused => message.ends_with("extraneous bytes before marker 0xd9"),
+        };
+        if accepted {
             return Ok(());
         }
         Err(if is_unsupported(&message) {
@@ -286,6 +392,32 @@ fn has_end_of_image(bytes: &[u8]) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Whether all of a picture is in one scan that comes in the order of the rows: what is decoded of it is not refined
+/// afterwards.
+fn is_one_scan(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    let mut components = None;
+    while let [0xff, marker, tail @ ..] = rest {
+        rest = match marker {
+            0xff => &rest[1..],
+            0xd8 => tail,
+            0xda => return components.is_some() && tail.get(2) == components,
+            _ => {
+                if matches!(marker, 0xc0 | 0xc1) {
+                    // After the length, the precision and the size.
+                    components = tail.get(7);
+                }
+                let [high, low, ..] = tail else {
+                    return false;
+                };
+                let segment = usize::from(u16::from_be_bytes([*high, *low]));
+                tail.get(segment..).unwrap_or_default()
+            }
+        };
+    }
+    false
 }
 
 #[cfg(test)]

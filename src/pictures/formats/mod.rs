@@ -9,9 +9,12 @@ use super::size::Size;
 mod bmp;
 mod gif;
 mod ico;
+mod named;
 mod other;
 mod picture;
 mod png;
+mod pnm;
+mod qoi;
 mod tiff;
 mod webp;
 
@@ -45,7 +48,7 @@ pub enum Format {
     Bmp,
     /// TIFF and BigTIFF, the first page.
     Tiff,
-    /// PBM, PGM, PPM and PAM.
+    /// PBM, PGM, PPM, PAM, and PFM of gray levels.
     Pnm,
     /// ICO, the largest picture.
     Ico,
@@ -89,7 +92,7 @@ impl Format {
     ///
     /// # Errors
     ///
-    /// [`PictureError::Empty`] or [`PictureError::NotAPicture`].
+    /// [`PictureError::Empty`], [`PictureError::NotRead`] or [`PictureError::NotAPicture`].
     pub fn of(bytes: &[u8]) -> Result<Self, PictureError> {
         match bytes {
             [] => Err(PictureError::Empty),
@@ -112,11 +115,13 @@ impl Format {
                 ..,
             ] => Ok(Self::WebP),
             [b'I', b'I', b'*' | b'+', 0, ..] | [b'M', b'M', 0, b'*' | b'+', ..] => Ok(Self::Tiff),
+            // The number in the other byte order, which Pillow reads too.
+            [b'I', b'I', 0, b'*', ..] | [b'M', b'M', b'*', 0, ..] => Ok(Self::Tiff),
             [0, 0, 1, 0, ..] => Ok(Self::Ico),
             [b'q', b'o', b'i', b'f', ..] => Ok(Self::Qoi),
-            [b'P', b'1'..=b'7', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
+            [b'P', b'1'..=b'7' | b'f', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
             [b'B', b'M', ..] => Ok(Self::Bmp),
-            _ => Err(PictureError::NotAPicture),
+            _ => Err(named::name(bytes).map_or(PictureError::NotAPicture, PictureError::NotRead)),
         }
     }
 }
@@ -133,11 +138,18 @@ pub(super) fn decode(
         Format::Jpeg => jpeg::decode(bytes, limits, wanted, picture),
         Format::Png => png::decode(bytes, limits, picture),
         Format::Gif => gif::decode(bytes, limits, picture),
-        Format::Tiff => tiff::decode(bytes, limits, picture),
+        Format::Tiff => tiff::decode(bytes, limits, picture).map_err(|error| match error {
+            // Of a camera's raw file Pillow shows the small picture that comes first, where that can be read.
+            PictureError::Unsupported { .. } => {
+                named::raw_file(bytes).map_or(error, PictureError::NotRead)
+            }
+            _ => error,
+        }),
         Format::Bmp => bmp::decode(bytes, limits, picture),
         Format::Ico => ico::decode(bytes, limits, picture),
         Format::WebP => webp::decode(bytes, limits, picture),
-        Format::Pnm | Format::Qoi => other::decode(format, bytes, limits, picture),
+        Format::Pnm => pnm::decode(bytes, limits, picture),
+        Format::Qoi => qoi::decode(bytes, limits, picture),
     }
 }
 
@@ -166,16 +178,16 @@ mod tests {
     }
 
     #[test]
+    fn formats_that_are_not_read_are_named() {
+        let error = Format::of(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").unwrap_err();
+        let message = "a HEIC picture, which this build cannot read";
+        assert_eq!(error.to_string(), message);
+    }
+
+    #[test]
     fn other_bytes_are_no_picture() {
         assert!(matches!(Format::of(b""), Err(PictureError::Empty)));
-        for bytes in [
-            &b"\xff"[..],
-            b"hello",
-            b"P6",
-            b"P9\n",
-            b"RIFF\0\0\0\0WAVE",
-            b"<html>",
-        ] {
+        for bytes in [&b"\xff"[..], b"hello", b"P6", b"P9\n", b"RIFF\0\0\0\0CDXA"] {
             assert!(matches!(Format::of(bytes), Err(PictureError::NotAPicture)));
         }
     }

@@ -1,8 +1,5 @@
-//! What the `image` crate reads just as wanted: PNM and QOI here, parts of others through [`decode_with`].
+//! What decoders of the `image` crate have in common.
 
-use std::io::Cursor;
-
-use image::codecs::{pnm, qoi};
 use image::error::{ImageError, LimitErrorKind};
 use image::{ColorType, ImageDecoder, ImageResult};
 
@@ -13,31 +10,6 @@ use crate::pictures::convert::{
 use crate::pictures::limits::Limits;
 use crate::pictures::size::CHANNELS;
 use crate::pictures::{PictureError, Size};
-
-pub(super) fn decode(
-    format: Format,
-    bytes: &[u8],
-    limits: Limits,
-    picture: &mut Picture,
-) -> Result<(), PictureError> {
-    let reader = Cursor::new(bytes);
-    match format {
-        Format::Qoi => decode_with(
-            format,
-            qoi::QoiDecoder::new(reader),
-            limits,
-            needs_none,
-            picture,
-        ),
-        _ => decode_with(
-            format,
-            pnm::PnmDecoder::new(reader),
-            limits,
-            needs_none,
-            picture,
-        ),
-    }
-}
 
 /// For decoders that need no memory besides that for the pixels that they give.
 pub(super) fn needs_none(_size: Size) -> usize {

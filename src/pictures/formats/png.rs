@@ -1,5 +1,6 @@
-//! PNG.
+//! PNG; of an animation the picture that any program shows.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Reader, Transformations};
@@ -20,8 +21,13 @@ pub(super) fn decode(
     limits: Limits,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
+    let file = without_animation(bytes);
+    let copied = match &file {
+        Cow::Owned(copy) => copy.len(),
+        Cow::Borrowed(_) => 0,
+    };
     let mut decoder = Decoder::new_with_limits(
-        Cursor::new(bytes),
+        Cursor::new(&*file),
         png::Limits {
             bytes: DECODER_BYTES,
         },
@@ -40,7 +46,7 @@ pub(super) fn decode(
         .output_buffer_size()
         .ok_or_else(|| error(DecodingError::LimitsExceeded))?;
     let direct = (color, depth) == (ColorType::Rgb, BitDepth::Eight);
-    let more = if direct { 0 } else { raw_len };
+    let more = copied + if direct { 0 } else { raw_len };
     limits.check_memory(Format::Png, size, more)?;
     if direct {
         return read_pixels(&mut reader, picture.resize(size)).map_err(error);
@@ -72,6 +78,38 @@ pub(super) fn decode(
             },
         )
         .map_err(error)
+}
+
+/// The file without what it says of an animation before its pixels: the decoder would refuse the picture for an error in it.
+fn without_animation(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const SIGNATURE: usize = 8;
+    let mut copy = None;
+    let mut at = SIGNATURE;
+    while let Some(&[a, b, c, d, name @ ..]) =
+        bytes.get(at..).and_then(|rest| rest.first_chunk::<8>())
+    {
+        let end = at.saturating_add(12 + u32::from_be_bytes([a, b, c, d]) as usize);
+        let end = end.min(bytes.len());
+        match &name {
+            b"IDAT" => break,
+            b"acTL" | b"fcTL" => {
+                copy.get_or_insert_with(|| bytes[..at].to_vec());
+            }
+            _ => {
+                if let Some(copy) = &mut copy {
+                    copy.extend_from_slice(&bytes[at..end]);
+                }
+            }
+        }
+        at = end;
+    }
+    match copy {
+        Some(mut copy) => {
+            copy.extend_from_slice(&bytes[at..]);
+            copy.into()
+        }
+        None => bytes.into(),
+    }
 }
 
 /// Reads the picture without looking at what follows its last row, as Pillow does, for that may be missing.

@@ -1,5 +1,6 @@
 //! WebP: the first frame.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::codecs::webp::WebPDecoder;
@@ -26,13 +27,18 @@ pub(super) fn decode(
     limits: Limits,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
+    let bytes = &with_plain_first_frame(bytes);
     let memory = |size: Size| {
         let pixels = (size.width * size.height).max(lossy_pixels(bytes));
         let tables = match has_lossless_data(bytes) {
             true => TABLE_BYTES_PER_FILE_BYTE * bytes.len(),
             false => 0,
         };
-        BYTES_PER_PIXEL * pixels + tables
+        let copied = match bytes {
+            Cow::Owned(copy) => copy.len(),
+            Cow::Borrowed(_) => 0,
+        };
+        BYTES_PER_PIXEL * pixels + tables + copied
     };
     let decoder = WebPDecoder::new(Cursor::new(bytes));
     other::decode_with(Format::WebP, decoder, limits, memory, picture).map_err(|error| {
@@ -44,6 +50,34 @@ pub(super) fn decode(
             _ => error,
         }
     })
+}
+
+/// libwebp never blends the first frame of an animation with what is below it, for that is nothing. The decoder here does,
+/// unless the frame's flags say otherwise.
+fn with_plain_first_frame(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const NO_BLENDING: u8 = 2;
+    /// After the names and lengths, of the file and its first chunk, which tells of animation.
+    const FIRST_CHUNK: usize = 12;
+    /// After the frame's name and length, its position, size and duration.
+    const FLAGS_AT: usize = 8 + 15;
+    let mut at = FIRST_CHUNK;
+    while let Some(&[a, b, c, d, len @ ..]) =
+        bytes.get(at..).and_then(|rest| rest.first_chunk::<8>())
+    {
+        if [a, b, c, d] == *b"ANMF" {
+            return match bytes.get(at + FLAGS_AT) {
+                Some(flags) if flags & NO_BLENDING == 0 => {
+                    let mut copy = bytes.to_vec();
+                    copy[at + FLAGS_AT] |= NO_BLENDING;
+                    copy.into()
+                }
+                _ => bytes.into(),
+            };
+        }
+        let len = u32::from_le_bytes(len) as usize;
+        at = at.saturating_add(8 + len.next_multiple_of(2));
+    }
+    bytes.into()
 }
 
 /// The pixels of the largest lossy frame, by its own header: the decoder makes room for it before it compares that with

@@ -1,8 +1,6 @@
 //! Small pictures, to be looked at: upright, and never larger than the picture itself.
 
-mod orientation;
-
-use crate::pictures::{PictureError, PictureReader, Size};
+use crate::pictures::{PictureError, PictureReader, Size, orientation};
 
 /// The quality of the JPEG files, 1 to 100: what differs from 95 is not seen, and they take half the bytes.
 const QUALITY: u8 = 85;
@@ -20,7 +18,7 @@ impl Thumbnail {
     /// Makes the picture in these bytes fit into a square of `side` pixels, turned as its EXIF orientation says.
     pub fn of(bytes: &[u8], side: usize, reader: &mut PictureReader) -> Result<Self, PictureError> {
         let (size, pixels) = reader.read_to_fit(bytes, side)?;
-        let (size, pixels) = orientation::upright(bytes, size, pixels);
+        let (size, pixels) = orientation::apply(orientation::of(bytes), size, pixels);
         Ok(Thumbnail { size, pixels })
     }
 

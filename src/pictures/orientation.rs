@@ -8,16 +8,25 @@ use image::{DynamicImage, RgbImage};
 
 use crate::pictures::Size;
 
-/// Turns the picture of a JPEG, PNG or WebP file upright, where the file says how. `pixels` are
-/// `[size.height, size.width, 3]`.
-pub fn upright(bytes: &[u8], size: Size, pixels: Vec<u8>) -> (Size, Vec<u8>) {
+/// The orientation that a JPEG, PNG or WebP file gives; upright where it gives none that can be read. (A TIFF is turned
+/// when it is decoded.)
+pub fn of(bytes: &[u8]) -> Orientation {
     let orientation = exif(bytes).and_then(Orientation::from_exif_chunk);
-    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    orientation.unwrap_or(Orientation::NoTransforms)
+}
+
+/// The orientation that a value of the tag stands for; upright where it stands for none.
+pub fn of_value(value: u64) -> Orientation {
+    let orientation = u8::try_from(value).ok().and_then(Orientation::from_exif);
+    orientation.unwrap_or(Orientation::NoTransforms)
+}
+
+/// Turns a picture upright; `pixels` are `[size.height, size.width, 3]`.
+pub fn apply(orientation: Orientation, size: Size, pixels: Vec<u8>) -> (Size, Vec<u8>) {
     if orientation == Orientation::NoTransforms {
         return (size, pixels);
     }
-    // A thumbnail is made of at most a few million pixels.
-    let side = |side: usize| u32::try_from(side).expect("a side that fits 32 bits");
+    let side = |side: usize| u32::try_from(side).expect("a side of at most MAX_SIDE pixels");
     let picture = RgbImage::from_raw(side(size.width), side(size.height), pixels);
     let mut picture = DynamicImage::ImageRgb8(picture.expect("as many pixels as the size says"));
     picture.apply_orientation(orientation);
