@@ -135,8 +135,8 @@ const GPU_BATCH: usize = 64;
 /// The most that a rewritten graph may differ from the model on the probe picture, relative to the norm of the feature.
 /// What rounding alone makes of it is 1e-6 for real weights, and up to 1e-3 for random ones.
 const MAX_DIFFERENCE: f64 = 1e-3;
-/// The same where another device computes: in fp32 on one H100 the cosines to the CPU's features were 0.9999996 at
-/// least, which is a relative difference of up to 9e-4 for pictures seen there; a wrong graph is far beyond 5e-3.
+/// The same where another device computes. In fp32 on one H100 the cosines to the CPU's features were 0.9999996 at least,
+/// and a relative difference of 9e-4 makes as much; a wrong graph is far beyond this.
 const MAX_DIFFERENCE_ON_GPU: f64 = 5e-3;
 
 /// ONNX Runtime with a model and a provider.
