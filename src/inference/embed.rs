@@ -16,7 +16,7 @@ use crate::pictures::{
     DEFAULT_MAX_PIXELS, PictureError, PictureReader, PixelOptions, preprocessing,
 };
 use crate::storage::recipe::{self, Recipe};
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 
 /// The model of a directory, for one picture at a time on each of several threads.
 pub struct QueryModel {

@@ -16,7 +16,7 @@ use super::rewrite::{self, Feed, Rewrites, Rewritten, Target};
 use super::runtime::{CudaOptions, Runtime, SessionOptions};
 use super::session::OnnxModel;
 use super::{default_model, library};
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 
 /// Loads models; the program's is [`OnnxEngine`], tests have a fake.
 pub trait Engine: Send + Sync {

@@ -1,4 +1,17 @@
 //! From a picture to its feature: ONNX Runtime, and what it is given to run. The only folder that names `ort`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`library`] | finds the file of ONNX Runtime, and checks that it can be loaded without harm |
+//! | `runtime` | the loaded library, and how it is told to run a graph |
+//! | `session` | a loaded graph, and a call of it |
+//! | `model`, `provider` | what a model is, what it runs on, and why it may not run |
+//! | `message` | what the runtime says of an error, made readable |
+//! | [`rewrite`] | graphs that run faster and give the same |
+//! | `loader`, `probe` | from what the user asked for to a session: chooses the provider, compares the rewritten graph |
+//! | [`pool`] | the sessions that threads share |
+//! | [`embed`] | a query's feature, made in the way of the recipe |
+//! | `model_file`, `default_model` | the file of a model, and the model inside the program |
 
 mod default_model;
 pub mod embed;

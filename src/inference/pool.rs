@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::loader::Engine;
 use super::model::{Form, Model};
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 
 /// Models are loaded when they are first needed, each by the thread that needs it, so that they load side by side. On a
 /// GPU there is one: a second session gains nothing there (2,323 pictures a second instead of 2,487 on one H100), and

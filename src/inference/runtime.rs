@@ -18,7 +18,7 @@ use super::model::ModelError;
 use super::provider::{Precision, Provider};
 use super::rewrite::Feed;
 use super::session::OnnxModel;
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 
 /// What the providers for NVIDIA's GPUs load by themselves: the driver, and cuDNN.
 const LOADED_LATER: [&str; 2] = ["libcuda.so.1", "libcudnn.so.9"];

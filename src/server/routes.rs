@@ -327,7 +327,10 @@ async fn object(
         let mut file = open(&worker, &id)?;
         let length = file.metadata().map(|file| file.len());
         let mut first = Vec::new();
-        let read = file.by_ref().take(16).read_to_end(&mut first);
+        let read = file
+            .by_ref()
+            .take(Format::NEEDED_BYTES)
+            .read_to_end(&mut first);
         match (length, read) {
             (Ok(length), Ok(_)) => Ok((file, length, first)),
             _ => Err(Problem::internal(reading)),

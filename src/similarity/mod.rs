@@ -1,6 +1,6 @@
 //! Which features are near to which.
 //!
-//! | folder | what |
+//! | module | what |
 //! |---|---|
 //! | [`neighbours`] | the way in: queries and a metric, or an index, to their neighbours |
 //! | [`collection`] | the features of a directory in memory |

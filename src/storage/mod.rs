@@ -1,4 +1,16 @@
 //! What is on disk: lists of objects, features, shards, and what is recorded beside them.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`object_id`], [`object_list`] | the name of an object, and the file `objects.txt` |
+//! | `media` | which file an object id stands for, and how a picture file is read |
+//! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
+//! | [`npy`] | the format of features; tells a torn file from a whole one |
+//! | [`shard`], [`sha256sums`], [`checksum`] | packed features, and their checksums |
+//! | `recipe` | what made the features of a directory |
+//! | `failures` | the report of the objects that failed, which processes share |
+//! | `files` | files that are complete or absent, and regular ones |
+//! | `name_filter` | which names have been seen, in little memory |
 
 pub mod checksum;
 pub(crate) mod failures;

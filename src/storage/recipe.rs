@@ -36,7 +36,7 @@ pub struct Recipe {
     pub exact: bool,
 }
 
-/// The numbers that a graph computes with. Its input and output are f32 in any case.
+/// The numbers that a graph computes with. It is here since the recipe records it. The graph's input and output are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

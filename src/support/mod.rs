@@ -3,5 +3,5 @@
 pub mod fault;
 pub mod hints;
 pub mod interrupt;
-pub mod lock;
+pub mod mutex;
 pub mod progress;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 
 /// Time between two plain lines where stderr is not a terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);

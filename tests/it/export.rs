@@ -89,7 +89,7 @@ fn pyarrow_and_duckdb_read_every_feature_bit_for_bit() {
     // More than a row group, more than a page in it, and rows that fill neither.
     write_shard(&env, 0, 10_050, 300, &rows(1, 10_050, 300));
     write_shard(&env, 1, 7, 300, &rows(2, 7, 300));
-    for id in ["loose file.jpg", "日本語.jpg"] {
+    for id in ["per_object file.jpg", "日本語.jpg"] {
         let path = Path::new("features/model").join(nested(id));
         env.write(path, feature_file(&rows(id.len() as u32, 1, 300)));
     }

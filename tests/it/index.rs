@@ -144,13 +144,13 @@ fn what_is_new_is_found_before_and_after_it_is_added() {
     write_shard(&env, 0, 1_000, 24, &features[..1_000 * 24]);
     index(&env, &[]).exits(0);
     write_shard(&env, 1, 1_000, 24, &features[1_000 * 24..]);
-    let loose: Vec<f32> = features[..24].iter().map(|number| number + 0.001).collect();
-    let path = Path::new("features/model").join(nested("loose.jpg"));
-    env.write(path, feature_file(&loose));
+    let per_object: Vec<f32> = features[..24].iter().map(|number| number + 0.001).collect();
+    let path = Path::new("features/model").join(nested("per_object.jpg"));
+    env.write(path, feature_file(&per_object));
     // Nearly the same as the first row, and as itself.
-    let exact = neighbours(&search(&env, "loose.jpg", &[]));
-    let found = neighbours(&search(&env, "loose.jpg", &["--approximate"]));
-    assert_eq!([&*found[0].0, &found[1].0], ["loose.jpg", &id(0, 0)]);
+    let exact = neighbours(&search(&env, "per_object.jpg", &[]));
+    let found = neighbours(&search(&env, "per_object.jpg", &["--approximate"]));
+    assert_eq!([&*found[0].0, &found[1].0], ["per_object.jpg", &id(0, 0)]);
     let new = |found: &[(String, String)]| -> Vec<(String, String)> {
         let new = found.iter().filter(|(id, _)| !id.starts_with("00-"));
         new.cloned().collect()
@@ -163,9 +163,9 @@ fn what_is_new_is_found_before_and_after_it_is_added() {
         [&summary["added"], &summary["vectors"], &summary["shards"]],
         [1000, 2000, 2]
     );
-    let found = neighbours(&search(&env, "loose.jpg", &["--approximate"]));
+    let found = neighbours(&search(&env, "per_object.jpg", &["--approximate"]));
     assert_eq!(found.len(), 10);
-    assert_eq!([&*found[0].0, &found[1].0], ["loose.jpg", &id(0, 0)]);
+    assert_eq!([&*found[0].0, &found[1].0], ["per_object.jpg", &id(0, 0)]);
     let summary = index(&env, &[]).exits(0).json();
     assert_eq!(
         [&summary["added"], &summary["vectors"], &summary["shards"]],

@@ -9,12 +9,12 @@ use rayon::prelude::*;
 
 use super::reading::{check_dimension, read_feature};
 use super::{Options, Refusals, Summary};
-use crate::storage::model_dir::{ModelDir, NestedFile};
+use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, Half, ShardNumber, ShardWriter};
 use crate::support::fault;
 use crate::support::hints::concerns_the_run;
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 
 /// How many per-object files are read ahead, by all threads, while a shard is written.
 const READ_AHEAD: usize = 256;
@@ -39,7 +39,7 @@ pub struct Packer<'a> {
 struct Written<'f> {
     number: ShardNumber,
     writer: ShardWriter,
-    files: Vec<NestedFile<'f>>,
+    files: Vec<PerObjectFile<'f>>,
 }
 
 impl<'a> Packer<'a> {
@@ -65,7 +65,7 @@ impl<'a> Packer<'a> {
     /// the files of those before that are removed.
     pub fn pack<'f>(
         self,
-        files: &[NestedFile<'f>],
+        files: &[PerObjectFile<'f>],
         refusals: &mut Refusals<'_>,
         summary: &mut Summary,
     ) -> Result<()> {
@@ -128,14 +128,14 @@ fn commit<'f>(
     directory: &ModelDir,
     sums: &mut Sha256Sums,
     shard: Written<'f>,
-) -> Result<Vec<NestedFile<'f>>> {
+) -> Result<Vec<PerObjectFile<'f>>> {
     let Written {
         number,
         writer,
         files,
     } = shard;
     let commit = || {
-        let of_shard = writer.finish(files.iter().map(NestedFile::object_id))?;
+        let of_shard = writer.finish(files.iter().map(PerObjectFile::object_id))?;
         // This makes the temporary files' names durable as well.
         sums.record(number, of_shard)?;
         Half::ALL
@@ -174,7 +174,7 @@ fn cannot_write(directory: &ModelDir, number: ShardNumber) -> String {
 /// The per-object files that are in no shard yet.
 struct Unpacked<'a, 'f, 'r> {
     directory: &'a ModelDir,
-    files: &'a [NestedFile<'f>],
+    files: &'a [PerObjectFile<'f>],
     /// The number of the next shard.
     number: ShardNumber,
     /// Rows of a full one.
@@ -213,7 +213,7 @@ impl<'f> Unpacked<'_, 'f, '_> {
     /// What was read of a file, unless it is refused.
     fn accept<'d>(
         &mut self,
-        file: NestedFile<'_>,
+        file: PerObjectFile<'_>,
         read: Result<&'d [u8]>,
     ) -> Result<Option<&'d [u8]>> {
         let checked = read.and_then(|data| {
@@ -237,7 +237,7 @@ impl<'f> Unpacked<'_, 'f, '_> {
     fn append(
         &self,
         shard: &mut Option<Written<'f>>,
-        file: NestedFile<'f>,
+        file: PerObjectFile<'f>,
         data: &[u8],
     ) -> io::Result<()> {
         let shard = match shard {

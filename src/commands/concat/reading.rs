@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::Refusals;
-use crate::storage::model_dir::{ModelDir, NestedFile};
+use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::name_filter::NameFilter;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
@@ -19,7 +19,7 @@ use crate::storage::shard::{self, Half, ShardNumber};
 /// several files with one id, refuses all but the first. Returns how many were removed.
 pub fn leave_out_packed(
     directory: &ModelDir,
-    files: &mut Vec<NestedFile<'_>>,
+    files: &mut Vec<PerObjectFile<'_>>,
     pairs: &[ShardNumber],
     refusals: &mut Refusals<'_>,
 ) -> Result<usize> {
@@ -71,7 +71,7 @@ pub fn leave_out_packed(
 
 fn is_equal_to_row(
     directory: &ModelDir,
-    file: NestedFile<'_>,
+    file: PerObjectFile<'_>,
     number: ShardNumber,
     row: usize,
 ) -> Result<bool> {
@@ -92,7 +92,7 @@ const VOTERS: usize = 1000;
 pub fn dimension(
     directory: &ModelDir,
     pairs: &[ShardNumber],
-    files: &[NestedFile<'_>],
+    files: &[PerObjectFile<'_>],
 ) -> Result<Option<usize>> {
     let path = directory.path();
     if let Some(last) = pairs.last() {
@@ -104,9 +104,9 @@ pub fn dimension(
         return Ok(Some(recipe.dimension));
     }
     let step = files.len().div_ceil(VOTERS).max(1);
-    let voters: Vec<NestedFile<'_>> = files.iter().copied().step_by(step).collect();
+    let voters: Vec<PerObjectFile<'_>> = files.iter().copied().step_by(step).collect();
     let size =
-        |file: &NestedFile<'_>| fs::symlink_metadata(path.join(file.path())).map(|it| it.len());
+        |file: &PerObjectFile<'_>| fs::symlink_metadata(path.join(file.path())).map(|it| it.len());
     let sizes: Vec<Option<u64>> = voters.par_iter().map(|file| size(file).ok()).collect();
     // By how many files have them; the first in order among equals, so that every run decides alike.
     let mut counts: IndexMap<u64, usize> = IndexMap::new();
@@ -132,7 +132,7 @@ pub fn dimension(
 /// of this dimension where it is known.
 pub fn read_feature<'b>(
     directory: &ModelDir,
-    file: NestedFile<'_>,
+    file: PerObjectFile<'_>,
     dimension: Option<usize>,
     buffer: &'b mut Vec<u8>,
 ) -> Result<&'b [u8]> {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::inference::Engine;
 use crate::inference::{Model, Precision};
 use crate::similarity::kernels::dot;
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 use crate::support::progress::Progress;
 
 /// How many pictures are compared. On one core they take half a second in fp32.

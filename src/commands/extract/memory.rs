@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 
 /// What each worker adds to the shared memory, in bytes: enough for a JPEG of 59 megapixels, so that nobody waits before
 /// there are larger pictures.

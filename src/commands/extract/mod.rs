@@ -1,4 +1,16 @@
 //! Command: pending objects -> groups of pictures -> features -> files.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the steps of a run |
+//! | `plan.rs` | which objects are done, failed or pending |
+//! | `work.rs` | the workers: read, decode, run, write |
+//! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
+//! | `packed.rs` | what other processes pack meanwhile |
+//! | `memory.rs` | the memory for decoding that the workers share |
+//! | `cause.rs` | why an object failed |
+//! | `mounted.rs` | pictures that are missing because their disk is not mounted |
+//! | `comparison.rs` | how far features of fewer bits are from those of fp32 |
 
 mod cause;
 mod comparison;

@@ -12,7 +12,7 @@ use super::waiting::{Waited, Waiting};
 use crate::storage::model_dir::{Claims, ModelDir};
 use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 use crate::support::progress::{Progress, duration};
 
 /// How long a worker waits before it asks again for an object that another process has claimed.

@@ -27,7 +27,7 @@ use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
 use crate::support::hints::{concerns_all_writing, concerns_the_run};
 use crate::support::interrupt::Interrupt;
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 use crate::support::progress::{Counts, Progress};
 
 /// How many pictures a worker carries from stage to stage together, at most. While a stage does the same thing again and

@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result};
 use rayon::prelude::*;
 
 use crate::storage::failures::{FailureReport, id_of_bad_line};
-use crate::storage::model_dir::{ModelDir, NestedFile};
+use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
@@ -110,7 +110,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         let what = "its name is not UTF-8 text or contains a newline, so it cannot belong to an object; move it away";
         report.problem(&path.join(file), what);
     }
-    let nested: Vec<NestedFile<'_>> = nested.files().collect();
+    let nested: Vec<PerObjectFile<'_>> = nested.files().collect();
     let dimensions = report.check_files(&directory, &nested);
     for shard in &mut shards {
         report.shards += 1;
@@ -147,7 +147,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Row(ShardNumber, usize),
-    File(NestedFile<'a>),
+    File(PerObjectFile<'a>),
 }
 
 impl Report {
@@ -234,7 +234,7 @@ impl Report {
     fn check_files(
         &mut self,
         directory: &ModelDir,
-        nested: &[NestedFile<'_>],
+        nested: &[PerObjectFile<'_>],
     ) -> Vec<Option<usize>> {
         self.files = nested.len();
         let read: Vec<Result<usize>> = (nested.par_iter())
@@ -256,7 +256,7 @@ impl Report {
         &mut self,
         wanted: Option<usize>,
         shards: &[Shard],
-        nested: &[NestedFile<'_>],
+        nested: &[PerObjectFile<'_>],
         dimensions: &[Option<usize>],
     ) {
         let of_shards = shards.iter().filter_map(|shard| {
@@ -298,7 +298,7 @@ impl Report {
     fn check_ids<'a>(
         &mut self,
         shards: &'a [Shard],
-        nested: &[NestedFile<'a>],
+        nested: &[PerObjectFile<'a>],
     ) -> HashMap<&'a str, Place<'a>> {
         let mut places: HashMap<&'a str, Place<'a>> = HashMap::new();
         let rows = shards.iter().flat_map(|shard| {

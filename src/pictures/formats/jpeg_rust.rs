@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use image::codecs::jpeg;
 
-use super::{Format, Picture, other};
+use super::{Format, Picture, image_crate};
 use crate::pictures::limits::Limits;
 use crate::pictures::{PictureError, Size};
 
@@ -27,7 +27,7 @@ pub(super) fn decode(
 ) -> Result<(), PictureError> {
     let decoder = jpeg::JpegDecoder::new(Cursor::new(bytes));
     let memory = |size: Size| BYTES_PER_PIXEL * size.width * size.height;
-    other::decode_with(Format::Jpeg, decoder, limits, memory, picture)
+    image_crate::decode_with(Format::Jpeg, decoder, limits, memory, picture)
 }
 
 /// What the components of a JPEG within another format are.

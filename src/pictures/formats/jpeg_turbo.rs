@@ -29,7 +29,7 @@ pub(super) const MAX_BLOCK: usize = 32;
 /// The fractions that a picture can be shrunk by while decoding: those of libjpeg's that halve.
 const SCALES: [usize; 3] = [8, 4, 2];
 
-/// Decodes `bytes` into `picture`. With `wanted`, it comes out shrunk to no less than twice that on each side.
+/// Decodes `bytes` into `picture`. With `wanted`, it comes out shrunk to no less than [`MARGIN`] times that on each side.
 pub(super) fn decode(
     bytes: &[u8],
     limits: Limits,

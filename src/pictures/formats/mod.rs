@@ -9,8 +9,8 @@ use super::size::Size;
 mod bmp;
 mod gif;
 mod ico;
-mod named;
-mod other;
+mod image_crate;
+mod not_read;
 mod picture;
 mod png;
 mod pnm;
@@ -73,6 +73,9 @@ impl fmt::Display for Format {
 }
 
 impl Format {
+    /// How many bytes [`Format::of`] looks at, at most.
+    pub const NEEDED_BYTES: u64 = 64;
+
     /// Its media type, as HTTP wants it.
     pub fn media_type(self) -> &'static str {
         match self {
@@ -121,7 +124,9 @@ impl Format {
             [b'q', b'o', b'i', b'f', ..] => Ok(Self::Qoi),
             [b'P', b'1'..=b'7' | b'f', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
             [b'B', b'M', ..] => Ok(Self::Bmp),
-            _ => Err(named::name(bytes).map_or(PictureError::NotAPicture, PictureError::NotRead)),
+            _ => {
+                Err(not_read::name(bytes).map_or(PictureError::NotAPicture, PictureError::NotRead))
+            }
         }
     }
 }
@@ -141,7 +146,7 @@ pub(super) fn decode(
         Format::Tiff => tiff::decode(bytes, limits, picture).map_err(|error| match error {
             // Of a camera's raw file Pillow shows the small picture that comes first, where that can be read.
             PictureError::Unsupported { .. } => {
-                named::raw_file(bytes).map_or(error, PictureError::NotRead)
+                not_read::raw_file(bytes).map_or(error, PictureError::NotRead)
             }
             _ => error,
         }),

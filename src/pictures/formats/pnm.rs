@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::codecs::pnm::PnmDecoder;
 
-use super::{Format, Picture, other};
+use super::{Format, Picture, image_crate};
 use crate::pictures::PictureError;
 use crate::pictures::convert::{gray_to_rgb, numbers_to_rgb};
 use crate::pictures::limits::Limits;
@@ -21,7 +21,13 @@ pub(super) fn decode(
     let kind = bytes[1];
     if kind == b'7' {
         let decoder = PnmDecoder::new(Cursor::new(bytes));
-        return other::decode_with(Format::Pnm, decoder, limits, other::needs_none, picture);
+        return image_crate::decode_with(
+            Format::Pnm,
+            decoder,
+            limits,
+            image_crate::needs_none,
+            picture,
+        );
     }
     let mut header = Header { rest: &bytes[2..] };
     let (width, height) = (header.number()?, header.number()?);

@@ -1,4 +1,4 @@
-//! QOI.
+//! QOI, "quite OK image".
 
 use super::{Format, Picture};
 use crate::pictures::PictureError;

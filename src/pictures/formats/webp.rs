@@ -6,7 +6,7 @@ use std::io::Cursor;
 use image::codecs::webp::WebPDecoder;
 use memchr::memmem;
 
-use super::{Format, Picture, other};
+use super::{Format, Picture, image_crate};
 use crate::pictures::limits::Limits;
 use crate::pictures::{PictureError, Size};
 
@@ -41,7 +41,7 @@ pub(super) fn decode(
         BYTES_PER_PIXEL * pixels + tables + copied
     };
     let decoder = WebPDecoder::new(Cursor::new(bytes));
-    other::decode_with(Format::WebP, decoder, limits, memory, picture).map_err(|error| {
+    image_crate::decode_with(Format::WebP, decoder, limits, memory, picture).map_err(|error| {
         // The decoder calls it corrupt when pixel data ends early.
         match error {
             PictureError::Corrupt { source, .. } if !is_whole_riff(bytes) => {

@@ -16,7 +16,7 @@ pub(crate) use id_lookup::IdLookup;
 pub use mapped::MappedShard;
 
 use crate::storage::failures::FileStamp;
-use crate::storage::model_dir::{ModelDir, NestedFile};
+use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::npy;
 use crate::storage::shard::{ShardError, ShardFiles, ShardNumber};
 
@@ -35,12 +35,12 @@ pub enum Part {
     /// A shard.
     Shard(Arc<MappedShard>),
     /// The per-object files, read.
-    Loose(Arc<Loose>),
+    PerObject(Arc<PerObject>),
 }
 
 /// Per-object files, read into memory.
 #[derive(Debug, Default)]
-pub struct Loose {
+pub struct PerObject {
     ids: Vec<Box<str>>,
     /// Tell each file from another that was written under its name since.
     stamps: Vec<FileStamp>,
@@ -62,7 +62,7 @@ impl Part {
     pub fn features(&self) -> &[f32] {
         match self {
             Part::Shard(shard) => shard.features(),
-            Part::Loose(loose) => &loose.features,
+            Part::PerObject(per_object) => &per_object.features,
         }
     }
 
@@ -70,7 +70,7 @@ impl Part {
     pub fn id(&self, row: usize) -> String {
         match self {
             Part::Shard(shard) => shard.id(row),
-            Part::Loose(loose) => loose.ids[row].to_string(),
+            Part::PerObject(per_object) => per_object.ids[row].to_string(),
         }
     }
 
@@ -78,14 +78,14 @@ impl Part {
     pub fn rows(&self) -> usize {
         match self {
             Part::Shard(shard) => shard.rows(),
-            Part::Loose(loose) => loose.ids.len(),
+            Part::PerObject(per_object) => per_object.ids.len(),
         }
     }
 
     fn find(&self, id: &str) -> Option<usize> {
         match self {
             Part::Shard(shard) => shard.find(id),
-            Part::Loose(loose) => loose.ids.iter().position(|there| **there == *id),
+            Part::PerObject(per_object) => per_object.ids.iter().position(|there| **there == *id),
         }
     }
 
@@ -93,8 +93,8 @@ impl Part {
     fn find_all(&self, ids: &[&str]) -> Vec<(usize, usize)> {
         match self {
             Part::Shard(shard) => shard.find_all(ids),
-            Part::Loose(loose) => {
-                let rows = loose.ids.iter().enumerate();
+            Part::PerObject(per_object) => {
+                let rows = per_object.ids.iter().enumerate();
                 let rows: HashMap<&str, usize> = rows.map(|(row, id)| (&**id, row)).collect();
                 let found = ids.iter().enumerate();
                 let found = found.filter_map(|(index, id)| Some((index, *rows.get(id)?)));
@@ -138,29 +138,29 @@ impl Collection {
         let reading = || format!("cannot read {}", directory.display());
         let open = ModelDir::open(directory).with_context(reading)?;
         let nested = open.nested_files().with_context(reading)?;
-        let files: Vec<NestedFile<'_>> = nested.files().collect();
+        let files: Vec<PerObjectFile<'_>> = nested.files().collect();
         let mut shards = BTreeMap::new();
         let dimension = self.map_new_shards(directory, &mut shards)?;
-        let (mut loose, left_out) = self.read_loose(&open, &files, dimension);
+        let (mut per_object, left_out) = self.read_per_object(&open, &files, dimension);
         let dimension = match self.map_new_shards(directory, &mut shards)? {
-            0 => loose
+            0 => per_object
                 .features
                 .len()
-                .checked_div(loose.ids.len())
+                .checked_div(per_object.ids.len())
                 .unwrap_or(0),
             dimension => dimension,
         };
         ensure!(
-            loose.features.len() == loose.ids.len() * dimension,
+            per_object.features.len() == per_object.ids.len() * dimension,
             "{} has features of several lengths; `simsearch verify` says more",
             directory.display()
         );
         let shards: Vec<Arc<MappedShard>> = shards.into_values().collect();
-        loose.keep_unpacked(&shards, dimension);
+        per_object.keep_unpacked(&shards, dimension);
         let shards = shards.into_iter().filter(|shard| shard.rows() > 0);
         let mut parts: Vec<Part> = shards.map(Part::Shard).collect();
-        if !loose.ids.is_empty() {
-            parts.push(Part::Loose(Arc::new(loose)));
+        if !per_object.ids.is_empty() {
+            parts.push(Part::PerObject(Arc::new(per_object)));
         }
         Ok(Collection {
             parts,
@@ -200,14 +200,14 @@ impl Collection {
 
     /// Reads per-object files of a dimension, or of that of the first where it is 0; and says which are damaged. What is gone was
     /// packed or removed since it was listed.
-    fn read_loose(
+    fn read_per_object(
         &self,
         directory: &ModelDir,
-        files: &[NestedFile<'_>],
+        files: &[PerObjectFile<'_>],
         mut dimension: usize,
-    ) -> (Loose, Vec<String>) {
-        let known = self.loose_features();
-        let (mut loose, mut left_out) = (Loose::default(), Vec::new());
+    ) -> (PerObject, Vec<String>) {
+        let known = self.known_features();
+        let (mut per_object, mut left_out) = (PerObject::default(), Vec::new());
         // Some at a time, so that no more than these are in memory twice.
         for files in files.chunks(4096) {
             let read = files
@@ -231,9 +231,9 @@ impl Collection {
                         if !feature.is_empty() && [0, feature.len()].contains(&dimension) =>
                     {
                         dimension = feature.len();
-                        loose.ids.push(file.object_id().into());
-                        loose.stamps.push(stamp);
-                        loose.features.extend(feature);
+                        per_object.ids.push(file.object_id().into());
+                        per_object.stamps.push(stamp);
+                        per_object.features.extend(feature);
                         continue;
                     }
                     Ok((_, feature)) => format!(
@@ -247,19 +247,19 @@ impl Collection {
                 left_out.push(format!("{}: {why}", path.display()));
             }
         }
-        (loose, left_out)
+        (per_object, left_out)
     }
 
     /// The per-object files that are here, by their object ids.
-    fn loose_features(&self) -> HashMap<&str, (FileStamp, &[f32])> {
-        let loose = self.parts.iter().filter_map(|part| match part {
-            Part::Loose(loose) => Some(loose),
+    fn known_features(&self) -> HashMap<&str, (FileStamp, &[f32])> {
+        let per_object = self.parts.iter().filter_map(|part| match part {
+            Part::PerObject(per_object) => Some(per_object),
             Part::Shard(_) => None,
         });
-        let rows = loose.flat_map(|loose| {
-            let ids = loose.ids.iter().map(|id| &**id);
-            let features = loose.features.chunks_exact(self.dimension.max(1));
-            ids.zip(loose.stamps.iter().copied().zip(features))
+        let rows = per_object.flat_map(|per_object| {
+            let ids = per_object.ids.iter().map(|id| &**id);
+            let features = per_object.features.chunks_exact(self.dimension.max(1));
+            ids.zip(per_object.stamps.iter().copied().zip(features))
         });
         rows.collect()
     }
@@ -268,7 +268,7 @@ impl Collection {
     pub(crate) fn shards(&self) -> impl Iterator<Item = &Arc<MappedShard>> {
         self.parts.iter().filter_map(|part| match part {
             Part::Shard(shard) => Some(shard),
-            Part::Loose(_) => None,
+            Part::PerObject(_) => None,
         })
     }
 
@@ -276,7 +276,7 @@ impl Collection {
     pub(crate) fn is_same_as(&self, other: &Collection) -> bool {
         let same = |(one, other): (&Part, &Part)| match (one, other) {
             (Part::Shard(one), Part::Shard(other)) => Arc::ptr_eq(one, other),
-            (Part::Loose(one), Part::Loose(other)) => {
+            (Part::PerObject(one), Part::PerObject(other)) => {
                 one.ids == other.ids && one.stamps == other.stamps
             }
             _ => false,
@@ -380,7 +380,7 @@ fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
     }
 }
 
-impl Loose {
+impl PerObject {
     /// Drops what is in shards. Both have features of `dimension` numbers.
     fn keep_unpacked(&mut self, shards: &[Arc<MappedShard>], dimension: usize) {
         let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();

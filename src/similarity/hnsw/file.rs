@@ -72,7 +72,7 @@ pub(crate) struct Covered {
     pub number: u32,
     /// How many there are.
     pub rows: usize,
-    /// SHA-256 of its features, where the manifest has it.
+    /// SHA-256 of its features, where `SHA256SUMS` has it.
     pub sha256: Option<String>,
 }
 

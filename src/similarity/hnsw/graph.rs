@@ -71,7 +71,7 @@ impl Graph {
     /// Compares what usearch has read with the description, and sets what it does not keep in its files.
     fn settle(&mut self, description: &Description) -> Result<(), String> {
         if self.len() != description.vectors || self.index.dimensions() != description.dimension {
-            return Err("it is not what it says".into());
+            return Err("its contents do not match its header".into());
         }
         set_distance(&mut self.index, description);
         self.set_expansion(description.expansion);

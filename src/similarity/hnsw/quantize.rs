@@ -49,7 +49,7 @@ pub struct Quantizer {
 
 /// A feature as the graph takes it.
 pub enum Vector {
-    /// The bits.
+    /// The bits of f16 numbers, as usearch takes them.
     F16(Vec<i16>),
     I8(Vec<i8>),
 }

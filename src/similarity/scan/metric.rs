@@ -3,6 +3,8 @@
 use crate::similarity::kernels::{dot, product_error, sum, sum_error, sum_f64};
 
 /// How the distance between two features is measured.
+///
+/// Each is a function of the product of the two features and of their norms: a scan for many queries has these alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Metric {

@@ -111,7 +111,7 @@ pub struct Failure {
     pub file: Option<FileStamp>,
 }
 
-/// Tells whether a file is still the one that failed.
+/// Tells whether a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     /// Length in bytes.

@@ -17,7 +17,7 @@ use crate::storage::model_dir::{ModelDir, ReportLock};
 use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 use crate::support::hints::NotRegular;
-use crate::support::lock::lock;
+use crate::support::mutex::lock;
 
 /// The failures of a directory: `failures.jsonl`, one JSON object a line, shared by all processes that work there.
 ///

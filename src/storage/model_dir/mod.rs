@@ -32,7 +32,7 @@ pub use choose::model_directory;
 pub(crate) use choose::model_stem;
 pub(crate) use locks::ReportLock;
 pub use locks::{Claims, Packing, PackingLock};
-pub(crate) use nested::NestedFile;
+pub(crate) use nested::PerObjectFile;
 pub use scratch::Scratch;
 
 use crate::storage::files::regular;

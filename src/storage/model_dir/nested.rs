@@ -19,11 +19,11 @@ use crate::support::hints::NotRegular;
 
 /// A per-object file, by its path `<first>/<second>/<name>.npy` below a model's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NestedFile<'a> {
+pub(crate) struct PerObjectFile<'a> {
     path: &'a str,
 }
 
-impl<'a> NestedFile<'a> {
+impl<'a> PerObjectFile<'a> {
     /// The path below the model's directory.
     pub fn path(&self) -> &'a Path {
         Path::new(self.path)
@@ -56,12 +56,12 @@ pub(crate) struct NestedFiles {
 
 impl NestedFiles {
     /// The per-object files, in order.
-    pub fn files(&self) -> impl Iterator<Item = NestedFile<'_>> {
+    pub fn files(&self) -> impl Iterator<Item = PerObjectFile<'_>> {
         let lines = self
             .lists
             .iter()
             .flat_map(|list| list.split_terminator('\n'));
-        lines.map(|path| NestedFile { path })
+        lines.map(|path| PerObjectFile { path })
     }
 }
 
@@ -148,14 +148,18 @@ impl ModelDir {
     }
 
     /// Reads a per-object file whole.
-    pub(crate) fn read(&self, file: NestedFile<'_>) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, file: PerObjectFile<'_>) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.read_into(file, &mut bytes)?;
         Ok(bytes)
     }
 
     /// The same into a buffer, in the place of what it holds.
-    pub(crate) fn read_into(&self, file: NestedFile<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn read_into(
+        &self,
+        file: PerObjectFile<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<()> {
         match self.open_feature(file.path()) {
             Ok(mut file) => read_whole(&mut file, buffer),
             Err(Errno::ELOOP) => Err(io::Error::other(NotRegular)),
@@ -165,7 +169,7 @@ impl ModelDir {
 
     /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
     /// that is a link leads nowhere: what it leads to stays.
-    pub(crate) fn remove_features(&self, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
+    pub(crate) fn remove_features(&self, files: &[PerObjectFile<'_>]) -> Result<(), AtPath> {
         // A thread for each outer directory, since two would only wait for each other in one.
         let groups: Vec<_> = files
             .chunk_by(|one, other| one.components().0 == other.components().0)
@@ -176,7 +180,11 @@ impl ModelDir {
     }
 
     /// Removes per-object files of one outer directory.
-    fn remove_features_below(&self, first: &str, files: &[NestedFile<'_>]) -> Result<(), AtPath> {
+    fn remove_features_below(
+        &self,
+        first: &str,
+        files: &[PerObjectFile<'_>],
+    ) -> Result<(), AtPath> {
         let at = |path: &str| {
             let path = self.path.join(path);
             move |error: Errno| AtPath {
