@@ -61,7 +61,8 @@ enum Command {
     /// Extract the features of all listed objects that have none yet.
     ///
     /// Several copies may run at once, on one machine or on many that share the directories. Pictures become the pixels
-    /// that Pillow makes with `Image.open(p).convert("RGB").resize((224, 224))`; EXIF orientation is ignored.
+    /// that Pillow makes with `Image.open(p).convert("RGB").resize((224, 224))`; EXIF orientation is ignored,
+    /// except in TIFF.
     #[command(after_help = EXIT_CODES)]
     Extract(Box<ExtractArguments>),
     /// Pack per-object features into shards that numpy reads as they are.
