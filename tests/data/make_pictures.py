@@ -12,6 +12,7 @@ refuses have the word `refused` in the place of the hash. Deterministic: a secon
 import hashlib
 import io
 import lzma
+import re
 import struct
 import warnings
 import zlib
@@ -624,6 +625,49 @@ def tiff_compressions():
     yield "tiff_number_swapped.tif", bytes(swapped)
 
 
+def segments_of(jpeg):
+    """The segments (marker, data) of a JPEG before its scan's data, and that data without the end marker."""
+    found, at = [], 2
+    while True:
+        marker, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        found.append((marker, jpeg[at + 4 : at + 2 + length]))
+        at += 2 + length
+        if marker == 0xDA:
+            return found, jpeg[at:-2]
+
+
+def old_jpegs():
+    """TIFFs with the JPEG of 1992, whose strips begin anew, and whose header is in one piece or in tags."""
+    width, height = 37, 53
+    color = Image.fromarray(pattern(width, height))
+    for subsampling, factors in [("4:4:4", (1, 1)), ("4:2:2", (2, 1)), ("4:2:0", (2, 2))]:
+        name = subsampling.replace(":", "")
+        rows = 8 * factors[1]
+        jpeg = encode(color, "JPEG", subsampling=subsampling, restart_marker_rows=1)
+        segments, scan = segments_of(jpeg)
+        strips = re.split(rb"\xff[\xd0-\xd7]", scan)
+        quantizers = {data[0]: data[1:] for marker, data in segments if marker == 0xDB}
+        codes = {data[0]: data[1:] for marker, data in segments if marker == 0xC4}
+        tags = {"bits": (8, 8, 8), "t259": 6, "t262": 6, "t278": rows, "t512": 1, "t530": factors}
+        tables = [quantizers[0], quantizers[1], codes[0], codes[1], codes[16], codes[17]]
+
+        def with_tables(starts, strips=strips, tables=tables, tags=tags):
+            q0, q1, dc0, dc1, ac0, ac1 = starts
+            lists = {"t519": (q0, q1, q1), "t520": (dc0, dc1, dc1), "t521": (ac0, ac1, ac1)}
+            # The tables lie after the strips, as if they were more of them.
+            return tiff(width, height, strips + [b"".join(tables)], **tags, **lists)
+
+        start = len(with_tables([0] * 6)) - len(b"".join(tables))
+        starts = [start + sum(map(len, tables[:index])) for index in range(6)]
+        yield f"tiff_jpeg_old_tables_{name}.tif", with_tables(starts)
+        header = b"\xff\xd8" + b"".join(
+            bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data for marker, data in segments if marker in (0xDB, 0xC4, 0xC0)
+        )
+        first = b"\xff\xda" + struct.pack(">H", len(segments[-1][1]) + 2) + segments[-1][1] + strips[0]
+        body = tiff(width, height, [first, *strips[1:]], **tags, t513=100_000, t514=len(header))
+        yield f"tiff_jpeg_old_header_{name}.tif", body.replace(struct.pack("<I", 100_000), struct.pack("<I", len(body))) + header
+
+
 def more_bmps():
     width, height = 21, 13
     colors = bytes(RNG.integers(0, 256, 4 * 256, dtype=np.uint8))
@@ -793,7 +837,7 @@ def main():
     lines = []
     groups = [jpegs, pngs, gifs, webps, bmps, tiffs, others]
     # New groups go to the end, so that the random numbers of the others stay.
-    groups += [tiff_orientations, tiff_samples, tiff_compressions, more_bmps, icons, more_others]
+    groups += [tiff_orientations, tiff_samples, tiff_compressions, more_bmps, icons, more_others, old_jpegs]
     for group in groups:
         for name, data in group():
             (PICTURES / name).write_bytes(data)

@@ -25,7 +25,8 @@ pub(super) fn memory(layout: &Layout, largest: usize) -> usize {
             .saturating_mul(layout.chunk.height),
         // The runs of two rows, at most two for each pixel and as many again where a list of them grows.
         kind::CCITT_RLE | kind::CCITT_RLE_WORDS | kind::GROUP_3 | kind::GROUP_4 => {
-            layout.chunk.width.saturating_mul(8 * size_of::<usize>())
+            let runs = 2 * 2 * 2;
+            layout.chunk.width.saturating_mul(runs * size_of::<usize>())
         }
         _ => 0,
     };

@@ -295,7 +295,7 @@ impl Row {
 }
 
 fn set_bits(out: &mut [u8], mut from: usize, to: usize) {
-    while from < to && from % 8 != 0 {
+    while from < to && !from.is_multiple_of(8) {
         out[from / 8] |= 0x80 >> (from % 8);
         from += 1;
     }

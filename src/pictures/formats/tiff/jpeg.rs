@@ -2,7 +2,7 @@
 
 use super::directory::Directory;
 use super::layout::{Layout, Meaning, tag};
-use super::{corrupt, truncated, unsupported};
+use super::{Chunks, corrupt, truncated, unsupported};
 use crate::pictures::formats::jpeg::{self, Pixels, Upsampling};
 use crate::pictures::formats::{Format, Picture};
 use crate::pictures::limits::Limits;
@@ -58,9 +58,8 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Decodes a picture of the kind that the standard of 1992 describes, where it is a JPEG file within the TIFF. (Where its
-/// tables are in tags of their own, it is not read.) As in libtiff,
-/// colours that several pixels share are not smoothed.
+/// Decodes a picture of the kind that the standard of 1992 describes. As in libtiff, colours that several pixels share are
+/// not smoothed.
 pub(super) fn decode_old(
     bytes: &[u8],
     directory: &Directory,
@@ -71,28 +70,153 @@ pub(super) fn decode_old(
     let Meaning::YCbCr(ycbcr) = &layout.meaning else {
         return Err(unsupported("old JPEG without colours"));
     };
-    let at = directory.number(tag::OLD_JPEG_AT)?;
-    let len = directory.number(tag::OLD_JPEG_LEN)?;
-    let outside = || truncated("the JPEG lies outside of the file");
-    let Some(at) = at else {
-        return Err(unsupported("old JPEG whose tables are in tags"));
-    };
-    let at = usize::try_from(at).map_err(|_| outside())?;
-    let stream = bytes.get(at..).ok_or_else(outside)?;
-    let len = len.map_or(stream.len(), |len| (len as usize).min(stream.len()));
-    let size = layout.size;
-    // A copy of the JPEG, and one of the result for its orientation.
-    let memory = jpeg::coefficient_bytes(size, CHANNELS) + len + size.rgb_len();
-    limits.check_memory(Format::Tiff, size, memory)?;
-    let jpeg = whole_jpeg(&[], &stream[..len], false);
-    let out = picture.resize(size);
-    let decoded = jpeg::decode_part(&jpeg, limits, size, Pixels::Rgb, Upsampling::Repeated, out)
-        .map_err(in_tiff)?;
-    if decoded != size {
-        return Err(corrupt("a JPEG of another size than the TIFF"));
+    let (size, chunk) = (layout.size, layout.chunk);
+    let coded = if layout.tiled { chunk } else { size };
+    if coded.width < size.width || coded.height < size.height {
+        return Err(unsupported("old JPEG in several tiles"));
     }
-    ycbcr.to_rgb(out);
+    limits.check(Format::Tiff, coded.width as u64, coded.height as u64)?;
+    // The JPEG is put together from parts of the file; a copy of the result is for its orientation.
+    let raw_len = coded.rgb_len();
+    let memory = jpeg::coefficient_bytes(coded, CHANNELS) + bytes.len() + raw_len + size.rgb_len();
+    limits.check_memory(Format::Tiff, size, memory)?;
+    let jpeg = old_jpeg(bytes, directory, layout, coded)?;
+    let read = |raw: &mut [u8]| {
+        let (pixels, upsampling) = (Pixels::Rgb, Upsampling::Repeated);
+        match jpeg::decode_part(&jpeg, limits, coded, pixels, upsampling, raw).map_err(in_tiff)? {
+            decoded if decoded == coded => Ok(()),
+            _ => Err(corrupt("a JPEG of another size than the TIFF")),
+        }
+    };
+    picture.fill_converted(size, raw_len, read, |raw, out| {
+        let rows = raw.chunks_exact(coded.width * CHANNELS);
+        let row_len = size.width * CHANNELS;
+        for (row, out) in rows.zip(out.chunks_exact_mut(row_len)) {
+            out.copy_from_slice(&row[..row_len]);
+        }
+        ycbcr.to_rgb(out);
+    })
+}
+
+/// The JPEG file that the parts of an old one make: its header is in one piece, or its tables are where tags say. The strips
+/// have the rest, where that is not in the one piece too.
+fn old_jpeg(
+    bytes: &[u8],
+    directory: &Directory,
+    layout: &Layout,
+    coded: Size,
+) -> Result<Vec<u8>, PictureError> {
+    let mut jpeg = Vec::with_capacity(bytes.len());
+    start_jpeg(false, &mut jpeg);
+    let factors = directory.values(tag::YCBCR_SUBSAMPLING)?;
+    let factors = factors.and_then(|values| Some((values.get(0)?, values.get(1)?)));
+    let factors = match factors.unwrap_or((2, 2)) {
+        (across @ 1..=4, down @ 1..=4) => (across as usize, down as usize),
+        _ => return Err(corrupt("an old JPEG that is subsampled in no known way")),
+    };
+    let header = old_header(bytes, directory)?;
+    let mut scan = &[][..];
+    match header {
+        Some(header) => scan = copy_segments(header, &mut jpeg),
+        None => write_tables(bytes, directory, coded, factors, &mut jpeg)?,
+    }
+    if scan.len() > scan_header_len(scan) {
+        jpeg.extend_from_slice(scan);
+        jpeg.extend_from_slice(END);
+        return Ok(jpeg);
+    }
+    // Each strip begins anew, after a restart marker that is left out.
+    let chunks = Chunks::of(bytes, directory, layout)?;
+    let restarts = chunks.down > 1;
+    if restarts {
+        let blocks = coded.width.div_ceil(8 * factors.0) * (layout.chunk.height / (8 * factors.1));
+        write_segment(0xdd, &[&(blocks as u16).to_be_bytes()], &mut jpeg);
+    }
+    match header {
+        Some(_) => jpeg.extend_from_slice(scan),
+        None => write_segment(0xda, &[&[3, 0, 0, 1, 0x11, 2, 0x22, 0, 63, 0]], &mut jpeg),
+    }
+    for index in 0..chunks.across * chunks.down {
+        let data = chunks.data(index)?;
+        if index > 0 && restarts {
+            jpeg.extend_from_slice(&[0xff, 0xd0 + (index as u8 - 1) % 8]);
+        }
+        if jpeg.len() + data.len() > 2 * bytes.len() {
+            return Err(corrupt("strips that lie over each other"));
+        }
+        match data.strip_prefix(START) {
+            Some(_) if index == 0 => {
+                let scan = copy_segments(data, &mut jpeg);
+                jpeg.extend_from_slice(scan);
+            }
+            _ => jpeg.extend_from_slice(data),
+        }
+    }
+    jpeg.extend_from_slice(END);
+    Ok(jpeg)
+}
+
+/// The piece of the file that a tag says is a JPEG, or the beginning of one.
+fn old_header<'a>(
+    bytes: &'a [u8],
+    directory: &Directory,
+) -> Result<Option<&'a [u8]>, PictureError> {
+    let Some(at) = directory.number(tag::OLD_JPEG_AT)? else {
+        return Ok(None);
+    };
+    let at = usize::try_from(at).unwrap_or(usize::MAX);
+    let piece = bytes.get(at..).unwrap_or_default();
+    let len = directory.number(tag::OLD_JPEG_LEN)?;
+    let len = len.map_or(piece.len(), |len| piece.len().min(len as usize));
+    Ok(piece.starts_with(START).then_some(&piece[..len]))
+}
+
+/// Writes the header of a JPEG, up to its scan, whose tables are where tags say, one of each kind for Y, Cb and Cr.
+fn write_tables(
+    bytes: &[u8],
+    directory: &Directory,
+    coded: Size,
+    factors: (usize, usize),
+    jpeg: &mut Vec<u8>,
+) -> Result<(), PictureError> {
+    let missing = || corrupt("a table of an old JPEG is missing");
+    let table = |tag, index: u8| {
+        let at = directory
+            .values(tag)?
+            .and_then(|values| values.get(index.into()));
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| bytes.get(at..)).ok_or_else(missing)
+    };
+    for index in 0..3 {
+        let steps = table(tag::OLD_JPEG_Q_TABLES, index)?;
+        let steps = steps.get(..64).ok_or_else(missing)?;
+        write_segment(0xdb, &[&[index], steps], jpeg);
+        for (tag, class) in [
+            (tag::OLD_JPEG_DC_TABLES, 0),
+            (tag::OLD_JPEG_AC_TABLES, 0x10),
+        ] {
+            let codes = table(tag, index)?;
+            let counts = codes.get(..16).ok_or_else(missing)?;
+            let count: usize = counts.iter().map(|count| usize::from(*count)).sum();
+            let codes = codes.get(..16 + count).ok_or_else(missing)?;
+            write_segment(0xc4, &[&[class | index], codes], jpeg);
+        }
+    }
+    let sides = [coded.height, coded.width].map(u16::try_from);
+    let [Ok(height), Ok(width)] = sides.map(|side| side.map(u16::to_be_bytes)) else {
+        return Err(corrupt("an old JPEG that is too large"));
+    };
+    let factors = (factors.0 << 4 | factors.1) as u8;
+    let components = [0, factors, 0, 1, 0x11, 1, 2, 0x11, 2];
+    write_segment(0xc0, &[&[8], &height, &width, &[3], &components], jpeg);
     Ok(())
+}
+
+fn write_segment(marker: u8, parts: &[&[u8]], jpeg: &mut Vec<u8>) {
+    let len = 2 + parts.iter().map(|part| part.len()).sum::<usize>();
+    jpeg.extend_from_slice(&[0xff, marker]);
+    jpeg.extend_from_slice(&(len as u16).to_be_bytes());
+    parts.iter().for_each(|part| jpeg.extend_from_slice(part));
 }
 
 /// An error of the JPEG decoder as one of the TIFF.
@@ -105,20 +229,34 @@ fn in_tiff(error: PictureError) -> PictureError {
     }
 }
 
+const START: &[u8] = b"\xff\xd8";
+const END: &[u8] = b"\xff\xd9";
+
 /// A JPEG file of the tables that all strips share and the data of one, in which the TIFF's tags alone tell the colours.
 fn whole_jpeg(tables: &[u8], data: &[u8], is_ycbcr: bool) -> Vec<u8> {
-    /// Adobe's segment: its last byte tells whether colours are YCbCr.
-    const ADOBE: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0";
     let mut jpeg = Vec::with_capacity(tables.len() + data.len() + 64);
-    jpeg.extend_from_slice(b"\xff\xd8");
-    jpeg.extend_from_slice(ADOBE);
-    jpeg.push(is_ycbcr.into());
+    start_jpeg(is_ycbcr, &mut jpeg);
     copy_segments(tables, &mut jpeg);
     let scan = copy_segments(data, &mut jpeg);
     jpeg.extend_from_slice(scan);
     // A strip may do without its end marker.
-    jpeg.extend_from_slice(b"\xff\xd9");
+    jpeg.extend_from_slice(END);
     jpeg
+}
+
+/// The beginning of a JPEG, with Adobe's segment: its last byte tells whether colours are YCbCr.
+fn start_jpeg(is_ycbcr: bool, jpeg: &mut Vec<u8>) {
+    jpeg.extend_from_slice(START);
+    jpeg.extend_from_slice(b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0");
+    jpeg.push(is_ycbcr.into());
+}
+
+/// The length of the header that a scan begins with.
+fn scan_header_len(scan: &[u8]) -> usize {
+    match scan {
+        [_, _, high, low, ..] => 2 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => scan.len(),
+    }
 }
 
 /// Copies the segments before the first scan, but those that tell the colours; gives the rest.

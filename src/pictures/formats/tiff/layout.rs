@@ -32,6 +32,9 @@ pub(super) mod tag {
     pub const JPEG_TABLES: u16 = 347;
     pub const OLD_JPEG_AT: u16 = 513;
     pub const OLD_JPEG_LEN: u16 = 514;
+    pub const OLD_JPEG_Q_TABLES: u16 = 519;
+    pub const OLD_JPEG_DC_TABLES: u16 = 520;
+    pub const OLD_JPEG_AC_TABLES: u16 = 521;
     pub const YCBCR_COEFFICIENTS: u16 = 529;
     pub const YCBCR_SUBSAMPLING: u16 = 530;
     pub const REFERENCE_BLACK_WHITE: u16 = 532;

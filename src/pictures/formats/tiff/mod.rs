@@ -295,7 +295,7 @@ impl<'a> Chunks<'a> {
             return Ok(());
         }
         let pixel_bits = layout.chunk_samples() * layout.bits;
-        if pixel_bits * place.left % 8 != 0 {
+        if !(pixel_bits * place.left).is_multiple_of(8) {
             return Err(unsupported("tiles that begin within a byte"));
         }
         let chunk_rows = chunk.chunks_exact(layout.row_len(layout.chunk.width));
