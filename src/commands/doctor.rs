@@ -196,7 +196,7 @@ fn try_provider(
     let first = engine.first_call().unwrap_or_default();
     let batch = engine.execution().batch;
     let mut model = engine.open()?;
-    let form = model.form().clone();
+    let form = engine.form().clone();
     let pixels = vec![0; batch * form.height * form.width * 3];
     let started = Instant::now();
     model.run(&pixels, &mut Vec::new())?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::model::{Model, ModelError};
+use super::model::{Form, Model, ModelError};
 use super::model_file::ModelFile;
 use super::probe::difference;
 use super::provider::{Precision, Provider};
@@ -144,6 +144,8 @@ pub struct OnnxEngine {
     runtime: Runtime,
     /// The model's own graph.
     original: Cow<'static, [u8]>,
+    /// What that takes and gives.
+    form: Form,
     /// The graph that runs in its place.
     rewritten: Option<Rewritten>,
     session: SessionOptions,
@@ -191,6 +193,7 @@ impl OnnxEngine {
         let mut engine = OnnxEngine {
             session: on_cpu,
             original: model.bytes,
+            form: reference.form().clone(),
             rewritten: None,
             first: Mutex::default(),
             reference: Mutex::default(),
@@ -306,6 +309,11 @@ impl OnnxEngine {
         }
         self.rewritten = Some(rewritten);
         Ok(Some(faster))
+    }
+
+    /// What the model takes and gives, as its file says; rewritten it may take something else.
+    pub fn form(&self) -> &Form {
+        &self.form
     }
 
     /// How long the first call of the model took on the provider, with all that was planned for it; `None` once the
