@@ -138,6 +138,37 @@ fn every_format_and_mode_comes_out_as_pillow_reads_it() {
 }
 
 #[test]
+fn a_picture_does_not_depend_on_those_that_were_read_before_it() {
+    let loud = |reader: &mut PictureReader| {
+        // Larger than all others, of bytes that are neither black nor white, in each of the buffers.
+        for (header, len) in [
+            ("P6\n320 320\n255\n", 307_200),
+            ("P6\n320 320\n65535\n", 614_400),
+        ] {
+            let mut bytes = header.as_bytes().to_vec();
+            bytes.extend((0..len).map(|index: u32| (index % 251) as u8 | 1));
+            reader.decode(&bytes).unwrap();
+        }
+    };
+    let names = fs::read_dir(data().join("pictures")).unwrap();
+    let mut wrong = Vec::new();
+    for path in names.map(|entry| entry.unwrap().path()) {
+        let bytes = fs::read(&path).unwrap();
+        // Whole, and cut off where its pixels are.
+        for bytes in [&bytes[..], &bytes[..bytes.len() * 3 / 4]] {
+            let mut fresh = PictureReader::new(PixelOptions::default());
+            let mut used = PictureReader::new(PixelOptions::default());
+            loud(&mut used);
+            let read = |reader: &mut PictureReader| read(reader, bytes, 0, 0).ok();
+            if read(&mut fresh) != read(&mut used) {
+                wrong.push(format!("{} of {} bytes", path.display(), bytes.len()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn where_pillow_is_wrong_the_picture_comes_out_as_the_file_holds_it() {
     let mut reader = PictureReader::new(PixelOptions::default());
     for (wrong, control) in PILLOW_IS_WRONG {

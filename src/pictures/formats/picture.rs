@@ -19,7 +19,8 @@ impl Picture {
         &mut self.pixels
     }
 
-    /// Takes `raw_len` raw bytes of a picture of `size` from `fill` and converts them with `convert`.
+    /// Takes `raw_len` raw bytes of a picture of `size` from `fill`, which are zeros before, and converts them with
+    /// `convert`.
     pub fn fill_converted<E>(
         &mut self,
         size: Size,
@@ -28,6 +29,7 @@ impl Picture {
         convert: impl FnOnce(&[u8], &mut [u8]),
     ) -> Result<(), E> {
         let mut raw = std::mem::take(&mut self.raw);
+        raw.clear();
         raw.resize(raw_len, 0);
         let filled = fill(&mut raw);
         if filled.is_ok() {

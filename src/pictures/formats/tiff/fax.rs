@@ -50,6 +50,8 @@ fn decode_rows(
     out: &mut [u8],
 ) -> Result<Marks, PictureError> {
     let early = || truncated("the rows of a strip end early");
+    // Rows that are missing at the end of Group 4 are white, whatever was read into this memory before.
+    out.fill(0);
     let mut bits = Bits {
         data,
         at: 0,
