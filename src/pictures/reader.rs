@@ -118,7 +118,10 @@ impl PictureReader {
             width: side,
             height: side,
         };
-        self.decode_within(u64::MAX, bytes, Some(square))?;
+        if let Err(error) = self.decode_within(u64::MAX, bytes, Some(square)) {
+            self.give_back_large_buffers();
+            return Err(error);
+        }
         let from = self.picture.size;
         let longest = from.width.max(from.height);
         let shrink = |length: usize| (length * side + longest / 2) / longest;

@@ -169,6 +169,20 @@ fn a_picture_does_not_depend_on_those_that_were_read_before_it() {
 }
 
 #[test]
+#[cfg(feature = "turbojpeg")]
+fn a_lossless_jpeg_is_never_shrunk_while_it_is_decoded() {
+    let bytes = picture("jpeg_lossless_gray.jpg");
+    let exact = &mut PictureReader::new(PixelOptions::default());
+    let scaled = &mut PictureReader::new(PixelOptions {
+        scaled_decode: true,
+        ..PixelOptions::default()
+    });
+    // Small enough that any other JPEG would be.
+    let [exact, scaled] = [exact, scaled].map(|reader| read(reader, &bytes, 1, 1).unwrap());
+    assert_eq!(exact, scaled);
+}
+
+#[test]
 fn where_pillow_is_wrong_the_picture_comes_out_as_the_file_holds_it() {
     let mut reader = PictureReader::new(PixelOptions::default());
     for (wrong, control) in PILLOW_IS_WRONG {

@@ -59,6 +59,9 @@ fn decode_file(
 ) -> Result<(), PictureError> {
     let mut decompressor = Decompressor::new(warnings)?;
     let (full, components) = decompressor.read_header(bytes, limits)?;
+    let is_lossless = decompressor.get(raw::TJPARAM_TJPARAM_LOSSLESS) == 1;
+    // The library does not scale lossless pictures, whatever is asked of it.
+    let wanted = wanted.filter(|_| !is_lossless);
     let divisor = wanted.map_or(1, |wanted| divisor(full, wanted));
     let size = Size {
         width: full.width.div_ceil(divisor),
@@ -68,7 +71,7 @@ fn decode_file(
         num: 1,
         denom: divisor as i32,
     };
-    let is_lossless_gray = components == 1 && decompressor.get(raw::TJPARAM_TJPARAM_LOSSLESS) == 1;
+    let is_lossless_gray = is_lossless && components == 1;
     let raw_channels = match components {
         4 => 4,
         _ => usize::from(is_lossless_gray),
@@ -114,7 +117,7 @@ fn decode_file(
 /// bytes for each, at the full size. Only its scans would tell whether it has several.
 pub(super) fn coefficient_bytes(full: Size, components: usize) -> usize {
     let [width, height] = [full.width, full.height].map(|side| side.next_multiple_of(MAX_BLOCK));
-    2 * components * width * height
+    (2 * components * width).saturating_mul(height)
 }
 
 /// What the components of a JPEG within another format are; they are not converted, but that YCbCr becomes RGB.
@@ -252,9 +255,10 @@ impl Decompressor {
     ) -> Result<(), PictureError> {
         #[allow(unsafe_code, reason = "C functions")]
         // SAFETY: the handle is live, `bytes` is only read. The decoder writes rows of `pitch` bytes, as many as the
-        // header says after scaling: `decode` made `pixels` that long from the header that the same library read from
-        // the same bytes just before, with the same rule for scaled sizes (`TJSCALED` rounds up). Pitch fits an `i32`:
-        // a JPEG side is at most 65535 pixels of 4 bytes. All of `pixels` is initialised before.
+        // header says after scaling: `decode_file` and `decode_part` made `pixels` that long from the header that the
+        // same library read from the same bytes just before, with the same rule for scaled sizes (`TJSCALED` rounds up);
+        // for lossless pictures, whose scaling the library ignores, `scale` is 1. Pitch fits an `i32`: a JPEG side is at
+        // most 65535 pixels of 4 bytes. All of `pixels` is initialised before.
         let status = unsafe {
             let handle = self.handle.as_ptr();
             match raw::tj3SetScalingFactor(handle, scale) {

@@ -20,6 +20,10 @@ pub(super) fn decode(
     let [width, height] =
         [4, 8].map(|at| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
     let size = limits.check(Format::Qoi, width, height)?;
+    // A code makes this many pixels at most.
+    if codes.len().saturating_mul(62) < size.width * size.height {
+        return Err(early());
+    }
     limits.check_memory(Format::Qoi, size, 0)?;
     // What follows the last pixel is of no use, and may be missing.
     fill(codes, picture.resize(size)).ok_or_else(early)

@@ -14,10 +14,8 @@ const MAX_TABLES: usize = 16 << 10;
 
 /// The memory that decoding a strip or tile takes besides its samples: a copy of it with its tables, and coefficients.
 pub(super) fn memory(layout: &Layout, largest: usize) -> usize {
-    let Size { width, height } = layout.chunk;
-    let height = height.min(layout.size.height.next_multiple_of(jpeg::MAX_BLOCK));
-    let size = Size { width, height };
-    jpeg::coefficient_bytes(size, layout.chunk_samples()).saturating_add(largest + MAX_TABLES)
+    let coefficients = jpeg::coefficient_bytes(layout.chunk, layout.chunk_samples());
+    coefficients.saturating_add(largest + MAX_TABLES)
 }
 
 /// Decodes a strip or tile, of whose rows `rows` are needed.
@@ -76,9 +74,10 @@ pub(super) fn decode_old(
         return Err(unsupported("old JPEG in several tiles"));
     }
     limits.check(Format::Tiff, coded.width as u64, coded.height as u64)?;
-    // The JPEG is put together from parts of the file; a copy of the result is for its orientation.
-    let raw_len = coded.rgb_len();
-    let memory = jpeg::coefficient_bytes(coded, CHANNELS) + bytes.len() + raw_len + size.rgb_len();
+    // The JPEG is put together from parts of the file, and is at most twice as long; a copy of the result is for its
+    // orientation.
+    let (raw_len, jpeg_len) = (coded.rgb_len(), 2 * bytes.len());
+    let memory = jpeg::coefficient_bytes(coded, CHANNELS) + jpeg_len + raw_len + size.rgb_len();
     limits.check_memory(Format::Tiff, size, memory)?;
     let jpeg = old_jpeg(bytes, directory, layout, coded)?;
     let read = |raw: &mut [u8]| {
@@ -106,7 +105,7 @@ fn old_jpeg(
     layout: &Layout,
     coded: Size,
 ) -> Result<Vec<u8>, PictureError> {
-    let mut jpeg = Vec::with_capacity(bytes.len());
+    let mut jpeg = Vec::with_capacity(2 * bytes.len());
     start_jpeg(false, &mut jpeg);
     let factors = directory.values(tag::YCBCR_SUBSAMPLING)?;
     let factors = factors.and_then(|values| Some((values.get(0)?, values.get(1)?)));
@@ -130,7 +129,10 @@ fn old_jpeg(
     let restarts = chunks.down > 1;
     if restarts {
         let blocks = coded.width.div_ceil(8 * factors.0) * (layout.chunk.height / (8 * factors.1));
-        write_segment(0xdd, &[&(blocks as u16).to_be_bytes()], &mut jpeg);
+        let blocks = u16::try_from(blocks).ok().filter(|blocks| *blocks > 0);
+        let blocks =
+            blocks.ok_or_else(|| corrupt("old JPEG in strips of a height that it cannot have"))?;
+        write_segment(0xdd, &[&blocks.to_be_bytes()], &mut jpeg);
     }
     match header {
         Some(_) => jpeg.extend_from_slice(scan),

@@ -163,6 +163,10 @@ impl Layout {
         if samples < meaning.samples() {
             return Err(kind());
         }
+        // Neither does libtiff read others: pixels that share their colour are three samples each.
+        if subsampling != (1, 1) && samples != CHANNELS {
+            return Err(kind());
+        }
         // Pillow ignores the tags of tiles where uncompressed pixels have those of strips too.
         let strips = directory.values(tag::STRIP_OFFSETS)?.is_some();
         let tiled = directory.values(tag::TILE_WIDTH)?.is_some()

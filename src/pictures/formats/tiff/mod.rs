@@ -25,8 +25,14 @@ use crate::pictures::{PictureError, Size, orientation};
 use directory::{Directory, Values};
 use layout::{Layout, Meaning, compression, tag};
 
-/// The most that a pixel has: four samples of 16 bits.
-const MAX_BYTES_PER_PIXEL: u64 = 8;
+/// The most that a pixel has: six samples of 16 bits.
+const MAX_BYTES_PER_PIXEL: u64 = 12;
+
+/// What it costs to begin with a compressed strip or tile, in bytes that could be decoded meanwhile.
+const CHUNK_SETUP: u64 = 1024;
+
+/// As much work, in bytes, and tiles of as many pixels, are taken on whatever the limit of pixels is.
+const HARMLESS: u64 = 16 << 20;
 
 pub(super) fn decode(
     bytes: &[u8],
@@ -220,11 +226,30 @@ impl<'a> Chunks<'a> {
         } as u64;
         let most = limits.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL);
         let file_len = self.bytes.len() as u64;
+        // The tables of a JPEG are copied and read for each.
+        let tables = self.jpeg_tables.map_or(0, <[u8]>::len) as u64;
+        let setup = match self.layout.compression {
+            compression::NONE => 0,
+            _ => (CHUNK_SETUP + 4 * tables).saturating_mul(count as u64),
+        };
+        let work = decoded.saturating_add(setup);
+        let tile_pixels = (chunk.width as u64)
+            .saturating_mul(chunk.height as u64)
+            .saturating_mul(count as u64);
+        let planes = self.planes() as u64;
+        let too_many_pixels =
+            self.layout.tiled && tile_pixels / planes > limits.max_pixels.max(HARMLESS);
         let lengths = (0..count).map(|index| self.data(index).map_or(0, <[u8]>::len));
         let (compressed, largest) = lengths.fold((0, 0), |(sum, largest), len| {
             (sum + len as u64, len.max(largest))
         });
-        if decoded > most || compressed > decoded.max(4 * file_len) {
+        // Blocks of LZMA may be empty, and cost time all the same.
+        let most_compressed = match self.layout.compression {
+            compression::LZMA => 4 * file_len,
+            _ => decoded.max(4 * file_len),
+        };
+        let too_much_work = decoded > most || work > most.max(HARMLESS);
+        if too_much_work || too_many_pixels || compressed > most_compressed {
             return Err(unsupported(format!(
                 "strips or tiles of {decoded} bytes, {compressed} in the file"
             )));
@@ -249,8 +274,12 @@ impl<'a> Chunks<'a> {
                     chunk::decode(layout, self.t4_options, data, width, out)?;
                     continue;
                 }
-                // Tiles are decoded with what lies over the edge, strips without.
-                let coded_rows = if layout.tiled { height } else { rows };
+                // Tiles are decoded with what lies over the edge, and so is a JPEG, as libtiff does; other strips without.
+                let coded_rows = if layout.tiled || is_jpeg {
+                    height
+                } else {
+                    rows
+                };
                 let groups = coded_rows.div_ceil(layout.subsampling.1);
                 chunk.resize(layout.row_len(width).saturating_mul(groups), 0);
                 if is_jpeg {
