@@ -62,7 +62,7 @@ pub struct Options {
     /// Whether the graph runs as it is, for features equal to those of the Python recipe to the last bit. Default:
     /// no, it may be rewritten to run faster.
     pub exact: bool,
-    /// Limits of the decoder.
+    /// How pictures are decoded and resampled.
     pub pixels: PixelOptions,
 }
 
@@ -246,11 +246,7 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
         format: recipe::FORMAT,
         model_sha256: source.sha256.to_owned(),
         output: form.output.clone(),
-        preprocessing: preprocessing::describe(
-            form.width,
-            form.height,
-            options.pixels.scaled_decode,
-        ),
+        preprocessing: preprocessing::describe(form.width, form.height, &options.pixels),
         dimension: form.dimension,
         dtype: "<f4".into(),
         precision: source.precision,
@@ -265,7 +261,7 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
         model_sha256: source.sha256.to_owned(),
         preprocessing: preprocessing::describe_as_recorded(
             &recorded.preprocessing,
-            options.pixels.scaled_decode,
+            &options.pixels,
         ),
         precision: source.precision,
         exact: options.exact,
