@@ -2,6 +2,7 @@
 
 mod cause;
 mod comparison;
+mod continued;
 mod memory;
 mod mounted;
 mod packed;
@@ -165,6 +166,9 @@ pub fn extract(
         let workers = options.workers.unwrap_or_else(processors);
         let pool = Pool::new(engine, workers);
         let form = pool.form()?;
+        if recorded.is_none() && options.exact {
+            continued::check_pillow(options, &list, &plan.sample, &directory, &pool, progress)?;
+        }
         recipe(source, &form, options).agree(path)?;
         let comparison = Comparison::new(pool.engine(), progress)?;
         let work = Work {
