@@ -1102,6 +1102,9 @@ const RECIPE: &str = "features/nhwc/recipe.json";
 #[test]
 fn features_of_pillow_12_that_have_no_recipe_are_continued_with_pillow_12_alone() {
     need_runtime!();
+    if !cfg!(feature = "turbojpeg") {
+        skip!("built without libjpeg-turbo: there is no --exact");
+    }
     for packed in [false, true] {
         let env = TestEnv::new();
         tall_pictures(&env, 3);
@@ -1132,6 +1135,9 @@ fn features_of_pillow_12_that_have_no_recipe_are_continued_with_pillow_12_alone(
 #[test]
 fn features_of_which_nothing_says_the_pillow_are_continued_as_asked_and_that_is_said() {
     need_runtime!();
+    if !cfg!(feature = "turbojpeg") {
+        skip!("built without libjpeg-turbo: there is no --exact");
+    }
     let env = TestEnv::new();
     tall_pictures(&env, 2);
     env.extract("nhwc", &["--exact", "--pillow", "12"]).exits(0);
