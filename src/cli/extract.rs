@@ -10,7 +10,7 @@ use simsearch::commands::extract;
 use simsearch::inference::{
     self, CudaOptions, Engine, ModelFile, OnnxEngine, Precision, Provider, Wanted,
 };
-use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PixelOptions};
+use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PillowVersion, PixelOptions};
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
 
@@ -40,6 +40,10 @@ pub struct ExtractArguments {
     /// Let the JPEG decoder shrink large pictures: faster, but the pixels are no longer exact.
     #[arg(long)]
     scaled_decode: bool,
+    /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on with
+    /// features that were made with one of those.
+    #[arg(long, value_enum, value_name = "VERSION", default_value = "13")]
+    pillow: PillowArgument,
     /// Pictures per call of the model [default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     batch_size: Option<usize>,
@@ -85,6 +89,14 @@ enum PrecisionArgument {
     Fp16,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PillowArgument {
+    #[value(name = "12")]
+    V12,
+    #[value(name = "13")]
+    V13,
+}
+
 pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     let print_panic = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
@@ -123,6 +135,10 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         pixels: PixelOptions {
             max_pixels: arguments.max_pixels,
             scaled_decode: arguments.scaled_decode,
+            pillow: match arguments.pillow {
+                PillowArgument::V12 => PillowVersion::V12,
+                PillowArgument::V13 => PillowVersion::V13,
+            },
         },
     };
     let sha256 = model.sha256();

@@ -64,9 +64,9 @@ pub enum QueryError {
 
 impl QueryModel {
     /// Loads the model that made the features of `directory` (`FEATURE_DIR/<model stem>`), which are `dimension`
-    /// numbers long, to run as it ran then: what its recipe says of the output, the precision, `--exact` and
-    /// `--scaled-decode` counts. In 32 bits it runs on the CPU, since to start a GPU takes longer than one picture. A
-    /// directory without a recipe, which the Python scripts make, counts as `--exact`.
+    /// numbers long, to run as it ran then: what its recipe says of the output, the precision, `--exact`,
+    /// `--scaled-decode` and `--pillow` counts. In 32 bits it runs on the CPU, since to start a GPU takes longer than one picture. A
+    /// directory without a recipe, which the Python scripts make, counts as `--exact` and Pillow 13.
     ///
     /// `note` gets a line on what was chosen and why.
     ///
@@ -109,14 +109,15 @@ impl QueryModel {
             directory.display(),
             form.dimension
         );
+        let recorded_options = recorded
+            .as_ref()
+            .map(|recorded| preprocessing::recorded_options(&recorded.preprocessing));
         let options = PixelOptions {
             max_pixels: options.max_pixels,
-            scaled_decode: recorded
-                .as_ref()
-                .is_some_and(|recorded| preprocessing::is_scaled(&recorded.preprocessing)),
+            ..recorded_options.unwrap_or_default()
         };
         if let Some(recorded) = &recorded {
-            let here = preprocessing::describe(form.width, form.height, options.scaled_decode);
+            let here = preprocessing::describe(form.width, form.height, &options);
             if here != recorded.preprocessing {
                 note(&format!(
                     "features were preprocessed with `{}`, queries with `{here}`: distances differ slightly",

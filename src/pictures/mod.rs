@@ -36,5 +36,5 @@ pub use formats::{Format, JPEG_DECODER};
 pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
 pub use panics::catches_panics;
 pub use reader::{PictureReader, PixelOptions};
-pub use resample::Resampler;
+pub use resample::{PillowVersion, Resampler};
 pub use size::Size;

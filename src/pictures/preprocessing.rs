@@ -1,35 +1,81 @@
 //! How pictures become the model's input, in a line: what a recipe records.
 
-use super::JPEG_DECODER;
+use super::{JPEG_DECODER, PillowVersion, PixelOptions};
 
-/// Whose way of resampling it is: after the size in the line.
-const PILLOW: &str = " as Pillow 13";
+/// Whose way of resampling it is, without the number: after the size in the line.
+const PILLOW: &str = " as Pillow ";
 
 /// What the line says of pictures that the JPEG decoder has shrunk.
 const SCALED: &str = ", JPEG scaled while decoding to 4 times that or more";
 
 /// How this program makes the input of a model that takes `width` x `height` pixels.
-pub fn describe(width: usize, height: usize, scaled_decode: bool) -> String {
-    format!(
-        "RGB, bicubic {width}x{height}{}",
-        after_the_size(scaled_decode)
-    )
+pub fn describe(width: usize, height: usize, options: &PixelOptions) -> String {
+    format!("RGB, bicubic {width}x{height}{}", after_the_size(options))
 }
 
 /// The same for the size of a recorded line.
-pub fn describe_as_recorded(recorded: &str, scaled_decode: bool) -> String {
+pub fn describe_as_recorded(recorded: &str, options: &PixelOptions) -> String {
     let size = recorded
         .find(PILLOW)
         .map_or(recorded, |end| &recorded[..end]);
-    format!("{size}{}", after_the_size(scaled_decode))
+    format!("{size}{}", after_the_size(options))
 }
 
-/// Whether the JPEG decoder has shrunk large pictures.
-pub fn is_scaled(recorded: &str) -> bool {
-    recorded.contains(SCALED)
+/// The options that a recorded line stands for; by default where it does not say.
+pub fn recorded_options(recorded: &str) -> PixelOptions {
+    let default = PixelOptions::default();
+    let says =
+        |version: &PillowVersion| recorded.contains(&format!("{PILLOW}{},", version.number()));
+    PixelOptions {
+        scaled_decode: recorded.contains(SCALED),
+        pillow: PillowVersion::ALL
+            .into_iter()
+            .find(says)
+            .unwrap_or(default.pillow),
+        ..default
+    }
 }
 
-fn after_the_size(scaled_decode: bool) -> String {
-    let scaled = if scaled_decode { SCALED } else { "" };
-    format!("{PILLOW}, JPEG by {JPEG_DECODER}{scaled}, / 255")
+fn after_the_size(options: &PixelOptions) -> String {
+    let pillow = options.pillow.number();
+    let scaled = if options.scaled_decode { SCALED } else { "" };
+    format!("{PILLOW}{pillow}, JPEG by {JPEG_DECODER}{scaled}, / 255")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_line_says_makes_the_same_line_again() {
+        for pillow in PillowVersion::ALL {
+            for scaled_decode in [false, true] {
+                let options = PixelOptions {
+                    pillow,
+                    scaled_decode,
+                    ..PixelOptions::default()
+                };
+                let line = describe(12, 10, &options);
+                assert_eq!(recorded_options(&line), options, "{line}");
+                assert_eq!(describe_as_recorded(&line, &options), line);
+            }
+        }
+    }
+
+    /// Recipes of version 0.1.0 have this line, and those of all that is not asked for otherwise.
+    #[test]
+    fn the_line_of_recipes_before_there_was_a_choice_stays_as_it_was() {
+        let expected = format!("RGB, bicubic 224x224 as Pillow 13, JPEG by {JPEG_DECODER}, / 255");
+        let options = PixelOptions::default();
+        assert_eq!(describe(224, 224, &options), expected);
+        assert_eq!(recorded_options(&expected), options);
+        let other = PixelOptions {
+            pillow: PillowVersion::V12,
+            ..options
+        };
+        assert_eq!(
+            describe_as_recorded(&expected, &other),
+            expected.replace("13", "12")
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
 use super::panics::catch_panic;
-use super::{PictureError, Resampler, Size};
+use super::{PictureError, PillowVersion, Resampler, Size};
 use crate::support::fault;
 
 /// Options of a [`PictureReader`].
@@ -15,6 +15,8 @@ pub struct PixelOptions {
     /// on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature `pure-rust` alone.
     /// Default: false.
     pub scaled_decode: bool,
+    /// Whose pixels a change of size gives. Default: those of Pillow 13.
+    pub pillow: PillowVersion,
 }
 
 impl Default for PixelOptions {
@@ -22,6 +24,7 @@ impl Default for PixelOptions {
         Self {
             max_pixels: DEFAULT_MAX_PIXELS,
             scaled_decode: false,
+            pillow: PillowVersion::default(),
         }
     }
 }
@@ -41,7 +44,7 @@ impl PictureReader {
         Self {
             options,
             picture: Picture::default(),
-            resampler: Resampler::new(),
+            resampler: Resampler::new(options.pillow),
         }
     }
 
@@ -162,7 +165,7 @@ impl PictureReader {
     fn give_back_large_buffers(&mut self) {
         if self.picture.capacity() as u64 > OWN_MEMORY {
             self.picture = Picture::default();
-            self.resampler = Resampler::new();
+            self.resampler = Resampler::new(self.options.pillow);
         }
     }
 }

@@ -1049,6 +1049,11 @@ fn another_recipe_is_refused_also_where_all_is_done() {
     env.extract("nhwc", &["--scaled-decode"])
         .exits(1)
         .says(&["JPEG scaled while decoding"]);
+    env.extract("nhwc", &["--pillow", "12"]).exits(1).says(&[
+        "as Pillow 13",
+        "as Pillow 12",
+        "another --feature-dir",
+    ]);
     env.extract("nhwc", &["--output-name", "another"])
         .exits(1)
         .says(&["output feature_vector", "output another"]);
@@ -1069,6 +1074,106 @@ fn another_recipe_is_refused_also_where_all_is_done() {
             "`{name}` is there, and nothing\n{outcome}"
         );
     }
+}
+
+/// Black and white noise that loses more rows than columns on its way to the model's 12 x 10 pixels: Pillow 12 and 13 make
+/// other pixels of it.
+fn tall_pictures(env: &TestEnv, count: usize) {
+    let entries: Vec<String> = (0..count)
+        .map(|number| format!("tall{number}.ppm"))
+        .collect();
+    for (number, entry) in entries.iter().enumerate() {
+        let mut picture = b"P6\n20 90\n255\n".to_vec();
+        // Knuth's MMIX constants.
+        let mut state = number as u64;
+        picture.extend((0..20 * 90 * 3).map(|_| {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            if state >> 63 == 0 { 0 } else { 255 }
+        }));
+        env.write(Path::new("media").join(entry), picture);
+    }
+    env.objects(&entries);
+}
+
+const RECIPE: &str = "features/nhwc/recipe.json";
+
+#[test]
+fn features_of_pillow_12_that_have_no_recipe_are_continued_with_pillow_12_alone() {
+    need_runtime!();
+    if !cfg!(feature = "turbojpeg") {
+        skip!("built without libjpeg-turbo: there is no --exact");
+    }
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        tall_pictures(&env, 3);
+        env.extract("nhwc", &["--exact", "--pillow", "12"]).exits(0);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        // As the Python scripts leave it, and with another object to be done.
+        fs::remove_file(env.path(RECIPE)).unwrap();
+        tall_pictures(&env, 4);
+        let before = env.tree("features");
+        let refused = env.extract("nhwc", &["--exact"]);
+        refused.exits(1).says(&[
+            "of Pillow 12, not 13",
+            "3 of 3",
+            "go on with --pillow 12",
+            "another --feature-dir",
+        ]);
+        assert_same_tree(&env.tree("features"), &before);
+        let outcome = env.extract("nhwc", &["--exact", "--pillow", "12", "--json"]);
+        outcome.does_not_say("made again");
+        assert_eq!(outcome.exits(0).counts(), [1, 3, 0, 0]);
+        let recipe = fs::read_to_string(env.path(RECIPE)).unwrap();
+        assert!(recipe.contains("12x10 as Pillow 12, "), "{recipe}");
+    }
+}
+
+#[test]
+fn features_of_which_nothing_says_the_pillow_are_continued_as_asked_and_that_is_said() {
+    need_runtime!();
+    if !cfg!(feature = "turbojpeg") {
+        skip!("built without libjpeg-turbo: there is no --exact");
+    }
+    let env = TestEnv::new();
+    tall_pictures(&env, 2);
+    env.extract("nhwc", &["--exact", "--pillow", "12"]).exits(0);
+    let [first, second] = ["0", "1"].map(|number| {
+        let id = format!("tall{number}.ppm");
+        env.path(format!("features/nhwc/ta/ll/{id}.npy"))
+    });
+    let of_pillow_12 = fs::read(&first).unwrap();
+    fs::remove_dir_all(env.path("features")).unwrap();
+    env.extract("nhwc", &["--exact"]).exits(0);
+    assert_ne!(fs::read(&first).unwrap(), of_pillow_12);
+
+    let goes_on = |says: &[&str]| {
+        fs::remove_file(env.path(RECIPE)).unwrap();
+        tall_pictures(&env, 3);
+        let _ = fs::remove_file(env.path("features/nhwc/ta/ll/tall2.ppm.npy"));
+        env.extract("nhwc", &["--exact"]).exits(0).says(says);
+    };
+    fs::write(&first, of_pillow_12).unwrap();
+    goes_on(&[
+        "1 are of Pillow 13 and 1 of Pillow 12",
+        "goes on with --pillow 13",
+    ]);
+    // Another processor or runtime may round in another way.
+    for path in [first, second] {
+        let slightly_off: Vec<f32> = read_feature(&path)
+            .iter()
+            .map(|value| value * 1.000_001)
+            .collect();
+        fs::write(path, feature_file(&slightly_off)).unwrap();
+    }
+    goes_on(&[
+        "of 2 features",
+        "none came out the same",
+        "goes on with --pillow 13",
+    ]);
 }
 
 #[test]

@@ -14,6 +14,7 @@
 
 mod cause;
 mod comparison;
+mod continued;
 mod memory;
 mod mounted;
 mod packed;
@@ -74,7 +75,7 @@ pub struct Options {
     /// Whether the graph runs as it is, for features equal to those of the Python recipe to the last bit. Default:
     /// no, it may be rewritten to run faster.
     pub exact: bool,
-    /// Limits of the decoder.
+    /// How pictures are decoded and resampled.
     pub pixels: PixelOptions,
 }
 
@@ -177,6 +178,9 @@ pub fn extract(
         let workers = options.workers.unwrap_or_else(processors);
         let pool = Pool::new(engine, workers);
         let form = pool.form()?;
+        if recorded.is_none() && options.exact {
+            continued::check_pillow(options, &list, &plan.sample, &directory, &pool, progress)?;
+        }
         recipe(source, &form, options).agree(path)?;
         let comparison = Comparison::new(pool.engine(), progress)?;
         let work = Work {
@@ -258,11 +262,7 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
         format: recipe::FORMAT,
         model_sha256: source.sha256.to_owned(),
         output: form.output.clone(),
-        preprocessing: preprocessing::describe(
-            form.width,
-            form.height,
-            options.pixels.scaled_decode,
-        ),
+        preprocessing: preprocessing::describe(form.width, form.height, &options.pixels),
         dimension: form.dimension,
         dtype: "<f4".into(),
         precision: source.precision,
@@ -277,7 +277,7 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
         model_sha256: source.sha256.to_owned(),
         preprocessing: preprocessing::describe_as_recorded(
             &recorded.preprocessing,
-            options.pixels.scaled_decode,
+            &options.pixels,
         ),
         precision: source.precision,
         exact: options.exact,

@@ -18,12 +18,17 @@ use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 
+/// How many objects whose feature exists are named.
+const SAMPLE: usize = 64;
+
 /// The objects of a run.
 pub struct Plan {
     /// Indices into the list, shuffled.
     pub pending: Vec<u32>,
     /// Objects whose feature exists.
     pub existing: usize,
+    /// At most [`SAMPLE`] of the objects whose feature exists, evenly over the list: indices into it.
+    pub sample: Vec<u32>,
     /// Objects that failed before and are not tried again, and lines that are not objects.
     pub failed: usize,
     /// The number that the next shard has.
@@ -102,10 +107,15 @@ impl Plan {
                 .map(|id| id.as_str().to_owned())
                 .collect(),
         };
-        let existing = count(Standing::Exists) + count(Standing::Repeated);
+        let exist = count(Standing::Exists);
+        let sample = indices(Standing::Exists)
+            .step_by(exist.div_ceil(SAMPLE).max(1))
+            .map(|index| index as u32)
+            .collect();
         Ok(Plan {
             pending,
-            existing,
+            existing: exist + count(Standing::Repeated),
+            sample,
             failed: count(Standing::Failed),
             next_shard,
             resolved,

@@ -3,7 +3,8 @@
 //! Bicubic with antialiasing, in two passes, one per axis, with 8-bit pixels between them. Every output pixel is the
 //! rounded sum of a run of source pixels times coefficients in fixed point, so the arithmetic is all in integers and
 //! its result does not depend on the order of the sums: the AVX2 version and the portable one agree to the bit with
-//! each other and with `ImagingResample` in Pillow 13.0.0 (`src/libImaging/Resample.c`).
+//! each other and with `ImagingResample` in Pillow (`src/libImaging/Resample.c`). The order of the passes does show in the
+//! result, and [`PillowVersion`] says whose it is.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -23,33 +24,65 @@ const BICUBIC_A: f64 = -0.5;
 /// The bicubic filter is zero from this distance on, in units of the filter's scale.
 const BICUBIC_SUPPORT: f64 = 2.0;
 
+/// Whose order of the two passes it is. There are only 8 bits between them, so that the order shows: in one of nine
+/// photographs at 224 x 224, by up to 12 levels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PillowVersion {
+    /// Pillow 12.3.0: the horizontal pass first, except where the picture is more than 100 times as high as wide and gets
+    /// lower. Pillow 9.5.0 to 12.1.0 do the same without that exception.
+    V12,
+    /// Pillow 13.0.0: the vertical pass first where it throws away clearly more (its pull request 9549).
+    #[default]
+    V13,
+}
+
+impl PillowVersion {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::V12, Self::V13];
+
+    /// The number that people know it by.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::V12 => 12,
+            Self::V13 => 13,
+        }
+    }
+
+    /// For 13 this was found by comparing both orders with the 13.0.0 wheel on random sizes, many of them next to the
+    /// boundary; for 12 it is what `Image.resize` says.
+    fn starts_vertically(self, from: Size, to: Size) -> bool {
+        let gone = |from: usize, to: usize| from as i64 - to as i64;
+        let clearly_more = match self {
+            Self::V12 => from.height > from.width * 100,
+            Self::V13 => gone(from.height, to.height) > 2 * gone(from.width, to.width),
+        };
+        from.height > to.height && clearly_more
+    }
+}
+
 /// Changes the size of pictures; keeps its buffers from one picture to the next.
 #[derive(Debug)]
 pub struct Resampler {
+    pillow: PillowVersion,
     kernel: Kernel,
     coefficients: Coefficients,
     between: Vec<u8>,
 }
 
-impl Default for Resampler {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Resampler {
     /// A resampler that uses AVX2 where the processor has it.
-    pub fn new() -> Self {
-        Self::with_kernel(Kernel::detect())
+    pub fn new(pillow: PillowVersion) -> Self {
+        Self::with_kernel(pillow, Kernel::detect())
     }
 
     /// A resampler that uses no more than what every processor has: for tests and benchmarks, the result is the same.
-    pub fn portable() -> Self {
-        Self::with_kernel(Kernel::Portable)
+    pub fn portable(pillow: PillowVersion) -> Self {
+        Self::with_kernel(pillow, Kernel::Portable)
     }
 
-    fn with_kernel(kernel: Kernel) -> Self {
+    fn with_kernel(pillow: PillowVersion, kernel: Kernel) -> Self {
         Self {
+            pillow,
             kernel,
             coefficients: Coefficients::default(),
             between: Vec::new(),
@@ -76,7 +109,7 @@ impl Resampler {
             self.horizontal(source, from, out, to.width);
         } else {
             let mut between = std::mem::take(&mut self.between);
-            let middle = if vertical_goes_first(from, to) {
+            let middle = if self.pillow.starts_vertically(from, to) {
                 Size {
                     width: from.width,
                     height: to.height,
@@ -116,14 +149,6 @@ impl Resampler {
             Kernel::Avx2(avx2) => avx2.vertical(source, from, out, &self.coefficients),
         }
     }
-}
-
-/// Pillow 13 starts with the axis that throws away more; before 13 it always started with the horizontal one. The
-/// order shows in the result, for there are only 8 bits between the passes. Found by comparing both orders with the
-/// 13.0.0 wheel on random sizes, many of them next to the boundary.
-fn vertical_goes_first(from: Size, to: Size) -> bool {
-    let gone = |from: usize, to: usize| from as i64 - to as i64;
-    from.height > to.height && gone(from.height, to.height) > 2 * gone(from.width, to.width)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -352,7 +377,8 @@ mod tests {
     fn both_kernels_agree_on_every_kind_of_size() {
         let sides = [1, 2, 3, 4, 5, 7, 15, 16, 17, 33, 64, 100, 223, 341];
         let targets = [(1, 1), (7, 5), (5, 7), (16, 3), (31, 64), (224, 96)];
-        let (mut detected, mut portable) = (Resampler::new(), Resampler::portable());
+        let [mut detected, mut portable] =
+            [Resampler::new, Resampler::portable].map(|make| make(PillowVersion::V13));
         for width in sides {
             for height in sides {
                 let from = Size { width, height };
@@ -417,30 +443,63 @@ mod tests {
                 height: 60,
             },
         );
-        let flat = resampled(&mut Resampler::new(), &vec![77; from.rgb_len()], from, to);
+        let mut resampler = Resampler::new(PillowVersion::V13);
+        let flat = resampled(&mut resampler, &vec![77; from.rgb_len()], from, to);
         assert!(flat.iter().all(|&value| value == 77));
     }
 
     #[test]
-    fn the_order_of_the_passes_is_that_of_pillow_13() {
+    fn pillow_13_starts_with_the_axis_that_throws_away_more_and_pillow_12_with_narrow_pictures() {
         let to = Size {
             width: 224,
             height: 224,
         };
         for (width, height, vertical) in [
-            (500, 375, false),
-            (375, 500, false),
-            (224, 225, true),
-            (300, 376, false),
-            (300, 377, true),
-            (100, 200, false),
-            (100, 225, true),
+            (500, 375, [false, false]),
+            (375, 500, [false, false]),
+            (224, 225, [false, true]),
+            (300, 376, [false, false]),
+            (300, 377, [false, true]),
+            (100, 200, [false, false]),
+            (100, 225, [false, true]),
+            (3, 300, [false, true]),
+            (3, 301, [true, true]),
+            (2, 224, [false, false]),
         ] {
-            assert_eq!(
-                vertical_goes_first(Size { width, height }, to),
-                vertical,
-                "{width}x{height}"
-            );
+            let from = Size { width, height };
+            let starts = PillowVersion::ALL.map(|pillow| pillow.starts_vertically(from, to));
+            assert_eq!(starts, vertical, "{width}x{height}");
+        }
+    }
+
+    /// What Pillow 12.3.0 and 13.0.0 make of `Image.frombytes("RGB", (3, 9), noise).resize((4, 2))`.
+    #[test]
+    fn each_order_gives_the_pixels_of_its_pillow() {
+        let (from, to) = (
+            Size {
+                width: 3,
+                height: 9,
+            },
+            Size {
+                width: 4,
+                height: 2,
+            },
+        );
+        let expected: [[u8; 24]; 2] = [
+            [
+                90, 111, 177, 130, 123, 125, 159, 131, 105, 153, 132, 130, //
+                154, 154, 107, 153, 94, 122, 126, 89, 92, 94, 149, 35,
+            ],
+            [
+                88, 110, 179, 130, 122, 125, 158, 131, 105, 154, 131, 131, //
+                157, 156, 105, 153, 93, 122, 126, 89, 91, 93, 149, 30,
+            ],
+        ];
+        for (pillow, expected) in PillowVersion::ALL.into_iter().zip(expected) {
+            for make in [Resampler::new, Resampler::portable] {
+                let found = resampled(&mut make(pillow), &noise(from, 1), from, to);
+                assert_eq!(found, expected, "{pillow:?}");
+            }
         }
     }
 }
