@@ -29,7 +29,7 @@ const BICUBIC_SUPPORT: f64 = 2.0;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PillowVersion {
     /// Pillow 12.3.0: the horizontal pass first, except where the picture is more than 100 times as high as wide and gets
-    /// lower. Pillow 9.5.0 to 12.1.0 do the same without that exception.
+    /// lower. Pillow 9.5.0 to 12.1.1 do the same without that exception.
     V12,
     /// Pillow 13.0.0: the vertical pass first where it throws away clearly more (its pull request 9549).
     #[default]
