@@ -15,9 +15,6 @@ pub const JPEG_DECODER: &str = "zune-jpeg (not exact)";
 /// What the decoder holds besides the pixels that it gives, in bytes per pixel at most: coefficients of 2 bytes, and rows.
 const BYTES_PER_PIXEL: usize = 12;
 
-/// The largest side of the blocks that are coded together, in pixels.
-pub(super) const MAX_BLOCK: usize = 32;
-
 /// Decodes `bytes` into `picture`, always in full size.
 pub(super) fn decode(
     bytes: &[u8],

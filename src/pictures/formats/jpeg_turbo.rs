@@ -24,7 +24,7 @@ pub const JPEG_DECODER: &str = "libjpeg-turbo";
 const MAX_SCANS: i32 = 100;
 
 /// The largest side of the blocks that are coded together, in pixels.
-pub(super) const MAX_BLOCK: usize = 32;
+const MAX_BLOCK: usize = 32;
 
 /// The fractions that a picture can be shrunk by while decoding: those of libjpeg's that halve.
 const SCALES: [usize; 3] = [8, 4, 2];
