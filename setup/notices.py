@@ -18,6 +18,8 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 NOTICE = re.compile(r"(licen[cs]e|unlicense|copying|copyright|notice).*(?<!\.rs)(?<!\.rtf)|README\.ijg", re.IGNORECASE)
 # Crates without a licence in their source, and where the same text is: another crate, and its file.
 SAME_AS = {
+    "maud": ("clap", "LICENSE-APACHE"),
+    "maud_macros": ("clap", "LICENSE-APACHE"),
     "turbojpeg-sys": ("turbojpeg", "LICENSE"),  # of the same authors
     "usearch": ("clap", "LICENSE-APACHE"),
 }
