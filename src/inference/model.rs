@@ -46,7 +46,7 @@ pub enum ModelError {
     Load {
         /// The library.
         path: PathBuf,
-        /// Why.
+        /// What the loader of libraries said.
         #[source]
         source: ort::LoadDynamicError,
     },
@@ -58,7 +58,7 @@ pub enum ModelError {
     Open {
         /// The provider that was asked for.
         provider: Provider,
-        /// Why.
+        /// What the runtime said.
         #[source]
         source: RuntimeMessage,
     },
@@ -88,7 +88,7 @@ pub enum ModelError {
     Run {
         /// Pictures in the batch.
         batch: usize,
-        /// Why.
+        /// What the runtime said.
         #[source]
         source: RuntimeMessage,
     },

@@ -949,10 +949,10 @@ fn a_runtime_that_cannot_be_loaded_is_an_error_with_the_way_out() {
     fs::create_dir(env.path("empty_folder")).unwrap();
     for (library, says) in [
         ("missing.so", "cannot read ONNX Runtime at missing.so"),
-        ("cut.so", "cut.so is no complete shared library"),
-        ("beginning.so", "is no complete shared library"),
-        ("empty.so", "is no complete shared library"),
-        ("text.so", "is no complete shared library"),
+        ("cut.so", "cut.so is not a complete shared library"),
+        ("beginning.so", "is not a complete shared library"),
+        ("empty.so", "is not a complete shared library"),
+        ("text.so", "is not a complete shared library"),
         ("empty_folder", "ONNX Runtime was not found in empty_folder"),
     ] {
         env.extract("nhwc", &["--runtime", library])

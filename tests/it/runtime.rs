@@ -44,7 +44,7 @@ fn a_library_that_is_damaged_inside_is_an_error_and_no_crash() {
     let outcome = env.extract("nhwc", &["--runtime", "libonnxruntime.so"]);
     outcome
         .exits(1)
-        .says(&["libonnxruntime.so is no complete shared library: it crashes"]);
+        .says(&["libonnxruntime.so is not a complete shared library: it crashes"]);
     let outcome = env.run(["doctor", "--runtime", "libonnxruntime.so"]);
     assert!(outcome.exits(1).stdout.contains("it crashes"), "{outcome}");
     // The same library undamaged passes the same trial.

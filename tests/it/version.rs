@@ -44,7 +44,7 @@ fn the_long_version_tells_that_onnx_runtime_is_missing_or_broken() {
     env.write("libonnxruntime.so", "no library");
     for (named, told) in [
         ("empty", "not found"),
-        ("libonnxruntime.so", "is no complete shared library"),
+        ("libonnxruntime.so", "is not a complete shared library"),
     ] {
         let mut command = env.command(["--version"]);
         command.env("ORT_DYLIB_PATH", env.path(named));

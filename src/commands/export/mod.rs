@@ -35,7 +35,7 @@ pub struct Options {
 /// What was exported.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Summary {
-    /// Rows.
+    /// How many features were written.
     pub rows: usize,
     /// Numbers in a feature.
     #[serde(rename = "length")]

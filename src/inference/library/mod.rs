@@ -38,12 +38,12 @@ pub enum LibraryError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// It is no shared library, or only a part of one. Loading it would kill the process (SIGBUS).
-    #[error("{} is no complete shared library: {reason}; {HINT}", path.display())]
+    /// It is not a shared library, or only a part of one. Loading it would kill the process (SIGBUS).
+    #[error("{} is not a complete shared library: {reason}; {HINT}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -173,7 +173,7 @@ pub fn check(path: &Path) -> Result<(), LibraryError> {
     };
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(broken("it is no regular file".into()));
+        return Err(broken("it is not a regular file".into()));
     }
     let cache = ReadCache::new(File::open(path).map_err(unreadable)?);
     elf::end(&cache)

@@ -75,7 +75,7 @@ impl MappedShard {
         self.number
     }
 
-    /// Rows.
+    /// How many features the shard has.
     pub fn rows(&self) -> usize {
         self.rows
     }

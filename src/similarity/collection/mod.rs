@@ -74,7 +74,7 @@ impl Part {
         }
     }
 
-    /// Rows.
+    /// How many features it has.
     pub fn rows(&self) -> usize {
         match self {
             Part::Shard(shard) => shard.rows(),

@@ -42,7 +42,7 @@ pub(crate) struct Description {
     /// Numbers in a vector.
     #[serde(rename = "length")]
     pub dimension: usize,
-    /// Vectors.
+    /// How many vectors the graph has.
     pub vectors: usize,
     /// What features are multiplied with before they become vectors.
     pub scale: f32,

@@ -78,7 +78,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Vectors.
+    /// How many vectors it has.
     pub fn len(&self) -> usize {
         self.index.size()
     }

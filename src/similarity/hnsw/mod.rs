@@ -46,7 +46,7 @@ pub(crate) struct ApproximateIndex {
 pub(crate) enum Opened {
     /// An index of shards of the collection.
     Index(Box<ApproximateIndex>),
-    /// Nothing.
+    /// There is no index.
     Missing,
     /// A file that cannot be used; the text says why.
     Unusable(String),
