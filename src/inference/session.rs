@@ -369,9 +369,8 @@ mod tests {
                 .output(&pictures(&model.form, &[gray, 255 - gray]), 2)
                 .unwrap();
             assert_ne!(values(&output), before);
-            assert_eq!(
-                values(&kept),
-                before,
+            assert!(
+                values(&kept) == before,
                 "call {gray} wrote to the output of another"
             );
         }
