@@ -83,14 +83,7 @@ impl Places {
 
 /// Loads a library and runs the model inside the program with it: what [`Places::trial`] is for.
 pub fn try_library(library: &Path) -> Result<()> {
-    let options = SessionOptions {
-        provider: Provider::Cpu,
-        device: 0,
-        precision: Precision::Fp32,
-        output_name: None,
-        batch: None,
-        cuda: CudaOptions::default(),
-    };
+    let options = SessionOptions::default();
     Runtime::load(library)?.open(default_model::BYTES, &Feed::default(), &options, &[])?;
     Ok(())
 }

@@ -3,10 +3,11 @@
 pub use crate::storage::recipe::Precision;
 
 /// ONNX Runtime's device back end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// The processor.
+    #[default]
     Cpu,
     /// The processor, through OpenVINO.
     OpenVino,

@@ -249,7 +249,7 @@ fn version_of(path: &Path) -> Option<String> {
 }
 
 /// How a model is to be run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
     /// Default: the CPU.
     pub provider: Provider,

@@ -317,7 +317,7 @@ fn describe(outlets: &[Outlet]) -> String {
 mod tests {
     use super::*;
     use crate::inference::rewrite::{Target, rewrite};
-    use crate::inference::{CudaOptions, Places, Precision, Runtime, default_model};
+    use crate::inference::{Places, Runtime, default_model};
 
     /// A model whose input and output are bound as on a GPU, on the CPU provider; none without a runtime.
     fn bound_model(batch: usize) -> Option<OnnxModel> {
@@ -333,14 +333,7 @@ mod tests {
         let target = Target::Gpu { batch, half: false };
         let rewritten = rewrite(default_model::BYTES, target).unwrap().unwrap();
         assert_eq!(rewritten.feed, Some(Feed::Bytes));
-        let options = SessionOptions {
-            provider: Provider::Cpu,
-            device: 0,
-            precision: Precision::Fp32,
-            output_name: None,
-            batch: None,
-            cuda: CudaOptions::default(),
-        };
+        let options = SessionOptions::default();
         let runtime = Runtime::load(&library).unwrap();
         let opened = runtime.open(&rewritten.model, &Feed::Bytes, &options, &[]);
         Some(opened.unwrap())

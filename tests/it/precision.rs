@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use simsearch::inference::rewrite::{Target, rewrite};
-use simsearch::inference::{
-    CudaOptions, Feed, Model, Precision, Provider, Runtime, SessionOptions,
-};
+use simsearch::inference::{Feed, Model, Runtime, SessionOptions};
 use simsearch::pictures::{PictureReader, PixelOptions};
 
 use crate::golden::media;
@@ -190,7 +188,7 @@ fn real_weights_in_fp16_keep_their_features() {
     let path = need_runtime!();
     let shared = need_shared!();
     let runtime = load(&path);
-    let options = cpu();
+    let options = SessionOptions::default();
     let model = shared.join("models/mobilenet_v3_large_minimalistic_fv.onnx");
     let original = std::fs::read(model).unwrap();
     let target = Target::Gpu {
@@ -224,23 +222,11 @@ fn load(path: &Path) -> &'static Runtime {
     RUNTIME.get_or_init(|| Runtime::load(path).unwrap())
 }
 
-/// The CPU provider in fp32.
-fn cpu() -> SessionOptions {
-    SessionOptions {
-        provider: Provider::Cpu,
-        device: 0,
-        precision: Precision::Fp32,
-        output_name: None,
-        batch: None,
-        cuda: CudaOptions::default(),
-    }
-}
-
 #[test]
 fn what_a_gpu_is_given_computes_the_same() {
     let path = need_runtime!();
     let runtime = load(&path);
-    let options = cpu();
+    let options = SessionOptions::default();
     for name in ["nhwc", "nchw"] {
         let original = std::fs::read(model_file(name)).unwrap();
         let mut plain = runtime
