@@ -5,6 +5,7 @@ use std::io::Cursor;
 
 use image::codecs::jpeg;
 
+use super::jpeg_part::{Pixels, Upsampling};
 use super::{Format, Picture, image_crate};
 use crate::pictures::limits::Limits;
 use crate::pictures::{PictureError, Size};
@@ -25,21 +26,6 @@ pub(super) fn decode(
     let decoder = jpeg::JpegDecoder::new(Cursor::new(bytes));
     let memory = |size: Size| BYTES_PER_PIXEL * size.width * size.height;
     image_crate::decode_with(Format::Jpeg, decoder, limits, memory, picture)
-}
-
-/// What the components of a JPEG within another format are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pixels {
-    Gray,
-    Rgb,
-    Cmyk,
-}
-
-/// How components that are stored with fewer pixels are made larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Upsampling {
-    Smooth,
-    Repeated,
 }
 
 /// No memory: nothing is decoded.

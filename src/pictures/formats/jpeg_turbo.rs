@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 
 use turbojpeg::raw;
 
+use super::jpeg_part::{Pixels, Upsampling};
 use super::{Format, Picture};
 use crate::pictures::convert::{gray_to_rgb, inverted_cmyk_to_rgb};
 use crate::pictures::limits::Limits;
@@ -118,23 +119,6 @@ fn decode_file(
 pub(super) fn coefficient_bytes(full: Size, components: usize) -> usize {
     let [width, height] = [full.width, full.height].map(|side| side.next_multiple_of(MAX_BLOCK));
     (2 * components * width).saturating_mul(height)
-}
-
-/// What the components of a JPEG within another format are; they are not converted, but that YCbCr becomes RGB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pixels {
-    Gray,
-    Rgb,
-    Cmyk,
-}
-
-/// How components that are stored with fewer pixels are made larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Upsampling {
-    /// By weighing neighbours, as libjpeg does by itself.
-    Smooth,
-    /// Each pixel several times.
-    Repeated,
 }
 
 /// Decodes a JPEG within another format, of `most` pixels at most, into `out` in rows of its own width; gives its size.

@@ -10,6 +10,7 @@ mod bmp;
 mod gif;
 mod ico;
 mod image_crate;
+mod jpeg_part;
 mod not_read;
 mod picture;
 mod png;

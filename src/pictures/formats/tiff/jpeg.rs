@@ -3,7 +3,8 @@
 use super::directory::Directory;
 use super::layout::{Layout, Meaning, tag};
 use super::{Chunks, corrupt, truncated, unsupported};
-use crate::pictures::formats::jpeg::{self, Pixels, Upsampling};
+use crate::pictures::formats::jpeg;
+use crate::pictures::formats::jpeg_part::{Pixels, Upsampling};
 use crate::pictures::formats::{Format, Picture};
 use crate::pictures::limits::Limits;
 use crate::pictures::size::CHANNELS;
