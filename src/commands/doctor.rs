@@ -12,6 +12,7 @@ use crate::inference::{
     Wanted,
 };
 use crate::pictures::JPEG_DECODER;
+use crate::support::processors;
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -100,7 +101,7 @@ pub fn examine(options: &Options) -> Findings {
     let mut findings = Findings {
         simsearch: env!("CARGO_PKG_VERSION"),
         jpeg_decoder: JPEG_DECODER,
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        processors: processors(),
         gpus: gpus(),
         ..Findings::default()
     };

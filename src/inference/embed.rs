@@ -17,6 +17,7 @@ use crate::pictures::{
 };
 use crate::storage::recipe::{self, Recipe};
 use crate::support::mutex::lock;
+use crate::support::processors;
 
 /// The model of a directory, for one picture at a time on each of several threads.
 pub struct QueryModel {
@@ -100,8 +101,7 @@ impl QueryModel {
             cuda: CudaOptions::default(),
         };
         let engine = OnnxEngine::start(places, model, &engine_options, note)?;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = Pool::new(Box::new(engine), processors);
+        let pool = Pool::new(Box::new(engine), processors());
         let form = pool.form()?;
         ensure!(
             form.dimension == dimension,

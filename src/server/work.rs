@@ -1,11 +1,11 @@
 //! How many pictures may be in memory, and decoded, at once.
 
 use std::sync::Arc;
-use std::thread;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answer::Problem;
+use crate::support::processors;
 
 /// Uploads that are received or wait to be decoded, at once: each is up to [`MAX_UPLOAD_BYTES`].
 const MAX_UPLOADS: usize = 16;
@@ -25,10 +25,9 @@ pub struct Work {
 
 impl Work {
     pub fn new() -> Self {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
         Work {
             uploads: Semaphore::new(MAX_UPLOADS),
-            hands: Arc::new(Semaphore::new(processors)),
+            hands: Arc::new(Semaphore::new(processors())),
         }
     }
 

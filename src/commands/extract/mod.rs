@@ -39,6 +39,7 @@ use crate::storage::model_dir::ModelDir;
 use crate::storage::object_list::ObjectList;
 use crate::storage::recipe::{self, Recipe};
 use crate::support::interrupt::Interrupt;
+use crate::support::processors;
 use crate::support::progress::{Counts, Progress, Total};
 
 use crate::inference::pool::Pool;
@@ -235,11 +236,6 @@ pub fn extract(
         failures: report.path().exists().then(|| report.path().to_owned()),
         ..summary
     })
-}
-
-/// The processors that this process may use, by its affinity and the limits of its control group.
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn check_media_directory(path: &Path) -> Result<()> {
