@@ -144,6 +144,11 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     let sha256 = model.sha256();
     let runtime = arguments.model.runtime;
     let places = runtime.places();
+    let precision = match arguments.precision {
+        PrecisionArgument::Fp32 => Precision::Fp32,
+        PrecisionArgument::Bf16 => Precision::Bf16,
+        PrecisionArgument::Fp16 => Precision::Fp16,
+    };
     let engine_options = inference::Options {
         wanted: match arguments.provider {
             ProviderArgument::Auto => Wanted::Auto,
@@ -152,16 +157,12 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
             ProviderArgument::Cuda => Wanted::Only(Provider::Cuda),
             ProviderArgument::Tensorrt => Wanted::Only(Provider::TensorRt),
         },
-        precision: match arguments.precision {
-            PrecisionArgument::Fp32 => Precision::Fp32,
-            PrecisionArgument::Bf16 => Precision::Bf16,
-            PrecisionArgument::Fp16 => Precision::Fp16,
-        },
+        precision,
         device: runtime.device,
         output_name: runtime.output_name,
         batch_size: arguments.batch_size,
         exact: arguments.exact,
-        cuda: CudaOptions::default(),
+        cuda: CudaOptions::for_precision(precision),
     };
     let note = |line: &str| progress.note(line);
     let start = || -> Result<Box<dyn Engine>> {

@@ -194,9 +194,9 @@ fn try_provider(
 ) -> Result<(Form, Calls)> {
     let folders = places.folders();
     let engine = OnnxEngine::start_with(runtime.clone(), folders, model, options, &|_| {})?;
-    let first = engine.first_call().unwrap_or_default();
     let batch = engine.execution().batch;
     let mut model = engine.open()?;
+    let first = engine.first_call().unwrap_or_default();
     let form = engine.form().clone();
     let pixels = vec![0; batch * form.height * form.width * 3];
     let started = Instant::now();

@@ -98,11 +98,11 @@ impl QueryModel {
             output_name: recorded_output.or_else(|| options.output_name.clone()),
             batch_size: None,
             exact: recorded.as_ref().is_none_or(|recipe| recipe.exact),
-            cuda: CudaOptions::default(),
+            cuda: CudaOptions::for_precision(precision),
         };
         let engine = OnnxEngine::start(places, model, &engine_options, note)?;
         let pool = Pool::new(Box::new(engine), processors());
-        let form = pool.form()?;
+        let form = pool.engine().form().clone();
         ensure!(
             form.dimension == dimension,
             "{} holds features of {dimension} numbers, this model makes {}; --model must name the one that made them",

@@ -10,16 +10,26 @@ use super::model::{Form, Model, ModelError};
 use super::provider::{Precision, Provider};
 use super::rewrite::Layout;
 
+/// Pictures of one pixel, whose three bytes are the feature.
+static FORM: Form = Form {
+    input: String::new(),
+    output: String::new(),
+    height: 1,
+    width: 1,
+    layout: Layout::Nhwc,
+    fixed_batch: None,
+    dimension: 3,
+};
+
 /// Gives each picture's three bytes as its feature.
 struct FakeModel {
-    form: Form,
     calls: Arc<AtomicUsize>,
     fails: Option<(usize, fn() -> ModelError)>,
 }
 
 impl Model for FakeModel {
     fn form(&self) -> &Form {
-        &self.form
+        &FORM
     }
 
     fn run(&mut self, pixels: &[u8], features: &mut Vec<f32>) -> Result<(), ModelError> {
@@ -73,6 +83,10 @@ impl Engine for FakeEngine {
         }
     }
 
+    fn form(&self) -> &Form {
+        &FORM
+    }
+
     fn open(&self) -> Result<Box<dyn Model>> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         self.reference()
@@ -80,15 +94,6 @@ impl Engine for FakeEngine {
 
     fn reference(&self) -> Result<Box<dyn Model>> {
         Ok(Box::new(FakeModel {
-            form: Form {
-                input: String::new(),
-                output: String::new(),
-                height: 1,
-                width: 1,
-                layout: Layout::Nhwc,
-                fixed_batch: None,
-                dimension: 3,
-            },
             calls: self.calls.clone(),
             fails: self.fails,
         }))

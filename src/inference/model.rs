@@ -83,6 +83,18 @@ pub enum ModelError {
         /// What the program can work with.
         needed: &'static str,
     },
+    /// A GPU gives other features than the CPU. Two lines: what happened, and what to do.
+    #[error(
+        "the {} device gives other features than the CPU: that of a probe picture differs by {difference:.1e}\nrun with \
+         --provider cpu, and try a newer driver or ONNX Runtime",
+        provider.name()
+    )]
+    Differs {
+        /// The provider that ran.
+        provider: Provider,
+        /// How far the features are apart, relative to the norm of the CPU's.
+        difference: f64,
+    },
     /// A batch fails.
     #[error("the model fails on a batch of {batch} pictures; try a smaller --batch-size")]
     Run {

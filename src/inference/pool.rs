@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use anyhow::{Result, bail};
 
 use super::loader::Engine;
-use super::model::{Form, Model};
+use super::model::Model;
 use crate::support::mutex::lock;
 
 /// Models are loaded when they are first needed, each by the thread that needs it, so that they load side by side. On a
@@ -23,6 +23,8 @@ pub struct Pool {
 struct State {
     idle: Vec<Box<dyn Model>>,
     loaded: usize,
+    /// How many could not be loaded.
+    failed: usize,
 }
 
 impl Pool {
@@ -45,36 +47,59 @@ impl Pool {
         self.engine.as_ref()
     }
 
-    /// What the model takes and gives.
-    pub fn form(&self) -> Result<Form> {
-        self.with(|model| Ok(model.form().clone()))
+    /// Waits for a model and works with it.
+    ///
+    /// # Errors
+    /// When the work fails, or a model cannot be loaded, here or by another thread meanwhile.
+    pub fn with<T>(&self, work: impl FnOnce(&mut dyn Model) -> Result<T>) -> Result<T> {
+        let model = self.take(true)?;
+        self.lend(model, work)
     }
 
-    /// Waits for a model and works with it.
-    pub fn with<T>(&self, work: impl FnOnce(&mut dyn Model) -> Result<T>) -> Result<T> {
-        let mut lent = Lent {
-            pool: self,
-            model: Some(self.take()?),
-        };
+    /// Works with a model, unless others have all of them: then it does nothing and gives `None`.
+    pub fn try_with<T>(&self, work: impl FnOnce(&mut dyn Model) -> Result<T>) -> Result<Option<T>> {
+        match self.take(false)? {
+            None => Ok(None),
+            model => self.lend(model, work).map(Some),
+        }
+    }
+
+    fn lend<T>(
+        &self,
+        model: Option<Box<dyn Model>>,
+        work: impl FnOnce(&mut dyn Model) -> Result<T>,
+    ) -> Result<T> {
+        let mut lent = Lent { pool: self, model };
         match lent.model.as_deref_mut() {
             Some(model) => work(model),
             None => bail!("no model was lent"),
         }
     }
 
-    fn take(&self) -> Result<Box<dyn Model>> {
+    fn take(&self, may_wait: bool) -> Result<Option<Box<dyn Model>>> {
         let mut state = lock(&self.state);
+        let failed = state.failed;
         loop {
             if let Some(model) = state.idle.pop() {
-                return Ok(model);
+                return Ok(Some(model));
+            }
+            // Each of the others that wait would take as long again to fail.
+            if state.failed > failed {
+                bail!("another thread could not load the model");
             }
             if state.loaded < self.most {
                 state.loaded += 1;
                 drop(state);
-                return self.engine.open().inspect_err(|_| {
-                    lock(&self.state).loaded -= 1;
-                    self.returned.notify_one();
+                let opened = self.engine.open().inspect_err(|_| {
+                    let mut state = lock(&self.state);
+                    state.loaded -= 1;
+                    state.failed += 1;
+                    self.returned.notify_all();
                 });
+                return opened.map(Some);
+            }
+            if !may_wait {
+                return Ok(None);
             }
             state = self
                 .returned
@@ -132,6 +157,19 @@ mod tests {
     fn on_a_gpu_no_second_session_is_opened() {
         assert_eq!(opened(Provider::Cuda), 1);
         assert_eq!(opened(Provider::TensorRt), 1);
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_no_model_while_others_have_it() {
+        let engine = FakeEngine {
+            provider: Provider::Cuda,
+            ..FakeEngine::default()
+        };
+        let pool = Pool::new(Box::new(engine), 2);
+        let run = |model: &mut dyn Model| Ok(model.run(&[1, 2, 3], &mut Vec::new())?);
+        let meanwhile = pool.with(|_| pool.try_with(run)).unwrap();
+        assert_eq!(meanwhile, None);
+        assert_eq!(pool.try_with(run).unwrap(), Some(()));
     }
 
     #[test]

@@ -76,31 +76,36 @@ impl OnnxModel {
                 Input::Bytes(Box::new(bound))
             }
         };
-        let mut model = OnnxModel {
+        Ok(OnnxModel {
             session,
             form,
             provider,
             placement,
             input,
             first_call: Duration::ZERO,
-        };
-        // The graph need not say how long its features are: one black picture tells, and warms the session up.
+        })
+    }
+
+    /// Calls the model for the first time, on a black picture: the provider plans all that it has to, and the graph need
+    /// not say how long its features are.
+    pub(super) fn warm_up(&mut self) -> Result<(), ModelError> {
         let started = Instant::now();
         let mut features = Vec::new();
-        model.call(&vec![0; height * width * 3], 1, &mut features)?;
-        model.first_call = started.elapsed();
-        model.form.dimension = features.len();
-        Ok(model)
+        let black = vec![0; self.form.height * self.form.width * 3];
+        self.call(&black, 1, &mut features)?;
+        self.form.dimension = features.len();
+        self.first_call = started.elapsed();
+        Ok(())
+    }
+
+    /// How long the first call took, with all that the provider plans for it; zero before it.
+    pub fn first_call(&self) -> Duration {
+        self.first_call
     }
 
     /// Where the runtime put the nodes, for a GPU provider.
     pub fn placement(&self) -> Option<String> {
         self.placement.describe()
-    }
-
-    /// How long the first call took, with all that the provider plans for it.
-    pub fn first_call(&self) -> Duration {
-        self.first_call
     }
 
     /// One call of the runtime on `count` pictures; where the batch axis is fixed, the rest of it is zeros.
@@ -315,18 +320,26 @@ fn describe(outlets: &[Outlet]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::inference::rewrite::{Target, rewrite};
     use crate::inference::{Places, Runtime, default_model};
 
-    /// A model whose input and output are bound as on a GPU, on the CPU provider; none without a runtime.
-    fn bound_model(batch: usize) -> Option<OnnxModel> {
+    /// The runtime, of which a process may have one; none where there is none.
+    static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| {
         let places = Places {
             named: std::env::var_os("ORT_DYLIB_PATH").map(Into::into),
             program: std::env::current_exe().ok(),
             ..Places::default()
         };
-        let Ok(library) = places.find() else {
+        let library = places.find().ok()?;
+        Some(Runtime::load(&library).unwrap())
+    });
+
+    /// A model whose input and output are bound as on a GPU, on the CPU provider; none without a runtime.
+    fn bound_model(batch: usize) -> Option<OnnxModel> {
+        let Some(runtime) = &*RUNTIME else {
             eprintln!("skipped: no ONNX Runtime; `make setup` fetches one");
             return None;
         };
@@ -334,7 +347,6 @@ mod tests {
         let rewritten = rewrite(default_model::BYTES, target).unwrap().unwrap();
         assert_eq!(rewritten.feed, Some(Feed::Bytes));
         let options = SessionOptions::default();
-        let runtime = Runtime::load(&library).unwrap();
         let opened = runtime.open(&rewritten.model, &Feed::Bytes, &options, &[]);
         Some(opened.unwrap())
     }

@@ -37,7 +37,7 @@ pub fn check_pillow(
         .map(|&index| ObjectId::from_entry(list.entry(index as usize)));
     let features = features(&ids.collect::<Result<Vec<_>, _>>()?, directory)
         .with_context(|| format!("cannot read {}", directory.path().display()))?;
-    let Form { width, height, .. } = pool.form()?;
+    let &Form { width, height, .. } = pool.engine().form();
     let mut readers = PillowVersion::ALL.map(|pillow| {
         PictureReader::new(PixelOptions {
             pillow,
@@ -124,9 +124,9 @@ fn features(ids: &[ObjectId], directory: &ModelDir) -> Result<Vec<Option<Vec<f32
     let path = directory.path();
     for number in ShardFiles::list(path)?.pairs(path)? {
         let shard = MappedShard::open(path, number)?;
-        let length = shard.dimension();
+        let dimension = shard.dimension();
         for (index, row) in shard.find_all(&names) {
-            features[index] = Some(shard.features()[row * length..][..length].to_vec());
+            features[index] = Some(shard.features()[row * dimension..][..dimension].to_vec());
         }
     }
     let mut buffer = Vec::new();
@@ -139,7 +139,6 @@ fn features(ids: &[ObjectId], directory: &ModelDir) -> Result<Vec<Option<Vec<f32
 }
 
 fn is_same(one: &[f32], other: &[f32]) -> bool {
-    let bits =
-        |feature: &[f32]| -> Vec<u32> { feature.iter().map(|value| value.to_bits()).collect() };
-    bits(one) == bits(other)
+    let bits = one.iter().map(|value| value.to_bits());
+    bits.eq(other.iter().map(|value| value.to_bits()))
 }

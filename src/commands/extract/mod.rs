@@ -178,7 +178,7 @@ pub fn extract(
         let execution = engine.execution();
         let workers = options.workers.unwrap_or_else(processors);
         let pool = Pool::new(engine, workers);
-        let form = pool.form()?;
+        let form = pool.engine().form().clone();
         if recorded.is_none() && options.exact {
             continued::check_pillow(options, &list, &plan.sample, &directory, &pool, progress)?;
         }

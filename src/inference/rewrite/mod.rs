@@ -1,15 +1,15 @@
 //! Rewrites an ONNX model so that it runs faster on what is to run it: bytes to bytes, no files, no runtime.
 //!
-//! A rewrite keeps the mathematics. For ONNX Runtime's CPU provider ([`Target::Cpu`]) it is local, and applied wherever
-//! its pattern occurs:
+//! A rewrite keeps the mathematics. For ONNX Runtime's CPU provider ([`Target::Cpu`]) and a GPU ([`Target::Gpu`]) it is
+//! local, and applied wherever its pattern occurs:
 //!
-//! - h-swish and h-sigmoid, which exporters spell out as four and three operators, become the single operators that
-//!   ONNX Runtime computes inside the convolution before them (both in 1.32, only h-sigmoid in 1.24);
-//! - preprocessing at the start of the graph goes to the host, see [`Feed`];
+//! - h-swish and h-sigmoid, which exporters spell out as four and three operators, become single operators. On the CPU
+//!   ONNX Runtime computes them inside the convolution before them (both in 1.32, only h-sigmoid in 1.24), on a GPU each
+//!   goes through the memory once;
 //! - the large 1x1 convolution after the global pooling becomes a matrix product.
 //!
-//! Other providers fuse by themselves; for them the batch gets a fixed size, and for a GPU ([`Target::Gpu`]) the input
-//! becomes bytes, and the whole may become f16.
+//! On the CPU, preprocessing at the start of the graph goes to the host, see [`Feed`]. Other providers get a fixed size
+//! of batch; on a GPU the input also becomes bytes, and the whole may become f16.
 //!
 //! A model that is out of the ordinary (external data, control flow, functions, fields this module does not know) is
 //! left alone.
@@ -165,21 +165,24 @@ pub fn rewrite(model: &[u8], target: Target) -> Result<Option<Rewritten>, GraphE
 
     let mut report = Rewrites::default();
     let mut feed = None;
+    // OpenVINO does this by itself.
+    let fuses = matches!(target, Target::Cpu { exact: false } | Target::Gpu { .. });
+    if fuses {
+        if opset >= HARD_SWISH_OPSET || (opset == 13 && means_the_same_in_opset_14(graph)) {
+            report.hard_swish = activation::fuse_hard_swish(graph);
+        }
+        report.hard_sigmoid = activation::fuse_hard_sigmoid(graph);
+        report.gemm = pooled_convolution::to_matrix_product(graph);
+    }
     match target {
-        Target::Cpu { exact } => {
-            if !exact {
-                if opset >= HARD_SWISH_OPSET || (opset == 13 && means_the_same_in_opset_14(graph)) {
-                    report.hard_swish = activation::fuse_hard_swish(graph);
-                }
-                report.hard_sigmoid = activation::fuse_hard_sigmoid(graph);
-                report.gemm = pooled_convolution::to_matrix_product(graph);
-            }
+        Target::Cpu { .. } => {
             feed = input::hoist_preprocessing(graph).map(Feed::Floats);
             report.preprocessing = feed.is_some();
             remove_unused(graph);
         }
         Target::OpenVino { batch } => report.batch = batch::fix(graph, batch),
         Target::Gpu { batch, half } => {
+            remove_unused(graph);
             if half {
                 half::compute_in_half(graph)?;
             }
