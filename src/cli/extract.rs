@@ -40,6 +40,10 @@ pub struct ExtractArguments {
     /// Let the JPEG decoder shrink large pictures: faster, but the pixels are no longer exact.
     #[arg(long)]
     scaled_decode: bool,
+    /// Whether to turn pictures as their EXIF orientation says, like Pillow's `ImageOps.exif_transpose`, or to leave them as
+    /// they are stored, as the Python recipe does.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "ignore")]
+    exif_orientation: ExifOrientationArgument,
     /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on with
     /// features that were made with one of those.
     #[arg(long, value_enum, value_name = "VERSION", default_value = "13")]
@@ -89,6 +93,12 @@ enum PrecisionArgument {
     Fp16,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExifOrientationArgument {
+    Apply,
+    Ignore,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PillowArgument {
     #[value(name = "12")]
@@ -135,6 +145,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         pixels: PixelOptions {
             max_pixels: arguments.max_pixels,
             scaled_decode: arguments.scaled_decode,
+            apply_orientation: arguments.exif_orientation == ExifOrientationArgument::Apply,
             pillow: match arguments.pillow {
                 PillowArgument::V12 => PillowVersion::V12,
                 PillowArgument::V13 => PillowVersion::V13,

@@ -62,7 +62,7 @@ enum Command {
     ///
     /// Several copies may run at once, on one machine or on many that share the directories. Pictures become the pixels
     /// that Pillow makes with `Image.open(p).convert("RGB").resize((224, 224))`; EXIF orientation is ignored,
-    /// except in TIFF.
+    /// except in TIFF and with `--exif-orientation apply`.
     #[command(after_help = EXIT_CODES)]
     Extract(Box<ExtractArguments>),
     /// Pack per-object features into shards that numpy reads as they are.

@@ -20,6 +20,8 @@ pub(super) struct Limits {
     pub(super) max_pixels: u64,
     /// Bytes, besides those of the file.
     pub(super) memory: u64,
+    /// Whether the picture is turned when it is decoded, which makes a copy of it.
+    pub(super) turned: bool,
 }
 
 impl Limits {
@@ -57,7 +59,8 @@ impl Limits {
         size: Size,
         more: usize,
     ) -> Result<(), PictureError> {
-        let needed = size.rgb_len().saturating_add(more);
+        let copies = if self.turned { 2 } else { 1 };
+        let needed = (size.rgb_len() * copies).saturating_add(more);
         let bytes = needed as u64;
         if bytes > self.memory {
             return Err(PictureError::NeedsMemory { bytes });
@@ -79,6 +82,7 @@ mod tests {
         let limits = Limits {
             max_pixels: 3_000_000,
             memory: u64::MAX,
+            turned: false,
         };
         let check = |width: u64, height: u64| limits.check(Format::Png, width, height);
         assert!(

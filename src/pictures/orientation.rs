@@ -1,24 +1,53 @@
-//! How a camera was held: the EXIF tag `Orientation`, read and applied by the crate `image`.
-//!
-//! Where the EXIF data are in a file is found here: the decoders of `image` would tell it too, but this program is built with
-//! that for WebP alone, since others decode JPEG and PNG.
+//! How a camera was held: the EXIF tag `Orientation`, found where Pillow finds it, and applied by the crate `image`.
 
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::bufread::ZlibDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
+use memchr::memmem;
 
-use crate::pictures::Size;
+use crate::pictures::formats::exif_orientation;
+use crate::pictures::{Format, Size};
 
-/// The orientation that a JPEG, PNG or WebP file gives; upright where it gives none that can be read. (A TIFF is turned
-/// when it is decoded.)
+/// The most that a compressed text of a PNG may become, in bytes: Pillow's `MAX_TEXT_CHUNK`.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// The orientation that a JPEG, PNG or WebP file gives in its EXIF data, or else in its XMP data; upright where it gives
+/// none that can be read. (A TIFF is turned when it is decoded.)
 pub fn of(bytes: &[u8]) -> Orientation {
-    let orientation = exif(bytes).and_then(Orientation::from_exif_chunk);
-    orientation.unwrap_or(Orientation::NoTransforms)
+    let in_exif = exif(bytes)
+        .and_then(|exif| exif_orientation(exif.strip_prefix(EXIF_PREFIX).unwrap_or(&exif)));
+    let value = in_exif.or_else(|| value_in_xmp(&*xmp(bytes)?));
+    value.map_or(Orientation::NoTransforms, of_value)
 }
 
 /// The orientation that a value of the tag stands for; upright where it stands for none.
 pub fn of_value(value: u64) -> Orientation {
     let orientation = u8::try_from(value).ok().and_then(Orientation::from_exif);
     orientation.unwrap_or(Orientation::NoTransforms)
+}
+
+/// The value of the tag in XMP data.
+pub fn value_in_xmp(xmp: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let mut after = memmem::find_iter(xmp, NAME).map(|at| &xmp[at + NAME.len()..]);
+    after.find_map(|after| match after {
+        [b'=', b'"', digit @ b'0'..=b'9', ..] | [b'>', digit @ b'0'..=b'9', ..] => {
+            Some((digit - b'0').into())
+        }
+        _ => None,
+    })
+}
+
+/// Whether rows become columns.
+pub fn swaps_sides(orientation: Orientation) -> bool {
+    use Orientation::*;
+    matches!(
+        orientation,
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+    )
 }
 
 /// Turns a picture upright; `pixels` are `[size.height, size.width, 3]`.
@@ -37,64 +66,138 @@ pub fn apply(orientation: Orientation, size: Size, pixels: Vec<u8>) -> (Size, Ve
     (size, picture.into_bytes())
 }
 
-/// The TIFF data that hold the EXIF tags of a file.
-fn exif(bytes: &[u8]) -> Option<&[u8]> {
-    if bytes.starts_with(b"\xff\xd8") {
-        jpeg_exif(bytes)
-    } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        png_exif(bytes)
-    } else if bytes.starts_with(b"RIFF") && bytes.get(8..12)? == b"WEBP" {
-        webp_exif(bytes)
-    } else {
-        None
+/// Some programs write this before EXIF data also where it does not belong.
+const EXIF_PREFIX: &[u8] = b"Exif\0\0";
+
+/// The EXIF data of a file, which are a TIFF, but for the prefix.
+fn exif(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match Format::of(bytes).ok()? {
+        Format::Jpeg => {
+            let mut segments = jpeg_segments(bytes);
+            segments
+                .find(|data| data.starts_with(EXIF_PREFIX))
+                .map(Cow::from)
+        }
+        Format::Png => match chunk(png_chunks(bytes), b"eXIf") {
+            Some(data) => Some(data.into()),
+            None => hex(&png_text(bytes, b"Raw profile type exif")?).map(Cow::from),
+        },
+        Format::WebP => chunk(webp_chunks(bytes), b"EXIF").map(Cow::from),
+        _ => None,
     }
 }
 
-/// Segments: `ff`, a marker, a length of two bytes that counts itself.
-fn jpeg_exif(bytes: &[u8]) -> Option<&[u8]> {
+/// The XMP data of a file, which are XML.
+fn xmp(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    const PREFIX: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+    match Format::of(bytes).ok()? {
+        Format::Jpeg => {
+            let xmp = jpeg_segments(bytes).find_map(|data| data.strip_prefix(PREFIX));
+            xmp.map(Cow::from)
+        }
+        Format::Png => png_text(bytes, b"XML:com.adobe.xmp"),
+        Format::WebP => chunk(webp_chunks(bytes), b"XMP ").map(Cow::from),
+        _ => None,
+    }
+}
+
+/// The data of the segments `APP1`, where programs describe the picture. A segment is `ff`, a marker, a length of two bytes
+/// that counts itself, and data.
+fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const APP1: u8 = 0xe1;
+    const START_OF_SCAN: u8 = 0xda;
     let mut rest = &bytes[2..];
-    loop {
-        let [0xff, marker, high, low, ..] = *rest else {
-            return None;
-        };
-        if marker == 0xff {
+    let segments = std::iter::from_fn(move || {
+        while let [0xff, 0xff, ..] = rest {
             rest = &rest[1..];
-            continue;
         }
-        // The picture itself begins.
-        if marker == 0xda {
+        match *rest {
+            [0xff, marker, high, low, ..] if marker != START_OF_SCAN => {
+                let end = 2 + usize::from(u16::from_be_bytes([high, low]));
+                let data = rest.get(4..end)?;
+                rest = &rest[end..];
+                Some((marker, data))
+            }
+            _ => None,
+        }
+    });
+    segments.filter_map(|(marker, data)| (marker == APP1).then_some(data))
+}
+
+/// Name and data of each chunk: a length, a name, the data, a checksum.
+fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    let mut rest = &bytes[8..];
+    std::iter::from_fn(move || {
+        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+        let name = *rest.get(4..)?.first_chunk()?;
+        let data = rest.get(8..8 + length)?;
+        rest = rest.get(12 + length..).unwrap_or_default();
+        Some((name, data))
+    })
+}
+
+/// Name and data of each chunk: a name, a length, the data, padded to an even length.
+fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    let mut rest = &bytes[12..];
+    std::iter::from_fn(move || {
+        let name = *rest.first_chunk()?;
+        let length = u32::from_le_bytes(*rest.get(4..)?.first_chunk()?) as usize;
+        let data = rest.get(8..8 + length)?;
+        rest = rest
+            .get(8 + length.next_multiple_of(2)..)
+            .unwrap_or_default();
+        Some((name, data))
+    })
+}
+
+fn chunk<'a>(
+    mut chunks: impl Iterator<Item = ([u8; 4], &'a [u8])>,
+    wanted: &[u8; 4],
+) -> Option<&'a [u8]> {
+    chunks.find_map(|(name, data)| (name == *wanted).then_some(data))
+}
+
+/// The text of a PNG that has this keyword.
+fn png_text<'a>(bytes: &'a [u8], keyword: &[u8]) -> Option<Cow<'a, [u8]>> {
+    png_chunks(bytes).find_map(|(name, data)| {
+        if !matches!(&name, b"tEXt" | b"zTXt" | b"iTXt") {
             return None;
         }
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let segment = rest.get(4..2 + length)?;
-        match segment.strip_prefix(b"Exif\0\0") {
-            Some(exif) if marker == 0xe1 => return Some(exif),
-            _ => rest = &rest[2 + length..],
+        let text = data.strip_prefix(keyword)?.strip_prefix(b"\0")?;
+        match &name {
+            b"tEXt" => Some(text.into()),
+            b"zTXt" => inflate(text.strip_prefix(b"\0")?).map(Cow::from),
+            _ => {
+                // Whether and how it is compressed, then its language, and the keyword in that.
+                let (&[compressed, _method], text) = text.split_first_chunk()?;
+                let text = text.splitn(3, |byte| *byte == 0).nth(2)?;
+                match compressed {
+                    0 => Some(text.into()),
+                    _ => inflate(text).map(Cow::from),
+                }
+            }
         }
-    }
+    })
 }
 
-/// Chunks: a length, a name, the data, a checksum.
-fn png_exif(bytes: &[u8]) -> Option<&[u8]> {
-    let mut rest = &bytes[8..];
-    loop {
-        let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
-        if rest.get(4..8)? == b"eXIf" {
-            return rest.get(8..8 + length);
-        }
-        rest = rest.get(12 + length..)?;
-    }
+fn inflate(data: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut decoder = ZlibDecoder::new(data).take(MAX_TEXT);
+    decoder.read_to_end(&mut text).ok()?;
+    Some(text)
 }
 
-/// Chunks: a name, a length, the data, padded to an even length.
-fn webp_exif(bytes: &[u8]) -> Option<&[u8]> {
-    let mut rest = &bytes[12..];
-    loop {
-        let length = u32::from_le_bytes(rest.get(4..8)?.try_into().ok()?) as usize;
-        if rest.get(..4)? == b"EXIF" {
-            let data = rest.get(8..8 + length)?;
-            return Some(data.strip_prefix(b"Exif\0\0").unwrap_or(data));
-        }
-        rest = rest.get(8 + length + length % 2..)?;
-    }
+/// What ImageMagick writes: a line each for nothing, a name and a length, then two digits for each byte.
+fn hex(text: &[u8]) -> Option<Vec<u8>> {
+    let lines = text.splitn(4, |byte| *byte == b'\n').nth(3)?;
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let digits = lines.iter().filter(|byte| !byte.is_ascii_whitespace());
+    let digits: Vec<u32> = digits.map(digit).collect::<Option<_>>()?;
+    let (bytes, _) = digits.as_chunks();
+    Some(
+        bytes
+            .iter()
+            .map(|[high, low]| (high << 4 | low) as u8)
+            .collect(),
+    )
 }

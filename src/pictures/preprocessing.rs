@@ -8,6 +8,9 @@ const PILLOW: &str = " as Pillow ";
 /// What the line says of pictures that the JPEG decoder has shrunk.
 const SCALED: &str = ", JPEG scaled while decoding to 4 times that or more";
 
+/// What the line says of pictures that are turned.
+const UPRIGHT: &str = ", EXIF orientation applied";
+
 /// How this program makes the input of a model that takes `width` x `height` pixels.
 pub fn describe(width: usize, height: usize, options: &PixelOptions) -> String {
     format!("RGB, bicubic {width}x{height}{}", after_the_size(options))
@@ -28,6 +31,7 @@ pub fn recorded_options(recorded: &str) -> PixelOptions {
         |version: &PillowVersion| recorded.contains(&format!("{PILLOW}{},", version.number()));
     PixelOptions {
         scaled_decode: recorded.contains(SCALED),
+        apply_orientation: recorded.contains(UPRIGHT),
         pillow: PillowVersion::ALL
             .into_iter()
             .find(says)
@@ -39,7 +43,12 @@ pub fn recorded_options(recorded: &str) -> PixelOptions {
 fn after_the_size(options: &PixelOptions) -> String {
     let pillow = options.pillow.number();
     let scaled = if options.scaled_decode { SCALED } else { "" };
-    format!("{PILLOW}{pillow}, JPEG by {JPEG_DECODER}{scaled}, / 255")
+    let upright = if options.apply_orientation {
+        UPRIGHT
+    } else {
+        ""
+    };
+    format!("{PILLOW}{pillow}, JPEG by {JPEG_DECODER}{scaled}{upright}, / 255")
 }
 
 #[cfg(test)]
@@ -49,10 +58,13 @@ mod tests {
     #[test]
     fn what_a_line_says_makes_the_same_line_again() {
         for pillow in PillowVersion::ALL {
-            for scaled_decode in [false, true] {
+            for [scaled_decode, apply_orientation] in
+                [[false, false], [false, true], [true, false], [true, true]]
+            {
                 let options = PixelOptions {
                     pillow,
                     scaled_decode,
+                    apply_orientation,
                     ..PixelOptions::default()
                 };
                 let line = describe(12, 10, &options);

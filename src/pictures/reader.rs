@@ -1,9 +1,11 @@
 //! Ties the steps together: decode, convert, resample.
 
+use image::metadata::Orientation;
+
 use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
 use super::panics::catch_panic;
-use super::{PictureError, PillowVersion, Resampler, Size};
+use super::{PictureError, PillowVersion, Resampler, Size, orientation};
 use crate::support::fault;
 
 /// Options of a [`PictureReader`].
@@ -15,6 +17,9 @@ pub struct PixelOptions {
     /// on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature `pure-rust` alone.
     /// Default: false.
     pub scaled_decode: bool,
+    /// Turn pictures as their EXIF orientation says, before the size is changed: as Pillow's `ImageOps.exif_transpose`.
+    /// TIFFs are turned in any case, as Pillow does when it loads them. Default: false.
+    pub apply_orientation: bool,
     /// Whose pixels a change of size gives. Default: those of Pillow 13.
     pub pillow: PillowVersion,
 }
@@ -24,6 +29,7 @@ impl Default for PixelOptions {
         Self {
             max_pixels: DEFAULT_MAX_PIXELS,
             scaled_decode: false,
+            apply_orientation: false,
             pillow: PillowVersion::default(),
         }
     }
@@ -84,7 +90,8 @@ impl PictureReader {
         assert_eq!(out.len(), size.rgb_len(), "output is not {size:?}");
         assert!(!out.is_empty(), "output is empty");
         let scaled = self.options.scaled_decode.then_some(size);
-        let decoded = self.decode_within(memory, bytes, scaled);
+        let orientation = self.orientation(bytes);
+        let decoded = self.decode_within(memory, bytes, scaled, orientation);
         if decoded.is_ok() {
             let Picture {
                 pixels, size: from, ..
@@ -101,13 +108,14 @@ impl PictureReader {
     ///
     /// As [`read`](Self::read).
     pub fn decode(&mut self, bytes: &[u8]) -> Result<(Size, &[u8]), PictureError> {
-        self.decode_within(u64::MAX, bytes, None)?;
+        let orientation = self.orientation(bytes);
+        self.decode_within(u64::MAX, bytes, None, orientation)?;
         Ok((self.picture.size, &self.picture.pixels))
     }
 
     /// Decodes a picture and makes it fit into a square of `side` pixels, aspect ratio kept and never enlarged: its size,
     /// and `[size.height, size.width, 3]`. To be looked at: the JPEG decoder shrinks large pictures, so that these are
-    /// not Pillow's exact pixels.
+    /// not Pillow's exact pixels. Not turned, whatever the options say.
     ///
     /// # Errors
     ///
@@ -121,7 +129,8 @@ impl PictureReader {
             width: side,
             height: side,
         };
-        if let Err(error) = self.decode_within(u64::MAX, bytes, Some(square)) {
+        let as_stored = Orientation::NoTransforms;
+        if let Err(error) = self.decode_within(u64::MAX, bytes, Some(square), as_stored) {
             self.give_back_large_buffers();
             return Err(error);
         }
@@ -142,24 +151,39 @@ impl PictureReader {
         Ok((size, out))
     }
 
-    /// Leaves the picture in `self.picture`.
+    fn orientation(&self, bytes: &[u8]) -> Orientation {
+        match self.options.apply_orientation {
+            true => orientation::of(bytes),
+            false => Orientation::NoTransforms,
+        }
+    }
+
+    /// Leaves the picture in `self.picture`, turned. `wanted` is the size that it may be shrunk for.
     fn decode_within(
         &mut self,
         memory: u64,
         bytes: &[u8],
         wanted: Option<Size>,
+        orientation: Orientation,
     ) -> Result<(), PictureError> {
         let limits = Limits {
             max_pixels: self.options.max_pixels,
             memory,
+            turned: orientation != Orientation::NoTransforms,
         };
+        let wanted = wanted.map(|wanted| match orientation::swaps_sides(orientation) {
+            true => wanted.transposed(),
+            false => wanted,
+        });
         let picture = &mut self.picture;
         let decoded =
             catch_panic(|| fault::decoder(|| formats::decode(bytes, limits, wanted, picture)));
         if matches!(decoded, Err(PictureError::DecoderPanicked { .. })) {
             self.picture = Picture::default();
         }
-        decoded
+        decoded?;
+        self.picture.turn(orientation);
+        Ok(())
     }
 
     fn give_back_large_buffers(&mut self) {

@@ -17,4 +17,12 @@ impl Size {
     pub fn rgb_len(self) -> usize {
         self.width * self.height * CHANNELS
     }
+
+    /// The size with rows and columns changed over.
+    pub(super) fn transposed(self) -> Self {
+        Size {
+            width: self.height,
+            height: self.width,
+        }
+    }
 }

@@ -1054,6 +1054,9 @@ fn another_recipe_is_refused_also_where_all_is_done() {
         "as Pillow 12",
         "another --feature-dir",
     ]);
+    env.extract("nhwc", &["--exif-orientation", "apply"])
+        .exits(1)
+        .says(&["EXIF orientation applied", "another --feature-dir"]);
     env.extract("nhwc", &["--output-name", "another"])
         .exits(1)
         .says(&["output feature_vector", "output another"]);

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use simsearch::pictures::{PictureError, PictureReader, PillowVersion, PixelOptions};
 
+use crate::TestEnv;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Pictures that Pillow refuses and that come out all the same, with the reason; `docs/formats.md` has them too.
@@ -165,6 +167,116 @@ fn comes_out_as_of(pillow: PillowVersion) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Writes a picture in each orientation, in each format and place where the orientation can be told, and what Pillow makes
+/// of it: upright in its own size, and resized to 4 x 6 after that.
+const ORIENTED: &str = r#"
+import io, pathlib, struct, sys, zlib
+from PIL import Image, ImageOps, PngImagePlugin
+folder = pathlib.Path(sys.argv[1])
+image = Image.new("RGB", (16, 11))
+image.putdata([(x * 16, y * 23, (x * 31 + y * 57) % 256) for y in range(11) for x in range(16)])
+def packet(value, attribute):
+    tag = f' tiff:Orientation="{value}"/>' if attribute else f"><tiff:Orientation>{value}</tiff:Orientation>"
+    return f"<x:xmpmeta><rdf:RDF><rdf:Description{tag}</rdf:RDF></x:xmpmeta>".encode()
+def with_chunk(png, name, data):
+    chunk = struct.pack(">I", len(data)) + name + data
+    return png[:33] + chunk + struct.pack(">I", zlib.crc32(chunk[4:])) + png[33:]
+def saved(format, **options):
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+formats = [
+    ("jpg", "JPEG", {"quality": 100, "subsampling": 0}), ("png", "PNG", {}), ("webp", "WEBP", {"lossless": True}),
+    ("tif", "TIFF", {"compression": "tiff_lzw"}),
+]
+for value in range(10):
+    files = {}
+    exif = Image.Exif()
+    exif[0x0112] = value
+    plain = saved("PNG")
+    for ending, format, options in formats:
+        if format == "TIFF" and value not in range(1, 9):
+            continue  # libtiff writes no others
+        files[f"exif.{ending}"] = saved(format, exif=exif, **options)
+        if format in ["JPEG", "WEBP"]:
+            for attribute in [False, True]:
+                files[f"xmp{attribute}.{ending}"] = saved(format, xmp=packet(value, attribute), **options)
+            other = packet(3, True)
+            files[f"both.{ending}"] = saved(format, exif=exif, xmp=other, **options)
+    # Other types of number than the usual one.
+    for kind, number in [("byte", b"\1\0\1\0\0\0" + bytes([value, 0, 0, 0])), ("long", b"\4\0\1\0\0\0" + bytes([value, 0, 0, 0]))]:
+        tiff = b"II*\0\x08\0\0\0\1\0\x12\1" + number + bytes(4)
+        files[f"{kind}.png"] = with_chunk(plain, b"eXIf", tiff)
+        files[f"late_{kind}.png"] = plain[:-12] + with_chunk(bytes(33), b"eXIf", tiff)[33:] + plain[-12:]
+    profile = exif.tobytes()
+    profile = f"\nexif\n{len(profile):8}\n{profile.hex()}\n".encode()
+    files["text.png"] = with_chunk(plain, b"tEXt", b"Raw profile type exif\0" + profile)
+    files["compressed.png"] = with_chunk(plain, b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile))
+    xmp = packet(value, True)
+    files["xmp.png"] = with_chunk(plain, b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    files["xmp_compressed.png"] = with_chunk(plain, b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0x\0" + zlib.compress(xmp))
+    for name, data in files.items():
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        path = folder / f"{value}_{name}"
+        path.write_bytes(data)
+        small = upright.resize((4, 6))
+        (folder / f"{path.name}.upright").write_bytes(bytes(upright.size) + upright.tobytes() + small.tobytes())
+"#;
+
+#[test]
+fn pictures_are_turned_where_pillow_turns_them() {
+    let mut python = crate::need_python!("PIL");
+    let env = TestEnv::new();
+    crate::succeed(python.args(["-c", ORIENTED]).arg(env.path("media")));
+    let reader = |apply_orientation| {
+        PictureReader::new(PixelOptions {
+            apply_orientation,
+            ..PixelOptions::default()
+        })
+    };
+    let (mut upright, mut as_stored) = (reader(true), reader(false));
+    let (mut turned, mut tiffs) = (0, 0);
+    for (name, bytes) in env.tree("media") {
+        let Ok(expected) = fs::read(env.path(format!("media/{name}.upright"))) else {
+            continue;
+        };
+        let mut small = vec![0; 4 * 6 * 3];
+        upright.read(&bytes, 4, 6, &mut small).unwrap();
+        let (size, pixels) = upright.decode(&bytes).unwrap();
+        let head = [size.width as u8, size.height as u8];
+        let is_jpeg = name.ends_with("jpg");
+        if cfg!(feature = "turbojpeg") || !is_jpeg {
+            assert_eq!([&head, pixels, &small].concat(), expected, "{name}");
+        }
+        let (size, stored) = as_stored.decode(&bytes).unwrap();
+        if name.ends_with("tif") {
+            assert_eq!(stored, pixels, "{name}");
+            tiffs += 1;
+        } else {
+            assert_eq!((size.width, size.height), (16, 11), "{name}");
+            turned += usize::from(stored != pixels);
+        }
+    }
+    // Of ten values, seven turn. "both" has one in its EXIF data that does.
+    assert_eq!((turned, tiffs), (15 * 7, 8));
+}
+
+#[test]
+fn a_picture_that_is_turned_needs_memory_for_both() {
+    let bytes = picture("jpeg_exif_orientation.jpg");
+    let needed = |apply_orientation| {
+        let mut reader = PictureReader::new(PixelOptions {
+            apply_orientation,
+            ..PixelOptions::default()
+        });
+        match reader.read_within(0, &bytes, 3, 5, &mut [0; 45]) {
+            Err(PictureError::NeedsMemory { bytes }) => bytes,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(needed(true), needed(false) + 40 * 20 * 3);
 }
 
 #[test]

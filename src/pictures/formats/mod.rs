@@ -33,6 +33,7 @@ compile_error!(
 
 pub use jpeg::JPEG_DECODER;
 pub(super) use picture::Picture;
+pub(super) use tiff::exif_orientation;
 
 /// A picture format that is read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

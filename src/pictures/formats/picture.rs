@@ -1,5 +1,8 @@
 //! What the decoders write to.
 
+use image::metadata::Orientation;
+
+use crate::pictures::orientation;
 use crate::pictures::size::Size;
 
 /// A decoded picture, and room for what a decoder gives before it is converted to RGB.
@@ -37,6 +40,12 @@ impl Picture {
         }
         self.raw = raw;
         filled
+    }
+
+    /// Turns the picture upright.
+    pub fn turn(&mut self, orientation: Orientation) {
+        let pixels = std::mem::take(&mut self.pixels);
+        (self.size, self.pixels) = orientation::apply(orientation, self.size, pixels);
     }
 
     pub fn capacity(&self) -> usize {

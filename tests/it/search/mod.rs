@@ -76,6 +76,7 @@ fn with_pictures() -> TestEnv {
         "jpeg_230x340.jpg",
         "jpeg_300x7.jpg",
         "jpeg_50x224.jpg",
+        "jpeg_exif_orientation.jpg",
         "bmp_rgb.bmp",
         "gif_plain.gif",
     ];
@@ -208,6 +209,7 @@ fn a_picture_in_the_index_comes_back_at_distance_zero_however_it_was_made() {
         &["--exact"],
         &["--scaled-decode"],
         &["--pillow", "12"],
+        &["--exif-orientation", "apply"],
     ] {
         if more.contains(&"--exact") && !cfg!(feature = "turbojpeg") {
             continue;
@@ -221,7 +223,12 @@ fn a_picture_in_the_index_comes_back_at_distance_zero_however_it_was_made() {
             let mut options = more.to_vec();
             options.extend(output);
             env.extract(model, &options).exits(0);
-            for name in ["jpeg_230x340.jpg", "jpeg_50x224.jpg", "bmp_rgb.bmp"] {
+            for name in [
+                "jpeg_230x340.jpg",
+                "jpeg_50x224.jpg",
+                "jpeg_exif_orientation.jpg",
+                "bmp_rgb.bmp",
+            ] {
                 let outcome =
                     search_pictures(&env, model, &[&format!("./media/{name}"), "-k", "1"]);
                 outcome.exits(0);

@@ -136,6 +136,11 @@ impl Values<'_> {
         self.data.len() / self.kind.len()
     }
 
+    /// Whether they are bytes or text.
+    pub(super) fn are_bytes(&self) -> bool {
+        self.kind == Kind::Byte
+    }
+
     /// The value at `index`, where it is there and an integer.
     pub(super) fn get(&self, index: usize) -> Option<u64> {
         let integers = [Kind::Byte, Kind::Short, Kind::Long, Kind::Long8];

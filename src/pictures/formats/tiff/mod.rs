@@ -11,7 +11,6 @@ mod layout;
 use std::error::Error;
 
 use image::metadata::Orientation;
-use memchr::memmem;
 
 use super::{Format, Picture};
 use crate::pictures::convert::{
@@ -48,7 +47,8 @@ pub(super) fn decode(
     } else {
         decode_chunks(bytes, &directory, &layout, limits, orientation, picture)?;
     }
-    turn(orientation, picture);
+    // Pillow turns pictures by itself in this format alone.
+    picture.turn(orientation);
     Ok(())
 }
 
@@ -93,26 +93,32 @@ fn decode_chunks(
     )
 }
 
-/// Turns a picture as its tag says, which Pillow does for this format alone.
-fn turn(orientation: Orientation, picture: &mut Picture) {
-    let pixels = std::mem::take(&mut picture.pixels);
-    (picture.size, picture.pixels) = orientation::apply(orientation, picture.size, pixels);
-}
-
 /// The orientation that the tag gives, or where there is none the XMP data.
 fn orientation_of(directory: &Directory) -> Result<Orientation, PictureError> {
-    const NAME: &[u8] = b"tiff:Orientation";
-    if let Some(value) = directory.number(tag::ORIENTATION)? {
-        return Ok(orientation::of_value(value));
-    }
-    let xmp = directory.values(tag::XMP).ok().flatten();
-    let xmp = xmp.map_or(&[][..], |xmp| xmp.data);
-    let after = memmem::find_iter(xmp, NAME).find_map(|at| match &xmp[at + NAME.len()..] {
-        [b'=', b'"', digit, ..] | [b'>', digit, ..] => Some(digit),
-        _ => None,
-    });
-    let value = after.map_or(1, |digit| digit.wrapping_sub(b'0'));
-    Ok(orientation::of_value(value.into()))
+    let value = match orientation_tag(directory)? {
+        Some(value) => Some(value),
+        None => {
+            let xmp = directory.values(tag::XMP).ok().flatten();
+            xmp.and_then(|xmp| orientation::value_in_xmp(xmp.data))
+        }
+    };
+    Ok(value.map_or(Orientation::NoTransforms, orientation::of_value))
+}
+
+/// The value of the tag `Orientation` in EXIF data.
+pub fn exif_orientation(exif: &[u8]) -> Option<u64> {
+    orientation_tag(&Directory::of(exif).ok()?).ok()?
+}
+
+fn orientation_tag(directory: &Directory) -> Result<Option<u64>, PictureError> {
+    let values = directory.values(tag::ORIENTATION)?;
+    // Bytes, and several numbers, stand for nothing, as in Pillow.
+    Ok(
+        values.map(|values| match values.len() == 1 && !values.are_bytes() {
+            true => values.get(0).unwrap_or_default(),
+            false => 0,
+        }),
+    )
 }
 
 /// Where the strips or tiles are.
