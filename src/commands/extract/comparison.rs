@@ -1,4 +1,5 @@
-//! How far features that were computed with fewer bits are from those of fp32, seen on the first pictures of a run.
+//! How far features that were computed with fewer bits, or of pixels that are not exact, are from those of fp32 on the CPU,
+//! seen on the first pictures of a run.
 
 use std::sync::Mutex;
 
@@ -30,7 +31,8 @@ const ENOUGH: f64 = 0.999;
 
 /// Runs the first pictures once more, in fp32, and says what came out.
 pub struct Comparison<'a> {
-    precision: Precision,
+    /// What is compared, in a few words.
+    what: String,
     progress: &'a Progress,
     state: Mutex<State>,
 }
@@ -44,25 +46,39 @@ struct State {
 
 impl<'a> Comparison<'a> {
     /// Loads the model to compare with, before others run: on a GPU no session is made while another one runs. `None`
-    /// when the models run in fp32.
-    pub fn new(engine: &dyn Engine, progress: &'a Progress) -> Result<Option<Self>> {
+    /// when the models run in fp32 and no GPU decodes.
+    pub fn new(
+        engine: &dyn Engine,
+        decodes_on_gpu: bool,
+        progress: &'a Progress,
+    ) -> Result<Option<Self>> {
         let precision = engine.execution().precision;
-        if precision == Precision::Fp32 {
-            return Ok(None);
-        }
+        let what = match (decodes_on_gpu, precision) {
+            (false, Precision::Fp32) => return Ok(None),
+            (false, _) => format!("{} against fp32", precision.name()),
+            (true, _) => format!(
+                "{}, decoded on the GPU, against fp32 and exact pixels",
+                precision.name()
+            ),
+        };
         let state = State {
             reference: Some(engine.reference()?),
             ..State::default()
         };
         Ok(Some(Comparison {
-            precision,
+            what,
             progress,
             state: Mutex::new(state),
         }))
     }
 
-    /// Compares a batch, unless enough pictures were, or another worker is at it. `pixels` are `[n, height, width, 3]`,
-    /// `features` `[n, d]`.
+    /// Whether more pictures are to be compared.
+    pub fn wants_more(&self) -> bool {
+        (self.state.try_lock()).is_ok_and(|state| state.reference.is_some())
+    }
+
+    /// Compares a batch, unless enough pictures were, or another worker is at it. `pixels` are `[n, height, width, 3]` and
+    /// exact, `features` `[n, d]`.
     pub fn compare(&self, pixels: &[u8], features: &[f32]) -> Result<()> {
         let Ok(mut state) = self.state.try_lock() else {
             return Ok(());
@@ -110,10 +126,9 @@ impl<'a> Comparison<'a> {
             cosine_least,
             cosine_mean,
         } = agreement;
-        let precision = self.precision.name();
+        let what = &self.what;
         let line = format!(
-            "{precision} against fp32 on {pictures} pictures: cosine {cosine_least:.5} at least, {cosine_mean:.5} in \
-             the mean"
+            "{what}, on {pictures} pictures: cosine {cosine_least:.5} at least, {cosine_mean:.5} in the mean"
         );
         if *cosine_least >= ENOUGH {
             self.progress.note(&line);
@@ -160,7 +175,7 @@ mod tests {
             precision,
             ..FakeEngine::default()
         };
-        Comparison::new(&engine, progress).unwrap()
+        Comparison::new(&engine, false, progress).unwrap()
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | `mod.rs` | the steps of a run |
 //! | `plan.rs` | which objects are done, failed or pending |
 //! | `work.rs` | the workers: read, decode, run, write |
+//! | `on_gpu.rs` | the same for pictures that a GPU decodes |
 //! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
 //! | `packed.rs` | what other processes pack meanwhile |
 //! | `memory.rs` | the memory for decoding that the workers share |
@@ -17,6 +18,7 @@ mod comparison;
 mod continued;
 mod memory;
 mod mounted;
+mod on_gpu;
 mod packed;
 mod plan;
 mod queue;
@@ -88,6 +90,8 @@ pub struct Source<'a> {
     pub output: Option<&'a str>,
     /// What the graph computes with.
     pub precision: Precision,
+    /// Number of the GPU, from 0.
+    pub device: i32,
     /// Starts the runtime; called once, and only when there is something to do.
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
 }
@@ -126,6 +130,8 @@ pub struct Summary {
     pub precision: Option<Precision>,
     /// Pictures in a call of the model.
     pub batch: Option<usize>,
+    /// Pictures that a GPU decoded, where it was to.
+    pub decoded_on_gpu: Option<u64>,
     /// Threads that read, ran and wrote.
     pub workers: Option<usize>,
     /// What was done to the graph to run it faster; none where it ran as it is.
@@ -148,7 +154,11 @@ pub fn extract(
     // A model that does not run leaves no directory.
     let mut engine = match path.exists() || list.is_empty() {
         true => None,
-        false => Some((source.start)()?),
+        false => {
+            let engine = (source.start)()?;
+            on_gpu::check(options, engine.as_ref())?;
+            Some(engine)
+        }
     };
     let directory = ModelDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
@@ -182,8 +192,12 @@ pub fn extract(
         if recorded.is_none() && options.exact {
             continued::check_pillow(options, &list, &plan.sample, &directory, &pool, progress)?;
         }
+        let gpu = match options.pixels.decode_on_gpu {
+            true => Some(on_gpu::open(options, source.device, &pool)?),
+            false => None,
+        };
         recipe(source, &form, options).agree(path)?;
-        let comparison = Comparison::new(pool.engine(), progress)?;
+        let comparison = Comparison::new(pool.engine(), gpu.is_some(), progress)?;
         let work = Work {
             options,
             workers,
@@ -194,6 +208,7 @@ pub fn extract(
             directory: &directory,
             report: &report,
             pool: &pool,
+            gpu: gpu.as_ref(),
             form: &form,
             comparison: comparison.as_ref(),
             counts: &counts,
@@ -208,6 +223,7 @@ pub fn extract(
             provider: Some(execution.provider),
             precision: Some(execution.precision),
             batch: Some(execution.batch),
+            decoded_on_gpu: ended.decoded_on_gpu,
             workers: Some(workers),
             rewrites: execution.rewrites,
             agreement: comparison.and_then(Comparison::finish),
@@ -319,6 +335,7 @@ mod tests {
             sha256: "0",
             output: None,
             precision: Precision::Fp32,
+            device: 0,
             start: &|| Ok(Box::new(engine())),
         };
         let (progress, interrupt) = (Progress::new(true), Interrupt::default());

@@ -1,7 +1,7 @@
 //! The workers: each carries groups of pictures from end to end.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use super::plan::Plan;
 use super::queue::Queue;
 use crate::inference::pool::Pool;
 use crate::inference::{Form, Model};
-use crate::pictures::{OWN_MEMORY, PictureError, PictureReader};
-use crate::storage::failures::{Class, Failure, FailureReport};
+use crate::pictures::{GpuReader, OWN_MEMORY, PictureError, PictureReader};
+use crate::storage::failures::{Class, Failure, FailureReport, FileStamp};
 use crate::storage::media::read_file;
 use crate::storage::model_dir::{FeatureState, ModelDir, Scratch};
 use crate::storage::npy;
@@ -37,9 +37,9 @@ const MOST_TOGETHER: usize = 32;
 /// How long a group of pictures may take, as far as it can be told before: what a signal waits for, and what a kill costs.
 const GROUP_TIME: Duration = Duration::from_millis(250);
 
-/// How many bytes of decoded pictures may wait for the model, of all workers together. One H100 gets ready in 1 to 3 s;
+/// How many bytes of decoded pictures may wait for the model, of all workers together. One H100 gets ready in 1 to 4 s;
 /// meanwhile 16 processors decode 700 MB of 224 x 224 pixels a second.
-const MOST_DECODED: usize = 1 << 30;
+const MOST_DECODED: usize = 2 << 30;
 
 /// Everything that the workers share.
 pub struct Work<'a> {
@@ -54,6 +54,8 @@ pub struct Work<'a> {
     pub directory: &'a ModelDir,
     pub report: &'a FailureReport,
     pub pool: &'a Pool,
+    /// Where JPEG pictures are decoded on a GPU.
+    pub gpu: Option<&'a GpuReader>,
     pub form: &'a Form,
     /// Where the features are not those of fp32.
     pub comparison: Option<&'a Comparison<'a>>,
@@ -63,11 +65,12 @@ pub struct Work<'a> {
 }
 
 /// What the workers share while they run: the next object, and whether to stop.
-struct Shared<'a> {
+pub(super) struct Shared<'a> {
     scratch: Scratch,
     queue: Queue<'a>,
     packed: Mutex<Packed<'a>>,
     memory: Memory,
+    pub(super) decoded_on_gpu: AtomicU64,
     failures: AtomicUsize,
     stop: AtomicBool,
     /// Why the run cannot go on.
@@ -83,26 +86,40 @@ pub struct WorkOutcome {
     pub too_many_errors: bool,
     /// Objects that another process still held when this one gave up waiting.
     pub claimed_elsewhere: usize,
+    /// Pictures that a GPU decoded, where it was to.
+    pub decoded_on_gpu: Option<u64>,
 }
 
 /// Pictures that go from stage to stage together, in one batch or several: those that could be read.
 #[derive(Default)]
-struct Group {
-    ids: Vec<ObjectId>,
+pub(super) struct Group {
+    pub(super) ids: Vec<ObjectId>,
     /// Index into the list, for each picture.
-    indices: Vec<u32>,
+    pub(super) indices: Vec<u32>,
     /// `[n, height, width, 3]`.
-    pixels: Vec<u8>,
+    pub(super) pixels: Vec<u8>,
     /// `[n, d]`.
     features: Vec<f32>,
+    /// Files whose pixels are to come from a GPU.
+    pub(super) waiting: Vec<Waiting>,
+    /// Files whose pixels came from there.
+    pub(super) decoded: Vec<Waiting>,
+}
+
+/// A picture that a GPU decodes.
+pub(super) struct Waiting {
+    /// Its number in the group.
+    pub(super) position: usize,
+    pub(super) bytes: Vec<u8>,
+    pub(super) file: FileStamp,
 }
 
 /// One worker's own things; its buffers are used again for every object.
-struct Worker {
+pub(super) struct Worker {
     slot: usize,
-    reader: PictureReader,
+    pub(super) reader: PictureReader,
     bytes: Vec<u8>,
-    group: Group,
+    pub(super) group: Group,
     /// How many pictures the next group may have for [`GROUP_TIME`]; none is known to begin with.
     affordable: usize,
 }
@@ -123,6 +140,7 @@ impl Work<'_> {
             .with_context(preparing)?,
             packed: Mutex::new(Packed::new(path, self.plan.next_shard)),
             memory: Memory::new(self.workers),
+            decoded_on_gpu: AtomicU64::new(0),
             failures: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             error: Mutex::default(),
@@ -162,6 +180,7 @@ impl Work<'_> {
                 signal: self.interrupt.signal(),
                 too_many_errors: shared.stop.into_inner(),
                 claimed_elsewhere,
+                decoded_on_gpu: self.gpu.map(|_| shared.decoded_on_gpu.into_inner()),
             }),
         }
     }
@@ -221,15 +240,16 @@ impl Work<'_> {
             self.fill(shared, worker, before + self.batch, Instant::now())?;
             may_grow = worker.group.ids.len() > before;
         }
-        let Group {
-            pixels, features, ..
-        } = &worker.group;
         // After that, since others wait for the session.
-        if let Some(comparison) = self.comparison {
-            let features = features.chunks(self.batch * self.form.dimension);
-            for (pixels, features) in pixels.chunks(self.batch * size).zip(features) {
-                comparison.compare(pixels, features)?;
-            }
+        if let Some(comparison) = self.comparison
+            && comparison.wants_more()
+        {
+            let count = worker.group.ids.len().min(self.batch);
+            let exact = self.exact_pixels(worker, count);
+            comparison.compare(
+                &exact,
+                &worker.group.features[..count * self.form.dimension],
+            )?;
         }
         Ok(())
     }
@@ -269,13 +289,23 @@ impl Work<'_> {
                     worker.group.ids.push(id);
                     worker.group.indices.push(index);
                 }
-                Err(cause) => {
-                    self.fail(shared, &id, entry, cause)?;
-                    shared.queue.release(&id);
-                    self.show(shared);
-                }
+                Err(cause) => self.give_up(shared, &id, entry, cause)?,
             }
         }
+        self.decode_on_gpu(shared, worker)
+    }
+
+    /// Reports a failed object, and lets others have it.
+    pub(super) fn give_up(
+        &self,
+        shared: &Shared<'_>,
+        id: &ObjectId,
+        entry: &str,
+        cause: Cause,
+    ) -> Result<()> {
+        self.fail(shared, id, entry, cause)?;
+        shared.queue.release(id);
+        self.show(shared);
         Ok(())
     }
 
@@ -360,19 +390,16 @@ impl Work<'_> {
         let pixels = &mut worker.group.pixels;
         let before = pixels.len();
         pixels.resize(before + width * height * 3, 0);
-        let (mut memory, mut held) = (OWN_MEMORY, None);
-        let result = loop {
-            let out = &mut pixels[before..];
-            match (worker.reader).read_within(memory, &worker.bytes, width, height, out) {
-                Err(PictureError::NeedsMemory { bytes }) => {
-                    drop(held.take());
-                    held = Some(shared.memory.take(bytes));
-                    memory = bytes;
-                }
-                result => break result,
-            }
-        };
-        drop(held);
+        if self.gpu.is_some_and(|gpu| gpu.takes(&worker.bytes)) {
+            worker.group.waiting.push(Waiting {
+                position: worker.group.ids.len(),
+                bytes: std::mem::take(&mut worker.bytes),
+                file,
+            });
+            return Ok(Ok(()));
+        }
+        let out = &mut pixels[before..];
+        let result = self.decode(shared, &mut worker.reader, &worker.bytes, out);
         if worker.bytes.capacity() as u64 > OWN_MEMORY {
             worker.bytes = Vec::new();
         }
@@ -380,6 +407,28 @@ impl Work<'_> {
             pixels.truncate(before);
         }
         Ok(result.map_err(|error| Cause::decode(&error, file)))
+    }
+
+    /// From the bytes of a file to pixels, on the CPU.
+    pub(super) fn decode(
+        &self,
+        shared: &Shared<'_>,
+        reader: &mut PictureReader,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), PictureError> {
+        let Form { width, height, .. } = *self.form;
+        let (mut memory, mut held) = (OWN_MEMORY, None);
+        loop {
+            match reader.read_within(memory, bytes, width, height, out) {
+                Err(PictureError::NeedsMemory { bytes }) => {
+                    drop(held.take());
+                    held = Some(shared.memory.take(bytes));
+                    memory = bytes;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Writes the features of a group and gives its objects up.
@@ -458,11 +507,24 @@ impl Work<'_> {
 }
 
 impl Group {
+    /// Takes a picture of `size` bytes out; gives its id.
+    pub(super) fn remove(&mut self, position: usize, size: usize) -> ObjectId {
+        self.indices.remove(position);
+        self.pixels.drain(position * size..(position + 1) * size);
+        let files = self.waiting.iter_mut().chain(&mut self.decoded);
+        for file in files.filter(|file| file.position > position) {
+            file.position -= 1;
+        }
+        self.ids.remove(position)
+    }
+
     fn clear(&mut self) {
         self.ids.clear();
         self.indices.clear();
         self.pixels.clear();
         self.features.clear();
+        self.waiting.clear();
+        self.decoded.clear();
     }
 }
 
@@ -476,6 +538,32 @@ fn group_size(batch: usize, least: usize, affordable: usize, share: usize) -> us
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_leaves_its_group_takes_its_pixels_along() {
+        let waiting = |position: usize| Waiting {
+            position,
+            bytes: vec![position as u8],
+            file: FileStamp {
+                size: 1,
+                modified: 0,
+            },
+        };
+        let mut group = Group {
+            ids: ["first", "second", "third"].map(|id| ObjectId::new(id).unwrap()).into(),
+            indices: vec![7, 8, 9],
+            pixels: vec![1, 1, 2, 2, 3, 3],
+            decoded: vec![waiting(0), waiting(2)],
+            ..Group::default()
+        };
+        assert_eq!(group.remove(1, 2).as_str(), "second");
+        let left: Vec<&str> = group.ids.iter().map(ObjectId::as_str).collect();
+        assert_eq!(left, ["first", "third"]);
+        assert_eq!(group.indices, [7, 9]);
+        assert_eq!(group.pixels, [1, 1, 3, 3]);
+        let positions: Vec<usize> = group.decoded.iter().map(|one| one.position).collect();
+        assert_eq!(positions, [0, 1]);
+    }
 
     #[test]
     fn a_group_is_whole_batches_and_shrinks_where_time_or_objects_run_out() {

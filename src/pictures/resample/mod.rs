@@ -58,6 +58,20 @@ impl PillowVersion {
         };
         from.height > to.height && clearly_more
     }
+
+    /// The size of a picture between the two passes.
+    pub(super) fn middle(self, from: Size, to: Size) -> Size {
+        match self.starts_vertically(from, to) {
+            true => Size {
+                width: from.width,
+                height: to.height,
+            },
+            false => Size {
+                width: to.width,
+                height: from.height,
+            },
+        }
+    }
 }
 
 /// Changes the size of pictures; keeps its buffers from one picture to the next.
@@ -109,17 +123,7 @@ impl Resampler {
             self.horizontal(source, from, out, to.width);
         } else {
             let mut between = std::mem::take(&mut self.between);
-            let middle = if self.pillow.starts_vertically(from, to) {
-                Size {
-                    width: from.width,
-                    height: to.height,
-                }
-            } else {
-                Size {
-                    width: to.width,
-                    height: from.height,
-                }
-            };
+            let middle = self.pillow.middle(from, to);
             between.resize(middle.rgb_len(), 0);
             if middle.width == from.width {
                 self.vertical(source, from, &mut between, to.height);
@@ -213,7 +217,7 @@ impl Pair {
 impl Coefficients {
     /// Fills in the coefficients that take `from` positions to `to`, in the order of operations of Pillow's
     /// `precompute_coeffs`, which the last bit of a coefficient can depend on.
-    fn compute(&mut self, from: usize, to: usize) {
+    pub(super) fn compute(&mut self, from: usize, to: usize) {
         let scale = from as f64 / to as f64;
         // A filter narrower than one pixel would leave pixels out: it grows when shrinking, never shrinks.
         let filter_scale = scale.max(1.0);
@@ -251,6 +255,11 @@ impl Coefficients {
                 len: end - start,
             });
         }
+    }
+
+    /// All coefficients, `[runs, stride]`, and the stride.
+    pub(super) fn table(&self) -> (&[i32], usize) {
+        (&self.fixed, self.stride)
     }
 
     /// The coefficients of the run at `position`, without padding.
