@@ -14,6 +14,7 @@
 //! | `lab` | the same for CIE L*a*b* |
 //! | `orientation` | how a camera was held, and turning a picture upright |
 //! | `resample` | the change of size |
+//! | `rows` | what takes a picture row by row, so that it need not be in memory as a whole |
 //! | `limits`, `size`, `error` | what a picture may need, its size, and why it can fail |
 //! | `preprocessing` | all of that in a line, for the recipe |
 //! | [`thumbnail`] | small pictures, to be looked at |
@@ -28,6 +29,7 @@ mod panics;
 pub mod preprocessing;
 mod reader;
 mod resample;
+mod rows;
 mod size;
 pub mod thumbnail;
 

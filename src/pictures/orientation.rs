@@ -19,7 +19,7 @@ const MAX_TEXT: u64 = 1 << 20;
 pub fn of(bytes: &[u8]) -> Orientation {
     let in_exif = exif(bytes)
         .and_then(|exif| exif_orientation(exif.strip_prefix(EXIF_PREFIX).unwrap_or(&exif)));
-    let value = in_exif.or_else(|| value_in_xmp(&*xmp(bytes)?));
+    let value = in_exif.or_else(|| value_in_xmp(&xmp(bytes)?));
     value.map_or(Orientation::NoTransforms, of_value)
 }
 
