@@ -20,7 +20,7 @@ NOTICE = re.compile(r"(licen[cs]e|unlicense|copying|copyright|notice).*(?<!\.rs)
 SAME_AS = {
     "maud": ("clap", "LICENSE-APACHE"),
     "maud_macros": ("clap", "LICENSE-APACHE"),
-    "turbojpeg-sys": ("turbojpeg", "LICENSE"),  # of the same authors
+    "turbojpeg-sys": ("memchr", "UNLICENSE"),
     "usearch": ("clap", "LICENSE-APACHE"),
 }
 # What zstd offers as well as the BSD licence that is chosen here: the GPL.

@@ -11,7 +11,7 @@ pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 pub const MAX_SIDE: usize = 1_000_000;
 
 /// Memory that each reader may use without asking, in bytes: it keeps buffers up to this size for the next picture. A
-/// JPEG of seven megapixels needs as much.
+/// progressive JPEG of ten megapixels needs as much.
 pub const OWN_MEMORY: u64 = 64 << 20;
 
 /// What a decoder checks before it makes room for a picture.
@@ -52,15 +52,25 @@ impl Limits {
         }
     }
 
-    /// Whether a picture of `size` may be decoded: into RGB, with `more` bytes of memory for what comes before.
+    /// Whether a picture of `size` may be decoded: into RGB as a whole, with `more` bytes of memory for what comes before.
     pub(super) fn check_memory(
         self,
         format: Format,
         size: Size,
         more: usize,
     ) -> Result<(), PictureError> {
-        let copies = if self.turned { 2 } else { 1 };
-        let needed = (size.rgb_len() * copies).saturating_add(more);
+        self.check_all_memory(format, size, size.rgb_len().saturating_add(more))
+    }
+
+    /// Whether a picture of `size` may be decoded that needs this many bytes, besides the copy for its turning.
+    pub(super) fn check_all_memory(
+        self,
+        format: Format,
+        size: Size,
+        bytes: usize,
+    ) -> Result<(), PictureError> {
+        let turned = if self.turned { size.rgb_len() } else { 0 };
+        let needed = bytes.saturating_add(turned);
         let bytes = needed as u64;
         if bytes > self.memory {
             return Err(PictureError::NeedsMemory { bytes });

@@ -15,6 +15,7 @@
 //! | `orientation` | how a camera was held, and turning a picture upright |
 //! | `resample` | the change of size |
 //! | `gpu` | [`GpuReader`]: decoding and the change of size on an NVIDIA GPU |
+//! | `rows` | what takes a picture row by row, so that it need not be in memory as a whole |
 //! | `limits`, `size`, `error` | what a picture may need, its size, and why it can fail |
 //! | `preprocessing` | all of that in a line, for the recipe |
 //! | [`thumbnail`] | small pictures, to be looked at |
@@ -30,6 +31,7 @@ mod panics;
 pub mod preprocessing;
 mod reader;
 mod resample;
+mod rows;
 mod size;
 pub mod thumbnail;
 

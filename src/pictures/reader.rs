@@ -5,6 +5,7 @@ use image::metadata::Orientation;
 use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
 use super::panics::catch_panic;
+use super::resample::RowResampler;
 use super::{PictureError, PillowVersion, Resampler, Size, orientation};
 use crate::support::fault;
 
@@ -95,13 +96,20 @@ impl PictureReader {
         assert!(!out.is_empty(), "output is empty");
         let scaled = self.options.scaled_decode.then_some(size);
         let orientation = self.orientation(bytes);
-        let decoded = self.decode_within(memory, bytes, scaled, orientation);
-        if decoded.is_ok() {
-            let Picture {
-                pixels, size: from, ..
-            } = &self.picture;
-            self.resampler.resample(pixels, *from, out, size);
-        }
+        let decoded = if formats::gives_rows(bytes) && orientation == Orientation::NoTransforms {
+            let limits = self.limits(memory, orientation);
+            let mut rows = RowResampler::new(&mut self.resampler, size);
+            let decoded = caught(|| formats::decode_rows(bytes, limits, scaled, &mut rows));
+            decoded.map(|()| rows.finish(out))
+        } else {
+            let decoded = self.decode_within(memory, bytes, scaled, orientation);
+            decoded.map(|()| {
+                let Picture {
+                    pixels, size: from, ..
+                } = &self.picture;
+                self.resampler.resample(pixels, *from, out, size);
+            })
+        };
         self.give_back_large_buffers();
         decoded
     }
@@ -162,6 +170,14 @@ impl PictureReader {
         }
     }
 
+    fn limits(&self, memory: u64, orientation: Orientation) -> Limits {
+        Limits {
+            max_pixels: self.options.max_pixels,
+            memory,
+            turned: orientation != Orientation::NoTransforms,
+        }
+    }
+
     /// Leaves the picture in `self.picture`, turned. `wanted` is the size that it may be shrunk for.
     fn decode_within(
         &mut self,
@@ -170,18 +186,13 @@ impl PictureReader {
         wanted: Option<Size>,
         orientation: Orientation,
     ) -> Result<(), PictureError> {
-        let limits = Limits {
-            max_pixels: self.options.max_pixels,
-            memory,
-            turned: orientation != Orientation::NoTransforms,
-        };
+        let limits = self.limits(memory, orientation);
         let wanted = wanted.map(|wanted| match orientation::swaps_sides(orientation) {
             true => wanted.transposed(),
             false => wanted,
         });
         let picture = &mut self.picture;
-        let decoded =
-            catch_panic(|| fault::decoder(|| formats::decode(bytes, limits, wanted, picture)));
+        let decoded = caught(|| formats::decode(bytes, limits, wanted, picture));
         if matches!(decoded, Err(PictureError::DecoderPanicked { .. })) {
             self.picture = Picture::default();
         }
@@ -191,9 +202,14 @@ impl PictureReader {
     }
 
     fn give_back_large_buffers(&mut self) {
-        if self.picture.capacity() as u64 > OWN_MEMORY {
+        if (self.picture.capacity() + self.resampler.capacity()) as u64 > OWN_MEMORY {
             self.picture = Picture::default();
             self.resampler = Resampler::new(self.options.pillow);
         }
     }
+}
+
+/// Runs a decoder, whose panics are errors.
+fn caught(decode: impl FnOnce() -> Result<(), PictureError>) -> Result<(), PictureError> {
+    catch_panic(|| fault::decoder(decode))
 }

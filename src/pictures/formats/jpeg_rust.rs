@@ -8,6 +8,7 @@ use image::codecs::jpeg;
 use super::jpeg_part::{Pixels, Upsampling};
 use super::{Format, Picture, image_crate};
 use crate::pictures::limits::Limits;
+use crate::pictures::rows::Rows;
 use crate::pictures::{PictureError, Size};
 
 /// Which JPEG decoder is built in.
@@ -16,16 +17,22 @@ pub const JPEG_DECODER: &str = "zune-jpeg (not exact)";
 /// What the decoder holds besides the pixels that it gives, in bytes per pixel at most: coefficients of 2 bytes, and rows.
 const BYTES_PER_PIXEL: usize = 12;
 
-/// Decodes `bytes` into `picture`, always in full size.
+/// Decodes `bytes` into `out`, always in full size.
 pub(super) fn decode(
     bytes: &[u8],
     limits: Limits,
     _wanted: Option<Size>,
-    picture: &mut Picture,
+    out: &mut impl Rows,
 ) -> Result<(), PictureError> {
     let decoder = jpeg::JpegDecoder::new(Cursor::new(bytes));
-    let memory = |size: Size| BYTES_PER_PIXEL * size.width * size.height;
-    image_crate::decode_with(Format::Jpeg, decoder, limits, memory, picture)
+    let memory = |size: Size| BYTES_PER_PIXEL * size.width * size.height + out.memory(size);
+    let mut picture = Picture::default();
+    image_crate::decode_with(Format::Jpeg, decoder, limits, memory, &mut picture)?;
+    out.begin(picture.size);
+    out.room(0, picture.size.height)
+        .copy_from_slice(&picture.pixels);
+    out.filled();
+    Ok(())
 }
 
 /// No memory: nothing is decoded.

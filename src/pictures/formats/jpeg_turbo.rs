@@ -1,19 +1,20 @@
 //! JPEG through libjpeg-turbo, the decoder that Pillow uses too.
 //!
-//! This talks to the C functions of the TurboJPEG API rather than to the safe `turbojpeg` crate above them, because
-//! that crate makes errors of libjpeg's warnings. Pictures with warnings (a wrong marker, garbage between segments)
-//! are common, and Pillow reads them.
+//! `jpeg_turbo.c` stands between: it has the calls of libjpeg's API, whose rows come one after the other, so that a picture
+//! need not be in memory as a whole. A warning is not an error there. Pictures with warnings (a wrong marker, garbage
+//! between segments) are common, and Pillow reads them.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong};
 use std::ptr::NonNull;
 
-use turbojpeg::raw;
+// For the library that it links.
+use turbojpeg_sys as _;
 
+use super::Format;
 use super::jpeg_part::{Pixels, Upsampling};
-use super::{Format, Picture};
 use crate::pictures::convert::{gray_to_rgb, inverted_cmyk_to_rgb};
 use crate::pictures::limits::Limits;
-use crate::pictures::size::CHANNELS;
+use crate::pictures::rows::Rows;
 use crate::pictures::{PictureError, Size};
 
 /// Which JPEG decoder is built in.
@@ -22,22 +23,29 @@ pub const JPEG_DECODER: &str = "libjpeg-turbo";
 /// A picture with more scans is refused: a file of a few kilobytes can hold thousands, each of which costs a pass over
 /// the whole picture. 100 is the most that libjpeg's own `cjpeg` and `jpegtran` write (`MAX_SCANS` in `rdswitch.c`), and
 /// encoders write about 10. (132 kB with 500 scans of 178 megapixels took 59 s.)
-const MAX_SCANS: i32 = 100;
+const MAX_SCANS: c_int = 100;
 
 /// The largest side of the blocks that are coded together, in pixels.
 const MAX_BLOCK: usize = 32;
 
+/// What the decoder holds of each component while it goes through the rows, in bytes per pixel of a row at most: two rows
+/// of blocks around the current one, before and after the colours that are stored with fewer pixels are made larger.
+const ROW_BYTES: usize = 8 * MAX_BLOCK;
+
 /// The fractions that a picture can be shrunk by while decoding: those of libjpeg's that halve.
 const SCALES: [usize; 3] = [8, 4, 2];
 
-/// Decodes `bytes` into `picture`. With `wanted`, it comes out shrunk to no less than [`MARGIN`] times that on each side.
+/// How many rows are decoded at a time: those of a row of blocks, where colours are stored with half as many.
+const ROWS: usize = 16;
+
+/// Decodes `bytes` into `out`. With `wanted`, it comes out shrunk to no less than [`MARGIN`] times that on each side.
 pub(super) fn decode(
     bytes: &[u8],
     limits: Limits,
     wanted: Option<Size>,
-    picture: &mut Picture,
+    out: &mut impl Rows,
 ) -> Result<(), PictureError> {
-    let decoded = decode_file(bytes, Warnings::Accepted, limits, wanted, picture);
+    let decoded = decode_file(bytes, Warnings::Accepted, limits, wanted, out);
     if !matches!(decoded, Err(PictureError::Truncated { .. })) || !is_one_scan(bytes) {
         return decoded;
     }
@@ -45,7 +53,7 @@ pub(super) fn decode(
     // of in a copy that has the marker.
     limits.check_memory(Format::Jpeg, Size::default(), bytes.len())?;
     let ended = [bytes, b"\xff\xd9"].concat();
-    match decode_file(&ended, Warnings::Refused, limits, wanted, picture) {
+    match decode_file(&ended, Warnings::Refused, limits, wanted, out) {
         Err(error @ PictureError::NeedsMemory { .. }) => Err(error),
         again => again.or(decoded),
     }
@@ -56,66 +64,61 @@ fn decode_file(
     warnings: Warnings,
     limits: Limits,
     wanted: Option<Size>,
-    picture: &mut Picture,
+    out: &mut impl Rows,
 ) -> Result<(), PictureError> {
-    let mut decompressor = Decompressor::new(warnings)?;
-    let (full, components) = decompressor.read_header(bytes, limits)?;
-    let is_lossless = decompressor.get(raw::TJPARAM_TJPARAM_LOSSLESS) == 1;
+    let mut reader = Reader::open(bytes, warnings)?;
+    let header = reader.read_header(limits)?;
+    let Header { size: full, .. } = header;
     // The library does not scale lossless pictures, whatever is asked of it.
-    let wanted = wanted.filter(|_| !is_lossless);
+    let wanted = wanted.filter(|_| !header.is_lossless);
     let divisor = wanted.map_or(1, |wanted| divisor(full, wanted));
     let size = Size {
         width: full.width.div_ceil(divisor),
         height: full.height.div_ceil(divisor),
     };
-    let scale = raw::tjscalingfactor {
-        num: 1,
-        denom: divisor as i32,
+    let pixels = match header.components {
+        4 => Pixels::Cmyk,
+        // The library converts no colours of lossless pictures, not even gray.
+        1 if header.is_lossless => Pixels::Gray,
+        _ => Pixels::Rgb,
     };
-    let is_lossless_gray = is_lossless && components == 1;
-    let raw_channels = match components {
-        4 => 4,
-        _ => usize::from(is_lossless_gray),
+    let coefficients = match header.has_multiple_scans {
+        true => coefficient_bytes(full, header.components),
+        false => 0,
     };
     let copied = match warnings {
         Warnings::Accepted => 0,
         Warnings::Refused => bytes.len(),
     };
-    limits.check_memory(
-        Format::Jpeg,
-        size,
-        coefficient_bytes(full, components) + raw_channels * size.width * size.height + copied,
-    )?;
-    if is_lossless_gray {
-        // The library converts no colours of lossless pictures, not even gray.
-        picture.fill_converted(
-            size,
-            size.width * size.height,
-            |raw| decompressor.decompress(bytes, scale, raw::TJPF_TJPF_GRAY, size.width, raw),
-            gray_to_rgb,
-        )
-    } else if components == 4 {
-        let raw_len = size.width * size.height * 4;
-        picture.fill_converted(
-            size,
-            raw_len,
-            |raw| decompressor.decompress(bytes, scale, raw::TJPF_TJPF_CMYK, size.width * 4, raw),
-            inverted_cmyk_to_rgb,
-        )
-    } else {
-        let pixels = picture.resize(size);
-        decompressor.decompress(
-            bytes,
-            scale,
-            raw::TJPF_TJPF_RGB,
-            size.width * CHANNELS,
-            pixels,
-        )
+    let row_bytes = ROW_BYTES * header.components * full.width;
+    let memory = [coefficients, row_bytes, copied, out.memory(size)];
+    let memory = memory.into_iter().fold(0, usize::saturating_add);
+    limits.check_all_memory(Format::Jpeg, size, memory)?;
+    reader.start(pixels, divisor, Upsampling::Smooth)?;
+    let mut raw = vec![0; ROWS * size.width * pixels.channels()];
+    out.begin(size);
+    for first in (0..size.height).step_by(ROWS) {
+        let count = ROWS.min(size.height - first);
+        let rgb = out.room(first, count);
+        let raw = &mut raw[..count * size.width * pixels.channels()];
+        match pixels {
+            Pixels::Rgb => reader.read_rows(rgb)?,
+            Pixels::Gray => {
+                reader.read_rows(raw)?;
+                gray_to_rgb(raw, rgb);
+            }
+            Pixels::Cmyk => {
+                reader.read_rows(raw)?;
+                inverted_cmyk_to_rgb(raw, rgb);
+            }
+        }
+        out.filled();
     }
+    reader.finish()
 }
 
 /// The memory for the coefficients of a picture, in bytes: one of several scans has them all in memory, in whole blocks, 2
-/// bytes for each, at the full size. Only its scans would tell whether it has several.
+/// bytes for each, at the full size.
 pub(super) fn coefficient_bytes(full: Size, components: usize) -> usize {
     let [width, height] = [full.width, full.height].map(|side| side.next_multiple_of(MAX_BLOCK));
     (2 * components * width).saturating_mul(height)
@@ -130,26 +133,20 @@ pub(super) fn decode_part(
     upsampling: Upsampling,
     out: &mut [u8],
 ) -> Result<Size, PictureError> {
-    let mut decompressor = Decompressor::new(Warnings::Accepted)?;
-    let (size, components) = decompressor.read_header(bytes, limits)?;
-    let (channels, format) = match pixels {
-        Pixels::Gray => (1, raw::TJPF_TJPF_GRAY),
-        Pixels::Rgb => (CHANNELS, raw::TJPF_TJPF_RGB),
-        Pixels::Cmyk => (4, raw::TJPF_TJPF_CMYK),
-    };
+    let mut reader = Reader::open(bytes, Warnings::Accepted)?;
+    let Header {
+        size, components, ..
+    } = reader.read_header(limits)?;
     let Size { width, height } = size;
-    if components != channels || width > most.width || height > most.height {
+    if components != pixels.channels() || width > most.width || height > most.height {
         return Err(PictureError::corrupt(
             Format::Jpeg,
             format!("{components} components of {width} x {height} pixels"),
         ));
     }
-    if upsampling == Upsampling::Repeated {
-        decompressor.set(raw::TJPARAM_TJPARAM_FASTUPSAMPLE, 1);
-    }
-    let full_size = raw::tjscalingfactor { num: 1, denom: 1 };
-    let out = &mut out[..width * height * channels];
-    decompressor.decompress(bytes, full_size, format, width * channels, out)?;
+    reader.start(pixels, 1, upsampling)?;
+    reader.read_rows(&mut out[..width * height * components])?;
+    reader.finish()?;
     Ok(size)
 }
 
@@ -162,150 +159,199 @@ enum Warnings {
     Refused,
 }
 
-/// A libjpeg-turbo decompressor, for one picture only: after a header without a scan, version 3.1 reads no header of
-/// the pictures that follow, but returns the numbers of the one before. A buffer of that size could then be too small
-/// for the picture. Setting up takes microseconds, and libjpeg gets its memory anew for each picture in any case.
-struct Decompressor {
-    handle: NonNull<std::ffi::c_void>,
+/// What the first segments say of a picture.
+struct Header {
+    size: Size,
+    /// 1 is gray, 3 a colour, 4 a colour with black.
+    components: usize,
+    is_lossless: bool,
+    has_multiple_scans: bool,
+}
+
+#[allow(unsafe_code, reason = "C functions")]
+mod c {
+    use super::*;
+
+    /// `struct reader`, which is C's business.
+    #[repr(C)]
+    pub struct Reader {
+        _opaque: [u8; 0],
+    }
+
+    /// `struct header`.
+    #[repr(C)]
+    #[derive(Default)]
+    pub struct Header {
+        pub width: c_uint,
+        pub height: c_uint,
+        pub precision: c_int,
+        pub components: c_int,
+        pub lossless: c_int,
+        pub multiple_scans: c_int,
+    }
+
+    unsafe extern "C" {
+        pub fn simsearch_jpeg_open(
+            bytes: *const u8,
+            len: c_ulong,
+            max_scans: c_int,
+            refuses_warnings: c_int,
+        ) -> *mut Reader;
+        pub fn simsearch_jpeg_header(reader: *mut Reader, header: *mut Header) -> c_int;
+        pub fn simsearch_jpeg_start(
+            reader: *mut Reader,
+            components: c_int,
+            divisor: c_uint,
+            smooth: c_int,
+        ) -> c_int;
+        pub fn simsearch_jpeg_row_len(reader: *const Reader) -> c_ulong;
+        pub fn simsearch_jpeg_rows_left(reader: *const Reader) -> c_uint;
+        pub fn simsearch_jpeg_rows(reader: *mut Reader, out: *mut u8, count: c_uint) -> c_int;
+        pub fn simsearch_jpeg_finish(reader: *mut Reader) -> c_int;
+        pub fn simsearch_jpeg_message(reader: *const Reader) -> *const c_char;
+        pub fn simsearch_jpeg_close(reader: *mut Reader);
+    }
+}
+
+/// A JPEG that is being decoded: [`open`](Self::open), [`read_header`](Self::read_header), [`start`](Self::start),
+/// [`read_rows`](Self::read_rows) until there are no more, [`finish`](Self::finish); nothing after an error.
+struct Reader<'a> {
+    reader: NonNull<c::Reader>,
+    bytes: &'a [u8],
     warnings: Warnings,
 }
 
-impl Drop for Decompressor {
+impl Drop for Reader<'_> {
     fn drop(&mut self) {
         #[allow(unsafe_code, reason = "C function")]
-        // SAFETY: the handle is a live TurboJPEG instance, and nobody can use it after this.
+        // SAFETY: the reader is live, and nobody can use it after this.
         unsafe {
-            raw::tj3Destroy(self.handle.as_ptr());
+            c::simsearch_jpeg_close(self.reader.as_ptr());
         }
     }
 }
 
-impl Decompressor {
-    fn new(warnings: Warnings) -> Result<Self, PictureError> {
+impl<'a> Reader<'a> {
+    fn open(bytes: &'a [u8], warnings: Warnings) -> Result<Self, PictureError> {
+        if bytes.is_empty() {
+            return Err(PictureError::truncated(Format::Jpeg, "no bytes"));
+        }
+        let refuses = c_int::from(warnings == Warnings::Refused);
         #[allow(unsafe_code, reason = "C function")]
-        // SAFETY: `tj3Init` may always be called; it gives a new instance or null.
-        let handle = unsafe { raw::tj3Init(raw::TJINIT_TJINIT_DECOMPRESS as i32) };
-        let handle = NonNull::new(handle).ok_or_else(|| PictureError::OutOfMemory {
+        // SAFETY: pointer and length are those of a slice that lives as long as the reader, and is only read.
+        let reader =
+            unsafe { c::simsearch_jpeg_open(bytes.as_ptr(), bytes.len() as _, MAX_SCANS, refuses) };
+        let reader = NonNull::new(reader).ok_or(PictureError::OutOfMemory {
             format: Format::Jpeg,
         })?;
-        let mut decompressor = Self { handle, warnings };
-        decompressor.set(raw::TJPARAM_TJPARAM_SCANLIMIT, MAX_SCANS);
-        let stop = i32::from(warnings == Warnings::Refused);
-        decompressor.set(raw::TJPARAM_TJPARAM_STOPONWARNING, stop);
-        Ok(decompressor)
+        Ok(Self {
+            reader,
+            bytes,
+            warnings,
+        })
     }
 
-    /// The size of the picture and how many components it has.
-    fn read_header(&mut self, bytes: &[u8], limits: Limits) -> Result<(Size, usize), PictureError> {
+    fn read_header(&mut self, limits: Limits) -> Result<Header, PictureError> {
+        let mut header = c::Header::default();
         #[allow(unsafe_code, reason = "C function")]
-        // SAFETY: the handle is live, and pointer and length are those of a slice, which the function only reads.
-        let status = unsafe {
-            raw::tj3DecompressHeader(self.handle.as_ptr(), bytes.as_ptr(), bytes.len() as _)
-        };
-        self.check(status, bytes)?;
-        let width = self.get(raw::TJPARAM_TJPARAM_JPEGWIDTH);
-        let height = self.get(raw::TJPARAM_TJPARAM_JPEGHEIGHT);
-        // A new decompressor has -1 for both until it has read a header; a file of tables alone has none.
-        let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else {
+        // SAFETY: the reader is live, and the header is C's too.
+        let status = unsafe { c::simsearch_jpeg_header(self.reader.as_ptr(), &mut header) };
+        self.check(status)?;
+        if header.components == 0 {
             return Err(PictureError::corrupt(
                 Format::Jpeg,
                 "no picture behind the tables",
             ));
-        };
-        let precision = self.get(raw::TJPARAM_TJPARAM_PRECISION);
-        if precision != 8 {
+        }
+        if header.precision != 8 {
             return Err(PictureError::unsupported(
                 Format::Jpeg,
-                format!("{precision} bits per channel"),
+                format!("{} bits per channel", header.precision),
             ));
         }
-        let size = limits.check(Format::Jpeg, width, height)?;
-        let components = match self.get(raw::TJPARAM_TJPARAM_COLORSPACE) as raw::TJCS {
-            raw::TJCS_TJCS_CMYK | raw::TJCS_TJCS_YCCK => 4,
-            raw::TJCS_TJCS_GRAY => 1,
-            _ => 3,
-        };
-        Ok((size, components))
-    }
-
-    /// Decodes into `pixels`, which must hold the picture of the scaled size in rows of `pitch` bytes.
-    fn decompress(
-        &mut self,
-        bytes: &[u8],
-        scale: raw::tjscalingfactor,
-        pixel_format: raw::TJPF,
-        pitch: usize,
-        pixels: &mut [u8],
-    ) -> Result<(), PictureError> {
-        #[allow(unsafe_code, reason = "C functions")]
-        // SAFETY: the handle is live, `bytes` is only read. The decoder writes rows of `pitch` bytes, as many as the
-        // header says after scaling: `decode_file` and `decode_part` made `pixels` that long from the header that the
-        // same library read from the same bytes just before, with the same rule for scaled sizes (`TJSCALED` rounds up);
-        // for lossless pictures, whose scaling the library ignores, `scale` is 1. Pitch fits an `i32`: a JPEG side is at
-        // most 65535 pixels of 4 bytes. All of `pixels` is initialised before.
-        let status = unsafe {
-            let handle = self.handle.as_ptr();
-            match raw::tj3SetScalingFactor(handle, scale) {
-                0 => raw::tj3Decompress8(
-                    handle,
-                    bytes.as_ptr(),
-                    bytes.len() as _,
-                    pixels.as_mut_ptr(),
-                    pitch as i32,
-                    pixel_format,
-                ),
-                status => status,
-            }
-        };
-        self.check(status, bytes)
-    }
-
-    /// Makes an error of a status, unless it stands for warnings that Pillow accepts.
-    fn check(&mut self, status: i32, bytes: &[u8]) -> Result<(), PictureError> {
-        if status == 0 {
-            return Ok(());
-        }
-        #[allow(unsafe_code, reason = "C function")]
-        // SAFETY: the handle is live; the message is a C string that stays as it is until the next call on this
-        // thread, and is copied at once.
-        let message = unsafe { CStr::from_ptr(raw::tj3GetErrorStr(self.handle.as_ptr())) };
-        let message = message.to_string_lossy().into_owned();
-        if is_out_of_memory(&message) {
-            let format = Format::Jpeg;
-            return Err(PictureError::OutOfMemory { format });
-        }
-        // Running out of bytes is a warning too, but not always the first, which alone has a message.
-        if !has_end_of_image(bytes) {
-            return Err(PictureError::truncated(Format::Jpeg, message));
-        }
-        let accepted = match self.warnings {
-            Warnings::Accepted => is_warning(&message),
-            Warnings::Refused => message.ends_with("extraneous bytes before marker 0xd9"),
-        };
-        if accepted {
-            return Ok(());
-        }
-        Err(if is_unsupported(&message) {
-            PictureError::unsupported(Format::Jpeg, message)
-        } else {
-            PictureError::corrupt(Format::Jpeg, message)
+        Ok(Header {
+            size: limits.check(Format::Jpeg, header.width, header.height)?,
+            components: header.components as usize,
+            is_lossless: header.lossless != 0,
+            has_multiple_scans: header.multiple_scans != 0,
         })
     }
 
-    fn get(&mut self, parameter: raw::TJPARAM) -> i32 {
+    /// Begins with a picture whose header was read.
+    fn start(
+        &mut self,
+        pixels: Pixels,
+        divisor: usize,
+        upsampling: Upsampling,
+    ) -> Result<(), PictureError> {
+        let components = pixels.channels() as c_int;
+        let smooth = c_int::from(upsampling == Upsampling::Smooth);
         #[allow(unsafe_code, reason = "C function")]
-        // SAFETY: the handle is live; an unknown parameter would give -1.
-        unsafe {
-            raw::tj3Get(self.handle.as_ptr(), parameter as i32)
-        }
+        // SAFETY: the reader is live, and has read a header.
+        let status = unsafe {
+            c::simsearch_jpeg_start(self.reader.as_ptr(), components, divisor as c_uint, smooth)
+        };
+        self.check(status)
     }
 
-    fn set(&mut self, parameter: raw::TJPARAM, value: i32) {
+    /// Fills `out` with the next rows; it must have room for whole rows, and no more than are left.
+    fn read_rows(&mut self, out: &mut [u8]) -> Result<(), PictureError> {
+        let reader = self.reader.as_ptr();
+        #[allow(unsafe_code, reason = "C functions")]
+        // SAFETY: the reader is live, and its picture was started. C writes as many rows of its length, which fit.
+        let status = unsafe {
+            let row_len = c::simsearch_jpeg_row_len(reader) as usize;
+            let count = out.len() / row_len;
+            assert!(
+                count * row_len == out.len()
+                    && count <= c::simsearch_jpeg_rows_left(reader) as usize,
+                "room for other rows than those of the picture"
+            );
+            c::simsearch_jpeg_rows(reader, out.as_mut_ptr(), count as c_uint)
+        };
+        self.check(status)
+    }
+
+    /// Reads to the end of a picture all of whose rows were read.
+    fn finish(&mut self) -> Result<(), PictureError> {
         #[allow(unsafe_code, reason = "C function")]
-        // SAFETY: the handle is live; a value that does not fit the parameter would change nothing.
-        unsafe {
-            raw::tj3Set(self.handle.as_ptr(), parameter as i32, value);
+        // SAFETY: the reader is live.
+        let status = unsafe { c::simsearch_jpeg_finish(self.reader.as_ptr()) };
+        let garbage = "extraneous bytes before marker 0xd9";
+        if status < 0 && self.warnings == Warnings::Refused && self.message().ends_with(garbage) {
+            return Ok(());
         }
+        // Running out of bytes is only a warning.
+        if status > 0 && !has_end_of_image(self.bytes) {
+            return Err(PictureError::truncated(Format::Jpeg, self.message()));
+        }
+        self.check(status)
+    }
+
+    /// Makes an error of the status of one.
+    fn check(&self, status: c_int) -> Result<(), PictureError> {
+        if status >= 0 {
+            return Ok(());
+        }
+        let (format, message) = (Format::Jpeg, self.message());
+        Err(if message.starts_with("Insufficient memory") {
+            // `JERR_OUT_OF_MEMORY` in libjpeg's `jerror.h`.
+            PictureError::OutOfMemory { format }
+        } else if !has_end_of_image(self.bytes) {
+            PictureError::truncated(format, message)
+        } else if is_unsupported(&message) {
+            PictureError::unsupported(format, message)
+        } else {
+            PictureError::corrupt(format, message)
+        })
+    }
+
+    /// What the library said of an error, or else of the first warning.
+    fn message(&self) -> String {
+        #[allow(unsafe_code, reason = "C function")]
+        // SAFETY: the reader is live; the message is a C string in it, and is copied at once.
+        let message = unsafe { CStr::from_ptr(c::simsearch_jpeg_message(self.reader.as_ptr())) };
+        message.to_string_lossy().into_owned()
     }
 }
 
@@ -321,26 +367,6 @@ fn divisor(full: Size, wanted: Size) -> usize {
             && full.height.div_ceil(*divisor) >= MARGIN * wanted.height
     };
     SCALES.into_iter().find(enough).unwrap_or(1)
-}
-
-/// Whether libjpeg's message is that of a warning (`JWRN_...` in its `jerror.h`). The error code does not tell: it says
-/// "warning" also where a fatal error followed one. But then the message is that of the error.
-fn is_warning(message: &str) -> bool {
-    const WARNINGS: [&str; 7] = [
-        "Application transferred too many scanlines",
-        "Corrupt JPEG data: ",
-        "Inconsistent progression sequence for component ",
-        "Invalid SOS parameters for sequential JPEG",
-        "Premature end of JPEG file",
-        "Unknown Adobe color transform code ",
-        "Warning: ",
-    ];
-    WARNINGS.iter().any(|warning| message.starts_with(warning))
-}
-
-/// Whether a message is that of libjpeg (`JERR_OUT_OF_MEMORY` in its `jerror.h`) or of TurboJPEG where there is no memory.
-fn is_out_of_memory(message: &str) -> bool {
-    message.starts_with("Insufficient memory") || message.ends_with("Memory allocation failure")
 }
 
 /// Whether libjpeg's message of a fatal error speaks of a kind of JPEG that it does not read (see `jerror.h`).

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::PictureError;
 use super::limits::Limits;
+use super::rows::Rows;
 use super::size::Size;
 
 mod bmp;
@@ -131,6 +132,21 @@ impl Format {
             }
         }
     }
+}
+
+/// Whether a picture's decoder gives its rows one after the other.
+pub(super) fn gives_rows(bytes: &[u8]) -> bool {
+    matches!(Format::of(bytes), Ok(Format::Jpeg))
+}
+
+/// Decodes a picture that [`gives_rows`]. `wanted` is the size that it may be shrunk for.
+pub(super) fn decode_rows(
+    bytes: &[u8],
+    limits: Limits,
+    wanted: Option<Size>,
+    out: &mut impl Rows,
+) -> Result<(), PictureError> {
+    jpeg::decode(bytes, limits, wanted, out)
 }
 
 /// Decodes a picture into `picture`. `wanted` is the size that a JPEG may be shrunk for.

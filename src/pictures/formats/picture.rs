@@ -3,7 +3,8 @@
 use image::metadata::Orientation;
 
 use crate::pictures::orientation;
-use crate::pictures::size::Size;
+use crate::pictures::rows::Rows;
+use crate::pictures::size::{CHANNELS, Size};
 
 /// A decoded picture, and room for what a decoder gives before it is converted to RGB.
 #[derive(Debug, Default)]
@@ -51,4 +52,21 @@ impl Picture {
     pub fn capacity(&self) -> usize {
         self.pixels.capacity() + self.raw.capacity()
     }
+}
+
+impl Rows for Picture {
+    fn memory(&self, size: Size) -> usize {
+        size.rgb_len()
+    }
+
+    fn begin(&mut self, size: Size) {
+        self.resize(size);
+    }
+
+    fn room(&mut self, first: usize, count: usize) -> &mut [u8] {
+        let row_len = self.size.width * CHANNELS;
+        &mut self.pixels[first * row_len..][..count * row_len]
+    }
+
+    fn filled(&mut self) {}
 }

@@ -42,10 +42,10 @@ impl Avx2 {
         }
     }
 
-    pub(super) fn vertical(
+    pub(super) fn vertical_row(
         self,
-        source: &[u8],
-        from: Size,
+        rows: &[u8],
+        y: usize,
         out: &mut [u8],
         coefficients: &Coefficients,
     ) {
@@ -55,7 +55,7 @@ impl Avx2 {
         )]
         // SAFETY: an `Avx2` exists only where `detect` found the feature.
         unsafe {
-            vertical(source, from, out, coefficients)
+            vertical_row(rows, y, out, coefficients)
         }
     }
 }
@@ -172,22 +172,17 @@ fn horizontal_pixel(rows: [&[u8]; ROWS], start: usize, pairs: &[Pair]) -> [[u8; 
 }
 
 #[target_feature(enable = "avx2")]
-fn vertical(source: &[u8], from: Size, out: &mut [u8], coefficients: &Coefficients) {
-    let row_len = from.width * CHANNELS;
-    for (y, out) in out.chunks_exact_mut(row_len).enumerate() {
-        if row_len < LOAD {
-            vertical_portable_row(source, row_len, y, 0, out, coefficients);
-            continue;
-        }
-        let run = coefficients.runs[y];
-        let rows = &source[run.start * row_len..][..run.len * row_len];
-        let pairs = coefficients.pairs(y, 1);
-        for at in (0..row_len).step_by(LOAD) {
-            // The last piece moves back to end with the row, and overlaps the one before.
-            let at = at.min(row_len - LOAD);
-            let piece = vertical_piece(rows, row_len, at, pairs);
-            out[at..at + LOAD].copy_from_slice(bytes_of(&piece));
-        }
+fn vertical_row(rows: &[u8], y: usize, out: &mut [u8], coefficients: &Coefficients) {
+    let row_len = out.len();
+    if row_len < LOAD {
+        return vertical_portable_row(rows, y, 0, out, coefficients);
+    }
+    let pairs = coefficients.pairs(y, 1);
+    for at in (0..row_len).step_by(LOAD) {
+        // The last piece moves back to end with the row, and overlaps the one before.
+        let at = at.min(row_len - LOAD);
+        let piece = vertical_piece(rows, row_len, at, pairs);
+        out[at..at + LOAD].copy_from_slice(bytes_of(&piece));
     }
 }
 

@@ -2,12 +2,17 @@
 //!
 //! Bicubic with antialiasing, in two passes, one per axis, with 8-bit pixels between them. Every output pixel is the
 //! rounded sum of a run of source pixels times coefficients in fixed point, so the arithmetic is all in integers and
-//! its result does not depend on the order of the sums: the AVX2 version and the portable one agree to the bit with
-//! each other and with `ImagingResample` in Pillow (`src/libImaging/Resample.c`). The order of the passes does show in the
+//! its result does not depend on the order of the sums: the versions for AVX-512 and AVX2 and the portable one agree to the
+//! bit with each other and with `ImagingResample` in Pillow (`src/libImaging/Resample.c`). The order of the passes does show in the
 //! result, and [`PillowVersion`] says whose it is.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod row_resampler;
+
+pub(super) use row_resampler::RowResampler;
 
 use super::size::{CHANNELS, Size};
 
@@ -80,7 +85,10 @@ pub struct Resampler {
     pillow: PillowVersion,
     kernel: Kernel,
     coefficients: Coefficients,
+    /// What the first pass gives.
     between: Vec<u8>,
+    /// Rows of a picture that comes in rows.
+    rows: Vec<u8>,
 }
 
 impl Resampler {
@@ -100,7 +108,13 @@ impl Resampler {
             kernel,
             coefficients: Coefficients::default(),
             between: Vec::new(),
+            rows: Vec::new(),
         }
+    }
+
+    /// The bytes in its buffers.
+    pub(super) fn capacity(&self) -> usize {
+        self.between.capacity() + self.rows.capacity()
     }
 
     /// Resamples `source` `[from.height, from.width, 3]` into `out` `[to.height, to.width, 3]`, both RGB, 0 to 255.
@@ -138,19 +152,16 @@ impl Resampler {
 
     fn horizontal(&mut self, source: &[u8], from: Size, out: &mut [u8], width: usize) {
         self.coefficients.compute(from.width, width);
-        match self.kernel {
-            Kernel::Portable => horizontal_portable(source, from, out, &self.coefficients),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(avx2) => avx2.horizontal(source, from, out, &self.coefficients),
-        }
+        (self.kernel).horizontal(source, from, out, &self.coefficients);
     }
 
     fn vertical(&mut self, source: &[u8], from: Size, out: &mut [u8], height: usize) {
         self.coefficients.compute(from.height, height);
-        match self.kernel {
-            Kernel::Portable => vertical_portable(source, from, out, &self.coefficients),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(avx2) => avx2.vertical(source, from, out, &self.coefficients),
+        let row_len = from.width * CHANNELS;
+        for (y, out) in out.chunks_exact_mut(row_len).enumerate() {
+            let Run { start, len } = self.coefficients.runs[y];
+            let rows = &source[start * row_len..][..len * row_len];
+            (self.kernel).vertical_row(rows, y, out, &self.coefficients);
         }
     }
 }
@@ -160,15 +171,41 @@ enum Kernel {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
 }
 
 impl Kernel {
     fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = avx2::Avx2::detect() {
+        if let Some(avx512) = avx512::Avx512::detect() {
+            return Self::Avx512(avx512);
+        } else if let Some(avx2) = avx2::Avx2::detect() {
             return Self::Avx2(avx2);
         }
         Self::Portable
+    }
+
+    /// `from.height` rows of `source`, each to as many pixels as there are runs. Behind the rows there may be more bytes.
+    fn horizontal(self, source: &[u8], from: Size, out: &mut [u8], coefficients: &Coefficients) {
+        match self {
+            Self::Portable => horizontal_portable(source, from, out, coefficients),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(avx2) => avx2.horizontal(source, from, out, coefficients),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.horizontal(source, from, out, coefficients),
+        }
+    }
+
+    /// The rows of run `y` to one row.
+    fn vertical_row(self, rows: &[u8], y: usize, out: &mut [u8], coefficients: &Coefficients) {
+        match self {
+            Self::Portable => vertical_portable_row(rows, y, 0, out, coefficients),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(avx2) => avx2.vertical_row(rows, y, out, coefficients),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.vertical_row(rows, y, out, coefficients),
+        }
     }
 }
 
@@ -181,6 +218,8 @@ pub(super) struct Coefficients {
     fixed: Vec<i32>,
     /// `[runs, stride / 2]`: the same coefficients two by two, split for 16-bit multiplications.
     pairs: Vec<Pair>,
+    /// `[runs, stride / 4]`: the same coefficients four by four, split for 8-bit multiplications.
+    quads: Vec<Quad>,
     /// Room for one run's coefficients, a multiple of 4.
     stride: usize,
     weights: Vec<f64>,
@@ -214,6 +253,40 @@ impl Pair {
     }
 }
 
+/// Four neighbouring coefficients, each split into `high * 65536 + middle * 256 + low` with signed parts of 8 bits; the first
+/// coefficient is in the lowest bits.
+///
+/// High parts fit 8 bits as long as coefficients are below 31 in absolute value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Quad {
+    pub(super) high: i32,
+    pub(super) middle: i32,
+    pub(super) low: i32,
+}
+
+impl Quad {
+    fn new(coefficients: [i32; 4]) -> Self {
+        let mut parts = [[0; 4]; 3];
+        for (index, coefficient) in coefficients.into_iter().enumerate() {
+            let low = coefficient as i8;
+            let rest = (coefficient - i32::from(low)) >> 8;
+            let middle = rest as i8;
+            let high = (rest - i32::from(middle)) >> 8;
+            for (part, value) in parts.iter_mut().zip([high as i8, middle, low]) {
+                part[index] = value as u8;
+            }
+        }
+        let [high, middle, low] = parts.map(i32::from_le_bytes);
+        Self { high, middle, low }
+    }
+}
+
+/// How many source positions the longest run has.
+fn longest_run(from: usize, to: usize) -> usize {
+    let support = BICUBIC_SUPPORT * (from as f64 / to as f64).max(1.0);
+    (support.ceil() as usize * 2 + 1).min(from)
+}
+
 impl Coefficients {
     /// Fills in the coefficients that take `from` positions to `to`, in the order of operations of Pillow's
     /// `precompute_coeffs`, which the last bit of a coefficient can depend on.
@@ -222,13 +295,14 @@ impl Coefficients {
         // A filter narrower than one pixel would leave pixels out: it grows when shrinking, never shrinks.
         let filter_scale = scale.max(1.0);
         let support = BICUBIC_SUPPORT * filter_scale;
-        let longest = (support.ceil() as usize * 2 + 1).min(from);
-        self.stride = longest.next_multiple_of(4);
+        self.stride = longest_run(from, to).next_multiple_of(4);
         self.runs.clear();
         self.fixed.clear();
         self.pairs.clear();
+        self.quads.clear();
         self.fixed.reserve(to * self.stride);
         self.pairs.reserve(to * self.stride / 2);
+        self.quads.reserve(to * self.stride / 4);
         for position in 0..to {
             let center = (position as f64 + 0.5) * scale;
             // The casts saturate at zero, where Pillow clamps.
@@ -250,6 +324,8 @@ impl Coefficients {
                     .chunks_exact(2)
                     .map(|two| Pair::new(two[0], two[1])),
             );
+            let (fours, _) = self.fixed[first..].as_chunks();
+            self.quads.extend(fours.iter().copied().map(Quad::new));
             self.runs.push(Run {
                 start,
                 len: end - start,
@@ -271,6 +347,11 @@ impl Coefficients {
     pub(super) fn pairs(&self, position: usize, group: usize) -> &[Pair] {
         let groups = self.runs[position].len.div_ceil(2 * group);
         &self.pairs[position * self.stride / 2..][..groups * group]
+    }
+
+    /// The run at `position`, the last quad filled up with zeros.
+    pub(super) fn quads(&self, position: usize) -> &[Quad] {
+        &self.quads[position * self.stride / 4..][..self.runs[position].len.div_ceil(4)]
     }
 }
 
@@ -320,25 +401,17 @@ fn horizontal_portable(source: &[u8], from: Size, out: &mut [u8], coefficients: 
     }
 }
 
-fn vertical_portable(source: &[u8], from: Size, out: &mut [u8], coefficients: &Coefficients) {
-    let row_len = from.width * CHANNELS;
-    for (y, out) in out.chunks_exact_mut(row_len).enumerate() {
-        vertical_portable_row(source, row_len, y, 0, out, coefficients);
-    }
-}
-
-/// One output row `y` of the vertical pass from byte `first` of the row on. Works in pieces of a row whose sums stay
-/// in registers, a shape that compilers turn into vector code.
+/// The vertical pass from the rows of run `y` to one row, from byte `first` of it on. Works in pieces of a row whose sums
+/// stay in registers, a shape that compilers turn into vector code.
 pub(super) fn vertical_portable_row(
-    source: &[u8],
-    row_len: usize,
+    rows: &[u8],
     y: usize,
     first: usize,
     out: &mut [u8],
     coefficients: &Coefficients,
 ) {
     const PIECE: usize = 32;
-    let rows = &source[coefficients.runs[y].start * row_len..];
+    let row_len = out.len();
     for (piece, out) in out[first..].chunks_mut(PIECE).enumerate() {
         let at = first + piece * PIECE;
         let mut sums = [HALF; PIECE];
@@ -356,6 +429,7 @@ pub(super) fn vertical_portable_row(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pictures::rows::Rows;
 
     /// Pixels without any pattern, full of hard edges, from a small generator (Knuth's MMIX constants).
     fn noise(size: Size, seed: u64) -> Vec<u8> {
@@ -382,30 +456,107 @@ mod tests {
         out
     }
 
+    /// The same through rows that come a few at a time.
+    fn resampled_in_rows(
+        resampler: &mut Resampler,
+        source: &[u8],
+        from: Size,
+        to: Size,
+        count: usize,
+    ) -> Vec<u8> {
+        let mut out = vec![0; to.rgb_len()];
+        let mut rows = RowResampler::new(resampler, to);
+        // What came before does not count.
+        rows.begin(Size {
+            width: from.height,
+            height: from.width,
+        });
+        rows.room(0, 1).fill(99);
+        rows.filled();
+        rows.begin(from);
+        let row_len = from.width * CHANNELS;
+        for (index, some) in source.chunks(count * row_len).enumerate() {
+            rows.room(index * count, some.len() / row_len)
+                .copy_from_slice(some);
+            rows.filled();
+        }
+        rows.finish(&mut out);
+        out
+    }
+
+    /// All that this processor has.
+    fn kernels() -> Vec<Kernel> {
+        let mut kernels = vec![Kernel::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            kernels.extend(avx2::Avx2::detect().map(Kernel::Avx2));
+            kernels.extend(avx512::Avx512::detect().map(Kernel::Avx512));
+        }
+        kernels
+    }
+
     #[test]
-    fn both_kernels_agree_on_every_kind_of_size() {
+    fn all_kernels_agree_on_every_kind_of_size_and_so_do_rows() {
         let sides = [1, 2, 3, 4, 5, 7, 15, 16, 17, 33, 64, 100, 223, 341];
         let targets = [(1, 1), (7, 5), (5, 7), (16, 3), (31, 64), (224, 96)];
-        let [mut detected, mut portable] =
-            [Resampler::new, Resampler::portable].map(|make| make(PillowVersion::V13));
-        for width in sides {
-            for height in sides {
-                let from = Size { width, height };
-                let source = noise(from, (width * 1000 + height) as u64);
-                for (width, height) in targets {
-                    let to = Size { width, height };
-                    assert_eq!(
-                        resampled(&mut detected, &source, from, to),
-                        resampled(&mut portable, &source, from, to),
-                        "{from:?} to {to:?}"
-                    );
+        for pillow in PillowVersion::ALL {
+            let mut portable = Resampler::portable(pillow);
+            let mut resamplers: Vec<_> = (kernels().into_iter())
+                .map(|kernel| Resampler::with_kernel(pillow, kernel))
+                .collect();
+            for width in sides {
+                for height in sides {
+                    let from = Size { width, height };
+                    let source = noise(from, (width * 1000 + height) as u64);
+                    for (width, height) in targets {
+                        let to = Size { width, height };
+                        let expected = resampled(&mut portable, &source, from, to);
+                        for (index, resampler) in resamplers.iter_mut().enumerate() {
+                            let kernel = resampler.kernel;
+                            let found = resampled(resampler, &source, from, to);
+                            assert!(found == expected, "{from:?} to {to:?}, {kernel:?}");
+                            let count = 1 + (from.width + to.height + index) % 16;
+                            let found = resampled_in_rows(resampler, &source, from, to, count);
+                            assert!(
+                                found == expected,
+                                "{from:?} to {to:?}, {kernel:?}, {count} rows at a time"
+                            );
+                        }
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn coefficients_sum_to_one_and_fit_their_pairs() {
+    fn of_a_picture_that_comes_in_rows_only_a_few_are_held() {
+        let sizes = [(4000, 3000), (3000, 4000), (2000, 6000), (1000, 9000)];
+        let to = Size {
+            width: 224,
+            height: 224,
+        };
+        for ((width, height), pillow) in sizes
+            .into_iter()
+            .flat_map(|size| PillowVersion::ALL.map(|pillow| (size, pillow)))
+        {
+            let from = Size { width, height };
+            let mut resampler = Resampler::new(pillow);
+            let mut rows = RowResampler::new(&mut resampler, to);
+            let promised = rows.memory(from);
+            assert!(promised * 4 < from.rgb_len(), "{from:?}: {promised} bytes");
+            rows.begin(from);
+            for first in (0..height).step_by(16) {
+                rows.room(first, 16.min(height - first));
+                rows.filled();
+            }
+            rows.finish(&mut vec![0; to.rgb_len()]);
+            // A vector may grow to twice as much as is asked for.
+            assert!(resampler.capacity() <= 2 * promised, "{from:?}");
+        }
+    }
+
+    #[test]
+    fn coefficients_sum_to_one_and_fit_their_pairs_and_quads() {
         let mut coefficients = Coefficients::default();
         for (from, to) in [
             (1, 224),
@@ -435,6 +586,13 @@ mod tests {
                         join((pair.high >> 16) as i16, (pair.low >> 16) as i16),
                         second
                     );
+                }
+                for (four, quad) in fixed.chunks(4).zip(coefficients.quads(position)) {
+                    let parts = [quad.high, quad.middle, quad.low].map(i32::to_le_bytes);
+                    for (index, &coefficient) in four.iter().enumerate() {
+                        let [high, middle, low] = parts.map(|part| i32::from(part[index] as i8));
+                        assert_eq!(high * 65536 + middle * 256 + low, coefficient);
+                    }
                 }
             }
         }
