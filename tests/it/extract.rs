@@ -896,6 +896,20 @@ fn unfit_models_are_refused_with_what_was_found_and_what_is_needed() {
     }
 }
 
+#[test]
+fn decoding_on_a_gpu_needs_a_model_that_runs_there_and_is_never_exact() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 1);
+    env.extract("nhwc", &["--provider", "cpu", "--decode", "gpu"])
+        .exits(1)
+        .says(&["--decode gpu needs a GPU", "runs on cpu"]);
+    assert!(!env.path("features/nhwc").exists());
+    env.extract("nhwc", &["--exact", "--decode", "gpu"])
+        .exits(2)
+        .says(&["--exact", "--decode"]);
+}
+
 /// Whether the runtime was built with CUDA; then the machine decides what the tests on providers would see.
 fn has_cuda(runtime: &Path) -> bool {
     let library = fs::canonicalize(runtime).unwrap();

@@ -550,7 +550,9 @@ mod tests {
             },
         };
         let mut group = Group {
-            ids: ["first", "second", "third"].map(|id| ObjectId::new(id).unwrap()).into(),
+            ids: ["first", "second", "third"]
+                .map(|id| ObjectId::new(id).unwrap())
+                .into(),
             indices: vec![7, 8, 9],
             pixels: vec![1, 1, 2, 2, 3, 3],
             decoded: vec![waiting(0), waiting(2)],
