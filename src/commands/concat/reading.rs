@@ -13,7 +13,7 @@ use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::name_filter::NameFilter;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, Half, ShardNumber};
+use crate::storage::shard::{self, ShardFile, ShardNumber};
 
 /// Drops the files whose ids are in shards: removes those that are equal to their row, and refuses the others. Of
 /// several files with one id, refuses all but the first. Returns how many were removed.
@@ -47,7 +47,7 @@ pub fn leave_out_packed(
                 (directory.remove_features(&[file])).context("cannot remove what is packed")?;
                 removed += 1;
             } else {
-                let shard = number.file_name(Half::Features);
+                let shard = number.file_name(ShardFile::Features);
                 refusals.refuse(
                     file.path(),
                     &anyhow!("differs from row {row} of {shard}, which has the same id"),
@@ -75,7 +75,7 @@ fn is_equal_to_row(
     number: ShardNumber,
     row: usize,
 ) -> Result<bool> {
-    let path = directory.path().join(number.file_name(Half::Features));
+    let path = directory.path().join(number.file_name(ShardFile::Features));
     let (_, dimension, offset) = shard::features_shape(&path)?;
     let mut stored = vec![0; dimension * 4];
     File::open(&path)
@@ -96,7 +96,8 @@ pub fn dimension(
 ) -> Result<Option<usize>> {
     let path = directory.path();
     if let Some(last) = pairs.last() {
-        let (_, dimension, _) = shard::features_shape(&path.join(last.file_name(Half::Features)))?;
+        let (_, dimension, _) =
+            shard::features_shape(&path.join(last.file_name(ShardFile::Features)))?;
         return Ok(Some(dimension));
     }
     // A damaged one is for `extract` to refuse; here the files tell as well.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use super::packing::{put_in_place, remove_temporary};
 use crate::storage::model_dir::ModelDir;
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{self, Half, ShardFiles};
+use crate::storage::shard::{self, ShardFile, ShardFiles};
 
 /// Brings a directory in order in which a `concat` was killed; returns the checksums that it has then.
 pub fn finish_what_was_killed(directory: &ModelDir) -> Result<Sha256Sums> {
@@ -13,12 +13,12 @@ pub fn finish_what_was_killed(directory: &ModelDir) -> Result<Sha256Sums> {
     let files = ShardFiles::list(path)?;
     let mut sums = Sha256Sums::read(path)?;
     sums.forget_unfinished(&files)?;
-    for (&number, &[features, object_ids]) in &files.temporary {
+    for (&number, &[features, object_ids, sources]) in &files.temporary {
         let finished = files.finished.get(&number).copied().unwrap_or_default();
-        if object_ids && finished == [true, false] {
-            // Both were durable before the first rename, so that the ids need only their name.
-            let temporary = path.join(number.temporary_name(Half::ObjectIds));
-            let features_path = path.join(number.file_name(Half::Features));
+        if object_ids && matches!(finished, [true, false, _]) {
+            // All were durable before the first rename, so that they need only their names.
+            let temporary = path.join(number.temporary_name(ShardFile::ObjectIds));
+            let features_path = path.join(number.file_name(ShardFile::Features));
             let ids = shard::read_object_ids(&temporary).with_context(|| {
                 format!(
                     "{} has lost its object ids; the per-object files of its rows are still there, so move it away and \
@@ -34,12 +34,20 @@ pub fn finish_what_was_killed(directory: &ModelDir) -> Result<Sha256Sums> {
                 ids.len(),
                 features_path.display()
             );
-            put_in_place(directory, number, Half::ObjectIds)?;
-        } else if object_ids {
-            remove_temporary(directory, number, Half::ObjectIds)?;
+            if sources {
+                put_in_place(directory, number, ShardFile::Sources)?;
+            }
+            put_in_place(directory, number, ShardFile::ObjectIds)?;
+        } else {
+            if object_ids {
+                remove_temporary(directory, number, ShardFile::ObjectIds)?;
+            }
+            if sources {
+                remove_temporary(directory, number, ShardFile::Sources)?;
+            }
         }
         if features {
-            remove_temporary(directory, number, Half::Features)?;
+            remove_temporary(directory, number, ShardFile::Features)?;
         }
     }
     // What it put in place may not be durable yet, and what that replaces is removed next.

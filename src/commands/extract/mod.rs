@@ -38,6 +38,7 @@ use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_list::ObjectList;
 use crate::storage::recipe::{self, Recipe};
+use crate::storage::sources::SourceRecord;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors;
 use crate::support::progress::{Counts, Progress, Total};
@@ -153,8 +154,9 @@ pub fn extract(
     let directory = ModelDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let recorded = Recipe::read(path)?;
-    let report = FailureReport::open(&directory)
-        .with_context(|| format!("cannot lock {}", path.display()))?;
+    let locking = || format!("cannot lock {}", path.display());
+    let report = FailureReport::open(&directory).with_context(locking)?;
+    let sources = SourceRecord::open(&directory).with_context(locking)?;
 
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
     let mounted = Mounted::new(&options.media_dir, &list);
@@ -193,6 +195,7 @@ pub fn extract(
             mounted: &mounted,
             directory: &directory,
             report: &report,
+            sources: &sources,
             pool: &pool,
             form: &form,
             comparison: comparison.as_ref(),

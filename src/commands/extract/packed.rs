@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::storage::object_id::ObjectId;
-use crate::storage::shard::{self, Half, ShardNumber};
+use crate::storage::shard::{self, ShardFile, ShardNumber};
 
 /// The objects in the shards of a model's directory that are new since a run was planned.
 pub struct Packed<'a> {
@@ -29,7 +29,7 @@ impl<'a> Packed<'a> {
     /// Whether an object whose own file is not there is in a new shard.
     pub fn holds(&mut self, id: &ObjectId) -> Result<bool> {
         // The ids are the part of a shard that is put in place last, and before any of its objects' own files go.
-        let ids = |number: ShardNumber| self.directory.join(number.file_name(Half::ObjectIds));
+        let ids = |number: ShardNumber| self.directory.join(number.file_name(ShardFile::ObjectIds));
         while ids(self.next).exists() {
             let ids = shard::object_ids(self.directory, self.next)?;
             self.ids.extend(ids.into_iter().map(String::into_boxed_str));
@@ -47,9 +47,9 @@ mod tests {
     fn pack(directory: &Path, number: ShardNumber, id: &str) {
         let mut shard = ShardWriter::create(directory, number, 1).unwrap();
         shard.push(&[0; 4]).unwrap();
-        shard.finish([id].into_iter()).unwrap();
-        for half in Half::ALL {
-            put_in_place(directory, number, half).unwrap();
+        shard.finish([id].into_iter(), &[None]).unwrap();
+        for file in ShardFile::PAIR {
+            put_in_place(directory, number, file).unwrap();
         }
     }
 

@@ -20,11 +20,13 @@ use crate::inference::Form;
 use crate::inference::pool::Pool;
 use crate::pictures::{OWN_MEMORY, PictureError, PictureReader};
 use crate::storage::failures::{Class, Failure, FailureReport};
+use crate::storage::files::FileStamp;
 use crate::storage::media::read_file;
 use crate::storage::model_dir::{FeatureState, ModelDir, Scratch};
 use crate::storage::npy;
 use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
+use crate::storage::sources::{Made, Source, SourceRecord, feature_sum};
 use crate::support::hints::{concerns_all_writing, concerns_the_run};
 use crate::support::interrupt::Interrupt;
 use crate::support::mutex::lock;
@@ -50,6 +52,7 @@ pub struct Work<'a> {
     pub mounted: &'a Mounted<'a>,
     pub directory: &'a ModelDir,
     pub report: &'a FailureReport,
+    pub sources: &'a SourceRecord,
     pub pool: &'a Pool,
     pub form: &'a Form,
     /// Where the features are not those of fp32.
@@ -88,6 +91,8 @@ struct Group {
     ids: Vec<ObjectId>,
     /// Index into the list, for each picture.
     indices: Vec<u32>,
+    /// The file that each was read from.
+    files: Vec<FileStamp>,
     /// `[n, height, width, 3]`.
     pixels: Vec<u8>,
     /// `[n, d]`.
@@ -233,9 +238,10 @@ impl Work<'_> {
                 continue;
             }
             match self.read(shared, entry, worker)? {
-                Ok(()) => {
+                Ok(file) => {
                     worker.group.ids.push(id);
                     worker.group.indices.push(index);
+                    worker.group.files.push(file);
                 }
                 Err(cause) => {
                     self.fail(shared, &id, entry, cause)?;
@@ -292,7 +298,7 @@ impl Work<'_> {
         shared: &Shared<'_>,
         entry: &str,
         worker: &mut Worker,
-    ) -> Result<Result<(), Cause>> {
+    ) -> Result<Result<FileStamp, Cause>> {
         let path = self.options.media_dir.join(entry);
         let file = match read_file(&path, &mut worker.bytes) {
             Ok(file) => file,
@@ -332,7 +338,27 @@ impl Work<'_> {
         if result.is_err() {
             pixels.truncate(before);
         }
-        Ok(result.map_err(|error| Cause::decode(&error, file)))
+        Ok(result
+            .map(|()| file)
+            .map_err(|error| Cause::decode(&error, file)))
+    }
+
+    /// Records which files the features of a group are made from; this comes before they are written.
+    fn record_sources(&self, group: &Group) -> Result<()> {
+        let rows = group.features.chunks_exact(self.form.dimension);
+        let pictures = group.indices.iter().zip(&group.files).zip(rows);
+        let made: Vec<Made> = pictures
+            .filter(|(_, feature)| Cause::of_feature(feature).is_none())
+            .map(|((&index, &file), feature)| Made {
+                source: Source {
+                    path: self.list.entry(index as usize).into(),
+                    file,
+                },
+                feature_sum: feature_sum(bytemuck::cast_slice(feature)),
+            })
+            .collect();
+        (self.sources.add(&made))
+            .with_context(|| format!("cannot write {}", self.sources.path().display()))
     }
 
     /// Writes the features of a group and gives its objects up.
@@ -340,6 +366,7 @@ impl Work<'_> {
         let Worker {
             slot, bytes, group, ..
         } = worker;
+        self.record_sources(group)?;
         let rows = group.features.chunks_exact(self.form.dimension);
         for ((id, &index), feature) in group.ids.iter().zip(&group.indices).zip(rows) {
             let entry = self.list.entry(index as usize);
@@ -414,6 +441,7 @@ impl Group {
     fn clear(&mut self) {
         self.ids.clear();
         self.indices.clear();
+        self.files.clear();
         self.pixels.clear();
         self.features.clear();
     }

@@ -18,7 +18,7 @@ use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{Half, ShardError, ShardFiles, ShardNumber};
+use crate::storage::shard::{ShardError, ShardFile, ShardFiles, ShardNumber};
 use crate::storage::{checksum, npy};
 use shards::Shard;
 
@@ -206,9 +206,15 @@ impl Report {
         }
         for name in sums.file_names() {
             let is_known = match ShardNumber::parse(name) {
-                // A single half is a problem already; one that has its temporary name yet will be put in place.
-                Some((number, _)) => {
-                    files.finished.contains_key(&number) || files.temporary.contains_key(&number)
+                // What has its temporary name yet will be put in place.
+                Some((number, file)) => {
+                    let finished = files.finished.get(&number);
+                    files.temporary.contains_key(&number)
+                        || finished.is_some_and(|there| match file {
+                            ShardFile::Sources => there[file as usize],
+                            // A single half is a problem already.
+                            _ => true,
+                        })
                 }
                 None => path.join(name).exists(),
             };
@@ -285,7 +291,7 @@ impl Report {
         };
         for (number, dimension, _) in of_shards.filter(|(_, dimension, _)| *dimension != wanted) {
             self.problem(
-                &path.join(number.file_name(Half::Features)),
+                &path.join(number.file_name(ShardFile::Features)),
                 what(dimension),
             );
         }
@@ -315,13 +321,13 @@ impl Report {
             };
             let first = match first {
                 Place::Row(number, row) => {
-                    format!("row {row} of {}", number.file_name(Half::ObjectIds))
+                    format!("row {row} of {}", number.file_name(ShardFile::ObjectIds))
                 }
                 Place::File(file) => file.path().display().to_string(),
             };
             let (file, what) = match place {
                 Place::Row(number, row) => (
-                    number.file_name(Half::ObjectIds).into(),
+                    number.file_name(ShardFile::ObjectIds).into(),
                     format!(
                         "row {row} is of {id}, and so is {first}; move one of the two shards away, remove its lines \
                          from SHA256SUMS, and run `simsearch extract` and `simsearch concat`"

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 pub(crate) use id_lookup::IdLookup;
 pub use mapped::MappedShard;
 
-use crate::storage::failures::FileStamp;
+use crate::storage::files::FileStamp;
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::npy;
 use crate::storage::shard::{ShardError, ShardFiles, ShardNumber};

@@ -9,7 +9,7 @@
 //! | `mod.rs` | the directory, and the feature of one object |
 //! | `nested.rs` | all per-object files, and their directories |
 //! | `scratch.rs` | writing a feature aside, and the leftovers of killed processes |
-//! | `locks.rs` | claims on objects, and the locks of `concat` and of the failure report |
+//! | `locks.rs` | claims on objects, and the locks of `concat` and of what processes record together |
 //! | `choose.rs` | which model's directory is meant |
 
 mod choose;
@@ -30,7 +30,7 @@ use thiserror::Error;
 
 pub use choose::model_directory;
 pub(crate) use choose::model_stem;
-pub(crate) use locks::ReportLock;
+pub(crate) use locks::RecordLock;
 pub use locks::{Claims, Packing, PackingLock};
 pub(crate) use nested::PerObjectFile;
 pub use scratch::Scratch;

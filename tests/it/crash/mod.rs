@@ -35,6 +35,8 @@ fn assert_readable(tree: &Tree, when: &str) {
     for (name, content) in files_ending(tree, ".npy") {
         let read = if name.ends_with(".object_ids.npy") {
             npy::object_ids(&content).map(drop)
+        } else if name.ends_with(".sources.npy") {
+            Ok(())
         } else if name.ends_with(".features.npy") {
             npy::features_shape(&content, content.len() as u64).map(drop)
         } else {
@@ -59,14 +61,25 @@ fn restore(env: &TestEnv, model: &str, tree: &Tree) {
 /// Packs `features/model` into small shards.
 const PACK: [&str; 5] = ["concat", "--feature-dir", "features", "--rows", "2"];
 
-/// Writes the features of numbered objects to `features/model`; no two are alike.
+/// Writes the features of numbered objects to `features/model`, no two of which are alike, and records of all but every
+/// third what it was made from.
 fn write_features(env: &TestEnv, numbers: std::ops::Range<usize>) {
+    let mut record = String::new();
     for number in numbers {
         let id = format!("{:02}{number:03}.jpg", number % 2);
         let path = format!("features/model/{}/{}/{id}.npy", &id[..2], &id[2..4]);
         let feature: Vec<f32> = (0..5).map(|at| (number * 5 + at) as f32 / 3.0).collect();
-        env.write(path, feature_file(&feature));
+        let file = feature_file(&feature);
+        if number % 3 != 2 {
+            let sum = crc32fast::hash(&file[npy::HEADER_LENGTH..]);
+            record += &format!(
+                r#"{{"path":"object/{id}","size":{number},"mtime_ns":-5,"feature_crc32":{sum}}}"#
+            );
+            record += "\n";
+        }
+        env.write(path, file);
     }
+    env.write("features/model/sources.jsonl", record);
 }
 
 /// States of `features/model` to pack, and what an undisturbed run makes of each: three shards, with and without one
