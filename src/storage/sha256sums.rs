@@ -105,6 +105,14 @@ impl Sha256Sums {
         self.write()
     }
 
+    /// Forgets a shard that was removed.
+    pub(crate) fn forget(&mut self, number: ShardNumber) -> Result<(), Sha256SumsError> {
+        for file in ShardFile::ALL {
+            self.sums.remove(&number.file_name(file));
+        }
+        self.write()
+    }
+
     /// Forgets the shards that a killed `concat` has recorded and not put in place, as long as their temporary files
     /// tell which these are. A shard that was lost in another way keeps its lines, so that it is missed.
     pub(crate) fn forget_unfinished(&mut self, files: &ShardFiles) -> Result<(), Sha256SumsError> {
@@ -112,7 +120,8 @@ impl Sha256Sums {
         complete::remove_leftover(&path).map_err(|source| Sha256SumsError::Io { path, source })?;
         let before = self.sums.len();
         for number in files.temporary.keys() {
-            if !files.finished.contains_key(number) {
+            let finished = files.finished.get(number).copied().unwrap_or_default();
+            if matches!(finished, [false, false, _]) {
                 for file in ShardFile::ALL {
                     self.sums.remove(&number.file_name(file));
                 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -71,6 +72,20 @@ impl ShardNumber {
         format!(".{}.tmp", self.file_name(file))
     }
 
+    /// The name of the file that says that the shard `new` replaces this one.
+    pub(crate) fn replacement_marker(self, new: ShardNumber) -> String {
+        format!(".{:04}.replaces.{:04}.tmp", new.0, self.0)
+    }
+
+    /// Reads the name of such a file: the old shard and the new one.
+    fn parse_replacement_marker(file_name: &str) -> Option<(Self, Self)> {
+        let name = file_name.strip_prefix('.')?.strip_suffix(".tmp")?;
+        let (new, old) = name.split_once(".replaces.")?;
+        let [old, new] = [old, new].map(|digits| digits.parse::<u32>().ok());
+        let (old, new) = (Self(old?.into()), Self(new?.into()));
+        (old.replacement_marker(new) == file_name).then_some((old, new))
+    }
+
     /// Reads a finished file's name.
     pub fn parse(file_name: &str) -> Option<(Self, ShardFile)> {
         ShardFile::ALL.into_iter().find_map(|file| {
@@ -129,6 +144,9 @@ pub struct ShardFiles {
     pub finished: BTreeMap<ShardNumber, [bool; 3]>,
     /// Temporary files, likewise.
     pub temporary: BTreeMap<ShardNumber, [bool; 3]>,
+    /// Shards that a process was replacing by others when it was killed. One whose replacement is complete is not among the
+    /// files.
+    pub(crate) replacements: BTreeMap<ShardNumber, ShardNumber>,
 }
 
 impl ShardFiles {
@@ -146,6 +164,14 @@ impl ShardFiles {
                 files.finished.entry(number).or_default()[file as usize] = true;
             } else if let Some((number, file)) = ShardNumber::parse_temporary(name) {
                 files.temporary.entry(number).or_default()[file as usize] = true;
+            } else if let Some((old, new)) = ShardNumber::parse_replacement_marker(name) {
+                files.replacements.insert(old, new);
+            }
+        }
+        for (old, new) in files.replacements.clone() {
+            if files.is_complete(new) {
+                files.finished.remove(&old);
+                files.temporary.remove(&old);
             }
         }
         Ok(files)
@@ -166,6 +192,11 @@ impl ShardFiles {
             .iter()
             .filter(|(_, files)| matches!(files, [true, true, _]));
         complete.map(|(number, _)| *number)
+    }
+
+    /// Whether both files of a pair have their final names.
+    pub(crate) fn is_complete(&self, number: ShardNumber) -> bool {
+        matches!(self.finished.get(&number), Some([true, true, _]))
     }
 
     /// The number of the next new shard: after every number of which there is a file, so that a file which was left alone
@@ -212,6 +243,45 @@ pub fn features_shape(path: &Path) -> Result<(usize, usize, usize), ShardError> 
     })
 }
 
+/// The features of a shard, to be read row by row.
+#[derive(Debug)]
+pub(crate) struct FeatureRows {
+    path: PathBuf,
+    file: File,
+    /// Bytes before the first row, and of a row.
+    offset: usize,
+    row_bytes: usize,
+}
+
+impl FeatureRows {
+    /// Opens the features of a shard.
+    pub fn open(directory: &Path, number: ShardNumber) -> Result<Self, ShardError> {
+        let path = directory.join(number.file_name(ShardFile::Features));
+        let (_, dimension, offset) = features_shape(&path)?;
+        match regular::open(&path) {
+            Ok(file) => Ok(FeatureRows {
+                path,
+                file,
+                offset,
+                row_bytes: dimension * 4,
+            }),
+            Err(source) => Err(ShardError::Read { path, source }),
+        }
+    }
+
+    /// The numbers of a row as they are in the file.
+    pub fn read(&self, row: usize) -> Result<Vec<u8>, ShardError> {
+        let mut data = vec![0; self.row_bytes];
+        let at = self.offset + row * self.row_bytes;
+        let read = self.file.read_exact_at(&mut data, at as u64);
+        read.map_err(|source| ShardError::Read {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(data)
+    }
+}
+
 /// The object ids of a shard, row by row; checks that both files have as many rows.
 pub fn object_ids(directory: &Path, number: ShardNumber) -> Result<Vec<String>, ShardError> {
     let features_path = directory.join(number.file_name(ShardFile::Features));
@@ -242,6 +312,11 @@ pub(crate) fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Whether a file of a shard is not there: a process may have replaced the shard since the directory was listed.
+pub(crate) fn is_gone(error: &ShardError) -> bool {
+    matches!(error, ShardError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// Which file each feature of a shard of so many rows was made from, row by row: none is known where the shard has no such
@@ -341,21 +416,26 @@ impl ShardWriter {
         });
         sums.push((ShardFile::ObjectIds, sum?));
         if sources.iter().any(Option::is_some) {
-            let sum = write_sources(&temporary(ShardFile::Sources), sources);
+            let sum = write_sources(&self.directory, self.number, sources);
             sums.push((ShardFile::Sources, sum?));
         }
         Ok(sums)
     }
 }
 
-/// Writes what is known of the sources of a shard's rows to a temporary file, and makes it durable; returns its checksum.
-fn write_sources(path: &Path, sources: &[Option<&Source>]) -> io::Result<String> {
+/// Writes the sources of a shard's rows under their temporary name, and makes them durable; returns the checksum.
+pub(crate) fn write_sources(
+    directory: &Path,
+    number: ShardNumber,
+    sources: &[Option<&Source>],
+) -> io::Result<String> {
+    let path = directory.join(number.temporary_name(ShardFile::Sources));
     let known = sources.iter().flatten();
     let width = known.map(|source| source.path.chars().count()).max();
     let width = width.unwrap_or(1).max(1);
     let header = npy::sources_header(sources.len(), width);
     let names = ["write the sources", "sync the sources"];
-    write_rows(path, names, &header, sources.iter(), |source, row| {
+    write_rows(&path, names, &header, sources.iter(), |source, row| {
         npy::append_source(*source, width, row);
     })
 }

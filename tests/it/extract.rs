@@ -1084,6 +1084,10 @@ fn tall_pictures(env: &TestEnv, count: usize) {
         .map(|number| format!("tall{number}.ppm"))
         .collect();
     for (number, entry) in entries.iter().enumerate() {
+        // Those of before have features.
+        if env.path("media").join(entry).exists() {
+            continue;
+        }
         let mut picture = b"P6\n20 90\n255\n".to_vec();
         // Knuth's MMIX constants.
         let mut state = number as u64;

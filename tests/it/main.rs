@@ -9,6 +9,7 @@ mod examples;
 mod export;
 mod extract;
 mod faults;
+mod follow;
 mod golden;
 mod hostile_directories;
 mod hostile_pictures;
@@ -411,6 +412,12 @@ pub fn ppm(width: usize, height: usize, seed: usize) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// How many random cases a test tries: as many as `SIMSEARCH_CASES` says, or else few.
+pub fn seeds(few: u64) -> u64 {
+    let named = std::env::var("SIMSEARCH_CASES").ok();
+    named.map_or(few, |cases| cases.parse().expect("a whole number"))
 }
 
 /// A picture of one colour.

@@ -11,16 +11,16 @@
 //! that still have their temporary names are dropped before these files are removed. A file that is there without a
 //! line, made by another program, gets one.
 //!
+//! A row of which there is a newer feature leaves its shard before that feature is packed: see [`shard_changes`].
+//!
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the command from its beginning to its end |
-//! | `recovery.rs` | what a killed call has left |
-//! | `reading.rs` | the per-object files: which of them are to be packed, and what is in them |
+//! | `reading.rs` | the per-object files: which of them are to be packed, and what is in them; which rows they replace |
 //! | `packing.rs` | the shards: written, made durable and put in place, while the next files are read |
 
 mod packing;
 mod reading;
-mod recovery;
 
 use std::collections::HashSet;
 use std::io;
@@ -33,6 +33,7 @@ use crate::storage::model_dir::{Claims, FeatureState, ModelDir, Packing};
 use crate::storage::npy;
 use crate::storage::object_id::ObjectId;
 use crate::storage::shard::ShardFiles;
+use crate::storage::shard_changes;
 use crate::storage::sources::{Made, RecordedSources, SourceRecord, feature_sum};
 use crate::support::progress::Progress;
 use packing::Packer;
@@ -60,6 +61,8 @@ pub struct Summary {
     pub shards: usize,
     /// Rows in them.
     pub rows: usize,
+    /// Rows that left their shards, because there is a newer feature of the same object.
+    pub replaced: usize,
     /// Per-object files that were left for a full shard.
     pub left: usize,
     /// Per-object files that were removed because their row is in a shard already.
@@ -105,7 +108,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         Packing::Locked(lock) => lock,
         Packing::HeldBy(holder) => return Ok(ConcatOutcome::HeldBy(holder)),
     };
-    let mut sums = recovery::finish_what_was_killed(&directory)?;
+    let mut sums = shard_changes::finish_what_was_killed(&directory)?;
     let pairs = ShardFiles::list(path)?.pairs(path)?;
     sums.add_missing(&pairs)?;
 
@@ -128,8 +131,15 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         .with_context(|| format!("cannot tidy {}", path.display()))?;
     let mut summary = Summary::default();
     let mut files = nested.files().collect();
-    summary.already_packed =
-        reading::leave_out_packed(&directory, &mut files, &pairs, &mut refusals)?;
+    let compared =
+        reading::compare_with_packed(&directory, &mut files, &pairs, &recorded, &mut refusals)?;
+    summary.already_packed = compared.already_packed;
+    for (number, change) in &compared.changes {
+        let next = ShardFiles::list(path)?.next_number();
+        shard_changes::change(&directory, &mut sums, *number, next, change)?;
+        summary.replaced += change.leaving.len();
+    }
+    let pairs = ShardFiles::list(path)?.pairs(path)?;
     if !files.is_empty() {
         let dimension = reading::dimension(&directory, &pairs, &files)?;
         let first = ShardFiles::list(path)?.next_number();
@@ -137,7 +147,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         let result = packer.pack(&files, &mut refusals, &mut summary, &mut packed);
         if result.is_err() {
             // What a full disk cut short would keep it full; the next call would remove it anyway.
-            let _ = recovery::finish_what_was_killed(&directory);
+            let _ = shard_changes::finish_what_was_killed(&directory);
         }
         result?;
     }

@@ -1,6 +1,5 @@
 //! The shards: written, made durable and put in place, while the next files are read.
 
-use std::fs;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,9 +10,9 @@ use super::reading::{check_dimension, read_feature};
 use super::{Options, Refusals, Summary};
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{self, ShardFile, ShardNumber, ShardWriter};
+use crate::storage::shard::{ShardFile, ShardNumber, ShardWriter};
+use crate::storage::shard_changes::{put_in_place, remove_temporary};
 use crate::storage::sources::{RecordedSources, feature_sum};
-use crate::support::fault;
 use crate::support::hints::concerns_the_run;
 use crate::support::mutex::lock;
 
@@ -165,26 +164,6 @@ fn commit<'f>(
     };
     commit().with_context(|| cannot_write(directory, number))?;
     Ok((files, sources))
-}
-
-/// Gives a temporary file of a shard its final name, and makes that durable.
-pub fn put_in_place(directory: &ModelDir, number: ShardNumber, file: ShardFile) -> Result<()> {
-    let path = directory.path();
-    shard::put_in_place(path, number, file)
-        .and_then(|()| directory.sync())
-        .with_context(|| {
-            format!(
-                "cannot put {} in place",
-                path.join(number.file_name(file)).display()
-            )
-        })
-}
-
-/// Removes a temporary file of a shard.
-pub fn remove_temporary(directory: &ModelDir, number: ShardNumber, file: ShardFile) -> Result<()> {
-    let path = directory.path().join(number.temporary_name(file));
-    fault::step("remove a temporary file", || fs::remove_file(&path))
-        .with_context(|| format!("cannot remove {}", path.display()))
 }
 
 fn cannot_write(directory: &ModelDir, number: ShardNumber) -> String {

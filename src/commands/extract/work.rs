@@ -123,7 +123,7 @@ impl Work<'_> {
                 self.options.patience,
             )
             .with_context(preparing)?,
-            packed: Mutex::new(Packed::new(path, self.plan.next_shard)),
+            packed: Mutex::new(Packed::new(path, self.plan.next_shard, &self.plan.stale)),
             memory: Memory::new(self.workers),
             failures: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -265,7 +265,10 @@ impl Work<'_> {
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
         match self.directory.feature_state(id, buffer) {
-            Ok(FeatureState::Complete(dimension)) => Ok(dimension == self.form.dimension),
+            Ok(FeatureState::Complete(dimension)) => {
+                Ok(dimension == self.form.dimension
+                    && !self.plan.is_still_stale(self.directory, id))
+            }
             Ok(FeatureState::Absent) => lock(&shared.packed).holds(id),
             _ => Ok(false),
         }

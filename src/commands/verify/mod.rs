@@ -19,6 +19,7 @@ use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{ShardError, ShardFile, ShardFiles, ShardNumber};
+use crate::storage::sources::{RecordedSources, feature_sum};
 use crate::storage::{checksum, npy};
 use shards::Shard;
 
@@ -111,6 +112,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         report.problem(&path.join(file), what);
     }
     let nested: Vec<PerObjectFile<'_>> = nested.files().collect();
+    let recorded = RecordedSources::read(path).with_context(reading)?;
     let dimensions = report.check_files(&directory, &nested);
     for shard in &mut shards {
         report.shards += 1;
@@ -119,7 +121,12 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     }
     let wanted = recipe.flatten().map(|recipe| recipe.dimension);
     report.check_dimensions(wanted, &shards, &nested, &dimensions);
-    let places = report.check_ids(&shards, &nested);
+    let is_newer = |file: PerObjectFile<'_>| {
+        let bytes = directory.read(file).unwrap_or_default();
+        let data = npy::feature_data(&bytes);
+        data.is_ok_and(|data| recorded.find(file.object_id(), feature_sum(data)).is_some())
+    };
+    let places = report.check_ids(&shards, &nested, &is_newer);
     for (line, entry) in list
         .iter()
         .flat_map(|list| list.lines().zip(list.entries()))
@@ -210,6 +217,7 @@ impl Report {
                 Some((number, file)) => {
                     let finished = files.finished.get(&number);
                     files.temporary.contains_key(&number)
+                        || files.replacements.contains_key(&number)
                         || finished.is_some_and(|there| match file {
                             ShardFile::Sources => there[file as usize],
                             // A single half is a problem already.
@@ -300,11 +308,13 @@ impl Report {
         }
     }
 
-    /// Names every object that has more than one feature; returns where each has its first.
+    /// Names every object that has more than one feature, unless the other one is a file that is newer than a row; returns
+    /// where each has its first.
     fn check_ids<'a>(
         &mut self,
         shards: &'a [Shard],
         nested: &[PerObjectFile<'a>],
+        is_newer: &dyn Fn(PerObjectFile<'a>) -> bool,
     ) -> HashMap<&'a str, Place<'a>> {
         let mut places: HashMap<&'a str, Place<'a>> = HashMap::new();
         let rows = shards.iter().flat_map(|shard| {
@@ -319,6 +329,11 @@ impl Report {
                 places.insert(id, place);
                 continue;
             };
+            if let (Place::Row(..), Place::File(file)) = (first, place)
+                && is_newer(file)
+            {
+                continue;
+            }
             let first = match first {
                 Place::Row(number, row) => {
                     format!("row {row} of {}", number.file_name(ShardFile::ObjectIds))
