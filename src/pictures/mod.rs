@@ -14,12 +14,14 @@
 //! | `lab` | the same for CIE L*a*b* |
 //! | `orientation` | how a camera was held, and turning a picture upright |
 //! | `resample` | the change of size |
+//! | `extensions` | how the names of picture files end |
 //! | `limits`, `size`, `error` | what a picture may need, its size, and why it can fail |
 //! | `preprocessing` | all of that in a line, for the recipe |
 //! | [`thumbnail`] | small pictures, to be looked at |
 
 mod convert;
 mod error;
+mod extensions;
 mod formats;
 mod lab;
 mod limits;
@@ -32,6 +34,7 @@ mod size;
 pub mod thumbnail;
 
 pub use error::PictureError;
+pub use extensions::{EXTENSIONS, is_picture_name};
 pub use formats::{Format, JPEG_DECODER};
 pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
 pub use panics::catches_panics;
