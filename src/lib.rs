@@ -41,8 +41,9 @@
 //! 5. The pixels of a batch become features in a session that the worker borrows ([`inference::pool`],
 //!    [`inference::Model`]).
 //! 6. Each feature becomes one complete `.npy` file ([`storage::npy`], [`storage::model_dir`]), or the picture a line in
-//!    the report of failures (`storage::failures`). Who reads a feature later recognises a torn file by its length and
-//!    header ([`storage::npy::feature_data`]), and `extract` makes it again.
+//!    the report of failures (`storage::failures`). Which file it was made from is recorded before that
+//!    (`storage::sources`). Who reads a feature later recognises a torn file by its length and header
+//!    ([`storage::npy::feature_data`]), and `extract` makes it again.
 //! 7. [`commands::concat`] packs the files into shards ([`storage::shard`]), and records their checksums
 //!    ([`storage::sha256sums`]).
 //!

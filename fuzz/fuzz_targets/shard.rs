@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
-use simsearch::storage::shard::{self, Half, ShardFiles, ShardNumber};
+use simsearch::storage::shard::{self, ShardFile, ShardFiles, ShardNumber};
 use tempfile::TempDir;
 
 thread_local! {
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
             .get_or_init(|| tempfile::tempdir().unwrap())
             .path();
         let number = ShardNumber::FIRST;
-        let paths = Half::ALL.map(|half| directory.join(number.file_name(half)));
+        let paths = ShardFile::PAIR.map(|half| directory.join(number.file_name(half)));
         fs::write(&paths[0], halves.0).unwrap();
         fs::write(&paths[1], halves.1).unwrap();
         let pairs = ShardFiles::list(directory).and_then(|files| files.pairs(directory));

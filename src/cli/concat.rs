@@ -46,6 +46,12 @@ pub fn run(arguments: ConcatArguments) -> Result<ExitCode> {
         counted(summary.shards as u64, "shard"),
         duration(summary.seconds)
     ));
+    if summary.replaced > 0 {
+        progress.note(&format!(
+            "removed {} of pictures that have changed from the shards",
+            counted(summary.replaced as u64, "older row")
+        ));
+    }
     if summary.left > 0 {
         progress.note(&format!(
             "left {} for a full shard",

@@ -75,6 +75,10 @@ pub struct ExtractArguments {
     /// Retry only objects that failed before, including files that are not pictures.
     #[arg(long)]
     retry_failed: bool,
+    /// Do not look whether pictures have changed since their features were made. Without this, a picture of another size, or
+    /// with another time of its last change, is extracted again.
+    #[arg(long)]
+    assume_unchanged: bool,
     #[command(flatten)]
     json: JsonArgument,
     #[command(flatten)]
@@ -150,6 +154,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         limit: arguments.limit,
         max_errors: arguments.max_errors,
         retry_failed: arguments.retry_failed,
+        assume_unchanged: arguments.assume_unchanged,
         patience: extract::PATIENCE,
         exact: arguments.exact,
         pixels: PixelOptions {
@@ -228,6 +233,18 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
         duration(summary.seconds),
         summary.images_per_second
     ));
+    if summary.changed > 0 {
+        progress.note(&format!(
+            "{} had changed",
+            counted(summary.changed as u64, "picture")
+        ));
+    }
+    if summary.moved > 0 {
+        progress.note(&format!(
+            "{} had moved; the new paths are recorded",
+            counted(summary.moved as u64, "picture")
+        ));
+    }
     if let Some(count) = summary.decoded_on_gpu {
         progress.note(&format!(
             "{} decoded on the GPU, the others on the CPU",

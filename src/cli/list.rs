@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use simsearch::commands::list::{self, Output};
+use simsearch::pictures::EXTENSIONS;
 
 use super::print::SOME_FAILED;
 use super::shared::{MediaDirArgument, QuietArgument};
@@ -19,11 +20,20 @@ pub struct ListArguments {
     #[arg(value_name = "SUBDIRECTORY")]
     subdirectory: Option<PathBuf>,
     /// File name extension to list; may be repeated.
-    #[arg(long = "ext", value_name = "EXT", default_value = "jpg", value_parser = extension)]
+    #[arg(long = "ext", value_name = "EXT", default_value = list::DEFAULT_EXTENSION, value_parser = extension)]
     extensions: Vec<String>,
     /// Match extensions in upper and lower case alike.
     #[arg(long)]
     ignore_case: bool,
+    /// List all pictures whose format is read: jpg, jpeg, png, webp, gif, bmp, tif, tiff and others, in upper and lower case.
+    #[arg(long, conflicts_with_all = ["extensions", "ignore_case"])]
+    pictures: bool,
+    /// Also list hidden files and those in hidden folders: names that begin with a dot, @eaDir, $RECYCLE.BIN, Thumbs.db.
+    #[arg(long)]
+    hidden: bool,
+    /// Leave out what matches, by the rules of a .gitignore file; may be repeated.
+    #[arg(long, value_name = "GLOB", value_parser = list::check_glob)]
+    exclude: Vec<String>,
     /// Follow symbolic links; a loop is an error.
     #[arg(long)]
     follow_links: bool,
@@ -45,12 +55,20 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
     let options = list::Options {
         media_dir,
         subdirectory: arguments.subdirectory,
-        extensions: arguments.extensions,
-        ignore_case: arguments.ignore_case,
+        extensions: match arguments.pictures {
+            true => EXTENSIONS.map(str::to_owned).into(),
+            false => arguments.extensions,
+        },
+        ignore_case: arguments.ignore_case || arguments.pictures,
         follow_links: arguments.follow_links,
+        hidden: arguments.hidden,
+        exclude: arguments.exclude,
         output,
     };
     let summary = list::list(&options, &progress)?;
+    for line in &summary.unasked {
+        progress.note(line);
+    }
     if let Output::File(path) = &options.output {
         progress.note(&format!(
             "listed {} objects in {}",

@@ -54,11 +54,12 @@ goes on from there.";
 enum Command {
     /// Walk the media tree and write the sorted list of objects.
     ///
-    /// Symbolic links are not followed. Of several files with the same name, only the first is listed, since a file's
-    /// name is its object id. Needs less than 100 bytes of memory per object, besides the paths.
+    /// Symbolic links are not followed, and hidden files are left out; each is counted. Of several files with the same name,
+    /// only the first is listed, since a file's name is its object id. Needs less than 100 bytes of memory per object,
+    /// besides the paths.
     #[command(after_help = EXIT_CODES)]
     List(ListArguments),
-    /// Extract the features of all listed objects that have none yet.
+    /// Extract the features of all listed objects that have none yet, or have changed since.
     ///
     /// Several copies may run at once, on one machine or on many that share the directories. Pictures become the pixels
     /// that Pillow makes with `Image.open(p).convert("RGB").resize((224, 224))`; EXIF orientation is ignored,

@@ -25,6 +25,9 @@ pub struct ServeArguments {
     media: MediaArguments,
     #[command(flatten)]
     model: ModelArguments,
+    /// Show the listed pictures to which symbolic links lead out of the media directory, as `list --follow-links` lists them.
+    #[arg(long)]
+    follow_links: bool,
     /// Address and port to listen on; port 0 means any free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
@@ -62,6 +65,7 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
         directory: directory.clone(),
         media_dir,
         objects,
+        follow_links: arguments.follow_links,
         listen: arguments.listen,
         allowed_hosts: arguments.allowed_hosts,
         allowed_origin: arguments.allowed_origin,

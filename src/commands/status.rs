@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -14,7 +14,8 @@ use crate::storage::failures::{Class, FailureReport};
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, Half, ShardFiles};
+use crate::storage::shard::{self, ShardFile, ShardFiles, ShardNumber};
+use crate::storage::sources::RecordedSources;
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Status {
     pub packed: usize,
     /// Shards.
     pub shards: usize,
+    /// Objects with a feature of which it is recorded what file that was made from.
+    pub sourced: usize,
     /// Objects without a feature that failed when they were last tried, and lines that are not objects.
     pub failed: usize,
     /// Those of them that are not tried again until their file changes.
@@ -59,6 +62,8 @@ pub struct Status {
 struct ObjectState {
     listed: bool,
     outcome: Outcome,
+    /// Whether it is recorded what file its feature was made from.
+    is_sourced: bool,
 }
 
 /// What became of an object.
@@ -80,29 +85,34 @@ pub fn status(options: &Options) -> Result<Status> {
     let failures = FailureReport::read(path).with_context(reading)?;
     // Files before shards: what `concat` packs meanwhile is in one of the two, or in both.
     let nested = directory.nested_files().with_context(reading)?;
+    let recorded = RecordedSources::read(path).with_context(reading)?;
     let shards = ShardFiles::list(path)?;
     // Of the two halves the ids get their name last. A shard whose other half is lost is for `verify` to name.
     let numbers = shards
         .finished
         .iter()
-        .filter(|(_, halves)| halves[Half::ObjectIds as usize]);
-    let ids = numbers
-        .map(|(number, _)| shard::read_object_ids(&path.join(number.file_name(Half::ObjectIds))))
+        .filter(|(_, halves)| halves[ShardFile::ObjectIds as usize]);
+    let rows = numbers
+        .map(|(number, _)| rows(path, *number))
         .collect::<Result<Vec<_>, _>>()?;
 
     let mut status = Status {
         directory: path.clone(),
         recipe: Recipe::read(path)?,
         listed: list.as_ref().map(ObjectList::len),
-        shards: ids.len(),
+        shards: rows.len(),
         ..Status::default()
     };
     let mut objects: HashMap<&str, ObjectState> = HashMap::new();
     for line in list.iter().flat_map(ObjectList::lines) {
         match line {
             Line::Object(id) => {
-                let (listed, outcome) = (true, Outcome::None);
-                objects.insert(id, ObjectState { listed, outcome });
+                let state = ObjectState {
+                    listed: true,
+                    outcome: Outcome::None,
+                    is_sourced: false,
+                };
+                objects.insert(id, state);
             }
             Line::Repeated => status.repeated += 1,
             Line::Bad(_) => status.count_failed(Class::BadEntry),
@@ -110,19 +120,30 @@ pub fn status(options: &Options) -> Result<Status> {
     }
     let failed = failures
         .iter()
-        .map(|(id, failure)| (&**id, Outcome::Failed(failure.class)));
-    let files = nested.files().map(|file| (file.object_id(), Outcome::File));
-    let packed = ids.iter().flatten().map(|id| (&**id, Outcome::Shard));
+        .map(|(id, failure)| (&**id, Outcome::Failed(failure.class), false));
+    let files = nested.files().map(|file| {
+        let id = file.object_id();
+        (id, Outcome::File, recorded.names(id))
+    });
+    let packed = rows.iter().flatten();
+    let packed = packed.map(|(id, is_sourced)| (&**id, Outcome::Shard, *is_sourced));
     // What comes later says more.
-    for (id, outcome) in failed.chain(files).chain(packed) {
+    for (id, outcome, is_sourced) in failed.chain(files).chain(packed) {
         let unknown = ObjectState {
             listed: false,
             outcome,
+            is_sourced,
         };
-        objects.entry(id).or_insert(unknown).outcome = outcome;
+        let state = objects.entry(id).or_insert(unknown);
+        (state.outcome, state.is_sourced) = (outcome, is_sourced);
     }
     let (mut pending, mut unlisted) = (0, 0);
-    for ObjectState { listed, outcome } in objects.into_values() {
+    for state in objects.into_values() {
+        let ObjectState {
+            listed,
+            outcome,
+            is_sourced,
+        } = state;
         match outcome {
             Outcome::Failed(_) if !listed && list.is_some() => {}
             _ if !listed && list.is_some() => unlisted += 1,
@@ -131,11 +152,21 @@ pub fn status(options: &Options) -> Result<Status> {
             Outcome::File => status.files += 1,
             Outcome::Shard => status.packed += 1,
         }
+        let is_counted = listed || list.is_none();
+        status.sourced += usize::from(is_counted && is_sourced);
     }
     if list.is_some() {
         (status.pending, status.unlisted) = (Some(pending), Some(unlisted));
     }
     Ok(status)
+}
+
+/// The object ids of a shard, and of each whether it is known what file its feature was made from.
+fn rows(directory: &Path, number: ShardNumber) -> Result<Vec<(String, bool)>> {
+    let ids = shard::read_object_ids(&directory.join(number.file_name(ShardFile::ObjectIds)))?;
+    let sources = shard::sources(directory, number, ids.len())?;
+    let is_sourced = sources.iter().map(Option::is_some);
+    Ok(ids.into_iter().zip(is_sourced).collect())
 }
 
 impl Status {
@@ -168,6 +199,13 @@ impl fmt::Display for Status {
             to,
             "done       {done}: {files} in files, {packed} packed in {shards} shard{s}"
         )?;
+        match done - self.sourced.min(done) {
+            0 => {}
+            unknown => writeln!(
+                to,
+                "sources    not recorded of {unknown}, which an earlier version or another program made"
+            )?,
+        }
         write!(to, "failed     {}", self.failed)?;
         for (index, (class, count)) in self.failures.iter().enumerate() {
             let before = if index == 0 { ":" } else { "," };

@@ -16,12 +16,14 @@
 //! | `resample` | the change of size |
 //! | `gpu` | [`GpuReader`]: decoding and the change of size on an NVIDIA GPU |
 //! | `rows` | what takes a picture row by row, so that it need not be in memory as a whole |
+//! | `extensions` | how the names of picture files end |
 //! | `limits`, `size`, `error` | what a picture may need, its size, and why it can fail |
 //! | `preprocessing` | all of that in a line, for the recipe |
 //! | [`thumbnail`] | small pictures, to be looked at |
 
 mod convert;
 mod error;
+mod extensions;
 mod formats;
 mod gpu;
 mod lab;
@@ -36,6 +38,7 @@ mod size;
 pub mod thumbnail;
 
 pub use error::PictureError;
+pub use extensions::{EXTENSIONS, is_picture_name};
 pub use formats::{Format, JPEG_DECODER};
 pub use gpu::{GpuError, GpuReader};
 pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};

@@ -1,4 +1,4 @@
-//! Files of the media directory, and none outside.
+//! Files of the media directory, and none outside, unless links are to be followed.
 
 use std::fs::File;
 use std::io;
@@ -13,24 +13,38 @@ use crate::storage::files::regular;
 #[derive(Debug)]
 pub struct MediaDir {
     root: OwnedFd,
+    resolve: ResolveFlag,
 }
 
 impl MediaDir {
+    /// Files are opened that are inside. The kernel sees to it that no `..` and no symbolic link leads out, at whatever moment
+    /// one is put there.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, ResolveFlag::RESOLVE_BENEATH)
+    }
+
+    /// Files are opened wherever symbolic links lead: the caller has to know that each path is one that may be opened.
+    pub fn open_following_links(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, ResolveFlag::empty())
+    }
+
+    fn open_with(path: &Path, resolve: ResolveFlag) -> io::Result<Self> {
         let root = File::open(path)?;
         if !root.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(MediaDir { root: root.into() })
+        Ok(MediaDir {
+            root: root.into(),
+            // Never the files of a process, such as /proc/self/fd/0.
+            resolve: resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        })
     }
 
-    /// Opens a regular file by its path below the directory. The kernel sees to it that no `..` and no symbolic link leads
-    /// out, at whatever moment one is put there.
+    /// Opens a regular file by its path below the directory.
     pub fn open_file(&self, entry: &str) -> io::Result<File> {
         // Non-blocking, so that a FIFO does not hold up a thread.
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        let how = OpenHow::new().flags(flags).resolve(resolve);
+        let how = OpenHow::new().flags(flags).resolve(self.resolve);
         let file = File::from(openat2(&self.root, entry, how)?);
         regular::check(&file.metadata()?)?;
         Ok(file)
@@ -78,6 +92,18 @@ mod tests {
             "none.jpg",
             "",
         ] {
+            assert!(directory.open_file(entry).is_err(), "{entry}");
+        }
+        // Where links are followed, they may lead out, and still to nothing but files.
+        let directory = MediaDir::open_following_links(&media).unwrap();
+        for entry in ["out.jpg", "up/secret"] {
+            let mut content = String::new();
+            let mut file = directory.open_file(entry).unwrap();
+            file.read_to_string(&mut content).unwrap();
+            assert_eq!(content, "outside", "{entry}");
+        }
+        symlink("/proc/self/fd/0", media.join("magic.jpg")).unwrap();
+        for entry in ["object", "fifo.jpg", "none.jpg", "magic.jpg", ""] {
             assert!(directory.open_file(entry).is_err(), "{entry}");
         }
     }

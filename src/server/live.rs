@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::Options;
 use crate::similarity::collection::{Collection, IdLookup, Position};
-use crate::storage::failures::FileStamp;
+use crate::storage::files::FileStamp;
 use crate::storage::media::Media;
 use crate::storage::shard::{ShardFiles, ShardNumber};
 use crate::support::progress::Progress;

@@ -58,6 +58,8 @@ pub struct Options {
     pub media_dir: PathBuf,
     /// The list of objects.
     pub objects: PathBuf,
+    /// Whether to show listed pictures to which symbolic links lead out of the media directory. Default: no.
+    pub follow_links: bool,
     /// Port 0 is any that is free. Default: `127.0.0.1:8080`.
     pub listen: SocketAddr,
     /// Names of this server apart from `localhost` and the address that it listens on. Default: none.
@@ -102,8 +104,11 @@ pub fn serve(
         &options.allowed_hosts,
         options.allowed_origin.as_deref(),
     )?;
-    let media = MediaDir::open(&options.media_dir)
-        .with_context(|| format!("cannot open {}", options.media_dir.display()))?;
+    let media = match options.follow_links {
+        true => MediaDir::open_following_links(&options.media_dir),
+        false => MediaDir::open(&options.media_dir),
+    };
+    let media = media.with_context(|| format!("cannot open {}", options.media_dir.display()))?;
     let live = Arc::new(Live::open(options, progress)?);
     let collection = &live.features().collection;
     let model = match collection.dimension() {

@@ -291,14 +291,14 @@ async fn random(
     let limit = limit(parameters.limit)?;
     let features = app.live.features();
     let collection = &features.collection;
-    let chosen = index::sample(
-        &mut rand::rng(),
-        collection.len(),
-        limit.min(collection.len()),
-    );
+    let rows = collection.rows();
+    // Hidden rows have no id: so some more.
+    let wanted = (limit + rows - collection.len()).min(rows);
+    let chosen = index::sample(&mut rand::rng(), rows, wanted);
     let ids: Vec<String> = chosen
         .iter()
         .filter_map(|row| collection.nth_id(row))
+        .take(limit)
         .collect();
     Ok(Json(serde_json::json!({ "objectIds": ids })).into_response())
 }

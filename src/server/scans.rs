@@ -145,6 +145,7 @@ mod tests {
             directory: root.join("model"),
             media_dir: root.to_owned(),
             objects: root.join("objects.txt"),
+            follow_links: false,
             listen: ([127, 0, 0, 1], 0).into(),
             allowed_hosts: Vec::new(),
             allowed_origin: None,

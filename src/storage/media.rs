@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::storage::failures::FileStamp;
-use crate::storage::files::regular;
+use crate::storage::files::{FileStamp, regular};
 use crate::storage::object_id::entry_name;
 use crate::storage::object_list::{Line, ObjectList};
 

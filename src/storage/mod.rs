@@ -7,6 +7,8 @@
 //! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
 //! | [`npy`] | the format of features; tells a torn file from a whole one |
 //! | [`shard`], [`sha256sums`], [`checksum`] | packed features, and their checksums |
+//! | `shard_changes` | how shards change in one durable step, and what a killed process has left of that |
+//! | `sources` | which file each feature was made from |
 //! | `recipe` | what made the features of a directory |
 //! | `failures` | the report of the objects that failed, which processes share |
 //! | `files` | files that are complete or absent, and regular ones |
@@ -24,3 +26,5 @@ pub mod object_list;
 pub(crate) mod recipe;
 pub mod sha256sums;
 pub mod shard;
+pub(crate) mod shard_changes;
+pub(crate) mod sources;

@@ -6,13 +6,19 @@
 use ndarray_npy::npy::header::Header;
 use thiserror::Error;
 
+use crate::storage::files::FileStamp;
+use crate::storage::sources::Source;
+
 /// The most bytes a header may take before this program declines to parse it. `numpy.save` writes 128 for every
 /// array that belongs here; the bound keeps crafted headers from costing time or stack.
 const MAX_HEADER: usize = 4096;
 
-/// Length of the headers that are written here, in bytes: `numpy.save` pads to a multiple of 64, and both kinds of
+/// Length of the headers of features and object ids, in bytes: `numpy.save` pads to a multiple of 64, and both kinds of
 /// array come to 128 for any number of rows that fits a file.
 pub const HEADER_LENGTH: usize = 128;
+
+/// `numpy.save` leaves room for a first axis of so many digits.
+const AXIS_DIGITS: usize = 21;
 
 /// Why bytes are not a usable array.
 #[derive(Debug, Error)]
@@ -52,12 +58,26 @@ pub enum NpyError {
 
 /// The bytes that `numpy.save` writes before the data of a `<f4` array of this shape, C order.
 pub fn features_header(shape: &[usize]) -> Vec<u8> {
-    header("<f4", shape)
+    header("'<f4'", shape)
 }
 
 /// The bytes that `numpy.save` writes before `rows` strings of `width` characters (`<U{width}`, 4 bytes each).
 pub fn object_ids_header(rows: usize, width: usize) -> Vec<u8> {
-    header(&format!("<U{width}"), &[rows])
+    header(&format!("'<U{width}'"), &[rows])
+}
+
+/// The bytes that `numpy.save` writes before `rows` sources whose paths have `width` characters or less.
+pub(crate) fn sources_header(rows: usize, width: usize) -> Vec<u8> {
+    let [before, after] = SOURCE_TYPE;
+    header(&format!("{before}{width}{after}"), &[rows])
+}
+
+/// NumPy's type of a source, before and after the number of characters in a path.
+const SOURCE_TYPE: [&str; 2] = ["[('path', '<U", "'), ('size', '<i8'), ('mtime_ns', '<i8')]"];
+
+/// Bytes of a row of sources: 4 for each character of the path, 8 for the size, 8 for the time.
+fn source_bytes(width: usize) -> usize {
+    width * 4 + 16
 }
 
 /// The literal is NumPy's to the last character; `ndarray_npy` leaves out the comma before the brace.
@@ -72,15 +92,14 @@ fn header(descriptor: &str, shape: &[usize]) -> Vec<u8> {
                 .join(", ")
         ),
     };
-    let literal = format!("{{'descr': '{descriptor}', 'fortran_order': False, 'shape': {axes}, }}");
+    let literal = format!("{{'descr': {descriptor}, 'fortran_order': False, 'shape': {axes}, }}");
+    let room = AXIS_DIGITS - shape[0].to_string().len();
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend(((HEADER_LENGTH - bytes.len() - 2) as u16).to_le_bytes());
+    // The length has two bytes, and the header ends in a newline.
+    let length = (bytes.len() + 2 + literal.len() + room + 1).next_multiple_of(64);
+    bytes.extend(((length - bytes.len() - 2) as u16).to_le_bytes());
     bytes.extend(literal.as_bytes());
-    assert!(
-        bytes.len() < HEADER_LENGTH,
-        "{literal} is longer than any header that belongs here"
-    );
-    bytes.resize(HEADER_LENGTH - 1, b' ');
+    bytes.resize(length - 1, b' ');
     bytes.push(b'\n');
     bytes
 }
@@ -206,6 +225,46 @@ pub(crate) fn object_id(cell: &[u8]) -> Option<String> {
         .collect();
     // NumPy pads with NUL, and drops trailing NULs when it reads.
     text.map(|text| text.trim_end_matches('\0').to_owned())
+}
+
+/// The sources in the bytes of a whole structured array `(n,)` of `path` (`<U…`), `size` and `mtime_ns` (`<i8`), in order:
+/// the path below the media directory of the file that a feature was made from, its length in bytes, and the time of its
+/// last change in nanoseconds since 1970. An empty path is a source that is not known.
+pub(crate) fn sources(bytes: &[u8]) -> Result<Vec<Option<Source>>, NpyError> {
+    let header = parse_header(bytes)?;
+    let [before, after] = SOURCE_TYPE;
+    let width = (header.descriptor.strip_prefix(before))
+        .and_then(|rest| rest.strip_suffix(after)?.parse::<u32>().ok());
+    let (&[_], Some(width @ 1..)) = (&header.shape[..], width) else {
+        return Err(header.unexpected("sources (n,) of path, size and mtime_ns"));
+    };
+    let row_bytes = source_bytes(width as usize);
+    header.check_length(row_bytes as u64, bytes.len() as u64)?;
+    let rows = bytes[header.data_offset..].chunks_exact(row_bytes);
+    let sources = rows.enumerate().map(|(row, cells)| {
+        let (path, numbers) = cells.split_at(width as usize * 4);
+        let path = object_id(path).ok_or(NpyError::NotUnicode { row })?;
+        let number = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&numbers[at..at + 8]);
+            i64::from_le_bytes(bytes)
+        };
+        let (size, modified) = (number(0) as u64, number(8));
+        Ok((!path.is_empty()).then(|| Source {
+            path: path.into(),
+            file: FileStamp { size, modified },
+        }))
+    });
+    sources.collect()
+}
+
+/// Appends one row of sources, whose path has `width` characters or less; zeros where it is not known.
+pub(crate) fn append_source(source: Option<&Source>, width: usize, bytes: &mut Vec<u8>) {
+    let path = source.map_or("", |source| &source.path);
+    append_object_id(path, width, bytes);
+    let (size, modified) = source.map_or((0, 0), |source| (source.file.size, source.file.modified));
+    bytes.extend((size as i64).to_le_bytes());
+    bytes.extend(modified.to_le_bytes());
 }
 
 /// Appends what `numpy.save` writes for one feature: header and data of a `<f4` `(d,)` array.

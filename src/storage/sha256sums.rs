@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::storage::checksum;
 use crate::storage::files::{complete, regular};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{Half, ShardFiles, ShardNumber};
+use crate::storage::shard::{ShardFile, ShardFiles, ShardNumber};
 
 /// The checksums of a directory's files.
 #[derive(Debug)]
@@ -92,17 +92,24 @@ impl Sha256Sums {
         self.sums.keys().map(String::as_str)
     }
 
-    /// Records the checksums of a shard's files, in the order of [`Half::ALL`], and makes that durable together with
-    /// every name in the directory.
+    /// Records the checksums of a shard's files, and makes that durable together with every name in the directory.
     pub(crate) fn record(
         &mut self,
         number: ShardNumber,
-        sums: [String; 2],
+        sums: &[(ShardFile, String)],
     ) -> Result<(), Sha256SumsError> {
-        for (half, sum) in Half::ALL.into_iter().zip(sums) {
-            self.sums.insert(number.file_name(half), sum);
+        for (file, sum) in sums {
+            self.sums.insert(number.file_name(*file), sum.clone());
         }
         self.add(Recipe::FILE_NAME)?;
+        self.write()
+    }
+
+    /// Forgets a shard that was removed.
+    pub(crate) fn forget(&mut self, number: ShardNumber) -> Result<(), Sha256SumsError> {
+        for file in ShardFile::ALL {
+            self.sums.remove(&number.file_name(file));
+        }
         self.write()
     }
 
@@ -113,9 +120,10 @@ impl Sha256Sums {
         complete::remove_leftover(&path).map_err(|source| Sha256SumsError::Io { path, source })?;
         let before = self.sums.len();
         for number in files.temporary.keys() {
-            if !files.finished.contains_key(number) {
-                for half in Half::ALL {
-                    self.sums.remove(&number.file_name(half));
+            let finished = files.finished.get(number).copied().unwrap_or_default();
+            if matches!(finished, [false, false, _]) {
+                for file in ShardFile::ALL {
+                    self.sums.remove(&number.file_name(file));
                 }
             }
         }
@@ -129,8 +137,8 @@ impl Sha256Sums {
     pub(crate) fn add_missing(&mut self, shards: &[ShardNumber]) -> Result<(), Sha256SumsError> {
         let before = self.sums.len();
         for number in shards {
-            for half in Half::ALL {
-                self.add(&number.file_name(half))?;
+            for file in ShardFile::ALL {
+                self.add(&number.file_name(file))?;
             }
         }
         if !shards.is_empty() {

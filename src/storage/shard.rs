@@ -1,8 +1,10 @@
-//! Shards: pairs of `NNNN.features.npy` and `NNNN.object_ids.npy` in a model's directory.
+//! Shards: pairs of `NNNN.features.npy` and `NNNN.object_ids.npy` in a model's directory, with `NNNN.sources.npy` where it
+//! is known which files the features were made from.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -12,29 +14,41 @@ use thiserror::Error;
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::regular;
 use crate::storage::npy::{self, NpyError};
+use crate::storage::sources::Source;
 use crate::support::fault;
 
 /// The number of a shard; at least four digits in its file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardNumber(pub u64);
 
-/// The two files of a shard.
+/// A file of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Half {
+pub enum ShardFile {
     /// `<f4` `(n, d)`.
     Features,
     /// `<U…` `(n,)`.
     ObjectIds,
+    /// Which files the features were made from, `(n,)`: see [`npy::sources`]. Shards of which none is known have no such
+    /// file.
+    Sources,
 }
 
-impl Half {
-    /// Both parts, in the order in which they are put in place.
-    pub const ALL: [Half; 2] = [Half::Features, Half::ObjectIds];
+impl ShardFile {
+    /// What every shard has.
+    pub const PAIR: [ShardFile; 2] = [ShardFile::Features, ShardFile::ObjectIds];
+
+    /// All files of a shard, in the order in which they are put in place: the last one makes it complete.
+    pub const ALL: [ShardFile; 3] = [
+        ShardFile::Features,
+        ShardFile::Sources,
+        ShardFile::ObjectIds,
+    ];
 
     fn suffix(self) -> &'static str {
         match self {
-            Half::Features => ".features.npy",
-            Half::ObjectIds => ".object_ids.npy",
+            ShardFile::Features => ".features.npy",
+            ShardFile::ObjectIds => ".object_ids.npy",
+            ShardFile::Sources => ".sources.npy",
         }
     }
 }
@@ -49,27 +63,41 @@ impl ShardNumber {
     }
 
     /// The name of a finished file, such as `0012.features.npy`.
-    pub fn file_name(self, half: Half) -> String {
-        format!("{:04}{}", self.0, half.suffix())
+    pub fn file_name(self, file: ShardFile) -> String {
+        format!("{:04}{}", self.0, file.suffix())
     }
 
     /// The name under which `concat` writes a file before it is put in place.
-    pub(crate) fn temporary_name(self, half: Half) -> String {
-        format!(".{}.tmp", self.file_name(half))
+    pub(crate) fn temporary_name(self, file: ShardFile) -> String {
+        format!(".{}.tmp", self.file_name(file))
+    }
+
+    /// The name of the file that says that the shard `new` replaces this one.
+    pub(crate) fn replacement_marker(self, new: ShardNumber) -> String {
+        format!(".{:04}.replaces.{:04}.tmp", new.0, self.0)
+    }
+
+    /// Reads the name of such a file: the old shard and the new one.
+    fn parse_replacement_marker(file_name: &str) -> Option<(Self, Self)> {
+        let name = file_name.strip_prefix('.')?.strip_suffix(".tmp")?;
+        let (new, old) = name.split_once(".replaces.")?;
+        let [old, new] = [old, new].map(|digits| digits.parse::<u32>().ok());
+        let (old, new) = (Self(old?.into()), Self(new?.into()));
+        (old.replacement_marker(new) == file_name).then_some((old, new))
     }
 
     /// Reads a finished file's name.
-    pub fn parse(file_name: &str) -> Option<(Self, Half)> {
-        Half::ALL.into_iter().find_map(|half| {
-            let digits = file_name.strip_suffix(half.suffix())?;
+    pub fn parse(file_name: &str) -> Option<(Self, ShardFile)> {
+        ShardFile::ALL.into_iter().find_map(|file| {
+            let digits = file_name.strip_suffix(file.suffix())?;
             // More than 32 bits is not a number that `concat` has counted up to.
             let number = Self(digits.parse::<u32>().ok()?.into());
-            (number.file_name(half) == file_name).then_some((number, half))
+            (number.file_name(file) == file_name).then_some((number, file))
         })
     }
 
     /// Reads a temporary file's name.
-    pub(crate) fn parse_temporary(file_name: &str) -> Option<(Self, Half)> {
+    pub(crate) fn parse_temporary(file_name: &str) -> Option<(Self, ShardFile)> {
         Self::parse(file_name.strip_prefix('.')?.strip_suffix(".tmp")?)
     }
 }
@@ -92,13 +120,13 @@ pub enum ShardError {
         #[source]
         source: NpyError,
     },
-    /// The two files of a pair have different numbers of rows.
-    #[error("{} has {features} rows, {} has {object_ids}", features_path.display(), object_ids_path.display())]
+    /// Two files of a shard have different numbers of rows.
+    #[error("{} has {features} rows, {} has {others}", features_path.display(), other_path.display())]
     Rows {
         features_path: PathBuf,
         features: usize,
-        object_ids_path: PathBuf,
-        object_ids: usize,
+        other_path: PathBuf,
+        others: usize,
     },
     /// One file of a pair is missing.
     #[error(
@@ -112,10 +140,13 @@ pub enum ShardError {
 /// Which files of shards a directory holds, by number.
 #[derive(Debug, Default)]
 pub struct ShardFiles {
-    /// Finished files: `[features, object ids]`.
-    pub finished: BTreeMap<ShardNumber, [bool; 2]>,
+    /// Finished files: `[features, object ids, sources]`.
+    pub finished: BTreeMap<ShardNumber, [bool; 3]>,
     /// Temporary files, likewise.
-    pub temporary: BTreeMap<ShardNumber, [bool; 2]>,
+    pub temporary: BTreeMap<ShardNumber, [bool; 3]>,
+    /// Shards that a process was replacing by others when it was killed. One whose replacement is complete is not among the
+    /// files.
+    pub(crate) replacements: BTreeMap<ShardNumber, ShardNumber>,
 }
 
 impl ShardFiles {
@@ -129,10 +160,18 @@ impl ShardFiles {
         for entry in fs::read_dir(directory).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             let Some(name) = name.to_str() else { continue };
-            if let Some((number, half)) = ShardNumber::parse(name) {
-                files.finished.entry(number).or_default()[half as usize] = true;
-            } else if let Some((number, half)) = ShardNumber::parse_temporary(name) {
-                files.temporary.entry(number).or_default()[half as usize] = true;
+            if let Some((number, file)) = ShardNumber::parse(name) {
+                files.finished.entry(number).or_default()[file as usize] = true;
+            } else if let Some((number, file)) = ShardNumber::parse_temporary(name) {
+                files.temporary.entry(number).or_default()[file as usize] = true;
+            } else if let Some((old, new)) = ShardNumber::parse_replacement_marker(name) {
+                files.replacements.insert(old, new);
+            }
+        }
+        for (old, new) in files.replacements.clone() {
+            if files.is_complete(new) {
+                files.finished.remove(&old);
+                files.temporary.remove(&old);
             }
         }
         Ok(files)
@@ -151,8 +190,20 @@ impl ShardFiles {
         let complete = self
             .finished
             .iter()
-            .filter(|(_, halves)| **halves == [true, true]);
+            .filter(|(_, files)| matches!(files, [true, true, _]));
         complete.map(|(number, _)| *number)
+    }
+
+    /// Whether both files of a pair have their final names.
+    pub(crate) fn is_complete(&self, number: ShardNumber) -> bool {
+        matches!(self.finished.get(&number), Some([true, true, _]))
+    }
+
+    /// The number of the next new shard: after every number of which there is a file, so that a file which was left alone
+    /// never comes to stand beside those of another shard.
+    pub(crate) fn next_number(&self) -> ShardNumber {
+        let last = self.finished.keys().next_back();
+        last.map_or(ShardNumber::FIRST, |last| last.next())
     }
 
     /// Files without their other half, unless that still has its temporary name: then `concat` was killed between
@@ -160,9 +211,9 @@ impl ShardFiles {
     pub(crate) fn half_pairs(&self, directory: &Path) -> impl Iterator<Item = ShardError> {
         self.finished.iter().filter_map(move |(&number, halves)| {
             let [found, missing] = match halves {
-                [true, true] => return None,
-                [true, false] => [Half::Features, Half::ObjectIds],
-                _ => [Half::ObjectIds, Half::Features],
+                [true, true, _] | [false, false, _] => return None,
+                [true, false, _] => [ShardFile::Features, ShardFile::ObjectIds],
+                [false, true, _] => [ShardFile::ObjectIds, ShardFile::Features],
             };
             let temporary = self.temporary.get(&number);
             if temporary.is_some_and(|halves| halves[missing as usize]) {
@@ -192,19 +243,57 @@ pub fn features_shape(path: &Path) -> Result<(usize, usize, usize), ShardError> 
     })
 }
 
+/// The features of a shard, to be read row by row.
+#[derive(Debug)]
+pub(crate) struct FeatureRows {
+    path: PathBuf,
+    file: File,
+    /// Bytes before the first row, and of a row.
+    offset: usize,
+    row_bytes: usize,
+}
+
+impl FeatureRows {
+    /// Opens the features of a shard.
+    pub fn open(directory: &Path, number: ShardNumber) -> Result<Self, ShardError> {
+        let path = directory.join(number.file_name(ShardFile::Features));
+        let (_, dimension, offset) = features_shape(&path)?;
+        match regular::open(&path) {
+            Ok(file) => Ok(FeatureRows {
+                path,
+                file,
+                offset,
+                row_bytes: dimension * 4,
+            }),
+            Err(source) => Err(ShardError::Read { path, source }),
+        }
+    }
+
+    /// The numbers of a row as they are in the file.
+    pub fn read(&self, row: usize) -> Result<Vec<u8>, ShardError> {
+        let mut data = vec![0; self.row_bytes];
+        let at = self.offset + row * self.row_bytes;
+        let read = self.file.read_exact_at(&mut data, at as u64);
+        read.map_err(|source| ShardError::Read {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(data)
+    }
+}
+
 /// The object ids of a shard, row by row; checks that both files have as many rows.
 pub fn object_ids(directory: &Path, number: ShardNumber) -> Result<Vec<String>, ShardError> {
-    let features_path = directory.join(number.file_name(Half::Features));
-    let path = directory.join(number.file_name(Half::ObjectIds));
+    let features_path = directory.join(number.file_name(ShardFile::Features));
+    let path = directory.join(number.file_name(ShardFile::ObjectIds));
     let (rows, _, _) = features_shape(&features_path)?;
     let ids = read_object_ids(&path)?;
     if ids.len() != rows {
-        let (features, object_ids) = (rows, ids.len());
         return Err(ShardError::Rows {
             features_path,
-            features,
-            object_ids_path: path,
-            object_ids,
+            features: rows,
+            other_path: path,
+            others: ids.len(),
         });
     }
     Ok(ids)
@@ -225,7 +314,37 @@ pub(crate) fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
     })
 }
 
-/// Writes a shard's two files under their temporary names, one row at a time.
+/// Whether a file of a shard is not there: a process may have replaced the shard since the directory was listed.
+pub(crate) fn is_gone(error: &ShardError) -> bool {
+    matches!(error, ShardError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// Which file each feature of a shard of so many rows was made from, row by row: none is known where the shard has no such
+/// record.
+pub(crate) fn sources(
+    directory: &Path,
+    number: ShardNumber,
+    rows: usize,
+) -> Result<Vec<Option<Source>>, ShardError> {
+    let path = directory.join(number.file_name(ShardFile::Sources));
+    let bytes = match regular::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![None; rows]),
+        Err(source) => return Err(ShardError::Read { path, source }),
+    };
+    match npy::sources(&bytes) {
+        Ok(sources) if sources.len() == rows => Ok(sources),
+        Ok(sources) => Err(ShardError::Rows {
+            features_path: directory.join(number.file_name(ShardFile::Features)),
+            features: rows,
+            other_path: path,
+            others: sources.len(),
+        }),
+        Err(source) => Err(ShardError::Npy { path, source }),
+    }
+}
+
+/// Writes a shard's files under their temporary names, one row at a time.
 #[derive(Debug)]
 pub(crate) struct ShardWriter {
     number: ShardNumber,
@@ -238,7 +357,7 @@ pub(crate) struct ShardWriter {
 impl ShardWriter {
     /// Begins a shard of features of `dimension` numbers.
     pub fn create(directory: &Path, number: ShardNumber, dimension: usize) -> io::Result<Self> {
-        let file = create_afresh(&directory.join(number.temporary_name(Half::Features)))?;
+        let file = create_afresh(&directory.join(number.temporary_name(ShardFile::Features)))?;
         let mut features = BufWriter::with_capacity(1 << 18, file);
         // Room for the header, which is known when the rows are.
         features.write_all(&[0; npy::HEADER_LENGTH])?;
@@ -259,14 +378,15 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Makes both temporary files complete and durable, where `ids` are the object ids of the rows; returns their
-    /// checksums, in the order of [`Half::ALL`].
+    /// Makes the temporary files complete and durable, where `ids` are the object ids of the rows and `sources` say what they
+    /// were made from; returns the checksum of each. There is no file of sources where none is known.
     pub fn finish<'i>(
         self,
         ids: impl ExactSizeIterator<Item = &'i str> + Clone,
-    ) -> io::Result<[String; 2]> {
+        sources: &[Option<&Source>],
+    ) -> io::Result<Vec<(ShardFile, String)>> {
         let rows = self.rows;
-        assert_eq!(ids.len(), rows);
+        assert_eq!([ids.len(), sources.len()], [rows; 2]);
         let mut features = fault::step("write the features", || {
             let written = self.features.into_inner();
             written.map_err(io::IntoInnerError::into_error)
@@ -275,7 +395,7 @@ impl ShardWriter {
         let header = npy::features_header(&[rows, self.dimension]);
         fault::step("write the header", || features.write_all(&header))?;
         // The header, which comes first, is known last: so the file is read once more, while the disk writes it.
-        let path = (self.directory).join(self.number.temporary_name(Half::Features));
+        let path = (self.directory).join(self.number.temporary_name(ShardFile::Features));
         let (synced, features_sum) = thread::scope(|scope| {
             let sum = scope.spawn(|| checksum::of_file(&path));
             let synced = fault::step("sync the features", || features.sync_all());
@@ -285,30 +405,68 @@ impl ShardWriter {
             )
         });
         synced?;
+        let mut sums = vec![(ShardFile::Features, features_sum?)];
+        let temporary = |file| self.directory.join(self.number.temporary_name(file));
         let width = ids.clone().map(|id| id.chars().count()).max().unwrap_or(1);
-        let path = self
-            .directory
-            .join(self.number.temporary_name(Half::ObjectIds));
-        let mut object_ids = BufWriter::with_capacity(1 << 18, create_afresh(&path)?);
-        let mut ids_sum = Checksum::default();
-        let mut write = |bytes: &[u8]| {
-            ids_sum.update(bytes);
-            object_ids.write_all(bytes)
-        };
-        write(&npy::object_ids_header(rows, width))?;
-        let mut row = Vec::with_capacity(width * 4);
-        for id in ids {
-            row.clear();
-            npy::append_object_id(id, width, &mut row);
-            write(&row)?;
+        let header = npy::object_ids_header(rows, width);
+        let path = temporary(ShardFile::ObjectIds);
+        let names = ["write the object ids", "sync the object ids"];
+        let sum = write_rows(&path, names, &header, ids, |id, row| {
+            npy::append_object_id(id, width, row);
+        });
+        sums.push((ShardFile::ObjectIds, sum?));
+        if sources.iter().any(Option::is_some) {
+            let sum = write_sources(&self.directory, self.number, sources);
+            sums.push((ShardFile::Sources, sum?));
         }
-        let object_ids = fault::step("write the object ids", || {
-            let written = object_ids.into_inner();
-            written.map_err(io::IntoInnerError::into_error)
-        })?;
-        fault::step("sync the object ids", || object_ids.sync_all())?;
-        Ok([features_sum?, ids_sum.finish()])
+        Ok(sums)
     }
+}
+
+/// Writes the sources of a shard's rows under their temporary name, and makes them durable; returns the checksum.
+pub(crate) fn write_sources(
+    directory: &Path,
+    number: ShardNumber,
+    sources: &[Option<&Source>],
+) -> io::Result<String> {
+    let path = directory.join(number.temporary_name(ShardFile::Sources));
+    let known = sources.iter().flatten();
+    let width = known.map(|source| source.path.chars().count()).max();
+    let width = width.unwrap_or(1).max(1);
+    let header = npy::sources_header(sources.len(), width);
+    let names = ["write the sources", "sync the sources"];
+    write_rows(&path, names, &header, sources.iter(), |source, row| {
+        npy::append_source(*source, width, row);
+    })
+}
+
+/// Writes an array row by row, and makes it durable; returns its checksum. `names` are those of the steps.
+fn write_rows<T>(
+    path: &Path,
+    names: [&str; 2],
+    header: &[u8],
+    rows: impl Iterator<Item = T>,
+    append: impl Fn(T, &mut Vec<u8>),
+) -> io::Result<String> {
+    let mut file = BufWriter::with_capacity(1 << 18, create_afresh(path)?);
+    let mut sum = Checksum::default();
+    let mut write = |bytes: &[u8]| {
+        sum.update(bytes);
+        file.write_all(bytes)
+    };
+    write(header)?;
+    let mut bytes = Vec::new();
+    for row in rows {
+        bytes.clear();
+        append(row, &mut bytes);
+        write(&bytes)?;
+    }
+    let file = fault::step(names[0], || {
+        let written = file.into_inner();
+        written.map_err(io::IntoInnerError::into_error)
+    })?;
+    fault::step(names[1], || file.sync_all())?;
+    Ok(sum.finish())
 }
 
 /// Makes a new file, never writing through a link or into a file that something else holds open.
@@ -322,10 +480,14 @@ fn create_afresh(path: &Path) -> io::Result<File> {
     fault::step("create a temporary file", || options.open(path))
 }
 
-/// Puts a half in place: renames the temporary file to its final name.
-pub(crate) fn put_in_place(directory: &Path, number: ShardNumber, half: Half) -> io::Result<()> {
-    let temporary = directory.join(number.temporary_name(half));
-    let finished = directory.join(number.file_name(half));
+/// Puts a file of a shard in place: renames the temporary file to its final name.
+pub(crate) fn put_in_place(
+    directory: &Path,
+    number: ShardNumber,
+    file: ShardFile,
+) -> io::Result<()> {
+    let temporary = directory.join(number.temporary_name(file));
+    let finished = directory.join(number.file_name(file));
     fault::step("put in place", || fs::rename(temporary, finished))
 }
 
@@ -340,10 +502,10 @@ mod tests {
             (9999, "9999.features.npy"),
             (10000, "10000.features.npy"),
         ] {
-            assert_eq!(ShardNumber(number).file_name(Half::Features), name);
+            assert_eq!(ShardNumber(number).file_name(ShardFile::Features), name);
             assert_eq!(
                 ShardNumber::parse(name),
-                Some((ShardNumber(number), Half::Features))
+                Some((ShardNumber(number), ShardFile::Features))
             );
         }
         for name in [
@@ -356,10 +518,10 @@ mod tests {
         ] {
             assert_eq!(ShardNumber::parse(name), None, "{name}");
         }
-        let temporary = ShardNumber(12).temporary_name(Half::ObjectIds);
+        let temporary = ShardNumber(12).temporary_name(ShardFile::ObjectIds);
         assert_eq!(
             ShardNumber::parse_temporary(&temporary),
-            Some((ShardNumber(12), Half::ObjectIds))
+            Some((ShardNumber(12), ShardFile::ObjectIds))
         );
         assert_eq!(ShardNumber::parse(&temporary), None);
     }

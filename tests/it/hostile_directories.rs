@@ -39,13 +39,15 @@ const TRAPS: [&str; 5] = [
 ];
 
 /// Every name below a model's directory that this program reads, writes or removes.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 21] = [
     ".0000.features.npy.tmp",
     ".0000.object_ids.npy.tmp",
+    ".0000.sources.npy.tmp",
     ".failures.jsonl.tmp",
     ".lock",
     ".recipe.json.tmp",
     ".SHA256SUMS.tmp",
+    ".sources.jsonl.tmp",
     ".tmp",
     ".tmp/0123456789abcdef.0",
     ".tmp/0123456789abcdef.lock",
@@ -54,9 +56,11 @@ const NAMES: [&str; 17] = [
     "00/00/0000.jpg.npy",
     "0000.features.npy",
     "0000.object_ids.npy",
+    "0000.sources.npy",
     "SHA256SUMS",
     "failures.jsonl",
     "recipe.json",
+    "sources.jsonl",
 ];
 
 fn set(trap: &str, at: &Path, outside: &Path) {
@@ -188,6 +192,8 @@ fn ids_that_look_like_the_programs_own_files_are_ids_like_any_other() {
         "failures.jsonl",
         "nhwc",
         "recipe.json",
+        "sources.jsonl",
+        "0000.sources.npy",
         " .jpg",
         "日本語.jpg",
         "\r\t.jpg",
@@ -230,10 +236,11 @@ fn ids_that_look_like_the_programs_own_files_are_ids_like_any_other() {
     assert_eq!(features(&env, "nhwc").len(), count);
     env.concat(&[]).exits(0);
     let tree = env.tree("features/nhwc");
-    assert_eq!(files_ending(&tree, ".npy").len(), 2);
+    assert_eq!(files_ending(&tree, ".npy").len(), 3);
     let mut packed = npy::object_ids(&tree["0000.object_ids.npy"]).unwrap();
     packed.sort();
     assert_eq!(packed, ids);
+    assert!(tree.contains_key("0000.sources.npy") && !tree.contains_key("sources.jsonl"));
     // What is packed is known again.
     let outcome = env.extract("nhwc", &["--json"]);
     assert_eq!(outcome.exits(3).counts(), [0, count as u64, 4, 0]);

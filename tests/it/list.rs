@@ -70,21 +70,160 @@ fn the_list_is_what_find_and_sort_write() {
     symlink("ab.jpg", env.path("media/object/link.jpg")).unwrap();
     symlink("../elsewhere", env.path("media/object/linked")).unwrap();
 
-    env.list(&[])
+    env.list(&["--hidden"])
         .exits(0)
         .says(&["listed 16 objects in media/objects.txt"]);
     let expected = find_and_sort(&env, "object -type f -name '*.jpg'");
     assert_eq!(listed(&env), expected);
     assert_eq!(expected.lines().count(), NAMES.len());
 
-    let outcome = env.list(&["--output", "-"]);
+    let outcome = env.list(&["--hidden", "--output", "-"]);
     assert_eq!(outcome.exits(0).stdout, expected);
-    assert_eq!(outcome.stderr, "");
+    let unasked = "3 pictures left out (1 in .JPG, 1 in .jpeg, 1 in .png); --pictures lists them\n\
+                   2 links left out; --follow-links lists them\n";
+    assert_eq!(outcome.stderr, unasked);
 
-    env.list(&["--quiet", "--output", "elsewhere.txt"]).exits(0);
+    env.list(&["--quiet", "--hidden", "--output", "elsewhere.txt"])
+        .exits(0);
     assert_eq!(
         fs::read_to_string(env.path("elsewhere.txt")).unwrap(),
         expected
+    );
+}
+
+#[test]
+fn pictures_of_every_format_in_upper_and_lower_case_are_listed_when_asked_for() {
+    let env = TestEnv::new();
+    let names = [
+        "a.JPG", "b.jpeg", "c.Png", "d.webp", "e.GIF", "f.bmp", "g.tif", "h.TIFF", "i.jpg", "j.QOI",
+    ];
+    for name in names
+        .iter()
+        .chain(&["k.txt", "l.mp4", "m", "jpeg", "n.svg"])
+    {
+        env.write(Path::new("media/object").join(name), "");
+    }
+    let outcome = env.list(&[]);
+    outcome.exits(0).says(&[
+        "9 pictures left out (1 in .GIF, 1 in .JPG, 1 in .Png, 1 in .QOI, 1 in .TIFF); --pictures lists them",
+        "listed 1 objects",
+    ]);
+    let outcome = env.list(&["--pictures"]);
+    outcome.exits(0).does_not_say("left out");
+    let mut expected = names.map(|name| format!("object/{name}\n"));
+    expected.sort();
+    assert_eq!(listed(&env), expected.concat());
+    // Who chooses endings has chosen.
+    env.list(&["--ext", "jpeg"])
+        .exits(0)
+        .does_not_say("left out");
+    env.list(&["--pictures", "--ext", "jpeg"]).exits(2);
+}
+
+#[test]
+fn hidden_files_and_those_in_hidden_folders_are_left_out_and_counted() {
+    let env = TestEnv::new();
+    let shown = ["a/seen.jpg", "a/x.@eaDir.jpg", "b/Thumbs.db.jpg"];
+    let hidden = [
+        "._x.jpg",
+        "a/._y.jpg",
+        ".Trashes/1.jpg",
+        "a/@eaDir/2.jpg",
+        "a/$RECYCLE.BIN/deep/3.jpg",
+        ".thumbnails/4.jpg",
+    ];
+    for name in shown
+        .iter()
+        .chain(&hidden)
+        .chain(&["a/Thumbs.db", "a/.notes", "objects"])
+    {
+        env.write(Path::new("media").join(name), "");
+    }
+    let outcome = env.list(&[]);
+    outcome
+        .exits(0)
+        .says(&["2 hidden pictures and 4 hidden folders left out; --hidden lists them"]);
+    assert_eq!(listed(&env), shown.map(|name| format!("{name}\n")).concat());
+    env.list(&["--hidden"]).exits(0).does_not_say("left out");
+    let expected = find_and_sort(&env, "* .[!.]* -type f -name '*.jpg'");
+    assert_eq!(listed(&env), expected);
+    assert_eq!(expected.lines().count(), 9);
+    // A folder that is named is walked.
+    env.list(&[".Trashes"]).exits(0).does_not_say("left out");
+    assert_eq!(listed(&env), ".Trashes/1.jpg\n");
+}
+
+#[test]
+fn what_matches_a_pattern_of_gitignore_is_left_out() {
+    let env = TestEnv::new();
+    let names = [
+        "a/1.jpg",
+        "a/b/2.jpg",
+        "b/3.jpg",
+        "b/b/4.jpg",
+        "c/b",
+        "small.jpg",
+    ];
+    for name in names {
+        env.write(Path::new("media").join(name), "");
+    }
+    env.write("media/c/b.jpg", "");
+    for (patterns, expected) in [
+        (vec!["b/"], vec!["a/1.jpg", "c/b.jpg", "small.jpg"]),
+        (
+            vec!["/b/"],
+            vec!["a/1.jpg", "a/b/2.jpg", "c/b.jpg", "small.jpg"],
+        ),
+        (
+            vec!["a/**", "small*"],
+            vec!["b/3.jpg", "b/b/4.jpg", "c/b.jpg"],
+        ),
+        (vec!["*.jpg", "!/b/*.jpg"], vec!["b/3.jpg"]),
+        (vec!["[0-3].jpg"], vec!["b/b/4.jpg", "c/b.jpg", "small.jpg"]),
+    ] {
+        let options: Vec<&str> = patterns.iter().flat_map(|it| ["--exclude", *it]).collect();
+        env.list(&options).exits(0).does_not_say("left out");
+        assert_eq!(
+            listed(&env).lines().collect::<Vec<_>>(),
+            expected,
+            "{patterns:?}"
+        );
+        // With the other walk.
+        env.list(&[&options[..], &["--follow-links"]].concat())
+            .exits(0);
+        assert_eq!(
+            listed(&env).lines().collect::<Vec<_>>(),
+            expected,
+            "{patterns:?}"
+        );
+    }
+    env.list(&["--exclude", "{a,b"])
+        .exits(2)
+        .says(&["--exclude", "{a,b"]);
+}
+
+#[test]
+fn links_that_are_left_out_are_counted_and_no_others() {
+    let env = TestEnv::new();
+    env.write("media/object/a.jpg", "");
+    env.write("elsewhere/b.jpg", "");
+    for (target, link) in [
+        ("a.jpg", "media/object/link.jpg"),
+        ("../../elsewhere", "media/object/folder"),
+        ("a.jpg", "media/object/link.txt"),
+        ("nowhere", "media/object/broken"),
+    ] {
+        symlink(target, env.path(link)).unwrap();
+    }
+    env.list(&[])
+        .exits(0)
+        .says(&["2 links left out; --follow-links lists them"]);
+    env.list(&["--follow-links"])
+        .exits(3)
+        .does_not_say("links left out");
+    assert_eq!(
+        listed(&env),
+        "object/a.jpg\nobject/folder/b.jpg\nobject/link.jpg\n"
     );
 }
 

@@ -9,6 +9,7 @@ mod examples;
 mod export;
 mod extract;
 mod faults;
+mod follow;
 mod golden;
 mod hostile_directories;
 mod hostile_pictures;
@@ -22,11 +23,12 @@ mod precision;
 mod runtime;
 mod search;
 mod serve;
+mod sources;
 mod status;
 mod verify;
 mod version;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -171,7 +173,8 @@ impl TestEnv {
 /// What is below a directory: directories end in `/`, files have their content.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// The files and directories below a path; none where it does not exist. The lock file, which stays, is left out.
+/// The files and directories below a path; none where it does not exist. The lock file, which stays, is left out. The lines
+/// of a record of sources are in order, each once: killed runs and other threads make others of it, which says the same.
 pub fn tree(path: &Path) -> Tree {
     let mut found = Tree::new();
     let entries = walkdir::WalkDir::new(path).min_depth(1).into_iter();
@@ -186,7 +189,15 @@ pub fn tree(path: &Path) -> Tree {
         if entry.file_type().is_dir() {
             found.insert(name + "/", Vec::new());
         } else if entry.file_name() != ".lock" {
-            let content = if entry.file_type().is_file() {
+            let content = if entry.file_name() == "sources.jsonl" && entry.file_type().is_file() {
+                let text = fs::read_to_string(entry.path()).unwrap();
+                let lines: BTreeSet<&str> = text.lines().collect();
+                lines
+                    .into_iter()
+                    .flat_map(|line| [line, "\n"])
+                    .collect::<String>()
+                    .into()
+            } else if entry.file_type().is_file() {
                 fs::read(entry.path()).unwrap()
             } else {
                 b"special".to_vec()
@@ -401,6 +412,12 @@ pub fn ppm(width: usize, height: usize, seed: usize) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// How many random cases a test tries: as many as `SIMSEARCH_CASES` says, or else few.
+pub fn seeds(few: u64) -> u64 {
+    let named = std::env::var("SIMSEARCH_CASES").ok();
+    named.map_or(few, |cases| cases.parse().expect("a whole number"))
 }
 
 /// A picture of one colour.

@@ -69,6 +69,7 @@ fn every_listed_object_is_counted_once() {
         "files": 1,
         "packed": 2,
         "shards": 2,
+        "sourced": 0,
         "failed": 3,
         "permanent": 2,
         "failures": {"bad-entry": 1, "missing": 1, "not-a-picture": 1},
@@ -86,6 +87,7 @@ fn every_listed_object_is_counted_once() {
     ]);
     for line in [
         "done       3: 1 in files, 2 packed in 2 shards\n",
+        "sources    not recorded of 3, which an earlier version or another program made\n",
         "failed     3: 1 bad-entry (permanent), 1 missing, 1 not-a-picture (permanent)\n",
         "pending    3\n",
     ] {
@@ -106,6 +108,7 @@ fn without_a_list_it_says_what_the_directory_holds() {
         "files": 2,
         "packed": 3,
         "shards": 2,
+        "sourced": 0,
         "failed": 2,
         "permanent": 1,
         "failures": {"missing": 1, "not-a-picture": 1},

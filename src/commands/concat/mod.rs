@@ -1,9 +1,9 @@
 //! Command: packs per-object files into shard pairs.
 //!
 //! Each shard is written under temporary names and made durable; then its checksums are recorded in `SHA256SUMS`; then
-//! its features and its object ids get their final names, in this order; then the per-object files are removed. Killed
-//! at any instant, the next call knows from the names alone how far this one came: where there are only temporary
-//! files, the shard is written again; where the features are in place and the ids still temporary, that rename is made
+//! its features, its sources and its object ids get their final names, in this order; then the per-object files are removed.
+//! Killed at any instant, the next call knows from the names alone how far this one came: where there are only temporary
+//! files, the shard is written again; where the features are in place and the ids still temporary, the renames are made
 //! good; where both are in place, the per-object files of its ids are removed.
 //!
 //! The checksums are written first so that a file in place has its checksum at every instant, and the right one: that
@@ -11,24 +11,30 @@
 //! that still have their temporary names are dropped before these files are removed. A file that is there without a
 //! line, made by another program, gets one.
 //!
+//! A row of which there is a newer feature leaves its shard before that feature is packed: see [`shard_changes`].
+//!
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the command from its beginning to its end |
-//! | `recovery.rs` | what a killed call has left |
-//! | `reading.rs` | the per-object files: which of them are to be packed, and what is in them |
+//! | `reading.rs` | the per-object files: which of them are to be packed, and what is in them; which rows they replace |
 //! | `packing.rs` | the shards: written, made durable and put in place, while the next files are read |
 
 mod packing;
 mod reading;
-mod recovery;
 
+use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 
-use crate::storage::model_dir::{ModelDir, Packing};
+use crate::storage::model_dir::{Claims, FeatureState, ModelDir, Packing};
+use crate::storage::npy;
+use crate::storage::object_id::ObjectId;
 use crate::storage::shard::ShardFiles;
+use crate::storage::shard_changes;
+use crate::storage::sources::{Made, RecordedSources, SourceRecord, feature_sum};
 use crate::support::progress::Progress;
 use packing::Packer;
 
@@ -55,6 +61,8 @@ pub struct Summary {
     pub shards: usize,
     /// Rows in them.
     pub rows: usize,
+    /// Rows that left their shards, because there is a newer feature of the same object.
+    pub replaced: usize,
     /// Per-object files that were left for a full shard.
     pub left: usize,
     /// Per-object files that were removed because their row is in a shard already.
@@ -100,13 +108,16 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         Packing::Locked(lock) => lock,
         Packing::HeldBy(holder) => return Ok(ConcatOutcome::HeldBy(holder)),
     };
-    let mut sums = recovery::finish_what_was_killed(&directory)?;
+    let mut sums = shard_changes::finish_what_was_killed(&directory)?;
     let pairs = ShardFiles::list(path)?.pairs(path)?;
     sums.add_missing(&pairs)?;
 
     let nested = directory
         .nested_files()
         .with_context(|| format!("cannot list {}", path.display()))?;
+    // After the files: the source of each is recorded before it is there.
+    let recorded = RecordedSources::read(path).with_context(|| reading_record(path))?;
+    let mut packed = vec![false; recorded.made().len()];
     let mut refusals = Refusals {
         directory: &directory,
         progress,
@@ -120,18 +131,27 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         .with_context(|| format!("cannot tidy {}", path.display()))?;
     let mut summary = Summary::default();
     let mut files = nested.files().collect();
-    summary.already_packed =
-        reading::leave_out_packed(&directory, &mut files, &pairs, &mut refusals)?;
+    let compared =
+        reading::compare_with_packed(&directory, &mut files, &pairs, &recorded, &mut refusals)?;
+    summary.already_packed = compared.already_packed;
+    for (number, change) in &compared.changes {
+        let next = ShardFiles::list(path)?.next_number();
+        shard_changes::change(&directory, &mut sums, *number, next, change)?;
+        summary.replaced += change.leaving.len();
+    }
+    let pairs = ShardFiles::list(path)?.pairs(path)?;
     if !files.is_empty() {
         let dimension = reading::dimension(&directory, &pairs, &files)?;
-        let packer = Packer::new(options, &directory, &mut sums, pairs.last(), dimension);
-        let packed = packer.pack(&files, &mut refusals, &mut summary);
-        if packed.is_err() {
+        let first = ShardFiles::list(path)?.next_number();
+        let packer = Packer::new(options, &directory, &mut sums, first, dimension, &recorded);
+        let result = packer.pack(&files, &mut refusals, &mut summary, &mut packed);
+        if result.is_err() {
             // What a full disk cut short would keep it full; the next call would remove it anyway.
-            let _ = recovery::finish_what_was_killed(&directory);
+            let _ = shard_changes::finish_what_was_killed(&directory);
         }
-        packed?;
+        result?;
     }
+    tidy_sources(&directory, &recorded, &packed)?;
     // A killed run may have left some.
     for nested in &nested.empty {
         directory
@@ -141,6 +161,57 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     summary.refused = refusals.count;
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(ConcatOutcome::Packed(summary))
+}
+
+/// Removes from the record of sources what shards have now, and what no feature is there for.
+fn tidy_sources(directory: &ModelDir, recorded: &RecordedSources, packed: &[bool]) -> Result<()> {
+    let path = directory.path();
+    if recorded.made().is_empty() {
+        return Ok(());
+    }
+    let tidy = || -> io::Result<()> {
+        let claims = directory.claims()?;
+        let mut kept = HashSet::new();
+        let mut buffer = Vec::new();
+        let unpacked = recorded.made().iter().zip(packed).filter(|it| !it.1);
+        for (made, _) in unpacked {
+            if is_of_use(directory, &claims, made, &mut buffer)? {
+                kept.insert(made);
+            }
+        }
+        SourceRecord::open(directory)?.tidy(recorded, |made| kept.contains(made))
+    };
+    tidy().with_context(|| reading_record(path))
+}
+
+/// Whether a feature that is in the record is there, as far as that can be seen, or a process is about to write it.
+fn is_of_use(
+    directory: &ModelDir,
+    claims: &Claims,
+    made: &Made,
+    buffer: &mut Vec<u8>,
+) -> io::Result<bool> {
+    let Ok(id) = ObjectId::from_entry(&made.source.path) else {
+        return Ok(false);
+    };
+    if !claims.claim(&id)? {
+        return Ok(true);
+    }
+    let state = directory.feature_state(&id, buffer);
+    claims.release(&id);
+    Ok(match state {
+        Ok(FeatureState::Complete(_)) => {
+            npy::feature_data(buffer).is_ok_and(|data| feature_sum(data) == made.feature_sum)
+        }
+        Ok(FeatureState::Absent | FeatureState::Torn) => false,
+        // It is refused, and named.
+        Err(_) => true,
+    })
+}
+
+fn reading_record(directory: &Path) -> String {
+    let path = directory.join(SourceRecord::FILE_NAME);
+    format!("cannot read or write {}", path.display())
 }
 
 /// The per-object files that cannot be packed: each is named, and stays where it is.

@@ -1,6 +1,5 @@
 //! The shards: written, made durable and put in place, while the next files are read.
 
-use std::fs;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,8 +10,9 @@ use super::reading::{check_dimension, read_feature};
 use super::{Options, Refusals, Summary};
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{self, Half, ShardNumber, ShardWriter};
-use crate::support::fault;
+use crate::storage::shard::{ShardFile, ShardNumber, ShardWriter};
+use crate::storage::shard_changes::{put_in_place, remove_temporary};
+use crate::storage::sources::{RecordedSources, feature_sum};
 use crate::support::hints::concerns_the_run;
 use crate::support::mutex::lock;
 
@@ -33,6 +33,8 @@ pub struct Packer<'a> {
     full_only: bool,
     /// Numbers in a feature; where nothing tells it, the first feature does.
     dimension: Option<usize>,
+    /// What the features that are not packed yet were made from.
+    recorded: &'a RecordedSources,
 }
 
 /// A shard under its temporary name, and the files of its rows.
@@ -40,37 +42,45 @@ struct Written<'f> {
     number: ShardNumber,
     writer: ShardWriter,
     files: Vec<PerObjectFile<'f>>,
+    /// For each, the index of its source in the record, where it is there.
+    sources: Vec<Option<usize>>,
 }
 
 impl<'a> Packer<'a> {
-    /// `last` is the number of the last shard that is there.
+    /// `first` is the number that the first shard gets.
     pub fn new(
         options: &Options,
         directory: &'a ModelDir,
         sums: &'a mut Sha256Sums,
-        last: Option<&ShardNumber>,
+        first: ShardNumber,
         dimension: Option<usize>,
+        recorded: &'a RecordedSources,
     ) -> Self {
         Packer {
             directory,
             sums,
-            first: last.map_or(ShardNumber::FIRST, |last| last.next()),
+            first,
             rows: options.rows,
             full_only: options.full_only,
             dimension,
+            recorded,
         }
     }
 
     /// Writes shards until the files are used up. While the files of one are read, the one before is made durable, and
-    /// the files of those before that are removed.
+    /// the files of those before that are removed. Sets `packed` for each recorded source that a shard has now.
     pub fn pack<'f>(
         self,
         files: &[PerObjectFile<'f>],
         refusals: &mut Refusals<'_>,
         summary: &mut Summary,
+        packed: &mut [bool],
     ) -> Result<()> {
         let Packer {
-            directory, sums, ..
+            directory,
+            sums,
+            recorded,
+            ..
         } = self;
         let mut unpacked = Unpacked {
             directory,
@@ -78,6 +88,7 @@ impl<'a> Packer<'a> {
             number: self.first,
             rows: self.rows,
             dimension: self.dimension,
+            recorded,
             refusals,
         };
         let removed = Mutex::new(Ok(()));
@@ -91,16 +102,20 @@ impl<'a> Packer<'a> {
                         let next = unpacked.write_shard(&mut buffers);
                         if next.is_err() {
                             // Where the disk is full, the shard before may need this room to be finished.
-                            let _ = remove_temporary(directory, unpacked.number, Half::Features);
+                            let _ =
+                                remove_temporary(directory, unpacked.number, ShardFile::Features);
                         }
                         next
                     },
                     || {
-                        let shard = written.map(|shard| commit(directory, sums, shard));
+                        let shard = written.map(|shard| commit(directory, sums, recorded, shard));
                         shard.transpose()
                     },
                 );
-                if let Some(files) = committed? {
+                if let Some((files, sources)) = committed? {
+                    for index in sources.into_iter().flatten() {
+                        packed[index] = true;
+                    }
                     summary.shards += 1;
                     summary.rows += files.len();
                     let removed = &removed;
@@ -114,7 +129,7 @@ impl<'a> Packer<'a> {
                 let Some(shard) = &written else { return Ok(()) };
                 if self.full_only && shard.files.len() < self.rows {
                     summary.left = shard.files.len();
-                    return remove_temporary(directory, shard.number, Half::Features);
+                    return remove_temporary(directory, shard.number, ShardFile::Features);
                 }
             }
         })?;
@@ -123,47 +138,32 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// Makes a shard durable and visible; returns the files that are packed in it.
+/// Makes a shard durable and visible; returns the files that are packed in it, and the indices of their sources.
 fn commit<'f>(
     directory: &ModelDir,
     sums: &mut Sha256Sums,
+    recorded: &RecordedSources,
     shard: Written<'f>,
-) -> Result<Vec<PerObjectFile<'f>>> {
+) -> Result<(Vec<PerObjectFile<'f>>, Vec<Option<usize>>)> {
     let Written {
         number,
         writer,
         files,
+        sources,
     } = shard;
     let commit = || {
-        let of_shard = writer.finish(files.iter().map(PerObjectFile::object_id))?;
+        let of_rows = (sources.iter()).map(|index| Some(&recorded.made()[(*index)?].source));
+        let of_rows: Vec<_> = of_rows.collect();
+        let of_shard = writer.finish(files.iter().map(PerObjectFile::object_id), &of_rows)?;
         // This makes the temporary files' names durable as well.
-        sums.record(number, of_shard)?;
-        Half::ALL
-            .into_iter()
-            .try_for_each(|half| put_in_place(directory, number, half))
+        sums.record(number, &of_shard)?;
+        let files = ShardFile::ALL.into_iter();
+        files
+            .filter(|file| of_shard.iter().any(|(written, _)| written == file))
+            .try_for_each(|file| put_in_place(directory, number, file))
     };
     commit().with_context(|| cannot_write(directory, number))?;
-    Ok(files)
-}
-
-/// Gives a temporary file of a shard its final name, and makes that durable.
-pub fn put_in_place(directory: &ModelDir, number: ShardNumber, half: Half) -> Result<()> {
-    let path = directory.path();
-    shard::put_in_place(path, number, half)
-        .and_then(|()| directory.sync())
-        .with_context(|| {
-            format!(
-                "cannot put {} in place",
-                path.join(number.file_name(half)).display()
-            )
-        })
-}
-
-/// Removes a temporary file of a shard.
-pub fn remove_temporary(directory: &ModelDir, number: ShardNumber, half: Half) -> Result<()> {
-    let path = directory.path().join(number.temporary_name(half));
-    fault::step("remove a temporary file", || fs::remove_file(&path))
-        .with_context(|| format!("cannot remove {}", path.display()))
+    Ok((files, sources))
 }
 
 fn cannot_write(directory: &ModelDir, number: ShardNumber) -> String {
@@ -180,6 +180,7 @@ struct Unpacked<'a, 'f, 'r> {
     /// Rows of a full one.
     rows: usize,
     dimension: Option<usize>,
+    recorded: &'a RecordedSources,
     refusals: &'a mut Refusals<'r>,
 }
 
@@ -197,13 +198,18 @@ impl<'f> Unpacked<'_, 'f, '_> {
             }
             let (ahead, behind) = self.files.split_at(count);
             self.files = behind;
-            let read: Vec<Result<&[u8]>> = (ahead.par_iter().zip(&mut *buffers))
+            let (directory, dimension, recorded) = (self.directory, self.dimension, self.recorded);
+            let read: Vec<Result<(&[u8], Option<usize>)>> = (ahead.par_iter().zip(&mut *buffers))
                 .with_min_len(FILES_A_JOB)
-                .map(|(file, buffer)| read_feature(self.directory, *file, self.dimension, buffer))
+                .map(|(file, buffer)| {
+                    let data = read_feature(directory, *file, dimension, buffer)?;
+                    Ok((data, recorded.find(file.object_id(), feature_sum(data))))
+                })
                 .collect();
-            for (file, data) in ahead.iter().zip(read) {
-                if let Some(data) = self.accept(*file, data)? {
-                    self.append(&mut shard, *file, data)
+            for (file, read) in ahead.iter().zip(read) {
+                let source = read.as_ref().map_or(None, |(_, source)| *source);
+                if let Some(data) = self.accept(*file, read.map(|(data, _)| data))? {
+                    self.append(&mut shard, *file, data, source)
                         .with_context(|| cannot_write(self.directory, self.number))?;
                 }
             }
@@ -239,6 +245,7 @@ impl<'f> Unpacked<'_, 'f, '_> {
         shard: &mut Option<Written<'f>>,
         file: PerObjectFile<'f>,
         data: &[u8],
+        source: Option<usize>,
     ) -> io::Result<()> {
         let shard = match shard {
             Some(shard) => shard,
@@ -248,11 +255,13 @@ impl<'f> Unpacked<'_, 'f, '_> {
                     number,
                     writer: ShardWriter::create(path, number, data.len() / 4)?,
                     files: Vec::new(),
+                    sources: Vec::new(),
                 })
             }
         };
         shard.writer.push(data)?;
         shard.files.push(file);
+        shard.sources.push(source);
         Ok(())
     }
 }

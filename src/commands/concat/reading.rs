@@ -1,8 +1,9 @@
-//! The per-object files: which of them are to be packed, and what is in them.
+//! The per-object files: which of them are to be packed, what is in them, and which rows of shards they replace.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use indexmap::IndexMap;
@@ -13,22 +14,41 @@ use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::name_filter::NameFilter;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, Half, ShardNumber};
+use crate::storage::shard::{self, FeatureRows, ShardFile, ShardNumber};
+use crate::storage::shard_changes::Change;
+use crate::storage::sources::{RecordedSources, Source, feature_sum};
 
-/// Drops the files whose ids are in shards: removes those that are equal to their row, and refuses the others. Of
-/// several files with one id, refuses all but the first. Returns how many were removed.
-pub fn leave_out_packed(
+/// What the per-object files and the record of sources say about the shards that are there.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Files that were removed, because they are equal to their row.
+    pub already_packed: usize,
+    /// Shards that are to change: rows of which there is a newer feature, and sources that are others now.
+    pub changes: BTreeMap<ShardNumber, Change>,
+}
+
+/// Compares the files whose ids are in shards with their rows. Those that are equal are removed, and dropped from `files`.
+/// Those of which it is recorded what they were made from are newer than their row, which is to leave. Others are refused
+/// and dropped, and so are all but the first of several files with one id.
+pub fn compare_with_packed(
     directory: &ModelDir,
     files: &mut Vec<PerObjectFile<'_>>,
     pairs: &[ShardNumber],
+    recorded: &RecordedSources,
     refusals: &mut Refusals<'_>,
-) -> Result<usize> {
+) -> Result<Compared> {
     let path = directory.path();
     let names = NameFilter::of(files.par_iter().map(|file| file.object_id().as_bytes()));
     let mut packed: HashMap<String, (ShardNumber, usize)> = HashMap::new();
-    if !files.is_empty() {
+    let mut compared = Compared::default();
+    if !files.is_empty() || !recorded.made().is_empty() {
         for &number in pairs {
-            for (row, id) in shard::object_ids(path, number)?.into_iter().enumerate() {
+            let ids = shard::object_ids(path, number)?;
+            if let Some(sources) = new_sources(path, number, &ids, recorded)? {
+                let leaving = BTreeSet::new();
+                compared.changes.insert(number, Change { leaving, sources });
+            }
+            for (row, id) in ids.into_iter().enumerate() {
                 if names.may_hold(id.as_bytes()) {
                     packed.insert(id, (number, row));
                 }
@@ -36,52 +56,92 @@ pub fn leave_out_packed(
         }
     }
     let mut seen = HashSet::new();
-    let mut removed = 0;
     let mut left = 0;
+    let mut buffer = Vec::new();
     for index in 0..files.len() {
         let file = files[index];
         let id = file.object_id();
         let is_first = !names.may_hold_twice(id.as_bytes()) || seen.insert(id);
-        if let Some(&(number, row)) = packed.get(id) {
-            if is_equal_to_row(directory, file, number, row)? {
-                (directory.remove_features(&[file])).context("cannot remove what is packed")?;
-                removed += 1;
-            } else {
-                let shard = number.file_name(Half::Features);
-                refusals.refuse(
-                    file.path(),
-                    &anyhow!("differs from row {row} of {shard}, which has the same id"),
-                );
-            }
-        } else if id.is_empty() {
+        let row = packed.get(id);
+        if id.is_empty() {
             refusals.refuse(
                 file.path(),
                 &anyhow!("its name does not contain an object id"),
             );
         } else if !is_first {
             refusals.refuse(file.path(), &anyhow!("another file has the same object id"));
+        } else if let Some(&(number, row)) = row {
+            let there = FeatureRows::open(path, number)?.read(row)?;
+            let data = read_feature(directory, file, Some(there.len() / 4), &mut buffer);
+            match data {
+                Ok(data) if data == there => {
+                    (directory.remove_features(&[file])).context("cannot remove what is packed")?;
+                    compared.already_packed += 1;
+                }
+                Ok(data) if recorded.find(id, feature_sum(data)).is_some() => {
+                    compared.leave(path, number, row)?;
+                    files[left] = file;
+                    left += 1;
+                }
+                _ => {
+                    let shard = number.file_name(ShardFile::Features);
+                    let reason =
+                        anyhow!("differs from row {row} of {shard}, which has the same id");
+                    refusals.refuse(file.path(), &reason);
+                }
+            }
         } else {
             files[left] = file;
             left += 1;
         }
     }
     files.truncate(left);
-    Ok(removed)
+    Ok(compared)
 }
 
-fn is_equal_to_row(
-    directory: &ModelDir,
-    file: PerObjectFile<'_>,
+impl Compared {
+    /// A row is to leave its shard.
+    fn leave(&mut self, directory: &Path, number: ShardNumber, row: usize) -> Result<()> {
+        let change = match self.changes.entry(number) {
+            Entry::Occupied(change) => change.into_mut(),
+            Entry::Vacant(vacant) => {
+                let rows = shard::object_ids(directory, number)?.len();
+                let sources = shard::sources(directory, number, rows)?;
+                let leaving = BTreeSet::new();
+                vacant.insert(Change { leaving, sources })
+            }
+        };
+        change.leaving.insert(row);
+        Ok(())
+    }
+}
+
+/// The sources of a shard as they are now, where the record knows of a row that it has another one than the shard says.
+fn new_sources(
+    directory: &Path,
     number: ShardNumber,
-    row: usize,
-) -> Result<bool> {
-    let path = directory.path().join(number.file_name(Half::Features));
-    let (_, dimension, offset) = shard::features_shape(&path)?;
-    let mut stored = vec![0; dimension * 4];
-    File::open(&path)
-        .and_then(|shard| shard.read_exact_at(&mut stored, (offset + row * dimension * 4) as u64))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(read_feature(directory, file, None, &mut Vec::new()).is_ok_and(|data| data == stored))
+    ids: &[String],
+    recorded: &RecordedSources,
+) -> Result<Option<Vec<Option<Source>>>> {
+    let rows = ids.iter().enumerate();
+    let mut rows = rows.filter(|(_, id)| recorded.names(id)).peekable();
+    if rows.peek().is_none() {
+        return Ok(None);
+    }
+    let mut sources = shard::sources(directory, number, ids.len())?;
+    let features = FeatureRows::open(directory, number)?;
+    let mut is_new = false;
+    for (row, id) in rows {
+        let Some(index) = recorded.find(id, feature_sum(&features.read(row)?)) else {
+            continue;
+        };
+        let source = Some(recorded.made()[index].source.clone());
+        if sources[row] != source {
+            sources[row] = source;
+            is_new = true;
+        }
+    }
+    Ok(is_new.then_some(sources))
 }
 
 /// Where nothing else tells the dimension, so many files, spread evenly over all, are read to find it.
@@ -96,7 +156,8 @@ pub fn dimension(
 ) -> Result<Option<usize>> {
     let path = directory.path();
     if let Some(last) = pairs.last() {
-        let (_, dimension, _) = shard::features_shape(&path.join(last.file_name(Half::Features)))?;
+        let (_, dimension, _) =
+            shard::features_shape(&path.join(last.file_name(ShardFile::Features)))?;
         return Ok(Some(dimension));
     }
     // A damaged one is for `extract` to refuse; here the files tell as well.

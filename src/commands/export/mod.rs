@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::similarity::collection::Collection;
+use crate::similarity::collection::{Collection, Position};
 use crate::storage::files::complete;
 use crate::storage::recipe::Recipe;
 use parquet::ParquetWriter;
@@ -84,12 +84,25 @@ fn write(
 ) -> io::Result<u64> {
     let dimension = collection.dimension();
     let mut writer = ParquetWriter::new(file, dimension)?;
-    for part in collection.parts() {
+    for (index, part) in (0..).zip(collection.parts()) {
+        let is_shown = |row: usize| {
+            let (part, row) = (index, row as u32);
+            !collection.is_hidden(Position { part, row })
+        };
         for first in (0..part.rows()).step_by(GROUP_ROWS) {
             let rows = first..part.rows().min(first + GROUP_ROWS);
             let features = &part.features()[rows.start * dimension..rows.end * dimension];
-            let ids: Vec<String> = rows.map(|row| part.id(row)).collect();
-            writer.row_group(&ids, features)?;
+            let shown: Vec<usize> = rows.clone().filter(|row| is_shown(*row)).collect();
+            let ids: Vec<String> = shown.iter().map(|row| part.id(*row)).collect();
+            if shown.len() == rows.len() {
+                writer.row_group(&ids, features)?;
+            } else if !shown.is_empty() {
+                let features = shown.iter().flat_map(|row| {
+                    let at = (row - first) * dimension;
+                    &features[at..at + dimension]
+                });
+                writer.row_group(&ids, &features.copied().collect::<Vec<f32>>())?;
+            }
         }
     }
     writer.finish(metadata)

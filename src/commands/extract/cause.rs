@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 
 use crate::pictures::PictureError;
-use crate::storage::failures::{Class, FileStamp, Stage};
+use crate::storage::failures::{Class, Stage};
+use crate::storage::files::FileStamp;
 use crate::storage::media::TooLong;
 
 /// Why an object fails.

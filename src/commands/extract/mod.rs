@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | the steps of a run |
 //! | `plan.rs` | which objects are done, failed or pending |
+//! | `standing.rs` | which have a feature, and whether it is of the file as it is now |
 //! | `work.rs` | the workers: read, decode, run, write |
 //! | `on_gpu.rs` | the same for pictures that a GPU decodes |
 //! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
@@ -22,6 +23,7 @@ mod on_gpu;
 mod packed;
 mod plan;
 mod queue;
+mod standing;
 mod waiting;
 mod work;
 
@@ -40,6 +42,7 @@ use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_list::ObjectList;
 use crate::storage::recipe::{self, Recipe};
+use crate::storage::sources::SourceRecord;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors;
 use crate::support::progress::{Counts, Progress, Total};
@@ -72,6 +75,9 @@ pub struct Options {
     /// Whether to try just the objects that failed before. Default: no; and failures that cannot change are not
     /// tried again.
     pub retry_failed: bool,
+    /// Whether a feature is taken to be that of its file without a look at the file. Default: no, its size and the time of its
+    /// last change are compared with what is recorded.
+    pub assume_unchanged: bool,
     /// How long to wait, without progress, for objects that other processes have claimed. After a sixth of it the run
     /// says so. Default: [`PATIENCE`].
     pub patience: Duration,
@@ -103,6 +109,10 @@ pub struct Summary {
     pub listed: usize,
     /// Features written by this run.
     pub done: u64,
+    /// Objects that had a feature, of a file that is another one now.
+    pub changed: usize,
+    /// Objects whose file has another path than before, and is otherwise as it was.
+    pub moved: usize,
     /// Objects whose feature was there, or that another process did.
     pub skipped: u64,
     /// Objects that failed, in this run or before.
@@ -163,10 +173,13 @@ pub fn extract(
     let directory = ModelDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let recorded = Recipe::read(path)?;
-    let report = FailureReport::open(&directory)
-        .with_context(|| format!("cannot lock {}", path.display()))?;
+    let locking = || format!("cannot lock {}", path.display());
+    let report = FailureReport::open(&directory).with_context(locking)?;
+    let sources = SourceRecord::open(&directory).with_context(locking)?;
 
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
+    (sources.add(&plan.moved))
+        .with_context(|| format!("cannot write {}", sources.path().display()))?;
     let mounted = Mounted::new(&options.media_dir, &list);
     if !plan.pending.is_empty() {
         mounted.check_sample(&plan.pending, &options.objects)?;
@@ -207,6 +220,7 @@ pub fn extract(
             mounted: &mounted,
             directory: &directory,
             report: &report,
+            sources: &sources,
             pool: &pool,
             gpu: gpu.as_ref(),
             form: &form,
@@ -244,6 +258,8 @@ pub fn extract(
     Ok(Summary {
         listed: list.len(),
         done,
+        changed: plan.changed,
+        moved: plan.moved.len(),
         skipped,
         failed,
         left: (list.len() as u64).saturating_sub(done + skipped + failed),
@@ -322,6 +338,7 @@ mod tests {
             limit: None,
             max_errors: None,
             retry_failed: false,
+            assume_unchanged: false,
             patience: Duration::from_millis(100),
             exact: false,
             pixels: PixelOptions::default(),

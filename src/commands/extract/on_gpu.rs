@@ -68,9 +68,12 @@ impl Work<'_> {
             let pixels = &mut worker.group.pixels[one.position * size..][..size];
             let result = self.decode(shared, &mut worker.reader, &one.bytes, pixels);
             if let Err(error) = result {
-                let index = worker.group.indices[one.position];
+                let (index, file) = (
+                    worker.group.indices[one.position],
+                    worker.group.files[one.position],
+                );
                 let id = worker.group.remove(one.position, size);
-                let cause = Cause::decode(&error, one.file);
+                let cause = Cause::decode(&error, file);
                 self.give_up(shared, &id, self.list.entry(index as usize), cause)?;
             }
         }

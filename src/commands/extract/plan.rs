@@ -1,22 +1,22 @@
 //! Which of the listed objects are to be extracted.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 use anyhow::{Context, Result};
-use indexmap::IndexMap;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use rayon::prelude::*;
 
 use super::Options;
+use super::standing::{KnownFeatures, Standing};
 use crate::storage::failures::{Class, Failure, FailureReport, Stage, id_of_bad_line};
+use crate::storage::files::FileStamp;
 use crate::storage::model_dir::{FeatureState, ModelDir};
 use crate::storage::object_id::{ObjectId, entry_name};
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, ShardFiles, ShardNumber};
+use crate::storage::shard::ShardNumber;
+use crate::storage::sources::{Made, Source};
 
 /// How many objects whose feature exists are named.
 const SAMPLE: usize = 64;
@@ -29,26 +29,29 @@ pub struct Plan {
     pub existing: usize,
     /// At most [`SAMPLE`] of the objects whose feature exists, evenly over the list: indices into it.
     pub sample: Vec<u32>,
+    /// How many of those pending have a feature, of a file that is another one now.
+    pub changed: usize,
+    /// Features whose file has another path now, and is otherwise as it was: what to record of them.
+    pub moved: Vec<Made>,
     /// Objects that failed before and are not tried again, and lines that are not objects.
     pub failed: usize,
     /// The number that the next shard has.
     pub next_shard: ShardNumber,
+    /// The objects whose feature is of a file that is another one now, by their ids.
+    pub stale: HashMap<String, Stale>,
     /// Ids that are in the report of failures although they have a feature.
     resolved: HashSet<String>,
     /// The lines that are not objects, by the id under which they are reported.
     bad_lines: HashSet<String>,
 }
 
-/// What is known of a listed object before the run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Pending,
-    Exists,
-    Failed,
-    /// The same path is in the list before: nothing to do, and nothing wrong.
-    Repeated,
-    /// Pending, but not wanted in this run.
-    NotNow,
+/// The feature of an object whose file is another one now.
+#[derive(Debug, Default)]
+pub struct Stale {
+    /// Its own file, where it has one; another process may write a new one in its place.
+    file: Option<(u64, FileStamp)>,
+    /// The source of its row in a shard, where it has one; `concat` may put the row in another shard.
+    pub row: Option<Source>,
 }
 
 impl Plan {
@@ -63,23 +66,19 @@ impl Plan {
         let reading = || format!("cannot read {}", report.path().display());
         let known = report.failures().with_context(reading)?;
         let (mut standings, bad_lines) = check_lines(list, report)?;
-        let next_shard = mark_packed(&mut standings, list, directory.path())?;
+        let mut features = KnownFeatures::mark(options, list, directory, &mut standings)?;
         let dimension = recipe.map(|recipe| recipe.dimension);
-        standings.par_iter_mut().enumerate().for_each_init(
-            Vec::new,
-            |buffer, (index, standing)| {
-                if *standing == Standing::Pending {
-                    *standing = look(
-                        options,
-                        list.entry(index),
-                        directory,
-                        dimension,
-                        &known,
-                        buffer,
-                    );
-                }
-            },
-        );
+        let moved = features.look(&mut standings, directory, dimension);
+        let stale = find_stale(&mut features, &mut standings, list, directory, dimension)?;
+        let mut changed = 0;
+        for (index, standing) in standings.iter_mut().enumerate() {
+            let is_stale = *standing == Standing::Stale;
+            if is_stale || *standing == Standing::Pending {
+                let entry = list.entry(index);
+                *standing = to_try(options, entry, known.get(entry_name(entry)));
+                changed += usize::from(is_stale && *standing == Standing::Pending);
+            }
+        }
         let count = |wanted| {
             standings
                 .iter()
@@ -113,11 +112,14 @@ impl Plan {
             .map(|index| index as u32)
             .collect();
         Ok(Plan {
+            changed: changed.min(pending.len()),
+            moved,
+            stale,
             pending,
             existing: exist + count(Standing::Repeated),
             sample,
             failed: count(Standing::Failed),
-            next_shard,
+            next_shard: features.next_shard(),
             resolved,
             bad_lines,
         })
@@ -135,8 +137,14 @@ impl Plan {
                 matches!(
                     directory.feature_state(&id, &mut Vec::new()),
                     Ok(FeatureState::Complete(_))
-                )
+                ) && !self.is_still_stale(directory, &id)
             })
+    }
+
+    /// Whether the file of an object's feature is the one that is of another picture.
+    pub fn is_still_stale(&self, directory: &ModelDir, id: &ObjectId) -> bool {
+        let stale = self.stale.get(id.as_str());
+        stale.is_some_and(|stale| directory.feature_stamp(id) == stale.file)
     }
 }
 
@@ -172,54 +180,40 @@ fn check_lines(
     Ok((standings, bad_lines))
 }
 
-/// Marks the objects that are in shards, and returns the number that the next shard has. Holds the ids of one at a
-/// time.
-fn mark_packed(
+/// The stale objects by their ids.
+fn find_stale(
+    features: &mut KnownFeatures<'_>,
     standings: &mut [Standing],
     list: &ObjectList,
-    directory: &Path,
-) -> Result<ShardNumber> {
-    let pairs = ShardFiles::list(directory)?.pairs(directory)?;
-    let Some(last) = pairs.last() else {
-        return Ok(ShardNumber::FIRST);
-    };
-    let next = last.next();
-    let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(list.len());
-    for (index, entry) in list
-        .entries()
-        .enumerate()
-        .filter(|(index, _)| standings[*index] == Standing::Pending)
-    {
-        by_name.insert(entry_name(entry), index);
-    }
-    for number in pairs {
-        for id in shard::object_ids(directory, number)? {
-            if let Some(&index) = by_name.get(id.as_str()) {
-                standings[index] = Standing::Exists;
-            }
-        }
-    }
-    Ok(next)
-}
-
-/// Looks at one object's feature file and its failure, if it has one.
-fn look(
-    options: &Options,
-    entry: &str,
     directory: &ModelDir,
     dimension: Option<usize>,
-    known: &IndexMap<String, Failure>,
-    buffer: &mut Vec<u8>,
-) -> Standing {
-    let Ok(id) = ObjectId::from_entry(entry) else {
-        return Standing::Failed;
-    };
-    if let Ok(FeatureState::Complete(found)) = directory.feature_state(&id, buffer)
-        && dimension.is_none_or(|dimension| dimension == found)
-    {
-        return Standing::Exists;
+) -> Result<HashMap<String, Stale>> {
+    let stale = standings.iter().enumerate();
+    let stale = stale.filter(|(_, standing)| **standing == Standing::Stale);
+    let stale: Vec<usize> = stale.map(|(index, _)| index).collect();
+    let mut found = HashMap::new();
+    let mut with_file = Vec::new();
+    for index in stale {
+        let Ok(id) = ObjectId::from_entry(list.entry(index)) else {
+            continue;
+        };
+        let file = directory.feature_stamp(&id);
+        with_file.extend(file.map(|_| index));
+        let row = features.stale_row(index).cloned();
+        found.insert(id.as_str().to_owned(), Stale { file, row });
     }
-    match known.get(id.as_str()) {
+    if !with_file.is_empty() {
+        for index in features.look_again(&with_file, directory, dimension)? {
+            standings[index] = Standing::Exists;
+            found.remove(entry_name(list.entry(index)));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether an object without a feature of its file as it is now is to be tried in this run.
+fn to_try(options: &Options, entry: &str, known: Option<&Failure>) -> Standing {
+    match known {
         Some(_) if options.retry_failed => Standing::Pending,
         Some(failure) if failure.is_final(&options.media_dir.join(entry)) => Standing::Failed,
         None if options.retry_failed => Standing::NotNow,

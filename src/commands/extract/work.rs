@@ -18,12 +18,14 @@ use super::queue::Queue;
 use crate::inference::pool::Pool;
 use crate::inference::{Form, Model};
 use crate::pictures::{GpuReader, OWN_MEMORY, PictureError, PictureReader};
-use crate::storage::failures::{Class, Failure, FailureReport, FileStamp};
+use crate::storage::failures::{Class, Failure, FailureReport};
+use crate::storage::files::FileStamp;
 use crate::storage::media::read_file;
 use crate::storage::model_dir::{FeatureState, ModelDir, Scratch};
 use crate::storage::npy;
 use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
+use crate::storage::sources::{Made, Source, SourceRecord, feature_sum};
 use crate::support::hints::{concerns_all_writing, concerns_the_run};
 use crate::support::interrupt::Interrupt;
 use crate::support::mutex::lock;
@@ -53,6 +55,7 @@ pub struct Work<'a> {
     pub mounted: &'a Mounted<'a>,
     pub directory: &'a ModelDir,
     pub report: &'a FailureReport,
+    pub sources: &'a SourceRecord,
     pub pool: &'a Pool,
     /// Where JPEG pictures are decoded on a GPU.
     pub gpu: Option<&'a GpuReader>,
@@ -96,6 +99,8 @@ pub(super) struct Group {
     pub(super) ids: Vec<ObjectId>,
     /// Index into the list, for each picture.
     pub(super) indices: Vec<u32>,
+    /// The file that each was read from.
+    pub(super) files: Vec<FileStamp>,
     /// `[n, height, width, 3]`.
     pub(super) pixels: Vec<u8>,
     /// `[n, d]`.
@@ -111,7 +116,6 @@ pub(super) struct Waiting {
     /// Its number in the group.
     pub(super) position: usize,
     pub(super) bytes: Vec<u8>,
-    pub(super) file: FileStamp,
 }
 
 /// One worker's own things; its buffers are used again for every object.
@@ -138,7 +142,7 @@ impl Work<'_> {
                 self.options.patience,
             )
             .with_context(preparing)?,
-            packed: Mutex::new(Packed::new(path, self.plan.next_shard)),
+            packed: Mutex::new(Packed::new(path, self.plan.next_shard, &self.plan.stale)),
             memory: Memory::new(self.workers),
             decoded_on_gpu: AtomicU64::new(0),
             failures: AtomicUsize::new(0),
@@ -285,9 +289,10 @@ impl Work<'_> {
                 continue;
             }
             match self.read(shared, entry, worker)? {
-                Ok(()) => {
+                Ok(file) => {
                     worker.group.ids.push(id);
                     worker.group.indices.push(index);
+                    worker.group.files.push(file);
                 }
                 Err(cause) => self.give_up(shared, &id, entry, cause)?,
             }
@@ -336,7 +341,10 @@ impl Work<'_> {
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
         match self.directory.feature_state(id, buffer) {
-            Ok(FeatureState::Complete(dimension)) => Ok(dimension == self.form.dimension),
+            Ok(FeatureState::Complete(dimension)) => {
+                Ok(dimension == self.form.dimension
+                    && !self.plan.is_still_stale(self.directory, id))
+            }
             Ok(FeatureState::Absent) => lock(&shared.packed).holds(id),
             _ => Ok(false),
         }
@@ -369,7 +377,7 @@ impl Work<'_> {
         shared: &Shared<'_>,
         entry: &str,
         worker: &mut Worker,
-    ) -> Result<Result<(), Cause>> {
+    ) -> Result<Result<FileStamp, Cause>> {
         let path = self.options.media_dir.join(entry);
         let file = match read_file(&path, &mut worker.bytes) {
             Ok(file) => file,
@@ -394,9 +402,8 @@ impl Work<'_> {
             worker.group.waiting.push(Waiting {
                 position: worker.group.ids.len(),
                 bytes: std::mem::take(&mut worker.bytes),
-                file,
             });
-            return Ok(Ok(()));
+            return Ok(Ok(file));
         }
         let out = &mut pixels[before..];
         let result = self.decode(shared, &mut worker.reader, &worker.bytes, out);
@@ -406,7 +413,27 @@ impl Work<'_> {
         if result.is_err() {
             pixels.truncate(before);
         }
-        Ok(result.map_err(|error| Cause::decode(&error, file)))
+        Ok(result
+            .map(|()| file)
+            .map_err(|error| Cause::decode(&error, file)))
+    }
+
+    /// Records which files the features of a group are made from; this comes before they are written.
+    fn record_sources(&self, group: &Group) -> Result<()> {
+        let rows = group.features.chunks_exact(self.form.dimension);
+        let pictures = group.indices.iter().zip(&group.files).zip(rows);
+        let made: Vec<Made> = pictures
+            .filter(|(_, feature)| Cause::of_feature(feature).is_none())
+            .map(|((&index, &file), feature)| Made {
+                source: Source {
+                    path: self.list.entry(index as usize).into(),
+                    file,
+                },
+                feature_sum: feature_sum(bytemuck::cast_slice(feature)),
+            })
+            .collect();
+        (self.sources.add(&made))
+            .with_context(|| format!("cannot write {}", self.sources.path().display()))
     }
 
     /// From the bytes of a file to pixels, on the CPU.
@@ -436,6 +463,7 @@ impl Work<'_> {
         let Worker {
             slot, bytes, group, ..
         } = worker;
+        self.record_sources(group)?;
         let rows = group.features.chunks_exact(self.form.dimension);
         for ((id, &index), feature) in group.ids.iter().zip(&group.indices).zip(rows) {
             let entry = self.list.entry(index as usize);
@@ -510,6 +538,7 @@ impl Group {
     /// Takes a picture of `size` bytes out; gives its id.
     pub(super) fn remove(&mut self, position: usize, size: usize) -> ObjectId {
         self.indices.remove(position);
+        self.files.remove(position);
         self.pixels.drain(position * size..(position + 1) * size);
         let files = self.waiting.iter_mut().chain(&mut self.decoded);
         for file in files.filter(|file| file.position > position) {
@@ -521,6 +550,7 @@ impl Group {
     fn clear(&mut self) {
         self.ids.clear();
         self.indices.clear();
+        self.files.clear();
         self.pixels.clear();
         self.features.clear();
         self.waiting.clear();
@@ -544,16 +574,14 @@ mod tests {
         let waiting = |position: usize| Waiting {
             position,
             bytes: vec![position as u8],
-            file: FileStamp {
-                size: 1,
-                modified: 0,
-            },
         };
+        let file = |size| FileStamp { size, modified: 0 };
         let mut group = Group {
             ids: ["first", "second", "third"]
                 .map(|id| ObjectId::new(id).unwrap())
                 .into(),
             indices: vec![7, 8, 9],
+            files: vec![file(4), file(5), file(6)],
             pixels: vec![1, 1, 2, 2, 3, 3],
             decoded: vec![waiting(0), waiting(2)],
             ..Group::default()
@@ -562,6 +590,7 @@ mod tests {
         let left: Vec<&str> = group.ids.iter().map(ObjectId::as_str).collect();
         assert_eq!(left, ["first", "third"]);
         assert_eq!(group.indices, [7, 9]);
+        assert_eq!(group.files, [file(4), file(6)]);
         assert_eq!(group.pixels, [1, 1, 3, 3]);
         let positions: Vec<usize> = group.decoded.iter().map(|one| one.position).collect();
         assert_eq!(positions, [0, 1]);

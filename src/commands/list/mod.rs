@@ -5,15 +5,17 @@ mod paths;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, FileType};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
+use crate::pictures::is_picture_name;
 use crate::storage::files::complete;
 use crate::storage::object_id::file_name;
 use crate::support::hints::concerns_the_run;
@@ -27,12 +29,16 @@ pub struct Options {
     pub media_dir: PathBuf,
     /// The sub-directory to walk. Default: `object` where it exists, else the whole tree.
     pub subdirectory: Option<PathBuf>,
-    /// File name extensions, without the dot. Default: `jpg`.
+    /// File name extensions, without the dot. Default: [`DEFAULT_EXTENSION`].
     pub extensions: Vec<String>,
     /// Whether `JPG` matches `jpg` (ASCII letters only). Default: no.
     pub ignore_case: bool,
     /// Whether to follow symbolic links. Default: no.
     pub follow_links: bool,
+    /// Whether to list hidden files, and what is in hidden folders: see [`is_hidden`]. Default: no.
+    pub hidden: bool,
+    /// What to leave out, by the rules of a `.gitignore` in the media directory. Default: nothing.
+    pub exclude: Vec<String>,
     /// Where the list goes. Default: `MEDIA_DIR/objects.txt`.
     pub output: Output,
 }
@@ -51,8 +57,10 @@ pub enum Output {
 pub struct Summary {
     /// Objects listed.
     pub objects: usize,
-    /// Files and directories that were left out; they were named on stderr.
+    /// Files and directories that cannot be listed; they were named on stderr.
     pub left_out: usize,
+    /// Pictures, links and hidden ones that other options would have listed, in a line each.
+    pub unasked: Vec<String>,
 }
 
 /// Lists the objects of a media tree.
@@ -79,7 +87,7 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
         None if media_dir.join("object").is_dir() => PathBuf::from("object"),
         None => PathBuf::new(),
     };
-    let mut found = Walk::new(options).below(&start)?;
+    let mut found = Walk::new(options)?.below(&start)?;
     for message in &found.left_out {
         progress.warn(message);
     }
@@ -96,7 +104,25 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
     Ok(Summary {
         objects: found.objects.len(),
         left_out: found.left_out.len() + duplicates.len(),
+        unasked: found.unasked.describe(options),
     })
+}
+
+/// Whether a file or folder is one that people do not see: its name begins with a dot, or systems and devices put it among
+/// pictures for themselves.
+pub fn is_hidden(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 3] = [b"@eaDir", b"$RECYCLE.BIN", b"Thumbs.db"];
+    name.starts_with(b".") || NAMES.contains(&name)
+}
+
+/// Checks a pattern of [`Options::exclude`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_glob(glob: &str) -> Result<String, String> {
+    let mut builder = GitignoreBuilder::new("");
+    let checked = builder.add_line(None, glob).map(|_| glob.to_owned());
+    checked.map_err(|error| error.to_string())
 }
 
 /// The path without `.` components; `None` when it leads elsewhere than down.
@@ -127,11 +153,15 @@ fn keep_what_was_listed(options: &Options) -> Result<()> {
 #[derive(Default)]
 struct WalkResult {
     objects: Paths,
-    /// Messages about what was left out.
+    /// Messages about what cannot be listed.
     left_out: Vec<String>,
+    unasked: Unasked,
     /// Other extensions, as long as no object was found, and how often they were seen.
     others: BTreeMap<String, usize>,
 }
+
+/// The extension that is listed where none is chosen.
+pub const DEFAULT_EXTENSION: &str = "jpg";
 
 /// How many different other extensions are counted.
 const MOST_OTHERS: usize = 100;
@@ -141,6 +171,7 @@ impl WalkResult {
     fn append(&mut self, other: WalkResult) {
         self.objects.append(other.objects);
         self.left_out.extend(other.left_out);
+        self.unasked.append(other.unasked);
         for (extension, count) in other.others {
             *self.others.entry(extension).or_default() += count;
         }
@@ -150,6 +181,10 @@ impl WalkResult {
     fn note_other(&mut self, name: &[u8]) {
         let extension = Path::new(OsStr::from_bytes(name)).extension();
         let extension = extension.and_then(OsStr::to_str);
+        if let (true, Some(extension)) = (is_picture_name(name), extension) {
+            let pictures = &mut self.unasked.pictures;
+            *pictures.entry(extension.to_owned()).or_default() += 1;
+        }
         if let (0, Some(extension)) = (self.objects.len(), extension)
             && (self.others.len() < MOST_OTHERS || self.others.contains_key(extension))
         {
@@ -161,36 +196,104 @@ impl WalkResult {
     fn describe_none(&self, options: &Options, root: &Path) -> String {
         let wanted = options.extensions.join(", .");
         let mut message = format!("no file below {} ends in .{wanted}", root.display());
-        let mut others: Vec<_> = self.others.iter().collect();
-        others.sort_by_key(|(_, count)| Reverse(**count));
-        let others: Vec<String> = (others.iter().take(3))
-            .map(|(extension, count)| format!("{count} in .{extension}"))
-            .collect();
-        if !others.is_empty() {
+        if !self.others.is_empty() {
             message += &format!(
-                ", but {}; --ext and --ignore-case choose others",
-                others.join(", ")
+                ", but {}; --ext, --ignore-case and --pictures choose others",
+                most_frequent(&self.others, 3)
             );
         }
         message
     }
 }
 
+/// What is there and was not asked for.
+#[derive(Default)]
+struct Unasked {
+    /// Pictures with other endings, by these.
+    pictures: BTreeMap<String, usize>,
+    /// Links to directories, and links with the name of a picture that was asked for.
+    links: usize,
+    /// Hidden files with such a name.
+    hidden_files: usize,
+    hidden_folders: usize,
+}
+
+impl Unasked {
+    fn append(&mut self, other: Unasked) {
+        for (extension, count) in other.pictures {
+            *self.pictures.entry(extension).or_default() += count;
+        }
+        self.links += other.links;
+        self.hidden_files += other.hidden_files;
+        self.hidden_folders += other.hidden_folders;
+    }
+
+    /// A line for each kind. Who asked for other endings than the usual one has chosen them.
+    fn describe(&self, options: &Options) -> Vec<String> {
+        let counted = |count: usize, noun: &str| {
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} {noun}{plural}")
+        };
+        let mut lines = Vec::new();
+        let pictures = self.pictures.values().sum();
+        if pictures > 0 && options.extensions == [DEFAULT_EXTENSION] && !options.ignore_case {
+            let most = most_frequent(&self.pictures, 5);
+            let pictures = counted(pictures, "picture");
+            lines.push(format!(
+                "{pictures} left out ({most}); --pictures lists them"
+            ));
+        }
+        if self.links > 0 {
+            let links = counted(self.links, "link");
+            lines.push(format!("{links} left out; --follow-links lists them"));
+        }
+        let hidden = [
+            (self.hidden_files, "hidden picture"),
+            (self.hidden_folders, "hidden folder"),
+        ];
+        let hidden = hidden.iter().filter(|(count, _)| *count > 0);
+        let hidden: Vec<String> = hidden.map(|(count, noun)| counted(*count, noun)).collect();
+        if !hidden.is_empty() {
+            lines.push(format!(
+                "{} left out; --hidden lists them",
+                hidden.join(" and ")
+            ));
+        }
+        lines
+    }
+}
+
+/// The endings that were seen most often, and how often, for people.
+fn most_frequent(endings: &BTreeMap<String, usize>, most: usize) -> String {
+    let mut endings: Vec<_> = endings.iter().collect();
+    endings.sort_by_key(|(_, count)| Reverse(**count));
+    let endings: Vec<String> = (endings.iter().take(most))
+        .map(|(extension, count)| format!("{count} in .{extension}"))
+        .collect();
+    endings.join(", ")
+}
+
 /// Walks a media tree.
 struct Walk<'a> {
     options: &'a Options,
+    exclude: Gitignore,
     /// How many bytes of a path are those of the media directory.
     prefix: usize,
 }
 
 impl<'a> Walk<'a> {
-    fn new(options: &'a Options) -> Self {
+    fn new(options: &'a Options) -> Result<Self> {
         // With a slash after it, unless it has one or is empty.
         let media_dir = options.media_dir.join("");
-        Walk {
-            options,
-            prefix: media_dir.as_os_str().len(),
+        let mut exclude = GitignoreBuilder::new(&media_dir);
+        for glob in &options.exclude {
+            exclude.add_line(None, glob)?;
         }
+        Ok(Walk {
+            options,
+            exclude: exclude.build()?,
+            prefix: media_dir.as_os_str().len(),
+        })
     }
 
     /// Walks the tree below `start`, a path relative to the media directory.
@@ -215,6 +318,9 @@ impl<'a> Walk<'a> {
         for entry in top {
             let entry = entry.with_context(reading)?;
             let kind = entry.file_type().with_context(reading)?;
+            if self.leaves_out(&entry.path(), kind, &mut found) {
+                continue;
+            }
             if kind.is_dir() {
                 // With the slash that it has in paths, so that what is below it comes in the order of those.
                 directories.push(entry.path().join(""));
@@ -236,18 +342,47 @@ impl<'a> Walk<'a> {
     /// Walks one tree; what it finds is in the order of paths.
     fn one(&self, root: &Path) -> Result<WalkResult> {
         let mut found = WalkResult::default();
-        let walk = WalkDir::new(root)
+        let mut walk = WalkDir::new(root)
             .follow_links(self.options.follow_links)
-            .follow_root_links(self.options.follow_links);
-        for entry in walk {
+            .follow_root_links(self.options.follow_links)
+            .into_iter();
+        while let Some(entry) = walk.next() {
             match entry {
-                Ok(entry) if entry.file_type().is_file() => self.visit(entry.path(), &mut found),
-                Ok(_) => {}
+                Ok(entry) => {
+                    let (path, kind) = (entry.path(), entry.file_type());
+                    // The root was chosen.
+                    if entry.depth() > 0 && self.leaves_out(path, kind, &mut found) {
+                        if kind.is_dir() {
+                            walk.skip_current_dir();
+                        }
+                    } else if kind.is_file() {
+                        self.visit(path, &mut found);
+                    }
+                }
                 Err(error) => found.left_out.push(what_is_left_out(&error)?),
             }
         }
         found.objects.sort();
         Ok(found)
+    }
+
+    /// Whether a file or folder is left out for its name, or because it is a link; counts it where an option would list it.
+    fn leaves_out(&self, path: &Path, kind: FileType, found: &mut WalkResult) -> bool {
+        if self.exclude.matched(path, kind.is_dir()).is_ignore() {
+            return true;
+        }
+        let name = file_name(path.as_os_str().as_bytes());
+        let unasked = &mut found.unasked;
+        let is_wanted = matches_extension(self.options, name);
+        if is_hidden(name) && !self.options.hidden {
+            unasked.hidden_folders += usize::from(kind.is_dir());
+            unasked.hidden_files += usize::from(!kind.is_dir() && is_wanted);
+            return true;
+        }
+        if kind.is_symlink() && (is_wanted || path.is_dir()) {
+            unasked.links += 1;
+        }
+        kind.is_symlink()
     }
 
     /// Lists a file, where it is one that was asked for.
@@ -372,9 +507,14 @@ mod tests {
             extensions: vec!["jpg".into()],
             ignore_case: false,
             follow_links: false,
+            hidden: false,
+            exclude: Vec::new(),
             output: Output::Stdout,
         };
-        let found = Walk::new(&options).one(&media.path().join("top")).unwrap();
+        let found = Walk::new(&options)
+            .unwrap()
+            .one(&media.path().join("top"))
+            .unwrap();
         let lines: Vec<_> = found.objects.lines().map(String::from_utf8_lossy).collect();
         assert_eq!(lines, expected);
     }
@@ -387,6 +527,8 @@ mod tests {
             extensions: vec!["jpg".into(), "tar.gz".into()],
             ignore_case: false,
             follow_links: false,
+            hidden: false,
+            exclude: Vec::new(),
             output: Output::Stdout,
         };
         for (name, matches, matches_any_case) in [

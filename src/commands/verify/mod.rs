@@ -18,7 +18,8 @@ use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{Half, ShardError, ShardFiles, ShardNumber};
+use crate::storage::shard::{ShardError, ShardFile, ShardFiles, ShardNumber};
+use crate::storage::sources::{RecordedSources, feature_sum};
 use crate::storage::{checksum, npy};
 use shards::Shard;
 
@@ -111,6 +112,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         report.problem(&path.join(file), what);
     }
     let nested: Vec<PerObjectFile<'_>> = nested.files().collect();
+    let recorded = RecordedSources::read(path).with_context(reading)?;
     let dimensions = report.check_files(&directory, &nested);
     for shard in &mut shards {
         report.shards += 1;
@@ -119,7 +121,12 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     }
     let wanted = recipe.flatten().map(|recipe| recipe.dimension);
     report.check_dimensions(wanted, &shards, &nested, &dimensions);
-    let places = report.check_ids(&shards, &nested);
+    let is_newer = |file: PerObjectFile<'_>| {
+        let bytes = directory.read(file).unwrap_or_default();
+        let data = npy::feature_data(&bytes);
+        data.is_ok_and(|data| recorded.find(file.object_id(), feature_sum(data)).is_some())
+    };
+    let places = report.check_ids(&shards, &nested, &is_newer);
     for (line, entry) in list
         .iter()
         .flat_map(|list| list.lines().zip(list.entries()))
@@ -206,9 +213,16 @@ impl Report {
         }
         for name in sums.file_names() {
             let is_known = match ShardNumber::parse(name) {
-                // A single half is a problem already; one that has its temporary name yet will be put in place.
-                Some((number, _)) => {
-                    files.finished.contains_key(&number) || files.temporary.contains_key(&number)
+                // What has its temporary name yet will be put in place.
+                Some((number, file)) => {
+                    let finished = files.finished.get(&number);
+                    files.temporary.contains_key(&number)
+                        || files.replacements.contains_key(&number)
+                        || finished.is_some_and(|there| match file {
+                            ShardFile::Sources => there[file as usize],
+                            // A single half is a problem already.
+                            _ => true,
+                        })
                 }
                 None => path.join(name).exists(),
             };
@@ -285,7 +299,7 @@ impl Report {
         };
         for (number, dimension, _) in of_shards.filter(|(_, dimension, _)| *dimension != wanted) {
             self.problem(
-                &path.join(number.file_name(Half::Features)),
+                &path.join(number.file_name(ShardFile::Features)),
                 what(dimension),
             );
         }
@@ -294,11 +308,13 @@ impl Report {
         }
     }
 
-    /// Names every object that has more than one feature; returns where each has its first.
+    /// Names every object that has more than one feature, unless the other one is a file that is newer than a row; returns
+    /// where each has its first.
     fn check_ids<'a>(
         &mut self,
         shards: &'a [Shard],
         nested: &[PerObjectFile<'a>],
+        is_newer: &dyn Fn(PerObjectFile<'a>) -> bool,
     ) -> HashMap<&'a str, Place<'a>> {
         let mut places: HashMap<&'a str, Place<'a>> = HashMap::new();
         let rows = shards.iter().flat_map(|shard| {
@@ -313,15 +329,20 @@ impl Report {
                 places.insert(id, place);
                 continue;
             };
+            if let (Place::Row(..), Place::File(file)) = (first, place)
+                && is_newer(file)
+            {
+                continue;
+            }
             let first = match first {
                 Place::Row(number, row) => {
-                    format!("row {row} of {}", number.file_name(Half::ObjectIds))
+                    format!("row {row} of {}", number.file_name(ShardFile::ObjectIds))
                 }
                 Place::File(file) => file.path().display().to_string(),
             };
             let (file, what) = match place {
                 Place::Row(number, row) => (
-                    number.file_name(Half::ObjectIds).into(),
+                    number.file_name(ShardFile::ObjectIds).into(),
                     format!(
                         "row {row} is of {id}, and so is {first}; move one of the two shards away, remove its lines \
                          from SHA256SUMS, and run `simsearch extract` and `simsearch concat`"

@@ -1,4 +1,4 @@
-//! The two files of one shard.
+//! The files of one shard.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -7,14 +7,15 @@ use super::{Finding, compare};
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::regular;
 use crate::storage::npy;
+use crate::storage::object_id::entry_name;
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{self, Half, ShardError, ShardNumber};
+use crate::storage::shard::{self, ShardError, ShardFile, ShardNumber};
 
 /// Bytes of the features that are in memory at once.
 const PIECE: usize = 1 << 20;
 
 /// What to do about a shard that is damaged.
-const AGAIN: &str = "put back a copy of it; or move both files of this shard away, remove their lines from SHA256SUMS, \
+const AGAIN: &str = "put back a copy of it; or move the files of this shard away, remove their lines from SHA256SUMS, \
      and run `simsearch extract` and `simsearch concat`";
 
 /// A shard that was looked at.
@@ -38,7 +39,7 @@ struct Features {
 }
 
 impl Shard {
-    /// Reads both files from end to end; compares them with their checksums, where there are any.
+    /// Reads the files from end to end; compares them with their checksums, where there are any.
     pub fn check(directory: &Path, number: ShardNumber, sums: Option<&Sha256Sums>) -> Self {
         let mut shard = Shard {
             number,
@@ -47,7 +48,7 @@ impl Shard {
             problems: Vec::new(),
         };
         let [features_path, ids_path] =
-            Half::ALL.map(|half| directory.join(number.file_name(half)));
+            ShardFile::PAIR.map(|half| directory.join(number.file_name(half)));
         match read_features(&features_path) {
             Ok(features) => {
                 shard.shape = Some(features.shape);
@@ -76,11 +77,51 @@ impl Shard {
         if let Some((rows, _)) = shard.shape
             && rows != shard.ids.len()
         {
-            let (features, ids) = (number.file_name(Half::Features), shard.ids.len());
+            let (features, ids) = (number.file_name(ShardFile::Features), shard.ids.len());
             let what = format!("has {ids} rows, {features} has {rows}; {AGAIN}");
             shard.problems.push(Finding::new(&ids_path, what));
         }
+        shard.check_sources(directory, sums);
         shard
+    }
+}
+
+impl Shard {
+    /// Reads what the rows were made from, where that is recorded.
+    fn check_sources(&mut self, directory: &Path, sums: Option<&Sha256Sums>) {
+        let path = directory.join(self.number.file_name(ShardFile::Sources));
+        let sum = match checksum::of_file(&path) {
+            Ok(sum) => sum,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(source) => {
+                let error = ShardError::Read {
+                    path: path.clone(),
+                    source,
+                };
+                self.problems.push(unreadable(&path, error));
+                return;
+            }
+        };
+        // New ones that are recorded already, and were not put in place before a kill, will be by the next `concat`.
+        let temporary = self.number.temporary_name(ShardFile::Sources);
+        if !directory.join(temporary).exists() {
+            self.problems.extend(compare(sums, &path, &sum, AGAIN));
+        }
+        let sources = match shard::sources(directory, self.number, self.ids.len()) {
+            Ok(sources) => sources,
+            Err(error) => {
+                self.problems.push(unreadable(&path, error));
+                return;
+            }
+        };
+        let mut rows = sources.iter().zip(&self.ids).enumerate();
+        let other = rows.find(|(_, (source, id))| {
+            (source.as_ref()).is_some_and(|source| entry_name(&source.path) != *id)
+        });
+        if let Some((row, (_, id))) = other {
+            let what = format!("row {row} is not of a file named {id}; {AGAIN}");
+            self.problems.push(Finding::new(&path, what));
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl IdLookup {
         (self.rows[first..].iter())
             .take_while(|(other, _)| *other == hash)
             .map(|(_, position)| *position)
-            .find(|position| collection.id(*position) == id)
+            .find(|position| !collection.is_hidden(*position) && collection.id(*position) == id)
     }
 }
 

@@ -9,9 +9,9 @@ use memmap2::Mmap;
 
 use crate::storage::files::regular;
 use crate::storage::npy;
-use crate::storage::shard::{Half, ShardError, ShardNumber};
+use crate::storage::shard::{ShardError, ShardFile, ShardNumber};
 
-/// Both files of a shard, mapped. A finished shard never changes: `concat` only adds others, so that the pages are the
+/// The pair of a shard's files, mapped. A finished shard never changes: `concat` only adds others, so that the pages are the
 /// file's for as long as this lives, also when the file loses its name.
 #[derive(Debug)]
 pub struct MappedShard {
@@ -31,7 +31,7 @@ impl MappedShard {
     /// Maps a finished shard; checks both headers against the lengths of the files, and each other.
     pub fn open(directory: &Path, number: ShardNumber) -> Result<Self, ShardError> {
         let [features_path, ids_path] =
-            Half::ALL.map(|half| directory.join(number.file_name(half)));
+            ShardFile::PAIR.map(|half| directory.join(number.file_name(half)));
         let ((features, file), (ids, _)) = (map(&features_path)?, map(&ids_path)?);
         let (rows, dimension, features_offset) =
             npy::features_shape(&features, features.len() as u64).map_err(wrong(&features_path))?;
@@ -47,8 +47,8 @@ impl MappedShard {
             return Err(ShardError::Rows {
                 features_path,
                 features: rows,
-                object_ids_path: ids_path,
-                object_ids: id_rows,
+                other_path: ids_path,
+                others: id_rows,
             });
         }
         Ok(MappedShard {
@@ -66,7 +66,7 @@ impl MappedShard {
 
     /// Whether this is the shard that has that number now.
     pub fn is_at(&self, directory: &Path, number: ShardNumber) -> bool {
-        let path = directory.join(number.file_name(Half::Features));
+        let path = directory.join(number.file_name(ShardFile::Features));
         number == self.number && fs::metadata(path).is_ok_and(|file| identity(&file) == self.file)
     }
 

@@ -15,15 +15,18 @@ use rayon::prelude::*;
 pub(crate) use id_lookup::IdLookup;
 pub use mapped::MappedShard;
 
-use crate::storage::failures::FileStamp;
+use crate::storage::files::FileStamp;
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::npy;
-use crate::storage::shard::{ShardError, ShardFiles, ShardNumber};
+use crate::storage::shard::{self, ShardError, ShardFiles, ShardNumber};
+use crate::storage::sources::{RecordedSources, feature_sum};
 
 /// The features of a directory and their object ids.
 #[derive(Debug, Default)]
 pub struct Collection {
     parts: Vec<Part>,
+    /// Rows of shards of which there is a newer feature in a per-object file: they take part in nothing.
+    hidden: HashSet<Position>,
     dimension: usize,
     /// Per-object files that were left out: they are torn, or of another dimension.
     pub left_out: Vec<String>,
@@ -105,7 +108,8 @@ impl Part {
 }
 
 impl Collection {
-    /// Maps the shards of a model's directory and reads the per-object files. `concat` may pack at the same time: it
+    /// Maps the shards of a model's directory and reads the per-object files. Of an object with a row and a newer file, the
+    /// row is hidden. `concat` may pack at the same time: it
     /// removes files after their shard is in place, so that files which are gone when they are read are in the shards
     /// that are listed after that.
     ///
@@ -139,6 +143,7 @@ impl Collection {
         let open = ModelDir::open(directory).with_context(reading)?;
         let nested = open.nested_files().with_context(reading)?;
         let files: Vec<PerObjectFile<'_>> = nested.files().collect();
+        let recorded = RecordedSources::read(directory).with_context(reading)?;
         let mut shards = BTreeMap::new();
         let dimension = self.map_new_shards(directory, &mut shards)?;
         let (mut per_object, left_out) = self.read_per_object(&open, &files, dimension);
@@ -155,33 +160,44 @@ impl Collection {
             "{} has features of several lengths; `simsearch verify` says more",
             directory.display()
         );
-        let shards: Vec<Arc<MappedShard>> = shards.into_values().collect();
-        per_object.keep_unpacked(&shards, dimension);
-        let shards = shards.into_iter().filter(|shard| shard.rows() > 0);
-        let mut parts: Vec<Part> = shards.map(Part::Shard).collect();
+        let shards = shards.into_values().filter(|shard| shard.rows() > 0);
+        let shards: Vec<Arc<MappedShard>> = shards.collect();
+        let hidden = per_object.keep_unpacked(&shards, dimension, &recorded);
+        let mut parts: Vec<Part> = shards.into_iter().map(Part::Shard).collect();
         if !per_object.ids.is_empty() {
             parts.push(Part::PerObject(Arc::new(per_object)));
         }
         Ok(Collection {
             parts,
+            hidden,
             dimension,
             left_out,
         })
     }
 
-    /// Maps the shards that are not among these yet; returns the dimension of the features in all of them, 0 where there is none.
+    /// Maps the shards that are not among these yet, and leaves out those that are no longer there; returns the dimension of
+    /// the features in all of them, 0 where there is none.
     fn map_new_shards(
         &self,
         directory: &Path,
         shards: &mut BTreeMap<ShardNumber, Arc<MappedShard>>,
     ) -> Result<usize> {
-        for number in settled_pairs(directory)? {
-            if let Entry::Vacant(vacant) = shards.entry(number) {
-                let known = self.shards().find(|shard| shard.is_at(directory, number));
-                vacant.insert(match known {
-                    Some(shard) => Arc::clone(shard),
-                    None => Arc::new(map_shard(directory, number)?),
-                });
+        let mut missing = None;
+        loop {
+            let numbers = settled_pairs(directory)?;
+            shards.retain(|number, _| numbers.contains(number));
+            let mapped = numbers
+                .iter()
+                .try_for_each(|number| self.map_new_shard(directory, *number, shards));
+            match mapped {
+                // `concat` may have replaced a shard since they were listed. One that is still missing then is lost.
+                Err(error) if shard::is_gone(&error) && missing.as_ref() != Some(&numbers) => {
+                    missing = Some(numbers);
+                }
+                mapped => {
+                    mapped.map_err(with_hint)?;
+                    break;
+                }
             }
         }
         let mut dimension = 0;
@@ -196,6 +212,22 @@ impl Collection {
             dimension = shard.dimension();
         }
         Ok(dimension)
+    }
+
+    fn map_new_shard(
+        &self,
+        directory: &Path,
+        number: ShardNumber,
+        shards: &mut BTreeMap<ShardNumber, Arc<MappedShard>>,
+    ) -> Result<(), ShardError> {
+        if let Entry::Vacant(vacant) = shards.entry(number) {
+            let known = self.shards().find(|shard| shard.is_at(directory, number));
+            vacant.insert(match known {
+                Some(shard) => Arc::clone(shard),
+                None => Arc::new(MappedShard::open(directory, number)?),
+            });
+        }
+        Ok(())
     }
 
     /// Reads per-object files of a dimension, or of that of the first where it is 0; and says which are damaged. What is gone was
@@ -281,23 +313,36 @@ impl Collection {
             }
             _ => false,
         };
-        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(same)
+        self.parts.len() == other.parts.len()
+            && self.parts.iter().zip(&other.parts).all(same)
+            && self.hidden == other.hidden
     }
 
-    /// The object id at a place among all, counted over the parts in turn.
+    /// The object id at a place among all [`rows`](Self::rows), counted over the parts in turn; none where that row is hidden.
     pub(crate) fn nth_id(&self, mut place: usize) -> Option<String> {
-        for part in &self.parts {
-            if place < part.rows() {
-                return Some(part.id(place));
+        for (part, rows) in (0..).zip(&self.parts) {
+            if place < rows.rows() {
+                let row = place as u32;
+                return (!self.is_hidden(Position { part, row })).then(|| rows.id(place));
             }
-            place -= part.rows();
+            place -= rows.rows();
         }
         None
     }
 
+    /// Number of rows, with those that are hidden.
+    pub(crate) fn rows(&self) -> usize {
+        self.parts.iter().map(Part::rows).sum()
+    }
+
+    /// Whether a row takes part in nothing, since there is a newer feature of its object.
+    pub(crate) fn is_hidden(&self, at: Position) -> bool {
+        !self.hidden.is_empty() && self.hidden.contains(&at)
+    }
+
     /// Number of objects.
     pub fn len(&self) -> usize {
-        self.parts.iter().map(Part::rows).sum()
+        self.rows() - self.hidden.len()
     }
 
     /// Whether there are no objects.
@@ -321,11 +366,8 @@ impl Collection {
             .par_iter()
             .enumerate()
             .find_map_first(|(part, rows)| {
-                let row = rows.find(id)?;
-                Some(Position {
-                    part: part as u32,
-                    row: row as u32,
-                })
+                let (part, row) = (part as u32, rows.find(id)? as u32);
+                Some(Position { part, row }).filter(|position| !self.is_hidden(*position))
             })
     }
 
@@ -339,7 +381,10 @@ impl Collection {
         for (part, rows) in parts.collect::<Vec<_>>().into_iter().enumerate() {
             for (index, row) in rows {
                 let (part, row) = (part as u32, row as u32);
-                found[index].get_or_insert(Position { part, row });
+                let position = Position { part, row };
+                if !self.is_hidden(position) {
+                    found[index].get_or_insert(position);
+                }
             }
         }
         found
@@ -357,13 +402,13 @@ impl Collection {
     }
 }
 
-fn map_shard(directory: &Path, number: ShardNumber) -> Result<MappedShard> {
-    MappedShard::open(directory, number).map_err(|error| match error {
+fn with_hint(error: ShardError) -> Error {
+    match error {
         ShardError::Npy { .. } | ShardError::Rows { .. } => {
             Error::new(error).context("a shard is damaged; `simsearch verify` says more")
         }
         _ => error.into(),
-    })
+    }
 }
 
 /// The numbers of the shards. A listing that meets `concat` while it puts the two files of a pair in place may miss one of
@@ -381,19 +426,42 @@ fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
 }
 
 impl PerObject {
-    /// Drops what is in shards. Both have features of `dimension` numbers.
-    fn keep_unpacked(&mut self, shards: &[Arc<MappedShard>], dimension: usize) {
+    /// Drops what is in shards, unless it is another feature of which it is recorded what it was made from: that is newer.
+    /// Both have features of `dimension` numbers. Returns the rows of the shards of which there is a newer feature; the
+    /// shards have rows, and are the first parts of a collection.
+    fn keep_unpacked(
+        &mut self,
+        shards: &[Arc<MappedShard>],
+        dimension: usize,
+        recorded: &RecordedSources,
+    ) -> HashSet<Position> {
         let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();
         if names.is_empty() {
-            return;
+            return HashSet::new();
         }
-        let packed: HashSet<String> = (shards.par_iter())
-            .flat_map_iter(|shard| (0..shard.rows()).map(|row| shard.id(row)))
-            .filter(|id| names.contains(id.as_str()))
+        let packed: HashMap<String, Position> = (shards.par_iter().enumerate())
+            .flat_map_iter(|(part, shard)| {
+                (0..shard.rows()).map(move |row| {
+                    let (part, at) = (part as u32, row as u32);
+                    (shard.id(row), Position { part, row: at })
+                })
+            })
+            .filter(|(id, _)| names.contains(id.as_str()))
             .collect();
+        let mut hidden = HashSet::new();
         let mut kept = 0;
         for row in 0..self.ids.len() {
-            if !packed.contains(&*self.ids[row]) {
+            let at = packed.get(&*self.ids[row]).copied();
+            let is_newer = |at: Position| {
+                let feature = &self.features[row * dimension..][..dimension];
+                let there = shards[at.part as usize].features();
+                let there = &there[at.row as usize * dimension..][..dimension];
+                let data: &[u8] = bytemuck::cast_slice(feature);
+                data != bytemuck::cast_slice::<f32, u8>(there)
+                    && recorded.find(&self.ids[row], feature_sum(data)).is_some()
+            };
+            if at.is_none_or(is_newer) {
+                hidden.extend(at);
                 self.ids.swap(kept, row);
                 self.stamps.swap(kept, row);
                 let from = row * dimension..(row + 1) * dimension;
@@ -404,6 +472,7 @@ impl PerObject {
         self.ids.truncate(kept);
         self.stamps.truncate(kept);
         self.features.truncate(kept * dimension);
+        hidden
     }
 }
 

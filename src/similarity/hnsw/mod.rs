@@ -239,7 +239,8 @@ fn shards<'a>(
             let covered = Covered {
                 number: u32::try_from(number.0)?,
                 rows: shard.rows(),
-                sha256: (sums.sum(&number.file_name(shard::Half::Features))).map(str::to_owned),
+                sha256: (sums.sum(&number.file_name(shard::ShardFile::Features)))
+                    .map(str::to_owned),
             };
             shards.push((part, covered, &**shard));
         }

@@ -151,9 +151,10 @@ impl<'a> Scan<'a> {
             while let Some(&(part, first)) = blocks.get(cursor.fetch_add(1, Ordering::Relaxed)) {
                 let rows = &collection.parts()[part as usize].features()[first * self.dimension..];
                 let rows = &rows[..rows.len().min(BLOCK_ROWS * self.dimension)];
-                let position = |row: usize| Position {
-                    part,
-                    row: (first + row) as u32,
+                let position = |row: usize| {
+                    let row = (first + row) as u32;
+                    let position = Position { part, row };
+                    (!collection.is_hidden(position)).then_some(position)
                 };
                 self.block(rows, &position, &mut tops);
             }
@@ -168,6 +169,7 @@ impl<'a> Scan<'a> {
         queries
             .map(|(index, (query, top))| {
                 let candidates = candidates.get(index).into_iter().flatten().copied();
+                let candidates = candidates.filter(|position| !collection.is_hidden(*position));
                 let positions: Vec<Position> = top.finish().chain(candidates).collect();
                 let found = positions.into_par_iter().map(|position| {
                     let distance = self.metric.distance(query, collection.feature(position));
@@ -178,8 +180,8 @@ impl<'a> Scan<'a> {
             .collect()
     }
 
-    /// Looks at the rows of a block, `[n, dimension]`.
-    fn block(&self, rows: &[f32], position: &dyn Fn(usize) -> Position, tops: &mut [Top]) {
+    /// Looks at the rows of a block, `[n, dimension]`; those without a position are hidden.
+    fn block(&self, rows: &[f32], position: &dyn Fn(usize) -> Option<Position>, tops: &mut [Top]) {
         if let Some(multiply) = &self.products {
             return self.block_by_matrix(multiply, rows, position, tops);
         }
@@ -195,7 +197,7 @@ impl<'a> Scan<'a> {
         &self,
         multiply: &Products<'_>,
         rows: &[f32],
-        position: &dyn Fn(usize) -> Position,
+        position: &dyn Fn(usize) -> Option<Position>,
         tops: &mut [Top],
     ) {
         let Scan {
@@ -227,11 +229,14 @@ impl<'a> Scan<'a> {
         query: &Measured<'_>,
         feature: &[f32],
         top: &mut Top,
-        position: impl FnOnce() -> Position,
+        position: impl FnOnce() -> Option<Position>,
     ) {
         let range = range.filter(|_| !top.is_crowded());
-        if let Some(range) = range.or_else(|| self.metric.range_in_64_bits(query, feature)) {
-            top.offer(range, position());
+        if let Some(range) = range.or_else(|| self.metric.range_in_64_bits(query, feature))
+            && range.least <= top.limit()
+            && let Some(position) = position()
+        {
+            top.offer(range, position);
         }
     }
 }
@@ -320,9 +325,9 @@ mod tests {
                 let scan = Scan::new(&features[..count * dimension], dimension, metric);
                 let mut tops: Vec<Top> = (0..count).map(|_| Top::new(k)).collect();
                 for block in features.chunks(BLOCK_ROWS * dimension) {
-                    let position = |row: usize| Position {
-                        part: 0,
-                        row: row as u32,
+                    let position = |row: usize| {
+                        let (part, row) = (0, row as u32);
+                        Some(Position { part, row })
                     };
                     scan.block(block, &position, &mut tops);
                 }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::storage::files::FileStamp;
 use crate::support::hints::is_not_regular;
 
 /// The stage at which an object failed.
@@ -109,29 +109,6 @@ pub struct Failure {
     /// The file that failed, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileStamp>,
-}
-
-/// Tells whether a file has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStamp {
-    /// Length in bytes.
-    pub size: u64,
-    /// Time of the last change, in nanoseconds since 1970.
-    pub modified: i64,
-}
-
-impl FileStamp {
-    /// The stamp of the file that `metadata` describes.
-    pub fn of(metadata: &fs::Metadata) -> Self {
-        let modified = metadata
-            .mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(metadata.mtime_nsec());
-        FileStamp {
-            size: metadata.len(),
-            modified,
-        }
-    }
 }
 
 /// Under which id a line of `objects.txt` that is not an object is reported: `./` and the line. No object has such an id,

@@ -3,5 +3,5 @@
 mod failure;
 mod report;
 
-pub use failure::{Class, Failure, FileStamp, Stage, id_of_bad_line};
+pub use failure::{Class, Failure, Stage, id_of_bad_line};
 pub use report::FailureReport;

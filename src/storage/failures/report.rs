@@ -13,7 +13,7 @@ use nix::libc::{EISDIR, ELOOP, O_NOFOLLOW};
 use super::failure::Failure;
 use crate::storage::files::complete;
 use crate::storage::files::regular;
-use crate::storage::model_dir::{ModelDir, ReportLock};
+use crate::storage::model_dir::{ModelDir, RecordLock};
 use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 use crate::support::hints::NotRegular;
@@ -26,7 +26,7 @@ use crate::support::mutex::lock;
 #[derive(Debug)]
 pub struct FailureReport {
     path: PathBuf,
-    lock: ReportLock,
+    lock: RecordLock,
     known: Mutex<Known>,
 }
 
@@ -265,7 +265,8 @@ fn failures_in(bytes: &[u8]) -> impl Iterator<Item = Option<Failure>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::failures::{Class, FileStamp, Stage};
+    use crate::storage::failures::{Class, Stage};
+    use crate::storage::files::FileStamp;
 
     fn failure(id: &str, class: Class) -> Failure {
         let message = "for a test".to_owned();

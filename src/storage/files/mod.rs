@@ -2,3 +2,6 @@
 
 pub mod complete;
 pub mod regular;
+mod stamp;
+
+pub use stamp::FileStamp;

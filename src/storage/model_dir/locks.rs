@@ -83,9 +83,19 @@ impl ModelDir {
     }
 
     /// Opens the lock that keeps the writers of the failure report apart.
-    pub(crate) fn report_lock(&self) -> io::Result<ReportLock> {
-        Ok(ReportLock {
+    pub(crate) fn report_lock(&self) -> io::Result<RecordLock> {
+        self.record_lock(REPORT_OFFSET)
+    }
+
+    /// Opens the lock that keeps the writers of the record of sources apart.
+    pub(crate) fn sources_lock(&self) -> io::Result<RecordLock> {
+        self.record_lock(SOURCES_OFFSET)
+    }
+
+    fn record_lock(&self, offset: i64) -> io::Result<RecordLock> {
+        Ok(RecordLock {
             file: self.lock_file()?,
+            offset,
         })
     }
 
@@ -157,32 +167,35 @@ impl Claims {
     }
 }
 
-/// The lock under which the failure report is written.
+/// The lock under which processes add to a file that they share.
 #[derive(Debug)]
-pub(crate) struct ReportLock {
+pub(crate) struct RecordLock {
     file: File,
+    offset: i64,
 }
 
-impl ReportLock {
+impl RecordLock {
     /// Waits until no other process holds the lock, and holds it until the answer is dropped.
     pub fn hold(&self) -> io::Result<impl Drop> {
-        struct Held<'a>(&'a File);
+        struct Held<'a>(&'a RecordLock);
         impl Drop for Held<'_> {
             fn drop(&mut self) {
-                let _ = lock_byte(self.0, REPORT_OFFSET, libc::F_UNLCK);
+                let RecordLock { file, offset } = self.0;
+                let _ = lock_byte(file, *offset, libc::F_UNLCK);
             }
         }
         // The lock is held for a few system calls, so that waiting is short.
-        while !lock_byte(&self.file, REPORT_OFFSET, libc::F_WRLCK)? {
+        while !lock_byte(&self.file, self.offset, libc::F_WRLCK)? {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Held(&self.file))
+        Ok(Held(self))
     }
 }
 
 /// Offsets of locks, above every one that [`claim_offset`] makes.
 const PACKING_OFFSET: i64 = 1 << 62;
 const REPORT_OFFSET: i64 = PACKING_OFFSET + 1;
+const SOURCES_OFFSET: i64 = PACKING_OFFSET + 2;
 
 /// An offset that is the same in every process, below 2^62: FNV-1a of the id. Two ids that share one are merely
 /// never worked on by two processes at the same moment.

@@ -9,7 +9,7 @@
 //! | `mod.rs` | the directory, and the feature of one object |
 //! | `nested.rs` | all per-object files, and their directories |
 //! | `scratch.rs` | writing a feature aside, and the leftovers of killed processes |
-//! | `locks.rs` | claims on objects, and the locks of `concat` and of the failure report |
+//! | `locks.rs` | claims on objects, and the locks of `concat` and of what processes record together |
 //! | `choose.rs` | which model's directory is meant |
 
 mod choose;
@@ -30,12 +30,12 @@ use thiserror::Error;
 
 pub use choose::model_directory;
 pub(crate) use choose::model_stem;
-pub(crate) use locks::ReportLock;
+pub(crate) use locks::RecordLock;
 pub use locks::{Claims, Packing, PackingLock};
 pub(crate) use nested::PerObjectFile;
 pub use scratch::Scratch;
 
-use crate::storage::files::regular;
+use crate::storage::files::{FileStamp, regular};
 use crate::storage::npy;
 use crate::storage::object_id::ObjectId;
 use crate::support::fault;
@@ -108,6 +108,13 @@ impl ModelDir {
             Ok(data) => FeatureState::Complete(data.len() / 4),
             Err(_) => FeatureState::Torn,
         })
+    }
+
+    /// Tells the file of an object's feature from any other that was there, or will be: its inode, size and time. None where
+    /// it cannot be seen.
+    pub(crate) fn feature_stamp(&self, id: &ObjectId) -> Option<(u64, FileStamp)> {
+        let metadata = fs::symlink_metadata(self.path.join(id.feature_path())).ok()?;
+        Some((metadata.ino(), FileStamp::of(&metadata)))
     }
 
     /// Opens the nested directory of an object, making it where it does not exist.

@@ -35,6 +35,8 @@ fn assert_readable(tree: &Tree, when: &str) {
     for (name, content) in files_ending(tree, ".npy") {
         let read = if name.ends_with(".object_ids.npy") {
             npy::object_ids(&content).map(drop)
+        } else if name.ends_with(".sources.npy") {
+            Ok(())
         } else if name.ends_with(".features.npy") {
             npy::features_shape(&content, content.len() as u64).map(drop)
         } else {
@@ -59,14 +61,39 @@ fn restore(env: &TestEnv, model: &str, tree: &Tree) {
 /// Packs `features/model` into small shards.
 const PACK: [&str; 5] = ["concat", "--feature-dir", "features", "--rows", "2"];
 
-/// Writes the features of numbered objects to `features/model`; no two are alike.
+/// The id and the feature of a numbered object. No two features are alike.
+fn numbered(number: usize, version: usize) -> (String, Vec<u8>) {
+    let id = format!("{:02}{number:03}.jpg", number % 2);
+    let number = |at: usize| (number * 5 + at + version * 1000) as f32 / 3.0;
+    let feature: Vec<f32> = (0..5).map(number).collect();
+    (id, feature_file(&feature))
+}
+
+/// The line that records that a feature was made from a file in this folder.
+fn record_of(folder: &str, (id, file): &(String, Vec<u8>)) -> String {
+    let sum = crc32fast::hash(&file[npy::HEADER_LENGTH..]);
+    let size = file.len();
+    format!(r#"{{"path":"{folder}/{id}","size":{size},"mtime_ns":-5,"feature_crc32":{sum}}}"#)
+        + "\n"
+}
+
+/// Writes an object's feature to `features/model`.
+fn write_feature(env: &TestEnv, (id, file): &(String, Vec<u8>)) {
+    let path = format!("features/model/{}/{}/{id}.npy", &id[..2], &id[2..4]);
+    env.write(path, file);
+}
+
+/// Writes the features of numbered objects to `features/model`, and records of all but every third what it was made from.
 fn write_features(env: &TestEnv, numbers: std::ops::Range<usize>) {
+    let mut record = String::new();
     for number in numbers {
-        let id = format!("{:02}{number:03}.jpg", number % 2);
-        let path = format!("features/model/{}/{}/{id}.npy", &id[..2], &id[2..4]);
-        let feature: Vec<f32> = (0..5).map(|at| (number * 5 + at) as f32 / 3.0).collect();
-        env.write(path, feature_file(&feature));
+        let object = numbered(number, 0);
+        if number % 3 != 2 {
+            record += &record_of("object", &object);
+        }
+        write_feature(env, &object);
     }
+    env.write("features/model/sources.jsonl", record);
 }
 
 /// States of `features/model` to pack, and what an undisturbed run makes of each: three shards, with and without one

@@ -135,9 +135,10 @@ fn a_torn_list_costs_nothing_that_is_done() {
 fn torn_temporary_files_of_a_shard_are_written_again_or_named() {
     let env = TestEnv::new();
     let (before, after) = states_to_pack(&env).remove(0);
-    let [features, ids] = ["features", "object_ids"].map(|part| format!("0000.{part}.npy"));
+    let parts = ["features", "object_ids", "sources"];
+    let [features, ids, sources] = parts.map(|part| format!("0000.{part}.npy"));
     let temporary = |name: &str| format!("features/model/.{name}.tmp");
-    for name in [&features, &ids] {
+    for name in [&features, &ids, &sources] {
         for content in torn(&after[name]) {
             restore(&env, "model", &before);
             env.write(temporary(name), content);

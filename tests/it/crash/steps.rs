@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use super::{PACK, assert_readable, kills, restore, state, states_to_pack, write_features};
+use super::{
+    PACK, assert_readable, kills, numbered, record_of, restore, state, states_to_pack,
+    write_feature, write_features,
+};
 use crate::{
     Outcome, TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, skip,
     stored_picture,
@@ -139,6 +142,125 @@ fn an_error_at_any_step_of_concat_is_told_and_loses_nothing() {
             } else {
                 (run.outcome.exits(1)).says(&["cannot ", "features/model", message]);
             }
+            env.run(PACK).exits(0);
+            assert_same_tree(&state(&env, "model"), after);
+        }
+    }
+}
+
+/// States of `features/model` with shards that are to change, and what an undisturbed run makes of each. In the first, one
+/// row of a shard and both of another have newer features, and a picture was moved; in the second there is only that.
+fn states_to_change(env: &TestEnv) -> Vec<(Tree, Tree)> {
+    let mut states = Vec::new();
+    for replaced in [&[1, 2, 3][..], &[]] {
+        restore(env, "model", &Tree::new());
+        write_features(env, 0..4);
+        env.run(PACK).exits(0);
+        let mut record = record_of("another/folder", &numbered(0, 0));
+        for &number in replaced {
+            let newer = numbered(number, 1);
+            record += &record_of("object", &newer);
+            write_feature(env, &newer);
+        }
+        env.write("features/model/sources.jsonl", record);
+        let before = state(env, "model");
+        env.run(PACK).exits(0);
+        let after = state(env, "model");
+        assert!(
+            !after
+                .keys()
+                .any(|name| name.contains('/') || name.starts_with('.'))
+        );
+        let features = files_ending(&after, ".features.npy").into_keys();
+        let expected = match replaced {
+            [] => vec!["0000.features.npy", "0001.features.npy"],
+            _ => vec![
+                "0002.features.npy",
+                "0003.features.npy",
+                "0004.features.npy",
+            ],
+        };
+        assert_eq!(features.collect::<Vec<_>>(), expected);
+        assert!(!after.contains_key("sources.jsonl"));
+        states.push((before, after));
+    }
+    states
+}
+
+/// What a search finds, but for the time that it takes.
+fn all_neighbours(env: &TestEnv) -> String {
+    let search = [
+        "search",
+        "--feature-dir",
+        "features",
+        "-k",
+        "99",
+        "00000.jpg",
+    ];
+    let outcome = env.run(search);
+    outcome.exits(0);
+    assert_eq!(outcome.stdout.lines().count(), 4, "{outcome}");
+    outcome.stdout
+}
+
+#[test]
+fn a_shard_that_changes_does_so_in_one_step_wherever_concat_is_killed() {
+    need_fault_points!();
+    let env = TestEnv::new();
+    for (before, after) in states_to_change(&env) {
+        restore(&env, "model", &after);
+        let expected = all_neighbours(&env);
+        restore(&env, "model", &before);
+        assert_eq!(all_neighbours(&env), expected);
+        for number in 1.. {
+            restore(&env, "model", &before);
+            let run = run_with_fault(&env, env.command(PACK), "kill", number);
+            if !run.was_killed(0) {
+                break;
+            }
+            eprintln!("killed at step {number}: {:?}", run.at);
+            let between = state(&env, "model");
+            assert_readable(&between, "killed");
+            assert_eq!(all_neighbours(&env), expected, "{:?}", between.keys());
+            let verify = env.run(["verify", "--feature-dir", "features"]);
+            assert_eq!(verify.exits(0).stdout, "");
+            // Killed once more, while it makes that good: at every tenth step.
+            for second in (1 + number % 10..).step_by(10) {
+                restore(&env, "model", &between);
+                let run = run_with_fault(&env, env.command(PACK), "kill", second);
+                if !run.was_killed(0) {
+                    break;
+                }
+                assert_eq!(all_neighbours(&env), expected, "{number}, {:?}", run.at);
+                env.run(PACK).exits(0);
+                assert_same_tree(&state(&env, "model"), &after);
+            }
+            assert_same_tree(&state(&env, "model"), &after);
+        }
+    }
+}
+
+#[test]
+fn an_error_at_any_step_of_a_change_is_told_and_loses_nothing() {
+    need_fault_points!();
+    let env = TestEnv::new();
+    for ((before, after), (fault, message)) in states_to_change(&env).iter().zip(ERRORS) {
+        restore(&env, "model", before);
+        let expected = all_neighbours(&env);
+        for number in 1.. {
+            restore(&env, "model", before);
+            let run = run_with_fault(&env, env.command(PACK), fault, number);
+            let Some(at) = &run.at else {
+                run.outcome.exits(0);
+                break;
+            };
+            eprintln!("{fault} at step {number}: {at}");
+            if number > 3 && at == "empty the lock file" {
+                run.outcome.exits(0);
+            } else {
+                (run.outcome.exits(1)).says(&["cannot ", "features/model", message]);
+            }
+            assert_eq!(all_neighbours(&env), expected);
             env.run(PACK).exits(0);
             assert_same_tree(&state(&env, "model"), after);
         }

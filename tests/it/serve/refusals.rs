@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::client::{Reply, Server, eventually, read_reply};
 use super::environment;
-use crate::{need_runtime, plain_ppm, stored_picture};
+use crate::{TestEnv, need_runtime, plain_ppm, stored_picture};
 
 /// The headers that every answer has.
 #[track_caller]
@@ -87,6 +87,35 @@ fn ids_are_looked_up_and_lead_nowhere_else() {
     }
     for folder in ["/object", "/object/", "/page/", "/a/", "/media"] {
         assert_eq!(server.get(folder).status, 404, "{folder}");
+    }
+}
+
+#[test]
+fn pictures_behind_links_are_shown_where_that_is_asked_for_and_only_those_that_are_listed() {
+    let env = TestEnv::new();
+    let picture = stored_picture("jpeg_420.jpg");
+    env.picture("object/a.jpg", 1);
+    env.write("elsewhere/listed.jpg", &picture);
+    env.write("elsewhere/text.txt", "secret: not a picture");
+    symlink(env.path("elsewhere"), env.path("media/object/folder")).unwrap();
+    env.list(&["--follow-links"]).exits(0);
+    // It came after the list.
+    env.write("elsewhere/unlisted.jpg", &picture);
+    let ids = ["a.jpg", "listed.jpg", "unlisted.jpg", "text.txt"];
+    crate::concat::write_features(&env, &ids);
+    for (more, expected) in [
+        (&[][..], [200, 404, 404, 404]),
+        (&["--follow-links"], [200, 200, 404, 404]),
+    ] {
+        let server = Server::start(&env, more);
+        for (id, expected) in ids.iter().zip(expected) {
+            for address in ["object", "thumbnail"] {
+                let reply = server.get(&format!("/{address}/{id}"));
+                assert_eq!(reply.status, expected, "{address} {id}: {reply:?}");
+            }
+        }
+        let path = "/object/folder%2funlisted.jpg";
+        assert_eq!(server.get(path).status, 404);
     }
 }
 

@@ -1,0 +1,294 @@
+//! What is known of each listed object before the run: which have a feature, and whether that is of the file as it is now.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+
+use super::Options;
+use crate::storage::files::FileStamp;
+use crate::storage::model_dir::{FeatureState, ModelDir};
+use crate::storage::npy;
+use crate::storage::object_id::{ObjectId, entry_name};
+use crate::storage::object_list::ObjectList;
+use crate::storage::shard::{self, FeatureRows, ShardError, ShardFiles, ShardNumber};
+use crate::storage::sources::{Made, RecordedSources, Source, SourceRecord, feature_sum};
+
+/// What is known of a listed object before the run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Pending,
+    Exists,
+    /// It has a feature, of a file that is another one now.
+    Stale,
+    Failed,
+    /// The same path is in the list before: nothing to do, and nothing wrong.
+    Repeated,
+    /// Pending, but not wanted in this run.
+    NotNow,
+}
+
+/// What the shards and the record of sources say of the listed objects.
+pub struct KnownFeatures<'a> {
+    options: &'a Options,
+    list: &'a ObjectList,
+    /// Of the features that are not packed; `None` where nothing is compared.
+    recorded: Option<RecordedSources>,
+    /// The shards that there are.
+    numbers: Vec<ShardNumber>,
+    /// What its row says of an object, by its index in the list, where there may be a feature that is newer. Nothing is
+    /// marked of these yet.
+    may_be_newer: HashMap<usize, Standing>,
+    /// The sources of the rows that are of other files now, by the index in the list.
+    stale: HashMap<usize, Source>,
+    /// Features whose file has another path now.
+    moved: Vec<Made>,
+}
+
+impl<'a> KnownFeatures<'a> {
+    /// Marks the objects that are in shards. Holds the ids and the sources of one shard at a time.
+    pub fn mark(
+        options: &'a Options,
+        list: &'a ObjectList,
+        directory: &ModelDir,
+        standings: &mut [Standing],
+    ) -> Result<Self> {
+        let path = directory.path();
+        let recorded = match options.assume_unchanged {
+            true => None,
+            false => Some(read_record(path)?),
+        };
+        let mut features = KnownFeatures {
+            options,
+            list,
+            recorded,
+            numbers: ShardFiles::list(path)?.pairs(path)?,
+            may_be_newer: HashMap::new(),
+            stale: HashMap::new(),
+            moved: Vec::new(),
+        };
+        if features.numbers.is_empty() {
+            return Ok(features);
+        }
+        let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(list.len());
+        let objects = list.entries().enumerate();
+        let objects = objects.filter(|(index, _)| standings[*index] == Standing::Pending);
+        by_name.extend(objects.map(|(index, entry)| (entry_name(entry), index)));
+        loop {
+            let numbers = features.numbers.clone();
+            let marked = numbers
+                .iter()
+                .try_for_each(|number| features.mark_shard(path, *number, &by_name, standings));
+            let Err(error) = marked else {
+                return Ok(features);
+            };
+            // `concat` may have replaced a shard since they were listed. One that is still missing then is lost.
+            features.numbers = ShardFiles::list(path)?.pairs(path)?;
+            if !shard::is_gone(&error) || features.numbers == numbers {
+                return Err(error.into());
+            }
+        }
+    }
+
+    fn mark_shard(
+        &mut self,
+        directory: &Path,
+        number: ShardNumber,
+        by_name: &HashMap<&str, usize>,
+        standings: &mut [Standing],
+    ) -> Result<(), ShardError> {
+        let ids = shard::object_ids(directory, number)?;
+        let rows = ids.iter().enumerate();
+        let rows: Vec<(usize, usize)> = rows
+            .filter_map(|(row, id)| Some((row, *by_name.get(id.as_str())?)))
+            .collect();
+        let Some(recorded) = &self.recorded else {
+            for (_, index) in rows {
+                standings[index] = Standing::Exists;
+            }
+            return Ok(());
+        };
+        let mut sources = shard::sources(directory, number, ids.len())?;
+        let features = FeatureRows::open(directory, number)?;
+        let sum = |row: usize| Ok(feature_sum(&features.read(row)?));
+        for &(row, index) in &rows {
+            if recorded.names(&ids[row]) {
+                if let Some(at) = recorded.find(&ids[row], sum(row)?) {
+                    sources[row] = Some(recorded.made()[at].source.clone());
+                }
+                self.may_be_newer.insert(index, Standing::Exists);
+            }
+        }
+        let compared = rows.par_iter().map(|&(row, index)| {
+            let source = sources[row].as_ref();
+            let file = source.map(|source| compare(self.options, self.list.entry(index), source));
+            (row, index, file.unwrap_or(Compared::Same))
+        });
+        for (row, index, file) in compared.collect::<Vec<_>>() {
+            let standing = match file {
+                Compared::Same => Standing::Exists,
+                Compared::Moved(source) => {
+                    let feature_sum = sum(row)?;
+                    self.moved.push(Made {
+                        source,
+                        feature_sum,
+                    });
+                    Standing::Exists
+                }
+                Compared::Changed => {
+                    self.stale
+                        .extend(sources[row].take().map(|source| (index, source)));
+                    Standing::Stale
+                }
+            };
+            match self.may_be_newer.get_mut(&index) {
+                Some(of_row) => *of_row = standing,
+                None => standings[index] = standing,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the per-object files of the objects that are pending, and of those whose row may not be the newest feature.
+    /// Returns the features whose file has another path now, in shards too.
+    pub fn look(
+        &self,
+        standings: &mut [Standing],
+        directory: &ModelDir,
+        dimension: Option<usize>,
+    ) -> Vec<Made> {
+        let pending = standings.par_iter_mut().enumerate();
+        let moved = pending.fold(
+            || (Vec::new(), Vec::new()),
+            |(mut buffer, mut moved), (index, standing)| {
+                if *standing == Standing::Pending {
+                    let of_row = self.may_be_newer.get(&index).copied();
+                    let mut look = Look {
+                        directory,
+                        dimension,
+                        buffer: &mut buffer,
+                        moved: &mut moved,
+                    };
+                    *standing = self.look_at(index, of_row, &mut look);
+                }
+                (buffer, moved)
+            },
+        );
+        let mut moved: Vec<Made> = moved.flat_map_iter(|(_, moved)| moved).collect();
+        moved.extend(self.moved.iter().cloned());
+        moved
+    }
+
+    /// Looks again at the files of objects that are stale, with what is recorded by now: another process may have made them
+    /// since the record was read. Returns those that are not stale any more.
+    pub fn look_again(
+        &mut self,
+        stale: &[usize],
+        directory: &ModelDir,
+        dimension: Option<usize>,
+    ) -> Result<Vec<usize>> {
+        self.recorded = Some(read_record(directory.path())?);
+        let (mut buffer, mut moved) = (Vec::new(), Vec::new());
+        let mut look = Look {
+            directory,
+            dimension,
+            buffer: &mut buffer,
+            moved: &mut moved,
+        };
+        let mut made = stale.to_vec();
+        made.retain(|index| {
+            self.look_at(*index, Some(Standing::Stale), &mut look) == Standing::Exists
+        });
+        Ok(made)
+    }
+
+    /// Looks at the file of an object. `of_row` is what its row says, where that counts unless the file is known to be newer.
+    fn look_at(&self, index: usize, of_row: Option<Standing>, look: &mut Look<'_>) -> Standing {
+        let entry = self.list.entry(index);
+        let Ok(id) = ObjectId::from_entry(entry) else {
+            return Standing::Failed;
+        };
+        let state = look.directory.feature_state(&id, look.buffer);
+        let is_whole = matches!(state, Ok(FeatureState::Complete(found))
+            if look.dimension.is_none_or(|dimension| dimension == found));
+        if !is_whole {
+            return of_row.unwrap_or(Standing::Pending);
+        }
+        let source = self.recorded.as_ref().and_then(|recorded| {
+            let sum = feature_sum(npy::feature_data(look.buffer).ok()?);
+            let index = recorded.find(id.as_str(), sum)?;
+            Some((&recorded.made()[index].source, sum))
+        });
+        let Some((source, feature_sum)) = source else {
+            return of_row.unwrap_or(Standing::Exists);
+        };
+        match compare(self.options, entry, source) {
+            Compared::Same => Standing::Exists,
+            Compared::Changed => Standing::Stale,
+            Compared::Moved(source) => {
+                look.moved.push(Made {
+                    source,
+                    feature_sum,
+                });
+                Standing::Exists
+            }
+        }
+    }
+
+    /// The number that the next shard has.
+    pub fn next_shard(&self) -> ShardNumber {
+        let last = self.numbers.last();
+        last.map_or(ShardNumber::FIRST, |last| last.next())
+    }
+
+    /// What the row of an object was made from, where that is another file now.
+    pub fn stale_row(&self, index: usize) -> Option<&Source> {
+        self.stale.get(&index)
+    }
+}
+
+/// How per-object files are looked at.
+struct Look<'l> {
+    directory: &'l ModelDir,
+    /// Numbers in a feature, where that is known.
+    dimension: Option<usize>,
+    /// Room for a file.
+    buffer: &'l mut Vec<u8>,
+    /// Gets the features whose file has another path now.
+    moved: &'l mut Vec<Made>,
+}
+
+fn read_record(directory: &Path) -> Result<RecordedSources> {
+    RecordedSources::read(directory).with_context(|| {
+        let path = directory.join(SourceRecord::FILE_NAME);
+        format!("cannot read {}", path.display())
+    })
+}
+
+/// What became of the file that a feature was made from.
+enum Compared {
+    Same,
+    /// It has another path now, and is otherwise as it was.
+    Moved(Source),
+    /// It is another one.
+    Changed,
+}
+
+/// Compares a listed object's file with the one that its feature was made from. A file that cannot be looked at counts as
+/// the same: its feature is all that there is of it.
+fn compare(options: &Options, entry: &str, source: &Source) -> Compared {
+    let Ok(metadata) = fs::metadata(options.media_dir.join(entry)) else {
+        return Compared::Same;
+    };
+    let file = FileStamp::of(&metadata);
+    if file != source.file {
+        Compared::Changed
+    } else if *source.path != *entry {
+        let path = entry.into();
+        Compared::Moved(Source { path, file })
+    } else {
+        Compared::Same
+    }
+}

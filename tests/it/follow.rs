@@ -1,0 +1,520 @@
+//! Features follow the pictures: replaced, touched, moved, added before another of the same name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+use simsearch::storage::npy;
+
+use crate::{Outcome, TestEnv, Tree, need_runtime, ppm};
+
+/// The path, the size and the time of the file that a feature was made from, where that is recorded.
+type Source = Option<(String, i64, i64)>;
+
+/// What a row is: the bytes of its feature, and its source.
+type Row = (Vec<u8>, Source);
+
+/// The rows of all shards of a tree, by object id; fails where one is there twice.
+#[track_caller]
+fn rows(tree: &Tree) -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::new();
+    for (name, features) in tree {
+        let Some(number) = name.strip_suffix(".features.npy") else {
+            continue;
+        };
+        let ids = npy::object_ids(&tree[&format!("{number}.object_ids.npy")]).unwrap();
+        let (count, length, offset) = npy::features_shape(features, features.len() as u64).unwrap();
+        let sources = match tree.get(&format!("{number}.sources.npy")) {
+            Some(bytes) => sources(bytes),
+            None => vec![None; count],
+        };
+        assert_eq!([ids.len(), sources.len()], [count; 2], "{number}");
+        let features = features[offset..].chunks_exact(length * 4);
+        for ((id, feature), source) in ids.into_iter().zip(features).zip(sources) {
+            let before = rows.insert(id.clone(), (feature.to_vec(), source));
+            assert!(before.is_none(), "{id} is there twice");
+        }
+    }
+    rows
+}
+
+/// The rows of a `sources.npy`.
+fn sources(bytes: &[u8]) -> Vec<Source> {
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let text = std::str::from_utf8(&bytes[10..header]).unwrap();
+    let width = text.split("<U").nth(1).unwrap().split('\'').next().unwrap();
+    let path_bytes = width.parse::<usize>().unwrap() * 4;
+    let rows = bytes[header..].chunks_exact(path_bytes + 16);
+    let row = |row: &[u8]| {
+        let (path, numbers) = row.split_at(path_bytes);
+        let points = path
+            .chunks_exact(4)
+            .map(|point| u32::from_le_bytes(point.try_into().unwrap()));
+        let path: String = points
+            .filter(|point| *point > 0)
+            .map(|point| char::from_u32(point).unwrap())
+            .collect();
+        let number = |at: usize| i64::from_le_bytes(numbers[at..at + 8].try_into().unwrap());
+        (!path.is_empty()).then(|| (path, number(0), number(8)))
+    };
+    rows.map(row).collect()
+}
+
+/// Sets the time of a file's last change, in nanoseconds after some moment.
+fn set_time(env: &TestEnv, entry: &str, nanoseconds: u64) {
+    let file = File::options()
+        .write(true)
+        .open(env.path("media").join(entry))
+        .unwrap();
+    let time = SystemTime::UNIX_EPOCH
+        + Duration::from_secs(1_700_000_000)
+        + Duration::from_nanos(nanoseconds);
+    file.set_modified(time).unwrap();
+}
+
+/// The neighbours of a picture file: ids and distances.
+#[track_caller]
+fn neighbours(env: &TestEnv, picture: &str, more: &[&str]) -> Vec<(String, f64)> {
+    let model = crate::model_file("nhwc");
+    let mut arguments = vec!["search", "--feature-dir", "features", "--json", picture];
+    arguments.extend(["--model", model.to_str().unwrap()]);
+    let runtime = crate::runtime().unwrap();
+    arguments.extend(["--runtime", runtime.to_str().unwrap()]);
+    arguments.extend(more);
+    let outcome = env.run(arguments);
+    let json = outcome.exits(0).json();
+    let neighbours = json["neighbours"].as_array().unwrap().iter();
+    let pair = |it: &Value| {
+        (
+            it["object_id"].as_str().unwrap().to_owned(),
+            it["distance"].as_f64().unwrap(),
+        )
+    };
+    neighbours.map(pair).collect()
+}
+
+/// The ids at distance 0 from a picture file.
+#[track_caller]
+fn same(env: &TestEnv, picture: &str) -> Vec<String> {
+    let found = neighbours(env, picture, &[]);
+    found
+        .into_iter()
+        .filter(|(_, distance)| *distance == 0.0)
+        .map(|(id, _)| id)
+        .collect()
+}
+
+#[track_caller]
+fn extract(env: &TestEnv) -> Outcome {
+    let outcome = env.extract("nhwc", &["--json"]);
+    outcome.exits(0);
+    outcome
+}
+
+#[test]
+fn a_picture_that_is_replaced_is_found_as_what_it_is_now_packed_or_not() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for (seed, name) in ["a", "b", "c"].iter().enumerate() {
+            env.picture(&format!("object/{name}.jpg"), seed);
+        }
+        env.list(&[]).exits(0);
+        extract(&env);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        env.write("old.jpg", ppm(30, 20, 0));
+        assert_eq!(same(&env, "old.jpg"), ["a.jpg"]);
+        env.picture("object/a.jpg", 7);
+        let skipping = env.extract("nhwc", &["--json", "--assume-unchanged"]);
+        assert_eq!(skipping.exits(0).counts(), [0, 3, 0, 0]);
+        let outcome = extract(&env);
+        assert_eq!(outcome.counts(), [1, 2, 0, 0], "{outcome}");
+        assert_eq!(outcome.json()["changed"], 1);
+        outcome.says(&["1 picture had changed"]);
+        // Before and after it is packed.
+        for _ in 0..2 {
+            assert_eq!(same(&env, "media/object/a.jpg"), ["a.jpg"]);
+            assert_eq!(same(&env, "old.jpg"), [""; 0]);
+            assert_eq!(neighbours(&env, "old.jpg", &["-k", "9"]).len(), 3);
+            env.run(["verify", "--feature-dir", "features"]).exits(0);
+            assert_eq!(extract(&env).counts(), [0, 3, 0, 0]);
+            let outcome = env.concat(&["--json"]);
+            let replaced = &outcome.exits(0).json()["replaced"];
+            assert!(*replaced == 0 || packed, "{outcome}");
+        }
+        assert_eq!(rows(&env.tree("features/nhwc")).len(), 3);
+    }
+}
+
+#[test]
+fn of_two_files_of_one_name_the_one_that_is_listed_is_the_one_that_is_found() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.picture("2021/IMG_0001.jpg", 1);
+    env.list(&[]).exits(0);
+    extract(&env);
+    env.concat(&[]).exits(0);
+    env.picture("2020/IMG_0001.jpg", 2);
+    // The first in order is the object now.
+    env.list(&[]).exits(3);
+    assert_eq!(extract(&env).counts(), [1, 0, 0, 0]);
+    env.concat(&[]).exits(0).says(&["removed 1 older row"]);
+    assert_eq!(same(&env, "media/2020/IMG_0001.jpg"), ["IMG_0001.jpg"]);
+    assert_eq!(same(&env, "media/2021/IMG_0001.jpg"), [""; 0]);
+    let rows = rows(&env.tree("features/nhwc"));
+    assert_eq!(
+        rows["IMG_0001.jpg"].1.as_ref().unwrap().0,
+        "2020/IMG_0001.jpg"
+    );
+}
+
+#[test]
+fn a_picture_that_is_moved_gets_its_new_path_and_is_not_computed_again() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for (seed, name) in ["a", "b", "c"].iter().enumerate() {
+            env.picture(&format!("old/{name}.jpg"), seed);
+        }
+        env.list(&[]).exits(0);
+        extract(&env);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        fs::rename(
+            env.path("media/old"),
+            env.path("media/a longer name than before"),
+        )
+        .unwrap();
+        env.list(&[]).exits(0);
+        let outcome = extract(&env);
+        assert_eq!(outcome.counts(), [0, 3, 0, 0], "{outcome}");
+        assert_eq!(outcome.json()["moved"], 3);
+        let outcome = extract(&env);
+        assert_eq!(outcome.json()["moved"], 0, "{outcome}");
+        env.concat(&[]).exits(0);
+        let outcome = extract(&env);
+        assert_eq!(outcome.json()["moved"], 0, "{outcome}");
+        for (id, (_, source)) in rows(&env.tree("features/nhwc")) {
+            assert_eq!(source.unwrap().0, format!("a longer name than before/{id}"));
+        }
+        assert!(!env.path("features/nhwc/sources.jsonl").exists());
+        env.run(["verify", "--feature-dir", "features"]).exits(0);
+    }
+}
+
+#[test]
+fn a_picture_that_changes_and_is_broken_keeps_its_feature_and_is_reported() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.picture("object/a.jpg", 1);
+    env.picture("object/b.jpg", 2);
+    env.list(&[]).exits(0);
+    extract(&env);
+    env.write("media/object/a.jpg", "no picture at all");
+    for _ in 0..2 {
+        let outcome = env.extract("nhwc", &["--json"]);
+        assert_eq!(outcome.exits(3).counts(), [0, 1, 1, 0], "{outcome}");
+        let report = fs::read_to_string(env.path("features/nhwc/failures.jsonl")).unwrap();
+        assert!(report.contains("not-a-picture"), "{report}");
+    }
+    env.picture("object/a.jpg", 3);
+    assert_eq!(extract(&env).counts(), [1, 1, 0, 0]);
+    assert!(!env.path("features/nhwc/failures.jsonl").exists());
+    assert_eq!(same(&env, "media/object/a.jpg"), ["a.jpg"]);
+}
+
+#[test]
+fn several_copies_make_a_changed_picture_again_once() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let entries: Vec<String> = (0..60).map(|at| format!("object/{at:04}.jpg")).collect();
+    for (seed, entry) in entries.iter().enumerate() {
+        env.picture(entry, seed);
+    }
+    env.objects(&entries);
+    extract(&env);
+    env.concat(&["--rows", "25"]).exits(0);
+    for (number, entry) in entries.iter().enumerate() {
+        set_time(&env, entry, number as u64);
+    }
+    let copies = [1, 2, 3].map(|seed: u8| {
+        let seed = seed.to_string();
+        let mut copy = env.extract_command("nhwc", &["--json", "--workers", "1", "--seed", &seed]);
+        copy.stdout(std::process::Stdio::piped());
+        copy.stderr(std::process::Stdio::piped());
+        copy.spawn().unwrap()
+    });
+    let done = copies.map(|copy| {
+        crate::wait("a copy of extract".into(), copy)
+            .exits(0)
+            .counts()[0]
+    });
+    let done: u64 = done.iter().sum();
+    assert!((60..=62).contains(&done), "{done}");
+    assert_eq!(extract(&env).counts(), [0, 60, 0, 0]);
+    env.concat(&[]).exits(0);
+    assert_eq!(extract(&env).counts(), [0, 60, 0, 0]);
+}
+
+#[test]
+fn a_row_has_its_own_source_wherever_extract_is_killed_that_makes_it_again() {
+    need_runtime!();
+    if !cfg!(feature = "fault-points") {
+        crate::skip!("the program is built without fault points; `make test` builds it with them");
+    }
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        env.picture("object/a.jpg", 1);
+        env.picture("object/b.jpg", 2);
+        env.list(&[]).exits(0);
+        extract(&env);
+        // What a directory packs, without a change to it.
+        let packed_rows = |env: &TestEnv| {
+            let before = env.tree("features");
+            env.concat(&[]).exits(0);
+            let rows = rows(&env.tree("features/nhwc"));
+            restore(env, &before);
+            rows
+        };
+        let old = packed_rows(&env);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        let before = env.tree("features");
+        for entry in ["object/a.jpg", "object/b.jpg"] {
+            env.write(
+                Path::new("media").join(entry),
+                ppm(40, 10, entry.len() + entry.as_bytes()[7] as usize),
+            );
+            set_time(&env, entry, 1);
+        }
+        extract(&env);
+        let new = packed_rows(&env);
+        for (id, (feature, source)) in &new {
+            assert!(*feature != old[id].0 && *source != old[id].1);
+        }
+        let mut seen = BTreeSet::new();
+        for number in 1.. {
+            restore(&env, &before);
+            let mut command = env.extract_command("nhwc", &["--workers", "1", "--seed", "1"]);
+            command.env("SIMSEARCH_FAULT", format!("kill {number}"));
+            let was_killed = crate::finish(command).was_killed();
+            let found = packed_rows(&env);
+            for (id, row) in &found {
+                assert!(
+                    *row == old[id] || *row == new[id],
+                    "{number}: {id}: {:?}",
+                    row.1
+                );
+            }
+            seen.insert(found.iter().filter(|(id, row)| **row == new[*id]).count());
+            if !was_killed {
+                break;
+            }
+            extract(&env);
+            assert!(packed_rows(&env) == new);
+        }
+        assert_eq!(seen, BTreeSet::from([0, 1, 2]));
+    }
+}
+
+/// Makes `features` hold this and nothing else.
+fn restore(env: &TestEnv, tree: &Tree) {
+    fs::remove_dir_all(env.path("features")).unwrap();
+    for (name, content) in tree.iter().filter(|(name, _)| !name.ends_with('/')) {
+        env.write(Path::new("features").join(name), content);
+    }
+}
+
+/// A tree of pictures that is edited at random.
+struct Media<'a> {
+    env: &'a TestEnv,
+    random: StdRng,
+    /// Counts everything that is to be new: pictures, times, names.
+    count: u64,
+    entries: BTreeSet<String>,
+}
+
+impl Media<'_> {
+    fn next(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    /// Writes a picture that was never there, of this width, at this time.
+    fn write(&mut self, entry: &str, width: usize, time: u64) {
+        let seed = self.next() as usize;
+        let path = Path::new("media").join(entry);
+        self.env.write(path, ppm(width, 6, seed));
+        set_time(self.env, entry, time);
+        self.entries.insert(entry.to_owned());
+    }
+
+    fn any(&mut self) -> Option<String> {
+        let count = self.entries.len();
+        (count > 0)
+            .then(|| self.random.random_range(0..count))
+            .and_then(|at| self.entries.iter().nth(at).cloned())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        let [from_path, to_path] = [from, to].map(|entry| self.env.path("media").join(entry));
+        fs::create_dir_all(to_path.parent().unwrap()).unwrap();
+        fs::rename(from_path, to_path).unwrap();
+        self.entries.remove(from);
+        self.entries.insert(to.to_owned());
+    }
+
+    fn edit(&mut self) -> String {
+        let new = self.next();
+        let folder = ["x", "y/z", "w"][self.random.random_range(0..3)];
+        let Some(entry) = self.any() else {
+            self.write(&format!("{folder}/{new:04}.jpg"), 9, new);
+            return "the first".into();
+        };
+        let path = self.env.path("media").join(&entry);
+        let metadata = fs::metadata(&path).unwrap();
+        let name = entry.rsplit('/').next().unwrap().to_owned();
+        let what = match self.random.random_range(0..9) {
+            0 => {
+                self.write(&format!("{folder}/{new:04}.jpg"), 9, new);
+                "another beside"
+            }
+            1 => {
+                let width = 5 + new as usize % 7;
+                self.write(&entry, width, new);
+                "replaced"
+            }
+            2 => {
+                set_time(self.env, &entry, new);
+                "touched"
+            }
+            3 => {
+                self.rename(&entry, &format!("{folder}/{new:04}.jpg"));
+                "renamed"
+            }
+            4 => {
+                self.rename(&entry, &format!("{folder}/{name}"));
+                "moved"
+            }
+            5 => {
+                fs::remove_file(&path).unwrap();
+                self.entries.remove(&entry);
+                "deleted"
+            }
+            6 => {
+                let other = self.any().unwrap();
+                let other_path = self.env.path("media").join(&other);
+                let aside = self.env.path("aside");
+                fs::rename(&path, &aside).unwrap();
+                if other != entry {
+                    fs::rename(&other_path, &path).unwrap();
+                }
+                fs::rename(&aside, &other_path).unwrap();
+                "swapped"
+            }
+            7 => {
+                // Of the same size.
+                let bytes = fs::read(&path).unwrap();
+                let at = bytes.len() - 1;
+                let mut bytes = bytes;
+                bytes[at] = bytes[at].wrapping_add(100);
+                fs::write(&path, bytes).unwrap();
+                set_time(self.env, &entry, new);
+                "of the same size"
+            }
+            _ => {
+                let width = 20 + new as usize;
+                self.write(&entry, width, new);
+                let file = File::options().write(true).open(&path).unwrap();
+                file.set_modified(metadata.modified().unwrap()).unwrap();
+                "of the same time"
+            }
+        };
+        format!("{entry}: {what}")
+    }
+}
+
+#[test]
+fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
+    need_runtime!();
+    let rounds = crate::seeds(6);
+    for seed in 0..rounds {
+        let env = TestEnv::new();
+        let mut media = Media {
+            env: &env,
+            random: StdRng::seed_from_u64(seed),
+            count: 0,
+            entries: BTreeSet::new(),
+        };
+        let mut story = Vec::new();
+        for _ in 0..12 {
+            for _ in 0..media.random.random_range(1..5) {
+                story.push(media.edit());
+            }
+            if media.entries.is_empty() {
+                continue;
+            }
+            for command in ["list", "extract", "concat"] {
+                if media.random.random_range(0..4) == 0 {
+                    break;
+                }
+                story.push(command.into());
+                let outcome = match command {
+                    "list" => env.list(&[]),
+                    "extract" => env.extract("nhwc", &[]),
+                    _ if env.path("features/nhwc").exists() => env.concat(&["--rows", "3"]),
+                    _ => continue,
+                };
+                // Where the list is not made anew, pictures are missing.
+                let codes = [0, 1, 3].map(|code| outcome.exited_with(code));
+                assert!(
+                    codes.contains(&true) && (command == "extract" || codes[0]),
+                    "{story:#?}\n{outcome}"
+                );
+            }
+        }
+        media.write("x/last.jpg", 9, 1);
+        env.list(&[]).exits(0);
+        env.extract("nhwc", &["--retry-failed"]);
+        env.extract("nhwc", &[]).exits(0);
+        env.concat(&["--rows", "3"]).exits(0);
+        env.run([
+            "verify",
+            "--feature-dir",
+            "features",
+            "--media-dir",
+            "media",
+        ])
+        .exits(0);
+        let mut found = rows(&env.tree("features/nhwc"));
+        let listed = |id: &str| {
+            media
+                .entries
+                .iter()
+                .any(|entry| entry.ends_with(&format!("/{id}")))
+        };
+        found.retain(|id, _| listed(id));
+        fs::rename(env.path("features"), env.path("before")).unwrap();
+        extract(&env);
+        env.concat(&[]).exits(0);
+        let fresh = rows(&env.tree("features/nhwc"));
+        assert!(
+            found == fresh,
+            "seed {seed}: {story:#?}\n{:#?}\n{:#?}",
+            sources_of(&found),
+            sources_of(&fresh)
+        );
+    }
+}
+
+fn sources_of(rows: &BTreeMap<String, Row>) -> Vec<(&String, &Source)> {
+    rows.iter().map(|(id, (_, source))| (id, source)).collect()
+}
