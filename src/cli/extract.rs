@@ -168,7 +168,6 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
             },
         },
     };
-    let sha256 = model.sha256();
     let runtime = arguments.model.runtime;
     let places = runtime.places();
     let precision = match arguments.precision {
@@ -201,7 +200,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         )?))
     };
     let source = extract::Source {
-        sha256: &sha256,
+        sha256: &model.sha256,
         output: engine_options.output_name.as_deref(),
         precision: engine_options.precision,
         device: engine_options.device,

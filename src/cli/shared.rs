@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-use simsearch::inference::Places;
+use simsearch::inference::{ModelFile, Places};
 use simsearch::similarity::scan::Metric;
 use simsearch::storage::model_dir::model_directory;
 use simsearch::support::progress::Progress;
@@ -38,9 +38,10 @@ impl ModelDirArguments {
         model_directory(&self.features.feature_dir, given(self.model.as_deref()))
     }
 
-    /// The model's file, where a file is named rather than a directory.
+    /// The model's file, or its folder, where that is named rather than a directory of features.
     pub fn model_file(&self) -> Option<&Path> {
-        given(self.model.as_deref()).filter(|path| path.is_file())
+        let is_model = |path: &&Path| path.is_file() || ModelFile::in_folder(path).is_some();
+        given(self.model.as_deref()).filter(is_model)
     }
 }
 
@@ -106,7 +107,7 @@ fn default_objects(media_dir: &Path) -> PathBuf {
 /// The model that makes features.
 #[derive(Debug, Args)]
 pub struct ModelArguments {
-    /// ONNX model [default: a small one inside the program].
+    /// ONNX model, or its folder as Hugging Face lays it out [default: a small one inside the program].
     #[arg(long, env = "ONNX_MODEL_PATH", value_name = "FILE", value_parser = path_or_nothing())]
     model: Option<PathBuf>,
     #[command(flatten)]

@@ -121,7 +121,7 @@ pub fn examine(options: &Options) -> Findings {
         findings.model = Some(ModelFound {
             stem: model.stem.clone(),
             is_default: model.is_default,
-            sha256: model.sha256(),
+            sha256: model.sha256.clone(),
             form: None,
         });
     }

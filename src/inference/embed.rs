@@ -166,7 +166,7 @@ fn check_model(directory: &Path, recorded: Option<&Recipe>, model: &ModelFile) -
             recipe.format,
             recipe::FORMAT
         ),
-        Some(recipe) if recipe.model_sha256 != model.sha256() => bail!(
+        Some(recipe) if recipe.model_sha256 != model.sha256 => bail!(
             "the features in {} were made by the model with SHA-256 {}, not by {named}; --model must name its file",
             directory.display(),
             recipe.model_sha256

@@ -1,27 +1,37 @@
-//! The file of a model, or the model inside the program.
+//! The files of a model, or the model inside the program.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::inference::default_model;
-use crate::storage::checksum;
+use crate::inference::rewrite::{external_files, with_external_data};
+use crate::storage::checksum::{self, Checksum};
 use crate::storage::model_dir::model_stem;
 
-/// A model's file, read.
+/// Where the graph is in a model's folder: what Hugging Face's exporters write, and others.
+const IN_FOLDER: [&str; 3] = ["onnx/model.onnx", "onnx/vision_model.onnx", "model.onnx"];
+
+/// A model's files, read.
 #[derive(Clone, Debug)]
 pub struct ModelFile {
     /// The name of its directory of features.
     pub stem: String,
-    /// The ONNX graph.
+    /// The ONNX graph, with all weights in it.
     pub bytes: Cow<'static, [u8]>,
+    /// SHA-256, in hexadecimal: of the graph's file, and where weights are in files of their own, then of each of them in
+    /// the order of their names: the name as the graph has it, a zero byte, and the file.
+    pub sha256: String,
     /// Whether it is the one inside the program.
     pub is_default: bool,
 }
 
 impl ModelFile {
-    /// Reads a model, or takes the one inside the program where none is named.
+    /// Reads a model, or takes the one inside the program where none is named. `path` is the graph's file, or a folder that
+    /// has it where exporters put it.
     pub fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
             return Ok(ModelFile::inside());
@@ -32,13 +42,54 @@ impl ModelFile {
                 path.display()
             )
         })?;
-        let bytes = std::fs::read(path)
-            .with_context(|| format!("cannot read the model {}", path.display()))?;
+        let file = match path.is_dir() {
+            true => Self::in_folder(path).with_context(|| {
+                format!(
+                    "there is no model in the folder {}; looked for {}",
+                    path.display(),
+                    IN_FOLDER.join(", ")
+                )
+            })?,
+            false => path.to_owned(),
+        };
+        let bytes =
+            fs::read(&file).with_context(|| format!("cannot read the model {}", file.display()))?;
+        if let Some(other) = other_kind(&bytes) {
+            bail!("{} is no ONNX model: {other}", file.display());
+        }
+        let names = external_files(&bytes).with_context(|| {
+            format!(
+                "{} is no whole ONNX model; it may be cut off",
+                file.display()
+            )
+        })?;
+        let mut checksum = Checksum::default();
+        checksum.update(&bytes);
+        let mut files = BTreeMap::new();
+        for name in names {
+            let data = read_beside(&file, &name)?;
+            checksum.update(name.as_bytes());
+            checksum.update(&[0]);
+            checksum.update(&data);
+            files.insert(name, data);
+        }
+        let bytes = match files.is_empty() {
+            true => bytes,
+            false => with_external_data(&bytes, &files)
+                .with_context(|| format!("cannot use the model {}", file.display()))?,
+        };
         Ok(ModelFile {
             stem,
             bytes: bytes.into(),
+            sha256: checksum.finish(),
             is_default: false,
         })
+    }
+
+    /// The file of the graph in a model's folder, where there is one.
+    pub fn in_folder(folder: &Path) -> Option<PathBuf> {
+        let mut files = IN_FOLDER.iter().map(|name| folder.join(name));
+        files.find(|file| file.is_file())
     }
 
     /// The model inside the program.
@@ -46,12 +97,70 @@ impl ModelFile {
         ModelFile {
             stem: default_model::STEM.to_owned(),
             bytes: default_model::BYTES.into(),
+            sha256: checksum::of_bytes(default_model::BYTES),
             is_default: true,
         }
     }
+}
 
-    /// SHA-256 of the file, in hexadecimal.
-    pub fn sha256(&self) -> String {
-        checksum::of_bytes(&self.bytes)
+/// Reads a file of weights: it is beside the graph's file or, where that is a link, beside what the link leads to. The
+/// current directory does not count, and no name leads out of the folder.
+fn read_beside(graph: &Path, name: &str) -> Result<Vec<u8>> {
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    ensure!(
+        !name.is_empty() && Path::new(name).components().all(is_plain),
+        "{} has its weights in `{name}`, which is no file beside it",
+        graph.display()
+    );
+    let mut folders = vec![graph.to_owned()];
+    folders.extend(fs::canonicalize(graph));
+    let mut paths = folders.iter().map(|graph| graph.with_file_name(name));
+    let path = paths.find(|path| path.is_file()).with_context(|| {
+        format!(
+            "{} has its weights in a file of their own, and {} is not there; it belongs beside the model",
+            graph.display(),
+            graph.with_file_name(name).display()
+        )
+    })?;
+    let read = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    match other_kind(&read) {
+        Some(other) if read.starts_with(LFS) => {
+            bail!("{} holds no weights: {other}", path.display())
+        }
+        _ => Ok(read),
+    }
+}
+
+/// How a pointer to a file in Git's large file storage begins.
+const LFS: &[u8] = b"version https://git-lfs";
+
+/// What a file is that is given for a model now and then, and what to do about it.
+fn other_kind(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.trim_ascii_start();
+    let begins = |with: &[u8]| {
+        text.get(..with.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(with))
+    };
+    let header = bytes
+        .first_chunk()
+        .map(|length| u64::from_le_bytes(*length));
+    let is_safetensors =
+        header.is_some_and(|length| length < bytes.len() as u64) && bytes.get(8) == Some(&b'{');
+    if bytes.is_empty() {
+        Some("it is empty")
+    } else if bytes.starts_with(LFS) {
+        Some(
+            "it is a pointer to a file in Git's large file storage; `git lfs pull` fetches the file",
+        )
+    } else if begins(b"<!doctype") || begins(b"<html") || begins(b"<?xml") {
+        Some("it is a web page, as failed downloads leave it; download the file itself")
+    } else if is_safetensors {
+        Some("it is a safetensors file, which has weights and no graph; export the model to ONNX")
+    } else if bytes.get(4..8) == Some(b"TFL3") {
+        Some("it is a TensorFlow Lite model; export the model to ONNX, with tf2onnx for example")
+    } else if bytes.starts_with(b"PK\x03\x04") {
+        Some("it is a ZIP file, such as PyTorch's and Keras' own; export the model to ONNX")
+    } else {
+        None
     }
 }

@@ -16,6 +16,7 @@ mod hostile_pictures;
 mod index;
 mod layers;
 mod list;
+mod model_files;
 mod mutants;
 mod network;
 mod pixels;

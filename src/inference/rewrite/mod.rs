@@ -17,6 +17,7 @@
 mod activation;
 mod batch;
 mod bytes;
+mod external;
 mod half;
 mod input;
 mod pooled_convolution;
@@ -30,6 +31,7 @@ use std::collections::HashSet;
 use prost::Message;
 use serde::Serialize;
 
+pub use external::{external_files, with_external_data};
 use proto::{EXTERNAL, Graph, ModelProto, TensorHeader, is_default_domain};
 use values::Values;
 
@@ -135,6 +137,24 @@ pub enum GraphError {
     /// They are a message without the graph that makes it a model.
     #[error("the ONNX model has no graph")]
     NoGraph,
+    /// Weights that are in another file are not all there.
+    #[error(
+        "the weight `{tensor}` is not in {file}, or not all of it; the file belongs to another model, or is cut off"
+    )]
+    ExternalData {
+        /// The name of the weight.
+        tensor: String,
+        /// The file, as the model names it.
+        file: String,
+    },
+    /// With all its weights it is too large for a protobuf message.
+    #[error(
+        "it has {bytes} bytes with its weights, and ONNX Runtime loads 2,147,483,647 at most in one piece"
+    )]
+    TooLarge {
+        /// Its length.
+        bytes: u64,
+    },
     /// They hold an operator of which it is not known that it works in f16.
     #[error("the operator `{0}` is not known to work in fp16")]
     NotInHalf(String),

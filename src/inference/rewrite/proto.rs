@@ -128,9 +128,21 @@ pub struct TensorHeader {
     pub data_type: Option<i32>,
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
+    /// Where the values are in another file: its name as `location`, and perhaps `offset` and `length` in bytes.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<Entry>,
     /// `DataLocation`: 1 when the values are in another file.
     #[prost(int32, optional, tag = "14")]
     pub data_location: Option<i32>,
+}
+
+/// `StringStringEntryProto`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Entry {
+    #[prost(string, optional, tag = "1")]
+    pub key: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub value: Option<String>,
 }
 
 /// `TensorProto` of f32 or i64, values included.
@@ -228,6 +240,14 @@ impl Graph {
                 other.clone_into(read);
             }
         }
+    }
+}
+
+impl TensorHeader {
+    /// What is said of the values in another file.
+    pub fn entry(&self, key: &str) -> Option<&str> {
+        let entry = self.external_data.iter().find(|entry| entry.key() == key);
+        entry.map(Entry::value)
     }
 }
 

@@ -1,0 +1,187 @@
+//! Models as people have them on their disks: with weights in files of their own, in folders, behind links, and files that
+//! are no models.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::{Outcome, TestEnv, finish, model_file, need_python, need_runtime, python, succeed};
+
+/// Two pictures with their list.
+fn env() -> TestEnv {
+    let env = TestEnv::new();
+    env.picture("a/first.ppm", 1);
+    env.picture("a/second.ppm", 2);
+    env.objects(&["a/first.ppm", "a/second.ppm"]);
+    env
+}
+
+/// Extracts below `features` with the model at `model`, started in `folder`.
+fn extract(env: &TestEnv, model: &Path, features: &str, folder: &Path) -> Outcome {
+    let mut command = env.command(["extract", "--provider", "cpu"]);
+    command.arg("--media-dir").arg(env.path("media"));
+    command.arg("--feature-dir").arg(env.path(features));
+    command.arg("--model").arg(model).current_dir(folder);
+    if let Some(runtime) = crate::runtime() {
+        command.arg("--runtime").arg(runtime);
+    }
+    finish(command)
+}
+
+/// Makes `folder/model.onnx` of the test model `nhwc`, with its weights in `folder/weights.data`, all of them times `factor`.
+fn split(env: &TestEnv, folder: &str, factor: f32) {
+    fs::create_dir_all(env.path(folder)).unwrap();
+    let script = "
+import sys, onnx
+from onnx import numpy_helper
+model = onnx.load(sys.argv[1])
+for weight in model.graph.initializer:
+    if weight.data_type == onnx.TensorProto.FLOAT:
+        values = (numpy_helper.to_array(weight) * float(sys.argv[3])).astype('f4')
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+onnx.save_model(model, sys.argv[2], save_as_external_data=True, location='weights.data', size_threshold=0)
+";
+    let mut python = python(&["onnx"]).unwrap();
+    let (from, to) = (model_file("nhwc"), env.path(folder).join("model.onnx"));
+    succeed(
+        python
+            .arg("-c")
+            .arg(script)
+            .arg(from)
+            .arg(to)
+            .arg(factor.to_string()),
+    );
+    assert!(
+        env.path(folder)
+            .join("weights.data")
+            .metadata()
+            .unwrap()
+            .len()
+            > 0
+    );
+}
+
+fn features(env: &TestEnv, of: &str) -> Vec<Vec<u8>> {
+    ["first.ppm", "second.ppm"]
+        .map(|id| fs::read(env.path(format!("{of}/{}/{}/{id}.npy", &id[..2], &id[2..4]))).unwrap())
+        .into()
+}
+
+#[test]
+fn weights_beside_the_model_are_found_from_everywhere_and_never_elsewhere() {
+    need_runtime!();
+    need_python!("onnx");
+    let env = env();
+    extract(&env, &model_file("nhwc"), "whole", &env.path("")).exits(0);
+    let whole = features(&env, "whole/nhwc");
+    split(&env, "hub/blobs", 1.0);
+    split(&env, "other", 2.0);
+
+    // From the model's folder, from another one that has a file of that name, and with relative paths.
+    let (here, other) = (env.path("hub/blobs"), env.path("other"));
+    extract(&env, Path::new("model.onnx"), "one", &here).exits(0);
+    extract(&env, &here.join("model.onnx"), "two", &other).exits(0);
+    // Behind links: of the model alone, and of both under other names of the content, as in a cache of Hugging Face's.
+    fs::create_dir_all(env.path("links")).unwrap();
+    symlink(here.join("model.onnx"), env.path("links/model.onnx")).unwrap();
+    extract(&env, &env.path("links/model.onnx"), "three", &other).exits(0);
+    fs::create_dir_all(env.path("hub/snapshot/onnx")).unwrap();
+    for (name, blob) in [("model.onnx", "0123"), ("weights.data", "4567")] {
+        fs::rename(here.join(name), here.join(blob)).unwrap();
+        symlink(
+            Path::new("../../blobs").join(blob),
+            env.path("hub/snapshot/onnx").join(name),
+        )
+        .unwrap();
+    }
+    extract(&env, &env.path("hub/snapshot"), "four", &other).exits(0);
+    for made in ["one/model", "two/model", "three/model", "four/snapshot"] {
+        assert!(features(&env, made) == whole, "{made}");
+    }
+
+    // Without its own, those of the current directory are not taken.
+    fs::remove_file(here.join("4567")).unwrap();
+    extract(&env, &env.path("hub/snapshot"), "five", &other)
+        .exits(1)
+        .says(&["weights.data is not there", "beside the model"]);
+}
+
+#[test]
+fn other_weights_are_another_model() {
+    need_runtime!();
+    need_python!("onnx");
+    let env = env();
+    split(&env, "hub", 1.0);
+    let model = env.path("hub/model.onnx");
+    extract(&env, &model, "features", &env.path("")).exits(0);
+    let graph = fs::read(&model).unwrap();
+    split(&env, "hub", 2.0);
+    fs::write(&model, graph).unwrap();
+    fs::remove_file(env.path("features/model/fi/rs/first.ppm.npy")).unwrap();
+    extract(&env, &model, "features", &env.path(""))
+        .exits(1)
+        .says(&["another --feature-dir", "SHA-256"]);
+}
+
+#[test]
+fn weights_that_are_cut_off_or_lead_out_of_the_folder_are_errors() {
+    need_python!("onnx");
+    let env = env();
+    split(&env, "hub", 1.0);
+    let model = env.path("hub/model.onnx");
+    let weights = env.path("hub/weights.data");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() - 1]).unwrap();
+    extract(&env, &model, "features", &env.path(""))
+        .exits(1)
+        .says(&["weights.data", "cut off"]);
+    // A name of the same length that leads elsewhere.
+    let graph = fs::read(&model).unwrap();
+    let at = graph
+        .windows(12)
+        .position(|name| name == b"weights.data")
+        .unwrap();
+    let mut elsewhere = graph.clone();
+    for at in (at..graph.len() - 11).filter(|at| graph[*at..].starts_with(b"weights.data")) {
+        elsewhere[at..at + 12].copy_from_slice(b"../s/us.data");
+    }
+    fs::write(&model, elsewhere).unwrap();
+    extract(&env, &model, "features", &env.path(""))
+        .exits(1)
+        .says(&["../s/us.data", "no file beside it"]);
+}
+
+#[test]
+fn files_that_are_no_models_are_named() {
+    let env = env();
+    let onnx = fs::read(model_file("nhwc")).unwrap();
+    let safetensors = [&12_u64.to_le_bytes()[..], b"{\"a\":{}}    ", &[0; 8]].concat();
+    for (name, content, says) in [
+        ("empty", &b""[..], "it is empty"),
+        (
+            "pointer",
+            b"version https://git-lfs.example/spec/v1\noid sha256:ab\nsize 9\n",
+            "git lfs pull",
+        ),
+        (
+            "page",
+            b"\n<!DOCTYPE html><html>not found</html>",
+            "web page",
+        ),
+        ("weights", &safetensors, "safetensors"),
+        ("lite", b"\x1c\0\0\0TFL3\0\0\0\0", "TensorFlow Lite"),
+        ("zip", b"PK\x03\x04\0\0\0\0", "ZIP"),
+        ("cut", &onnx[..onnx.len() / 2], "cut off"),
+        ("noise", b"no model at all", "no whole ONNX model"),
+    ] {
+        env.write(format!("models/{name}.onnx"), content);
+        let path = env.path(format!("models/{name}.onnx"));
+        extract(&env, &path, "features", &env.path(""))
+            .exits(1)
+            .says(&[says, &path.display().to_string()]);
+        assert!(!env.path("features").join(name).exists(), "{name}");
+    }
+    extract(&env, &env.path("media"), "features", &env.path(""))
+        .exits(1)
+        .says(&["no model in the folder", "onnx/model.onnx"]);
+}
