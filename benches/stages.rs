@@ -60,6 +60,7 @@ fn main() -> Result<()> {
         output_name: None,
         batch_size: value("batch=").map(|number| number.parse()).transpose()?,
         exact: has("exact"),
+        preprocess: None,
         cuda: CudaOptions {
             search: match has("exhaustive") {
                 true => ConvolutionSearch::Exhaustive,

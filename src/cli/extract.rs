@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use simsearch::commands::extract;
 use simsearch::inference::{
-    self, CudaOptions, Engine, ModelFile, OnnxEngine, Precision, Provider, Wanted,
+    self, CudaOptions, Engine, ModelFile, OnnxEngine, Precision, Preprocess, Provider, Wanted,
 };
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PillowVersion, PixelOptions};
 use simsearch::support::interrupt::Interrupt;
@@ -48,6 +48,11 @@ pub struct ExtractArguments {
     /// they are stored, as the Python recipe does.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "ignore")]
     exif_orientation: ExifOrientationArgument,
+    /// How pictures become the model's input: `auto` (the configuration beside the model: preprocessor_config.json of
+    /// transformers, or timm's config.json; without one tf-hub), a preset (tf-hub, imagenet, clip, siglip, dinov2), or a
+    /// file of one of these kinds.
+    #[arg(long, value_name = "WHAT", default_value = "auto")]
+    preprocess: String,
     /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on with
     /// features that were made with one of those.
     #[arg(long, value_enum, value_name = "VERSION", default_value = "13")]
@@ -144,6 +149,22 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     } else {
         progress.note(&format!("model: {}", model.stem));
     }
+    let found = Preprocess::find(&arguments.preprocess, arguments.model.path())?;
+    if let Some((_, from)) = &found {
+        progress.note(&format!("preprocessing: {}", from.display()));
+    }
+    let preprocess = found.map(|(preprocess, _)| preprocess);
+    let pixels = PixelOptions {
+        max_pixels: arguments.max_pixels,
+        scaled_decode: arguments.scaled_decode,
+        decode_on_gpu: arguments.decode == DecodeArgument::Gpu,
+        apply_orientation: arguments.exif_orientation == ExifOrientationArgument::Apply,
+        pillow: match arguments.pillow {
+            PillowArgument::V12 => PillowVersion::V12,
+            PillowArgument::V13 => PillowVersion::V13,
+        },
+        ..PixelOptions::default()
+    };
     let (media_dir, objects) = arguments.media.media_and_objects();
     let options = extract::Options {
         media_dir,
@@ -157,15 +178,9 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         assume_unchanged: arguments.assume_unchanged,
         patience: extract::PATIENCE,
         exact: arguments.exact,
-        pixels: PixelOptions {
-            max_pixels: arguments.max_pixels,
-            scaled_decode: arguments.scaled_decode,
-            decode_on_gpu: arguments.decode == DecodeArgument::Gpu,
-            apply_orientation: arguments.exif_orientation == ExifOrientationArgument::Apply,
-            pillow: match arguments.pillow {
-                PillowArgument::V12 => PillowVersion::V12,
-                PillowArgument::V13 => PillowVersion::V13,
-            },
+        pixels: match &preprocess {
+            Some(preprocess) => preprocess.pixels(pixels),
+            None => pixels,
         },
     };
     let runtime = arguments.model.runtime;
@@ -188,6 +203,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         output_name: runtime.output_name,
         batch_size: arguments.batch_size,
         exact: arguments.exact,
+        preprocess,
         cuda: CudaOptions::for_precision(precision),
     };
     let note = |line: &str| progress.note(line);
@@ -204,6 +220,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         output: engine_options.output_name.as_deref(),
         precision: engine_options.precision,
         device: engine_options.device,
+        preprocess,
         start: &start,
     };
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;

@@ -150,6 +150,7 @@ pub fn examine(options: &Options) -> Findings {
             output_name: output_name.clone(),
             batch_size: None,
             exact: false,
+            preprocess: None,
             cuda: CudaOptions::default(),
         };
         let tried = try_provider(&runtime, &options.places, model.clone(), &engine_options);

@@ -10,6 +10,7 @@ use super::loader::{self, OnnxEngine, Places, Wanted};
 use super::model::Form;
 use super::model_file::ModelFile;
 use super::pool::Pool;
+use super::preprocess::Preprocess;
 use super::provider::{Precision, Provider};
 use super::runtime::CudaOptions;
 use crate::pictures::{
@@ -87,6 +88,10 @@ impl QueryModel {
         let precision = recorded
             .as_ref()
             .map_or(Precision::Fp32, |recipe| recipe.precision);
+        let recorded_preprocess = recorded
+            .as_ref()
+            .and_then(|recipe| recipe.preprocess.as_ref());
+        let preprocess = recorded_preprocess.map(Preprocess::recorded).transpose()?;
         let engine_options = loader::Options {
             wanted: Wanted::Only(match precision {
                 Precision::Fp32 => Provider::Cpu,
@@ -98,6 +103,7 @@ impl QueryModel {
             output_name: recorded_output.or_else(|| options.output_name.clone()),
             batch_size: None,
             exact: recorded.as_ref().is_none_or(|recipe| recipe.exact),
+            preprocess,
             cuda: CudaOptions::for_precision(precision),
         };
         let engine = OnnxEngine::start(places, model, &engine_options, note)?;
@@ -115,6 +121,10 @@ impl QueryModel {
         let options = PixelOptions {
             max_pixels: options.max_pixels,
             ..recorded_options.unwrap_or_default()
+        };
+        let options = match &preprocess {
+            Some(preprocess) => preprocess.pixels(options),
+            None => options,
         };
         if let Some(recorded) = &recorded {
             let here = preprocessing::describe(form.width, form.height, &options);

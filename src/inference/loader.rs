@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::model::{Form, Model, ModelError};
 use super::model_file::ModelFile;
+use super::preprocess::{self, Preprocess};
 use super::probe::difference;
 use super::provider::{Precision, Provider};
 use super::rewrite::{self, Feed, Rewrites, Rewritten, Target};
@@ -113,6 +114,8 @@ pub struct Options {
     pub output_name: Option<String>,
     /// Pictures in a call of the model. Default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU.
     pub batch_size: Option<usize>,
+    /// How a picture becomes the input. Default: the bytes over 255, in the model's size.
+    pub preprocess: Option<Preprocess>,
     /// Whether features are those of the graph as it is on the CPU, to the last bit. Default: no, it may be rewritten to
     /// run faster.
     pub exact: bool,
@@ -144,6 +147,8 @@ pub struct OnnxEngine {
     original: Cow<'static, [u8]>,
     /// What that takes and gives.
     form: Form,
+    /// How it wants its pictures.
+    feed: Feed,
     /// The graph that runs in its place.
     rewritten: Option<Rewritten>,
     session: SessionOptions,
@@ -183,16 +188,30 @@ impl OnnxEngine {
             device: options.device,
             precision,
             output_name: options.output_name.clone(),
+            size: (options.preprocess.as_ref())
+                .map(|preprocess| [preprocess.width, preprocess.height]),
             batch: None,
             cuda: options.cuda,
         };
         let on_cpu = session(Provider::Cpu, Precision::Fp32);
         // The CPU tells what the model takes and gives, whatever is to run it: nowhere else is a session made as fast.
-        let mut reference = runtime.open(&model.bytes, &Feed::default(), &on_cpu, &folders)?;
+        let feed = Feed::Floats(preprocess::table(options.preprocess.as_ref()));
+        let mut reference = runtime.open(&model.bytes, &feed, &on_cpu, &folders)?;
+        let Form { width, height, .. } = *reference.form();
         let fixed = reference.form().fixed_batch;
+        if let Some(preprocess) = &options.preprocess {
+            ensure!(
+                (preprocess.width, preprocess.height) == (width, height),
+                "the model takes {width} x {height} pixels, and its preprocessing makes {} x {}; --preprocess names \
+                 another one",
+                preprocess.width,
+                preprocess.height
+            );
+        }
         let mut engine = OnnxEngine {
             session: on_cpu,
             original: model.bytes,
+            feed,
             form: reference.form().clone(),
             rewritten: None,
             first: Mutex::default(),
@@ -279,7 +298,10 @@ impl OnnxEngine {
                 _ => Ok(Some(self.load_original(&self.session)?)),
             }
         };
-        let rewritten = match rewrite::rewrite(&self.original, target) {
+        let Feed::Floats(table) = &self.feed else {
+            bail!("a model's own graph takes floats");
+        };
+        let rewritten = match rewrite::rewrite(&self.original, target, table) {
             Ok(Some(rewritten)) => rewritten,
             Ok(None) => return as_it_is(None),
             Err(error) => return as_it_is(Some(error.to_string())),
@@ -339,15 +361,14 @@ impl OnnxEngine {
     }
 
     fn load(&self, rewritten: &Rewritten) -> Result<OnnxModel, ModelError> {
-        let as_before = Feed::default();
-        let feed = rewritten.feed.as_ref().unwrap_or(&as_before);
+        let feed = rewritten.feed.as_ref().unwrap_or(&self.feed);
         self.runtime
             .open(&rewritten.model, feed, &self.session, &self.folders)
     }
 
     fn load_original(&self, options: &SessionOptions) -> Result<OnnxModel, ModelError> {
         self.runtime
-            .open(&self.original, &Feed::default(), options, &self.folders)
+            .open(&self.original, &self.feed, options, &self.folders)
     }
 }
 

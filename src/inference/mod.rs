@@ -11,6 +11,7 @@
 //! | `loader`, `probe` | from what the user asked for to a session: chooses the provider, compares the rewritten graph |
 //! | [`pool`] | the sessions that threads share |
 //! | [`embed`] | a query's feature, made in the way of the recipe |
+//! | `preprocess` | what a model was trained to see, from the configuration beside it or a preset |
 //! | `model_file`, `default_model` | the file of a model, and the model inside the program |
 
 mod default_model;
@@ -23,6 +24,7 @@ mod message;
 mod model;
 mod model_file;
 pub mod pool;
+mod preprocess;
 mod probe;
 mod provider;
 pub mod rewrite;
@@ -33,6 +35,7 @@ pub use loader::{Engine, Execution, OnnxEngine, Options, Places, Wanted, try_lib
 pub use message::DeviceFailure;
 pub use model::{Form, Model, ModelError};
 pub use model_file::ModelFile;
+pub use preprocess::{PRESETS, Preprocess};
 pub use provider::{Precision, Provider};
 pub use rewrite::{Feed, Layout};
 pub use runtime::{ConvolutionSearch, CudaOptions, Runtime, SessionOptions};

@@ -264,6 +264,8 @@ pub struct SessionOptions {
     pub precision: Precision,
     /// The output to use. Default: `feature_vector`, or the only one.
     pub output_name: Option<String>,
+    /// Width and height of the pictures, where the graph leaves them open. Default: then the model does not fit.
+    pub size: Option<[usize; 2]>,
     /// Pictures in every call on a GPU, where the graph leaves that open. Default: as many as a call is given.
     pub batch: Option<usize>,
     /// How convolutions run on CUDA.

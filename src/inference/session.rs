@@ -11,8 +11,8 @@ use super::provider::Provider;
 use super::rewrite::{Feed, Layout, Table};
 use super::runtime::{Placement, SessionOptions};
 
-const NEEDED_INPUT: &str = "one float32 input of shape [n, height, width, 3] or [n, 3, height, width] with a fixed \
-                            height and width";
+const NEEDED_INPUT: &str = "one float32 input of shape [n, height, width, 3] or [n, 3, height, width]; where the height \
+                            and width are open, --preprocess gives them";
 const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d] that is named `feature_vector`, or is the only one, or that --output-name names";
 
 /// A model in ONNX Runtime.
@@ -53,7 +53,8 @@ impl OnnxModel {
         feed: Feed,
     ) -> Result<Self, ModelError> {
         let provider = options.provider;
-        let (input, height, width, layout, fixed_batch) = picture_input(session.inputs(), &feed)?;
+        let (input, height, width, layout, fixed_batch) =
+            picture_input(session.inputs(), &feed, options.size)?;
         let output = feature_output(session.outputs(), options.output_name.as_deref())?;
         let form = Form {
             input,
@@ -251,7 +252,12 @@ impl Model for OnnxModel {
 
 type PictureInput = (String, usize, usize, Layout, Option<usize>);
 
-fn picture_input(inputs: &[Outlet], feed: &Feed) -> Result<PictureInput, ModelError> {
+/// The input for pictures; `size` is the width and height where the graph leaves them open.
+fn picture_input(
+    inputs: &[Outlet],
+    feed: &Feed,
+    size: Option<[usize; 2]>,
+) -> Result<PictureInput, ModelError> {
     let unfit = || ModelError::Unfit {
         found: format!("the model takes {}", describe(inputs)),
         needed: NEEDED_INPUT,
@@ -268,22 +274,18 @@ fn picture_input(inputs: &[Outlet], feed: &Feed) -> Result<PictureInput, ModelEr
         return Err(unfit());
     }
     let (batch, height, width, layout) = match shape[..] {
-        [batch, height, width, 3] if height > 0 && width > 0 => {
-            (batch, height, width, Layout::Nhwc)
-        }
-        [batch, 3, height, width] if height > 0 && width > 0 => {
-            (batch, height, width, Layout::Nchw)
-        }
+        [batch, height, width, 3] => (batch, height, width, Layout::Nhwc),
+        [batch, 3, height, width] => (batch, height, width, Layout::Nchw),
         _ => return Err(unfit()),
     };
+    let side = |fixed: i64, open: Option<usize>| match usize::try_from(fixed) {
+        Ok(fixed) if fixed > 0 => Ok(fixed),
+        _ => open.ok_or_else(unfit),
+    };
+    let width = side(width, size.map(|[width, _]| width))?;
+    let height = side(height, size.map(|[_, height]| height))?;
     let fixed_batch = usize::try_from(batch).ok().filter(|batch| *batch > 0);
-    Ok((
-        input.name().to_owned(),
-        height as usize,
-        width as usize,
-        layout,
-        fixed_batch,
-    ))
+    Ok((input.name().to_owned(), height, width, layout, fixed_batch))
 }
 
 fn feature_output(outputs: &[Outlet], wanted: Option<&str>) -> Result<String, ModelError> {
@@ -323,7 +325,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::inference::rewrite::{Target, rewrite};
+    use crate::inference::rewrite::{Target, plain_table, rewrite};
     use crate::inference::{Places, Runtime, default_model};
 
     /// The runtime, of which a process may have one; none where there is none.
@@ -344,7 +346,9 @@ mod tests {
             return None;
         };
         let target = Target::Gpu { batch, half: false };
-        let rewritten = rewrite(default_model::BYTES, target).unwrap().unwrap();
+        let rewritten = rewrite(default_model::BYTES, target, &plain_table())
+            .unwrap()
+            .unwrap();
         assert_eq!(rewritten.feed, Some(Feed::Bytes));
         let options = SessionOptions::default();
         let opened = runtime.open(&rewritten.model, &Feed::Bytes, &options, &[]);

@@ -13,6 +13,7 @@
 //! | `convert` | gray, CMYK, 16 bits, ... -> 8-bit RGB, as Pillow's `convert("RGB")` does it |
 //! | `lab` | the same for CIE L*a*b* |
 //! | `orientation` | how a camera was held, and turning a picture upright |
+//! | `fit` | how a picture of any size becomes one of the model's size |
 //! | `resample` | the change of size |
 //! | `gpu` | [`GpuReader`]: decoding and the change of size on an NVIDIA GPU |
 //! | `rows` | what takes a picture row by row, so that it need not be in memory as a whole |
@@ -24,6 +25,7 @@
 mod convert;
 mod error;
 mod extensions;
+mod fit;
 mod formats;
 mod gpu;
 mod lab;
@@ -39,10 +41,11 @@ pub mod thumbnail;
 
 pub use error::PictureError;
 pub use extensions::{EXTENSIONS, is_picture_name};
+pub use fit::{Fit, Resize, Rounding};
 pub use formats::{Format, JPEG_DECODER};
 pub use gpu::{GpuError, GpuReader};
 pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
 pub use panics::catches_panics;
 pub use reader::{PictureReader, PixelOptions};
-pub use resample::{PillowVersion, Resampler};
+pub use resample::{Filter, PillowVersion, Resampler};
 pub use size::Size;

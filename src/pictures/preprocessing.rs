@@ -1,6 +1,6 @@
 //! How pictures become the model's input, in a line: what a recipe records.
 
-use super::{JPEG_DECODER, PillowVersion, PixelOptions};
+use super::{JPEG_DECODER, PillowVersion, PixelOptions, Resize};
 
 /// Whose way of resampling it is, without the number: after the size in the line.
 const PILLOW: &str = " as Pillow ";
@@ -16,7 +16,14 @@ const UPRIGHT: &str = ", EXIF orientation applied";
 
 /// How this program makes the input of a model that takes `width` x `height` pixels.
 pub fn describe(width: usize, height: usize, options: &PixelOptions) -> String {
-    format!("RGB, bicubic {width}x{height}{}", after_the_size(options))
+    let channels = if options.bgr { "BGR" } else { "RGB" };
+    let size = match options.fit.resize {
+        Resize::Squash => format!("{width}x{height}"),
+        Resize::Exact(wide, high) => format!("{wide}x{high}, middle {width}x{height}"),
+        Resize::Shortest(side) => format!("shorter side {side}, middle {width}x{height}"),
+    };
+    let filter = options.filter.name();
+    format!("{channels}, {filter} {size}{}", after_the_size(options))
 }
 
 /// The same for the size of a recorded line.

@@ -6,7 +6,7 @@ use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
 use super::panics::catch_panic;
 use super::resample::RowResampler;
-use super::{PictureError, PillowVersion, Resampler, Size, orientation};
+use super::{Filter, Fit, PictureError, PillowVersion, Resampler, Resize, Size, orientation};
 use crate::support::fault;
 
 /// Options of a [`PictureReader`].
@@ -26,6 +26,12 @@ pub struct PixelOptions {
     pub decode_on_gpu: bool,
     /// Whose pixels a change of size gives. Default: those of Pillow 13.
     pub pillow: PillowVersion,
+    /// How a picture becomes one of the model's size. Default: each side by itself.
+    pub fit: Fit,
+    /// What weighs the pixels when the size changes. Default: bicubic.
+    pub filter: Filter,
+    /// Whether the channels are blue, green, red instead of red, green, blue. Default: no.
+    pub bgr: bool,
 }
 
 impl Default for PixelOptions {
@@ -36,6 +42,9 @@ impl Default for PixelOptions {
             apply_orientation: false,
             decode_on_gpu: false,
             pillow: PillowVersion::default(),
+            fit: Fit::default(),
+            filter: Filter::default(),
+            bgr: false,
         }
     }
 }
@@ -55,7 +64,7 @@ impl PictureReader {
         Self {
             options,
             picture: Picture::default(),
-            resampler: Resampler::new(options.pillow),
+            resampler: Resampler::with_filter(options.pillow, options.filter),
         }
     }
 
@@ -96,20 +105,28 @@ impl PictureReader {
         assert!(!out.is_empty(), "output is empty");
         let scaled = self.options.scaled_decode.then_some(size);
         let orientation = self.orientation(bytes);
-        let decoded = if formats::gives_rows(bytes) && orientation == Orientation::NoTransforms {
-            let limits = self.limits(memory, orientation);
-            let mut rows = RowResampler::new(&mut self.resampler, size);
-            let decoded = caught(|| formats::decode_rows(bytes, limits, scaled, &mut rows));
-            decoded.map(|()| rows.finish(out))
-        } else {
-            let decoded = self.decode_within(memory, bytes, scaled, orientation);
-            decoded.map(|()| {
-                let Picture {
-                    pixels, size: from, ..
-                } = &self.picture;
-                self.resampler.resample(pixels, *from, out, size);
-            })
-        };
+        let is_whole = self.options.fit.resize == Resize::Squash;
+        let decoded =
+            if formats::gives_rows(bytes) && orientation == Orientation::NoTransforms && is_whole {
+                let limits = self.limits(memory, orientation);
+                let mut rows = RowResampler::new(&mut self.resampler, size);
+                let decoded = caught(|| formats::decode_rows(bytes, limits, scaled, &mut rows));
+                decoded.map(|()| rows.finish(out))
+            } else {
+                let decoded = self.decode_within(memory, bytes, scaled, orientation);
+                decoded.map(|()| {
+                    let Picture {
+                        pixels, size: from, ..
+                    } = &self.picture;
+                    let (whole, corner) = self.options.fit.of(*from, size);
+                    self.resampler
+                        .resample_part(pixels, *from, out, whole, size, corner);
+                })
+            };
+        if decoded.is_ok() && self.options.bgr {
+            let (pixels, _) = out.as_chunks_mut::<3>();
+            pixels.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+        }
         self.give_back_large_buffers();
         decoded
     }
@@ -204,7 +221,7 @@ impl PictureReader {
     fn give_back_large_buffers(&mut self) {
         if (self.picture.capacity() + self.resampler.capacity()) as u64 > OWN_MEMORY {
             self.picture = Picture::default();
-            self.resampler = Resampler::new(self.options.pillow);
+            self.resampler = Resampler::with_filter(self.options.pillow, self.options.filter);
         }
     }
 }

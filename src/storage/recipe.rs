@@ -34,6 +34,9 @@ pub struct Recipe {
     pub precision: Precision,
     /// Whether the graph ran as it is: then the features are those of the Python recipe to the last bit.
     pub exact: bool,
+    /// All values of the preprocessing, where it is another than the Python recipe's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<serde_json::Value>,
 }
 
 /// The numbers that a graph computes with. It is here since the recipe records it. The graph's input and output are f32 in any case.
@@ -151,7 +154,7 @@ impl Recipe {
         })
     }
 
-    fn fields(&self) -> [(&'static str, String); 8] {
+    fn fields(&self) -> [(&'static str, String); 9] {
         [
             ("format", self.format.to_string()),
             ("the model with SHA-256", self.model_sha256.clone()),
@@ -161,6 +164,11 @@ impl Recipe {
             ("type", self.dtype.clone()),
             ("--precision", self.precision.name().to_owned()),
             ("--exact", self.exact.to_string()),
+            (
+                "--preprocess",
+                (self.preprocess.as_ref())
+                    .map_or_else(|| "tf-hub".to_owned(), |all| all.to_string()),
+            ),
         ]
     }
 }
@@ -202,6 +210,7 @@ mod tests {
             dtype: "<f4".into(),
             precision: Precision::Fp32,
             exact: false,
+            preprocess: None,
         }
     }
 

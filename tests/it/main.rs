@@ -21,6 +21,7 @@ mod mutants;
 mod network;
 mod pixels;
 mod precision;
+mod preprocess;
 mod runtime;
 mod search;
 mod serve;

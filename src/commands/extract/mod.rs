@@ -36,7 +36,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::inference::Engine;
 use crate::inference::rewrite::Rewrites;
-use crate::inference::{Form, Precision, Provider};
+use crate::inference::{Form, Precision, Preprocess, Provider};
 use crate::pictures::{PixelOptions, preprocessing};
 use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
@@ -98,6 +98,8 @@ pub struct Source<'a> {
     pub precision: Precision,
     /// Number of the GPU, from 0.
     pub device: i32,
+    /// How a picture becomes the input, where that is not the program's own way.
+    pub preprocess: Option<Preprocess>,
     /// Starts the runtime; called once, and only when there is something to do.
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
 }
@@ -295,7 +297,12 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
         dtype: "<f4".into(),
         precision: source.precision,
         exact: options.exact,
+        preprocess: recorded_preprocess(source),
     }
+}
+
+fn recorded_preprocess(source: &Source<'_>) -> Option<serde_json::Value> {
+    (source.preprocess.as_ref()).map(|preprocess| serde_json::json!(preprocess))
 }
 
 /// The recipe of a run that never starts the model: what was not asked for and only the model could tell is taken as
@@ -309,6 +316,7 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
         ),
         precision: source.precision,
         exact: options.exact,
+        preprocess: recorded_preprocess(source),
         format: recipe::FORMAT,
         output: source.output.unwrap_or(&recorded.output).to_owned(),
         ..recorded.clone()
@@ -353,6 +361,7 @@ mod tests {
             output: None,
             precision: Precision::Fp32,
             device: 0,
+            preprocess: None,
             start: &|| Ok(Box::new(engine())),
         };
         let (progress, interrupt) = (Progress::new(true), Interrupt::default());

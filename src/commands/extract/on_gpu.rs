@@ -9,7 +9,7 @@ use super::cause::Cause;
 use super::work::{Shared, Waiting, Work, Worker};
 use crate::inference::pool::Pool;
 use crate::inference::{Engine, Form};
-use crate::pictures::GpuReader;
+use crate::pictures::{Filter, Fit, GpuReader};
 
 /// A reader on the GPU that runs the model.
 ///
@@ -33,6 +33,11 @@ pub fn check(options: &Options, engine: &dyn Engine) -> Result<()> {
         provider.is_gpu() || !options.pixels.decode_on_gpu,
         "--decode gpu needs a GPU that also runs the model, and that runs on {}; leave out --decode gpu",
         provider.name()
+    );
+    ensure!(
+        options.pixels.fit == Fit::default() && options.pixels.filter == Filter::default()
+            || !options.pixels.decode_on_gpu,
+        "--decode gpu resizes as --preprocess tf-hub does, and in no other way; leave out --decode gpu"
     );
     Ok(())
 }

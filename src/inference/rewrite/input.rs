@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::proto::{FLOAT, Graph, Node};
 use super::values::{Constant, Values};
-use super::{Layout, Table, plain_table, remove};
+use super::{Layout, Table, remove};
 
 /// Channels of a colour picture.
 const CHANNELS: usize = 3;
@@ -29,12 +29,12 @@ enum Step {
     },
 }
 
-/// Takes the preprocessing out of the graph, which then wants its input by the table that is returned. `None`, and the
+/// Takes the preprocessing out of the graph, which gets its input by `table`, and then wants its input by the table that is returned. `None`, and the
 /// graph as it was, when there is nothing to take out or the input is not one batch of f32 colour pictures.
-pub fn hoist_preprocessing(graph: &mut Graph) -> Option<Table> {
+pub fn hoist_preprocessing(graph: &mut Graph, table: &Table) -> Option<Table> {
     let layout = picture_layout(graph)?;
     let input = &graph.input[0];
-    let mut table = plain_table();
+    let mut table = table.clone();
     let mut now = layout;
     let mut gone = HashSet::new();
     let values = Values::new(graph);

@@ -123,7 +123,7 @@ impl Default for Feed {
 }
 
 /// `byte / 255`, as NumPy divides float32.
-fn plain_table() -> Table {
+pub fn plain_table() -> Table {
     let bytes = std::array::from_fn(|byte| byte as f32 / 255.0);
     Box::new([bytes; 3])
 }
@@ -160,7 +160,7 @@ pub enum GraphError {
     NotInHalf(String),
 }
 
-/// Rewrites a model; `None` when there is nothing to do, or when it is better left alone.
+/// Rewrites a model that gets its pictures by `table`; `None` when there is nothing to do, or when it is better left alone.
 ///
 /// Names, types and shapes of inputs and outputs stay, but for the batch axis where it is fixed, and for the input when
 /// [`Rewritten::feed`] says so. Features differ from the old model's by rounding only. The weights are copied twice, into
@@ -169,7 +169,11 @@ pub enum GraphError {
 /// # Errors
 ///
 /// When the bytes are not an ONNX model, or cannot be made to compute in f16 and shall.
-pub fn rewrite(model: &[u8], target: Target) -> Result<Option<Rewritten>, GraphError> {
+pub fn rewrite(
+    model: &[u8],
+    target: Target,
+    table: &Table,
+) -> Result<Option<Rewritten>, GraphError> {
     let length = model.len();
     let mut model = ModelProto::decode(model)?;
     // A message that does not keep its length has fields that would get lost.
@@ -196,7 +200,7 @@ pub fn rewrite(model: &[u8], target: Target) -> Result<Option<Rewritten>, GraphE
     }
     match target {
         Target::Cpu { .. } => {
-            feed = input::hoist_preprocessing(graph).map(Feed::Floats);
+            feed = input::hoist_preprocessing(graph, table).map(Feed::Floats);
             report.preprocessing = feed.is_some();
             remove_unused(graph);
         }
@@ -207,7 +211,10 @@ pub fn rewrite(model: &[u8], target: Target) -> Result<Option<Rewritten>, GraphE
                 half::compute_in_half(graph)?;
             }
             report.batch = batch::fix(graph, batch);
-            feed = bytes::take_bytes(graph);
+            // Behind the bytes the graph divides by 255, and does nothing else that a table may do.
+            if *table == plain_table() {
+                feed = bytes::take_bytes(graph);
+            }
             report.bytes = feed.is_some();
         }
     }
@@ -354,13 +361,18 @@ mod tests {
     fn what_must_stay_exact_keeps_its_operators() {
         let mut model = hard_swish();
         let exact = Target::Cpu { exact: true };
-        assert_eq!(rewrite(&model.encode_to_vec(), exact).unwrap(), None);
+        assert_eq!(
+            rewrite(&model.encode_to_vec(), exact, &plain_table()).unwrap(),
+            None
+        );
         let graph = model.graph.as_mut().unwrap();
         graph.input[0].dims_mut().unwrap()[1].dim_value = Some(3);
         graph.node.insert(0, node("double", "Mul", "x six"));
         graph.read_instead("x", "double");
         graph.node[0].input[0] = "x".to_string();
-        let rewritten = rewrite(&model.encode_to_vec(), exact).unwrap().unwrap();
+        let rewritten = rewrite(&model.encode_to_vec(), exact, &plain_table())
+            .unwrap()
+            .unwrap();
         let again = ModelProto::decode(rewritten.model.as_slice()).unwrap();
         assert_eq!(
             operators(&again.graph.unwrap()),
@@ -442,7 +454,7 @@ mod tests {
             let mut model = hard_swish();
             change(&mut model);
             assert_eq!(
-                rewrite(&model.encode_to_vec(), CPU).unwrap(),
+                rewrite(&model.encode_to_vec(), CPU, &plain_table()).unwrap(),
                 None,
                 "{what}"
             );
@@ -454,26 +466,29 @@ mod tests {
         let mut bytes = hard_swish().encode_to_vec();
         // Field 99 of ModelProto, one byte long.
         bytes.extend([0x9a, 0x06, 0x01, 0x00]);
-        assert_eq!(rewrite(&bytes, CPU).unwrap(), None);
+        assert_eq!(rewrite(&bytes, CPU, &plain_table()).unwrap(), None);
     }
 
     #[test]
     fn bytes_that_are_no_model_are_an_error_and_never_a_panic() {
         let model = hard_swish().encode_to_vec();
-        assert!(matches!(rewrite(&[], CPU), Err(GraphError::NoGraph)));
         assert!(matches!(
-            rewrite(b"\xff\xd8\xff\xe0 a picture", CPU),
+            rewrite(&[], CPU, &plain_table()),
+            Err(GraphError::NoGraph)
+        ));
+        assert!(matches!(
+            rewrite(b"\xff\xd8\xff\xe0 a picture", CPU, &plain_table()),
             Err(GraphError::Malformed(_))
         ));
         for end in 1..model.len() {
-            let cut = rewrite(&model[..end], CPU);
+            let cut = rewrite(&model[..end], CPU, &plain_table());
             assert!(!matches!(cut, Ok(Some(_))), "cut off after {end} bytes");
         }
         for at in 0..model.len() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut damaged = model.clone();
                 damaged[at] ^= flip;
-                let _ = rewrite(&damaged, CPU);
+                let _ = rewrite(&damaged, CPU, &plain_table());
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use prost::Message;
 
+use super::plain_table;
 use super::proto::{
     Dimension, FLOAT, Graph, ModelProto, Node, OperatorSet, Shape, Tensor, TensorType, Type,
     ValueInfo,
@@ -73,10 +74,10 @@ pub fn node(name: &str, op: &str, inputs: &str) -> Node {
 
 /// What `rewrite` makes of a model, read again.
 pub fn rewritten(model: &ModelProto) -> Option<(Graph, Rewritten)> {
-    let rewritten = rewrite(&model.encode_to_vec(), CPU).unwrap()?;
+    let rewritten = rewrite(&model.encode_to_vec(), CPU, &plain_table()).unwrap()?;
     let again = ModelProto::decode(rewritten.model.as_slice()).unwrap();
     assert_eq!(
-        rewrite(&rewritten.model, CPU).unwrap(),
+        rewrite(&rewritten.model, CPU, &plain_table()).unwrap(),
         None,
         "a second rewrite"
     );

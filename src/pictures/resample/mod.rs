@@ -1,6 +1,6 @@
 //! Changes the size of an RGB picture exactly as Pillow does.
 //!
-//! Bicubic with antialiasing, in two passes, one per axis, with 8-bit pixels between them. Every output pixel is the
+//! With antialiasing, bicubic if not told otherwise, in two passes, one per axis, with 8-bit pixels between them. Every output pixel is the
 //! rounded sum of a run of source pixels times coefficients in fixed point, so the arithmetic is all in integers and
 //! its result does not depend on the order of the sums: the versions for AVX-512 and AVX2 and the portable one agree to the
 //! bit with each other and with `ImagingResample` in Pillow (`src/libImaging/Resample.c`). The order of the passes does show in the
@@ -14,6 +14,8 @@ mod row_resampler;
 
 pub(super) use row_resampler::RowResampler;
 
+use serde::{Deserialize, Serialize};
+
 use super::size::{CHANNELS, Size};
 
 /// Fractional bits of a coefficient: Pillow's `PRECISION_BITS`, which leaves 8 bits for the result and 2 for sums
@@ -26,8 +28,52 @@ pub(super) const HALF: i32 = 1 << (PRECISION_BITS - 1);
 /// Pillow's `a` of the bicubic filter (Keys' convolution kernel).
 const BICUBIC_A: f64 = -0.5;
 
-/// The bicubic filter is zero from this distance on, in units of the filter's scale.
-const BICUBIC_SUPPORT: f64 = 2.0;
+/// What weighs the source pixels of an output pixel, by their distance: Pillow's filters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// The pixel that is nearest; nothing is weighed.
+    Nearest,
+    /// A triangle.
+    Bilinear,
+    /// Keys' cubic.
+    #[default]
+    Bicubic,
+    /// A windowed sinc.
+    Lanczos,
+}
+
+impl Filter {
+    /// The name in recipes and configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+            Self::Lanczos => "lanczos",
+        }
+    }
+
+    /// The filter is zero from this distance on, in units of its scale.
+    fn support(self) -> f64 {
+        match self {
+            Self::Nearest => 0.0,
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Nearest => 1.0,
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Bicubic => bicubic(x),
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+            Self::Lanczos => 0.0,
+        }
+    }
+}
 
 /// Whose order of the two passes it is. There are only 8 bits between them, so that the order shows: in one of nine
 /// photographs at 224 x 224, by up to 12 levels.
@@ -94,7 +140,14 @@ pub struct Resampler {
 impl Resampler {
     /// A resampler that uses AVX2 where the processor has it.
     pub fn new(pillow: PillowVersion) -> Self {
-        Self::with_kernel(pillow, Kernel::detect())
+        Self::with_filter(pillow, Filter::default())
+    }
+
+    /// The same with another filter than the bicubic one.
+    pub fn with_filter(pillow: PillowVersion, filter: Filter) -> Self {
+        let mut resampler = Self::with_kernel(pillow, Kernel::detect());
+        resampler.coefficients.filter = filter;
+        resampler
     }
 
     /// A resampler that uses no more than what every processor has: for tests and benchmarks, the result is the same.
@@ -123,40 +176,70 @@ impl Resampler {
     ///
     /// When a slice has not the length of its size, or a side is zero.
     pub fn resample(&mut self, source: &[u8], from: Size, out: &mut [u8], to: Size) {
+        self.resample_part(source, from, out, to, to, [0, 0]);
+    }
+
+    /// Resamples `source` to the size `whole`, of which only a part of size `part` is made: that whose upper left pixel is
+    /// at `corner`, `[x, y]`. `out` is `[part.height, part.width, 3]`.
+    ///
+    /// # Panics
+    ///
+    /// When a slice has not the length of its size, a side is zero, or the part is not in the whole.
+    pub fn resample_part(
+        &mut self,
+        source: &[u8],
+        from: Size,
+        out: &mut [u8],
+        whole: Size,
+        part: Size,
+        corner: [usize; 2],
+    ) {
         assert_eq!(source.len(), from.rgb_len(), "source is not {from:?}");
-        assert_eq!(out.len(), to.rgb_len(), "output is not {to:?}");
+        assert_eq!(out.len(), part.rgb_len(), "output is not {part:?}");
         assert!(
             !source.is_empty() && !out.is_empty(),
             "a picture has at least one pixel"
         );
-        if from.width == to.width && from.height == to.height {
+        let across = Axis::new(from.width, whole.width, corner[0], part.width);
+        let down = Axis::new(from.height, whole.height, corner[1], part.height);
+        if across.is_identity() && down.is_identity() {
             out.copy_from_slice(source);
-        } else if from.width == to.width {
-            self.vertical(source, from, out, to.height);
-        } else if from.height == to.height {
-            self.horizontal(source, from, out, to.width);
+        } else if across.is_identity() {
+            self.vertical(source, from, out, down);
+        } else if down.is_identity() {
+            self.horizontal(source, from, out, across);
         } else {
             let mut between = std::mem::take(&mut self.between);
-            let middle = self.pillow.middle(from, to);
+            let vertical_first = self.pillow.starts_vertically(from, whole);
+            let middle = match vertical_first {
+                true => Size {
+                    width: from.width,
+                    height: part.height,
+                },
+                false => Size {
+                    width: part.width,
+                    height: from.height,
+                },
+            };
             between.resize(middle.rgb_len(), 0);
-            if middle.width == from.width {
-                self.vertical(source, from, &mut between, to.height);
-                self.horizontal(&between, middle, out, to.width);
+            if vertical_first {
+                self.vertical(source, from, &mut between, down);
+                self.horizontal(&between, middle, out, across);
             } else {
-                self.horizontal(source, from, &mut between, to.width);
-                self.vertical(&between, middle, out, to.height);
+                self.horizontal(source, from, &mut between, across);
+                self.vertical(&between, middle, out, down);
             }
             self.between = between;
         }
     }
 
-    fn horizontal(&mut self, source: &[u8], from: Size, out: &mut [u8], width: usize) {
-        self.coefficients.compute(from.width, width);
+    fn horizontal(&mut self, source: &[u8], from: Size, out: &mut [u8], axis: Axis) {
+        self.coefficients.compute_part(axis);
         (self.kernel).horizontal(source, from, out, &self.coefficients);
     }
 
-    fn vertical(&mut self, source: &[u8], from: Size, out: &mut [u8], height: usize) {
-        self.coefficients.compute(from.height, height);
+    fn vertical(&mut self, source: &[u8], from: Size, out: &mut [u8], axis: Axis) {
+        self.coefficients.compute_part(axis);
         let row_len = from.width * CHANNELS;
         for (y, out) in out.chunks_exact_mut(row_len).enumerate() {
             let Run { start, len } = self.coefficients.runs[y];
@@ -209,6 +292,39 @@ impl Kernel {
     }
 }
 
+/// What becomes of the positions of one axis.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    from: usize,
+    /// All positions that there would be.
+    whole: usize,
+    /// The first one that is made.
+    first: usize,
+    /// How many are made.
+    count: usize,
+}
+
+impl Axis {
+    fn new(from: usize, whole: usize, first: usize, count: usize) -> Self {
+        assert!(first + count <= whole, "a part of the whole");
+        Self {
+            from,
+            whole,
+            first,
+            count,
+        }
+    }
+
+    /// All positions of the new length.
+    fn all(from: usize, to: usize) -> Self {
+        Self::new(from, to, 0, to)
+    }
+
+    fn is_identity(&self) -> bool {
+        self.from == self.whole && self.count == self.whole
+    }
+}
+
 /// What one axis needs: for every output position, where its run of source positions starts and their coefficients.
 #[derive(Debug, Default)]
 pub(super) struct Coefficients {
@@ -222,6 +338,7 @@ pub(super) struct Coefficients {
     quads: Vec<Quad>,
     /// Room for one run's coefficients, a multiple of 4.
     stride: usize,
+    filter: Filter,
     weights: Vec<f64>,
 }
 
@@ -281,38 +398,67 @@ impl Quad {
     }
 }
 
-/// How many source positions the longest run has.
-fn longest_run(from: usize, to: usize) -> usize {
-    let support = BICUBIC_SUPPORT * (from as f64 / to as f64).max(1.0);
-    (support.ceil() as usize * 2 + 1).min(from)
-}
-
 impl Coefficients {
+    /// How many source positions the longest run has.
+    fn longest_run(&self, from: usize, to: usize) -> usize {
+        let support = self.filter.support() * (from as f64 / to as f64).max(1.0);
+        (support.ceil() as usize * 2 + 1).min(from)
+    }
+
+    /// Fills in the coefficients of all positions.
+    pub(super) fn compute(&mut self, from: usize, to: usize) {
+        self.compute_part(Axis::all(from, to));
+    }
+
     /// Fills in the coefficients that take `from` positions to `to`, in the order of operations of Pillow's
     /// `precompute_coeffs`, which the last bit of a coefficient can depend on.
-    pub(super) fn compute(&mut self, from: usize, to: usize) {
-        let scale = from as f64 / to as f64;
+    fn compute_part(&mut self, axis: Axis) {
+        let Axis {
+            from,
+            whole,
+            first,
+            count,
+        } = axis;
+        let filter = self.filter;
+        let scale = from as f64 / whole as f64;
         // A filter narrower than one pixel would leave pixels out: it grows when shrinking, never shrinks.
         let filter_scale = scale.max(1.0);
-        let support = BICUBIC_SUPPORT * filter_scale;
-        self.stride = longest_run(from, to).next_multiple_of(4);
+        let support = filter.support() * filter_scale;
+        self.stride = self.longest_run(from, whole).next_multiple_of(4);
         self.runs.clear();
         self.fixed.clear();
         self.pairs.clear();
         self.quads.clear();
-        self.fixed.reserve(to * self.stride);
-        self.pairs.reserve(to * self.stride / 2);
-        self.quads.reserve(to * self.stride / 4);
-        for position in 0..to {
-            let center = (position as f64 + 0.5) * scale;
+        self.fixed.reserve(count * self.stride);
+        self.pairs.reserve(count * self.stride / 2);
+        self.quads.reserve(count * self.stride / 4);
+        // Pillow looks the nearest pixel up elsewhere (`Geometry.c`), where it adds up the positions.
+        let mut nearest = scale * 0.5;
+        for position in 0..first + count {
+            let center = match filter {
+                Filter::Nearest => nearest,
+                _ => (position as f64 + 0.5) * scale,
+            };
+            nearest += scale;
+            if position < first {
+                continue;
+            }
             // The casts saturate at zero, where Pillow clamps.
-            let start = (center - support + 0.5) as usize;
-            let end = ((center + support + 0.5) as usize).min(from);
+            let (start, end) = match filter {
+                Filter::Nearest => {
+                    let start = (center as usize).min(from - 1);
+                    (start, start + 1)
+                }
+                _ => (
+                    (center - support + 0.5) as usize,
+                    ((center + support + 0.5) as usize).min(from),
+                ),
+            };
             let inverse = 1.0 / filter_scale;
             self.weights.clear();
             self.weights.extend(
                 (0..end - start)
-                    .map(|step| bicubic(((step + start) as f64 - center + 0.5) * inverse)),
+                    .map(|step| filter.weight(((step + start) as f64 - center + 0.5) * inverse)),
             );
             let sum: f64 = self.weights.iter().sum();
             let first = self.fixed.len();
@@ -365,11 +511,19 @@ fn bicubic(x: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
         ((BICUBIC_A + 2.0) * x - (BICUBIC_A + 3.0)) * x * x + 1.0
-    } else if x < BICUBIC_SUPPORT {
+    } else if x < 2.0 {
         (((x - 5.0) * x + 8.0) * x - 4.0) * BICUBIC_A
     } else {
         0.0
     }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    let x = x * std::f64::consts::PI;
+    x.sin() / x
 }
 
 /// The level that a sum of pixels times coefficients (plus [`HALF`]) stands for.

@@ -1,7 +1,7 @@
 //! The change of size of a picture whose rows come one after the other: of the picture, only the rows that are worked on
 //! are in memory.
 
-use super::{CHANNELS, Resampler, Run, Size, longest_run};
+use super::{Axis, CHANNELS, Resampler, Run, Size};
 use crate::pictures::rows::Rows;
 
 /// How many rows come at once at most, in what [`RowResampler::memory`] counts on.
@@ -50,9 +50,11 @@ impl<'a> RowResampler<'a> {
         let middle = self.middle(self.from);
         let between = std::mem::take(&mut self.resampler.between);
         if middle.width != self.to.width {
-            (self.resampler).horizontal(&between, middle, out, self.to.width);
+            let axis = Axis::all(middle.width, self.to.width);
+            (self.resampler).horizontal(&between, middle, out, axis);
         } else if middle.height != self.to.height {
-            (self.resampler).vertical(&between, middle, out, self.to.height);
+            let axis = Axis::all(middle.height, self.to.height);
+            (self.resampler).vertical(&between, middle, out, axis);
         } else {
             out.copy_from_slice(&between);
         }
@@ -89,7 +91,10 @@ impl<'a> RowResampler<'a> {
     /// needed are moved to the front once for each run.
     fn rows_held(&self, from: Size) -> usize {
         match self.first_pass(from) {
-            Pass::Vertical => 2 * longest_run(from.height, self.to.height) + ROWS,
+            Pass::Vertical => {
+                let coefficients = &self.resampler.coefficients;
+                2 * coefficients.longest_run(from.height, self.to.height) + ROWS
+            }
             _ => ROWS,
         }
     }

@@ -1,0 +1,500 @@
+//! What a model was trained to see: how a picture becomes its input, as a value that is read and recorded.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::rewrite::{Table, plain_table};
+use crate::pictures::{Filter, Fit, PixelOptions, Resize, Rounding, Size};
+
+/// How a picture becomes the input of a model. The recipe records it whole.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// Width of the input, in pixels.
+    pub width: usize,
+    /// Height of the input, in pixels.
+    pub height: usize,
+    /// The size that a picture is resampled to before its middle is cut out.
+    #[serde(default)]
+    pub resize: Resize,
+    /// Where the middle begins when an odd number of pixels is cut off.
+    #[serde(default)]
+    pub rounding: Rounding,
+    /// What weighs the pixels.
+    #[serde(default)]
+    pub filter: Filter,
+    /// What becomes of a byte, before `mean` and `std`.
+    #[serde(default)]
+    pub scale: Scale,
+    /// What is subtracted from each channel, in the order of the channels.
+    #[serde(default)]
+    pub mean: [f64; 3],
+    /// What each channel is divided by then.
+    #[serde(default = "ones")]
+    pub std: [f64; 3],
+    /// The order of the channels.
+    #[serde(default)]
+    pub channels: Channels,
+}
+
+/// What becomes of a byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// Divided by 255 in f32, as torchvision's `ToTensor` does it.
+    #[default]
+    #[serde(rename = "/255")]
+    Over255,
+    /// Multiplied with a number in f64, then rounded to f32, as `transformers` does it.
+    Times(f64),
+}
+
+/// The order of the channels of an input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+/// What ImageNet's classifiers subtract and divide by, in `torchvision.models` and everywhere since.
+const IMAGENET: ([f64; 3], [f64; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+
+/// The same of OpenAI's CLIP (`OPENAI_CLIP_MEAN` and `OPENAI_CLIP_STD` in `transformers`).
+const CLIP: ([f64; 3], [f64; 3]) = (
+    [0.48145466, 0.4578275, 0.40821073],
+    [0.26862954, 0.26130258, 0.27577711],
+);
+
+/// What `transformers` multiplies bytes with.
+const OVER_255: f64 = 1.0 / 255.0;
+
+/// The names of the presets.
+pub const PRESETS: [&str; 5] = ["tf-hub", "imagenet", "clip", "siglip", "dinov2"];
+
+fn ones() -> [f64; 3] {
+    [1.0; 3]
+}
+
+impl Preprocess {
+    /// A preset; `None` for `tf-hub`, which is what the program does by itself: the model's own size, whatever the aspect
+    /// ratio, bicubic, bytes over 255.
+    fn preset(name: &str) -> Option<Self> {
+        let (resize, filter, scale, (mean, std)) = match name {
+            // `torchvision.transforms`: Resize(256), CenterCrop(224), ToTensor, Normalize.
+            "imagenet" => (
+                Resize::Shortest(256),
+                Filter::Bilinear,
+                Scale::Over255,
+                IMAGENET,
+            ),
+            // The configurations of openai/clip-vit-base-patch32, google/siglip-base-patch16-224, facebook/dinov2-base.
+            "clip" => (
+                Resize::Shortest(224),
+                Filter::Bicubic,
+                Scale::Times(OVER_255),
+                CLIP,
+            ),
+            "siglip" => (
+                Resize::Squash,
+                Filter::Bicubic,
+                Scale::Times(OVER_255),
+                ([0.5; 3], [0.5; 3]),
+            ),
+            "dinov2" => (
+                Resize::Shortest(256),
+                Filter::Bicubic,
+                Scale::Times(OVER_255),
+                IMAGENET,
+            ),
+            _ => return None,
+        };
+        Some(Preprocess {
+            width: 224,
+            height: 224,
+            resize,
+            rounding: match scale {
+                Scale::Over255 => Rounding::Even,
+                Scale::Times(_) => Rounding::Down,
+            },
+            filter,
+            scale,
+            mean,
+            std,
+            channels: Channels::Rgb,
+        })
+    }
+
+    /// What the user asks for: `auto`, the name of a preset, or a file; and where it was found. `None` means `tf-hub`. With
+    /// `auto` the configuration beside the model counts (`preprocessor_config.json` of `transformers`, or timm's
+    /// `config.json`), where there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or asks for what this program does not do.
+    pub fn find(wanted: &str, model: Option<&Path>) -> Result<Option<(Self, PathBuf)>> {
+        if PRESETS.contains(&wanted) {
+            return Ok(Self::preset(wanted).map(|preset| (preset, wanted.into())));
+        }
+        let path = match wanted {
+            "auto" => match model.and_then(beside) {
+                Some(path) => path,
+                None => return Ok(None),
+            },
+            file => file.into(),
+        };
+        let read = Self::read(&path);
+        let read = read.with_context(|| {
+            format!(
+                "cannot preprocess as {} says; --preprocess names another file, or one of {}",
+                path.display(),
+                PRESETS.join(", ")
+            )
+        })?;
+        Ok(Some((read, path)))
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read(path).context("cannot read it")?;
+        let json: Value = serde_json::from_slice(&text).context("it is no JSON")?;
+        let found = if let Some(own) = json.get("preprocess") {
+            Self::deserialize(own)?
+        } else if is_of_transformers(&json) {
+            of_transformers(&json)?
+        } else if let Some(timm) = of_timm(&json) {
+            timm?
+        } else {
+            Self::deserialize(&json)?
+        };
+        found.check()?;
+        Ok(found)
+    }
+
+    /// A recorded one.
+    ///
+    /// # Errors
+    /// When it is of a later version of this program.
+    pub fn recorded(value: &Value) -> Result<Self> {
+        let recorded = Self::deserialize(value);
+        recorded.context("recipe.json records a preprocessing that this version does not know")
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(self.width > 0 && self.height > 0, "the input has no pixels");
+        ensure!(
+            self.fit().reaches(self.size()),
+            "pictures are resized to less than the {} x {} pixels that are cut out",
+            self.width,
+            self.height
+        );
+        ensure!(
+            self.std.iter().all(|std| *std != 0.0),
+            "`std` is zero, and nothing can be divided by that"
+        );
+        Ok(())
+    }
+
+    fn size(&self) -> Size {
+        Size {
+            width: self.width,
+            height: self.height,
+        }
+    }
+
+    fn fit(&self) -> Fit {
+        Fit {
+            resize: self.resize,
+            rounding: self.rounding,
+        }
+    }
+
+    /// The part that is done with pixels.
+    pub fn pixels(&self, options: PixelOptions) -> PixelOptions {
+        PixelOptions {
+            fit: self.fit(),
+            filter: self.filter,
+            bgr: self.channels == Channels::Bgr,
+            ..options
+        }
+    }
+
+    /// What each byte of each channel becomes.
+    pub fn table(&self) -> Table {
+        let scaled = |byte: usize| match self.scale {
+            Scale::Over255 => byte as f32 / 255.0,
+            Scale::Times(factor) => (byte as f64 * factor) as f32,
+        };
+        let channel = |channel: usize| {
+            let (mean, std) = (self.mean[channel] as f32, self.std[channel] as f32);
+            std::array::from_fn(|byte| (scaled(byte) - mean) / std)
+        };
+        Box::new([channel(0), channel(1), channel(2)])
+    }
+}
+
+/// The table of a preprocessing, or of the program's own.
+pub(super) fn table(preprocess: Option<&Preprocess>) -> Table {
+    preprocess.map_or_else(plain_table, Preprocess::table)
+}
+
+/// The configuration beside a model, or above its folder where that is `onnx`.
+fn beside(model: &Path) -> Option<PathBuf> {
+    let folder = match model.is_dir() {
+        true => model,
+        false => model.parent()?,
+    };
+    let above = folder.parent().filter(|_| folder.ends_with("onnx"));
+    let mut folders = [Some(folder), above].into_iter().flatten();
+    folders.find_map(|folder| {
+        let transformers = folder.join("preprocessor_config.json");
+        if transformers.is_file() {
+            return Some(transformers);
+        }
+        // Many models have a file of this name; timm's says what it is.
+        let timm = folder.join("config.json");
+        let json: Value = serde_json::from_slice(&fs::read(&timm).ok()?).ok()?;
+        of_timm(&json).map(|_| timm)
+    })
+}
+
+fn is_of_transformers(json: &Value) -> bool {
+    [
+        "image_processor_type",
+        "feature_extractor_type",
+        "do_resize",
+    ]
+    .iter()
+    .any(|key| json.get(key).is_some())
+}
+
+/// The image processors of `transformers` that do what is read here, and nothing else.
+const PROCESSORS: [&str; 7] = ["CLIP", "ViT", "Siglip", "Bit", "ConvNext", "Beit", "DeiT"];
+
+/// `preprocessor_config.json`, with the meaning of `transformers`' processors with `backend="pil"`.
+fn of_transformers(json: &Value) -> Result<Preprocess> {
+    let kind = (json.get("image_processor_type"))
+        .or_else(|| json.get("feature_extractor_type"))
+        .and_then(Value::as_str)
+        .context("it has no `image_processor_type`")?;
+    let name = ["Pil", "Fast", "ImageProcessor", "FeatureExtractor"]
+        .iter()
+        .fold(kind, |name, end| name.strip_suffix(end).unwrap_or(name));
+    ensure!(
+        PROCESSORS.contains(&name),
+        "{kind} is not known here; known are those of {}",
+        PROCESSORS.join(", ")
+    );
+    let flag = |key: &str, default: bool| json.get(key).and_then(Value::as_bool).unwrap_or(default);
+    let crops = flag("do_center_crop", matches!(name, "CLIP" | "Bit"));
+    ensure!(flag("do_resize", true), "`do_resize` is false");
+    ensure!(!flag("do_pad", false), "`do_pad` is true");
+    let size = json.get("size").context("it has no `size`")?;
+    let shortest = match name {
+        "CLIP" | "Bit" | "ConvNext" => side(size, "shortest_edge"),
+        _ => (size.get("shortest_edge")).and_then(|side| side.as_u64().map(|side| side as usize)),
+    };
+    let crop = json.get("crop_size").filter(|_| crops);
+    let crop = crop.map(|crop| sides(crop).context("`crop_size` is no size"));
+    let (resize, [width, height]) = match (shortest, crop.transpose()?) {
+        // Large inputs are not cropped; `ConvNextImageProcessor.resize`.
+        (Some(side), None) if name == "ConvNext" && side >= 384 => (Resize::Squash, [side; 2]),
+        (Some(side), None) if name == "ConvNext" => {
+            let part = json.get("crop_pct").and_then(Value::as_f64);
+            let part = part.unwrap_or(224.0 / 256.0);
+            (Resize::Shortest((side as f64 / part) as usize), [side; 2])
+        }
+        (Some(side), Some(crop)) => (Resize::Shortest(side), crop),
+        (Some(_), None) => {
+            bail!("it resizes by the shortest side and crops nothing, so that sizes differ")
+        }
+        (None, crop) => {
+            let [width, height] = sides(size).context("`size` is no size")?;
+            match crop {
+                Some(crop) => (Resize::Exact(width, height), crop),
+                None => (Resize::Squash, [width, height]),
+            }
+        }
+    };
+    let filter = match json.get("resample").and_then(Value::as_u64) {
+        Some(0) => Filter::Nearest,
+        Some(1) => Filter::Lanczos,
+        Some(2) => Filter::Bilinear,
+        Some(3) => Filter::Bicubic,
+        other => bail!("`resample` is {other:?}; known are 0 to 3"),
+    };
+    let scale = match flag("do_rescale", true) {
+        true => json
+            .get("rescale_factor")
+            .and_then(Value::as_f64)
+            .unwrap_or(OVER_255),
+        false => 1.0,
+    };
+    let normalizes = flag("do_normalize", true);
+    let three = |key: &str, default: f64| match json.get(key).filter(|_| normalizes) {
+        None if normalizes => bail!("it has no `{key}`"),
+        None => Ok([default; 3]),
+        Some(Value::Number(one)) => Ok([one.as_f64().unwrap_or(default); 3]),
+        Some(three) => <[f64; 3]>::deserialize(three).with_context(|| format!("`{key}`")),
+    };
+    Ok(Preprocess {
+        width,
+        height,
+        resize,
+        rounding: Rounding::Down,
+        filter,
+        scale: Scale::Times(scale),
+        mean: three("image_mean", 0.0)?,
+        std: three("image_std", 1.0)?,
+        channels: match flag("do_flip_channel_order", false) {
+            true => Channels::Bgr,
+            false => Channels::Rgb,
+        },
+    })
+}
+
+/// A number, or the number at `key`.
+fn side(size: &Value, key: &str) -> Option<usize> {
+    let number = size.as_u64().or_else(|| size.get(key)?.as_u64());
+    number.map(|side| side as usize)
+}
+
+/// Width and height: a number for both, or `height` and `width`.
+fn sides(size: &Value) -> Option<[usize; 2]> {
+    Some([side(size, "width")?, side(size, "height")?])
+}
+
+/// timm's `config.json`, with the meaning of `timm.data.create_transform` without augmentation; `None` when it is another
+/// file.
+fn of_timm(json: &Value) -> Option<Result<Preprocess>> {
+    let config = json.get("pretrained_cfg").unwrap_or(json);
+    let input = config.get("input_size")?;
+    let part = config.get("crop_pct")?.as_f64()?;
+    Some(read_timm(config, input, part))
+}
+
+fn read_timm(config: &Value, input: &Value, part: f64) -> Result<Preprocess> {
+    let [_, height, width] = <[usize; 3]>::deserialize(input).context("`input_size`")?;
+    ensure!(
+        width == height,
+        "`input_size` is {height} x {width}, no square"
+    );
+    let text = |key: &str| config.get(key).and_then(Value::as_str);
+    let side = (width as f64 / part).floor() as usize;
+    let three = |key: &str| {
+        let values = config
+            .get(key)
+            .with_context(|| format!("it has no `{key}`"))?;
+        <[f64; 3]>::deserialize(values).with_context(|| format!("`{key}`"))
+    };
+    Ok(Preprocess {
+        width,
+        height,
+        resize: match text("crop_mode").unwrap_or("center") {
+            "center" => Resize::Shortest(side),
+            "squash" => Resize::Exact(side, side),
+            other => bail!("`crop_mode` is `{other}`; known are center and squash"),
+        },
+        rounding: Rounding::Even,
+        filter: match text("interpolation").unwrap_or("bilinear") {
+            "nearest" => Filter::Nearest,
+            "bilinear" => Filter::Bilinear,
+            "bicubic" => Filter::Bicubic,
+            "lanczos" => Filter::Lanczos,
+            other => {
+                bail!("`interpolation` is `{other}`; known are nearest, bilinear, bicubic, lanczos")
+            }
+        },
+        scale: Scale::Over255,
+        mean: three("mean")?,
+        std: three("std")?,
+        channels: Channels::Rgb,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_read_again() {
+        for name in PRESETS {
+            let Some(preset) = Preprocess::preset(name) else {
+                assert_eq!(name, "tf-hub");
+                continue;
+            };
+            preset.check().unwrap();
+            let recorded = serde_json::to_value(preset).unwrap();
+            assert_eq!(
+                Preprocess::recorded(&recorded).unwrap(),
+                preset,
+                "{recorded}"
+            );
+        }
+    }
+
+    #[test]
+    fn presets_are_what_the_configurations_say() {
+        let clip = json!({
+            "image_processor_type": "CLIPImageProcessor", "crop_size": {"height": 224, "width": 224},
+            "do_center_crop": true, "do_normalize": true, "do_resize": true, "do_rescale": true,
+            "image_mean": CLIP.0, "image_std": CLIP.1, "resample": 3, "rescale_factor": OVER_255,
+            "size": {"shortest_edge": 224},
+        });
+        assert_eq!(
+            of_transformers(&clip).unwrap(),
+            Preprocess::preset("clip").unwrap()
+        );
+        // As the oldest files have it.
+        let old = json!({
+            "feature_extractor_type": "CLIPFeatureExtractor", "crop_size": 224, "do_center_crop": true,
+            "do_normalize": true, "do_resize": true, "image_mean": CLIP.0, "image_std": CLIP.1, "resample": 3, "size": 224,
+        });
+        assert_eq!(
+            of_transformers(&old).unwrap(),
+            Preprocess::preset("clip").unwrap()
+        );
+        let timm = json!({"architecture": "any", "pretrained_cfg": {
+            "input_size": [3, 224, 224], "interpolation": "bilinear", "crop_pct": 0.875, "crop_mode": "center",
+            "mean": IMAGENET.0, "std": IMAGENET.1,
+        }});
+        assert_eq!(
+            of_timm(&timm).unwrap().unwrap(),
+            Preprocess::preset("imagenet").unwrap()
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        let base = json!({
+            "image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}, "resample": 2,
+            "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+        });
+        assert_eq!(of_transformers(&base).unwrap().resize, Resize::Squash);
+        for (key, value, says) in [
+            (
+                "image_processor_type",
+                json!("PoolFormerImageProcessor"),
+                "PoolFormer",
+            ),
+            ("resample", json!(5), "resample"),
+            ("do_resize", json!(false), "do_resize"),
+            ("do_pad", json!(true), "do_pad"),
+            ("size", json!({"shortest_edge": 8}), "sizes differ"),
+            ("image_mean", json!(null), "image_mean"),
+            ("image_std", json!([1.0]), "image_std"),
+        ] {
+            let mut changed = base.clone();
+            changed[key] = value;
+            let error = of_transformers(&changed).unwrap_err();
+            assert!(format!("{error:#}").contains(says), "{key}: {error:#}");
+        }
+    }
+}
