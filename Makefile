@@ -10,7 +10,7 @@
 
 # auto, cpu, cuda or openvino: which ONNX Runtime `make setup` fetches.
 RUNTIME ?= auto
-# Empty, or pure-rust where cmake and nasm cannot be had.
+# Empty, or pure-rust where cmake, nasm, meson and ninja cannot be had.
 FEATURES ?=
 # What `make fuzz` does: broken pictures, and seconds for each target.
 MUTANTS ?= 20000

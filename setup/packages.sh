@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sees to the system's tools that a build needs: C and C++ compilers, cmake and nasm (for libjpeg-turbo), and pip.
+# Sees to the system's tools that a build needs: C and C++ compilers, cmake and nasm (for libjpeg-turbo), meson and ninja (for
+# dav1d), and pip.
 # With BROWSER=1 also to the browser of `make browser-test`.
 # Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
 set -eu
@@ -12,6 +13,8 @@ if [ "${FEATURES:-}" != pure-rust ]; then
     need cc gcc
     need cmake cmake
     need nasm nasm
+    need meson meson
+    need ninja ninja-build
 fi
 need cc gcc
 need c++ g++
@@ -42,5 +45,6 @@ if [ "$as_root" != none ] && command -v apt-get >/dev/null 2>&1; then
 fi
 echo "setup: missing: $missing" >&2
 echo "setup: install them (Debian: apt-get install $missing)" >&2
-echo "setup: without cmake and nasm, FEATURES=pure-rust builds a slower program whose JPEG pixels are not exact" >&2
+echo "setup: without cmake, nasm, meson and ninja, FEATURES=pure-rust builds a slower program whose JPEG pixels are not exact," >&2
+echo "setup: and which reads no AVIF" >&2
 exit 1

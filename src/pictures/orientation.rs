@@ -8,15 +8,21 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 use memchr::memmem;
 
+#[cfg(feature = "avif")]
+use crate::pictures::formats::avif_orientation;
 use crate::pictures::formats::exif_orientation;
 use crate::pictures::{Format, Size};
 
 /// The most that a compressed text of a PNG may become, in bytes: Pillow's `MAX_TEXT_CHUNK`.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// The orientation that a JPEG, PNG or WebP file gives in its EXIF data, or else in its XMP data; upright where it gives
-/// none that can be read. (A TIFF is turned when it is decoded.)
+/// The orientation that a JPEG, PNG or WebP file gives in its EXIF data, or else in its XMP data, and an AVIF in boxes of its
+/// own; upright where it gives none that can be read. (A TIFF is turned when it is decoded.)
 pub fn of(bytes: &[u8]) -> Orientation {
+    #[cfg(feature = "avif")]
+    if matches!(Format::of(bytes), Ok(Format::Avif)) {
+        return avif_orientation(bytes).map_or(Orientation::NoTransforms, of_value);
+    }
     let in_exif = exif(bytes)
         .and_then(|exif| exif_orientation(exif.strip_prefix(EXIF_PREFIX).unwrap_or(&exif)));
     let value = in_exif.or_else(|| value_in_xmp(&xmp(bytes)?));

@@ -12,6 +12,7 @@ With Pillow 12.3.0 in the place of 13.0.0 it makes no pictures: it writes the li
 the passes changes to pixels_pillow12.sha256, with what Pillow 12.3.0 makes of those pictures.
 """
 
+import base64
 import hashlib
 import io
 import lzma
@@ -820,6 +821,90 @@ def more_others():
         yield f"png_animation_{name}.png", png(width, height, 8, 2, rows, before=chunks)
 
 
+# What Pillow does not write: 10 bits, 4:2:2, BT.2020, with alpha. Made by avifenc 0.11.1.
+AVIF_10_BIT = """
+    AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAY1tZXRhAAAAAAAAAChoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAbGliYXZpZgAAAA
+    AOcGl0bQAAAAAAAQAAACxpbG9jAAAAAEQAAAIAAQAAAAEAAAHuAAAAdgACAAAAAQAAAbEAAAA9AAAAQmlpbmYAAAAAAAIAAAAaaW5mZQIAAAAA
+    AQAAYXYwMUNvbG9yAAAAABppbmZlAgAAAAACAABhdjAxQWxwaGEAAAAAGmlyZWYAAAAAAAAADmF1eGwAAgABAAEAAADDaXBycAAAAJ1pcGNvAA
+    AAFGlzcGUAAAAAAAAAFAAAAA4AAAAQcGl4aQAAAAADCgoKAAAADGF2MUOBQEgAAAAAE2NvbHJuY2x4AAkAEAAJAAAAAA5waXhpAAAAAAEKAAAA
+    DGF2MUOBAFwAAAAAOGF1eEMAAAAAdXJuOm1wZWc6bXBlZ0I6Y2ljcDpzeXN0ZW1zOmF1eGlsaWFyeTphbHBoYQAAAAAeaXBtYQAAAAAAAAACAA
+    EEAQKDBAACBAEFhgcAAAC7bWRhdBIACgUYEOesajIyEACjWjEPYRe+THyTDYOUsmoyC1rVLa78c4IYZuUMUQhXENlPsizGzQASu0Lq6iB3F5gS
+    AAoJWBDnrEhIgEiAMmcXgAwwwwQAw3yuU/zk5Z40Vx/xNXAt3UhfEsgEGDckKVavKAzrKSYPwbjdESgKO5XZPGeyRN6tL6NsIFxF//282Inmc+
+    nkHs9rkLg8t+KG6NcAPJfiJZYA/yV93rg86MydcQQoy0ic
+"""
+
+
+def avif(width, height, mode="RGB", **options):
+    image = Image.fromarray(pattern(width, height, 4)).convert(mode)
+    return encode(image, "AVIF", speed=6, max_threads=1, **options)
+
+
+def box(name, *content):
+    content = b"".join(content)
+    return struct.pack(">I4s", len(content) + 8, name) + content
+
+
+def avif_grid(width, height, across, cells):
+    """Cells of 64 x 64 pixels that Pillow wrote, in a container of the kind that they have themselves."""
+
+    def content(data, name):
+        at = data.index(name)
+        return data[at + 4 : at - 4 + struct.unpack(">I", data[at - 4 : at])[0]]
+
+    frames = [content(cell, b"mdat") for cell in cells]
+    down = len(cells) // across
+    count = len(cells)
+    grid = struct.pack(">BBBBHH", 0, 0, down - 1, across - 1, width, height)
+    items = [(1, b"grid")] + [(2 + index, b"av01") for index in range(count)]
+    properties = [
+        box(b"ispe", struct.pack(">III", 0, width, height)),
+        box(b"ispe", struct.pack(">III", 0, 64, 64)),
+        box(b"av1C", content(cells[0], b"av1C")),
+        box(b"pixi", content(cells[0], b"pixi")),
+        box(b"colr", content(cells[0], b"colr")),
+    ]
+    associated = [(1, [1, 4, 5])] + [(2 + index, [2, 0x83, 4, 5]) for index in range(count)]
+
+    def meta(start):
+        places = [(start, len(grid))]
+        for frame in frames:
+            places.append((places[-1][0] + places[-1][1], len(frame)))
+        return box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", struct.pack(">IH", 0, 1)),
+            box(b"iloc", struct.pack(">IHH", 0, 0x4400, 1 + count),
+                *(struct.pack(">HHHII", item, 0, 1, *place) for (item, _), place in zip(items, places))),
+            box(b"iinf", struct.pack(">IH", 0, 1 + count),
+                *(box(b"infe", struct.pack(">IHH4s", 2 << 24, item, 0, kind), b"\0") for item, kind in items)),
+            box(b"iref", bytes(4), box(b"dimg", struct.pack(f">HH{count}H", 1, count, *range(2, 2 + count)))),
+            box(b"iprp", box(b"ipco", *properties), box(b"ipma", struct.pack(">II", 0, len(associated)), *(
+                struct.pack(">HB", item, len(positions)) + bytes(positions) for item, positions in associated))),
+        )
+
+    head = box(b"ftyp", b"avif", bytes(4), b"avifmif1miaf")
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", grid, *frames)
+
+
+def avifs():
+    yield "avif_420.avif", avif(61, 43)
+    yield "avif_422_limited.avif", avif(61, 43, subsampling="4:2:2", range="limited")
+    yield "avif_444_alpha.avif", avif(61, 43, "RGBA", subsampling="4:4:4", quality=100)
+    yield "avif_gray.avif", avif(61, 43, "L", subsampling="4:0:0", range="limited")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    yield "avif_turned.avif", avif(61, 43, exif=exif)
+    frames = [Image.fromarray(pattern(30, 20)) for _ in range(2)]
+    yield "avif_animation.avif", encode(frames[0], "AVIF", save_all=True, append_images=frames[1:], speed=6, max_threads=1)
+    cells = [avif(64, 64) for _ in range(6)]
+    yield "avif_grid.avif", avif_grid(150, 100, 3, cells)
+    yield "avif_grid_cut.avif", avif_grid(150, 100, 3, cells)[:-200]
+    yield "avif_truncated.avif", avif(61, 43)[:-100]
+    yield "avif_10_bit_alpha.avif", base64.b64decode(AVIF_10_BIT)
+
+
 def expected(data, size):
     try:
         with warnings.catch_warnings():
@@ -857,7 +942,7 @@ def main():
     lines = []
     groups = [jpegs, pngs, gifs, webps, bmps, tiffs, others]
     # New groups go to the end, so that the random numbers of the others stay.
-    groups += [tiff_orientations, tiff_samples, tiff_compressions, more_bmps, icons, more_others, old_jpegs]
+    groups += [tiff_orientations, tiff_samples, tiff_compressions, more_bmps, icons, more_others, old_jpegs, avifs]
     for group in groups:
         for name, data in group():
             (PICTURES / name).write_bytes(data)

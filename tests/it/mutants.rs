@@ -24,8 +24,14 @@ const ABSURD: [u32; 10] = [
     0xffff_ffff,
 ];
 
+/// Part of the names of the pictures that mutants are made from, where not of all.
+pub fn only() -> Option<String> {
+    std::env::var("SIMSEARCH_MUTANTS_OF").ok()
+}
+
 /// The pictures that mutants are made from: name and bytes, in the order of the names.
 pub fn originals() -> Vec<(String, Vec<u8>)> {
+    let only = only().unwrap_or_default();
     let folder = fs::read_dir(Path::new(ROOT).join("tests/data/pictures")).unwrap();
     let mut originals: Vec<_> = folder
         .map(|entry| {
@@ -33,7 +39,7 @@ pub fn originals() -> Vec<(String, Vec<u8>)> {
             let name = entry.file_name().into_string().unwrap();
             (name, fs::read(entry.path()).unwrap())
         })
-        .filter(|(_, bytes)| !bytes.is_empty())
+        .filter(|(name, bytes)| !bytes.is_empty() && name.contains(&only))
         .collect();
     originals.sort();
     originals
@@ -264,6 +270,11 @@ pub fn set_dimensions(bytes: &mut Vec<u8>, width: Option<u32>, height: Option<u3
             }
         }
         Format::Qoi => write(bytes, [4, 8], 4, true),
+        Format::Avif => {
+            if let Some(at) = position(bytes, b"ispe") {
+                write(bytes, [at + 8, at + 12], 4, true);
+            }
+        }
     }
 }
 

@@ -16,14 +16,3 @@ pub enum Upsampling {
     /// Each pixel several times.
     Repeated,
 }
-
-impl Pixels {
-    /// Bytes of a pixel.
-    pub fn channels(self) -> usize {
-        match self {
-            Self::Gray => 1,
-            Self::Rgb => 3,
-            Self::Cmyk => 4,
-        }
-    }
-}

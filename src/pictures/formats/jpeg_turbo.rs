@@ -150,6 +150,17 @@ pub(super) fn decode_part(
     Ok(size)
 }
 
+impl Pixels {
+    /// Bytes of a pixel.
+    fn channels(self) -> usize {
+        match self {
+            Self::Gray => 1,
+            Self::Rgb => 3,
+            Self::Cmyk => 4,
+        }
+    }
+}
+
 /// What becomes of libjpeg's warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Warnings {

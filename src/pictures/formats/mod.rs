@@ -7,6 +7,8 @@ use super::limits::Limits;
 use super::rows::Rows;
 use super::size::Size;
 
+#[cfg(feature = "avif")]
+mod avif;
 mod bmp;
 mod gif;
 mod ico;
@@ -32,6 +34,8 @@ compile_error!(
      or with `--no-default-features --features pure-rust`"
 );
 
+#[cfg(feature = "avif")]
+pub(super) use avif::orientation as avif_orientation;
 pub use jpeg::JPEG_DECODER;
 pub(super) use picture::Picture;
 pub(super) use tiff::exif_orientation;
@@ -57,6 +61,8 @@ pub enum Format {
     Ico,
     /// QOI.
     Qoi,
+    /// AVIF, the primary picture. Read with the feature `avif`.
+    Avif,
 }
 
 impl fmt::Display for Format {
@@ -71,13 +77,14 @@ impl fmt::Display for Format {
             Self::Pnm => "PNM",
             Self::Ico => "ICO",
             Self::Qoi => "QOI",
+            Self::Avif => "AVIF",
         })
     }
 }
 
 impl Format {
     /// How many bytes [`Format::of`] looks at, at most.
-    pub const NEEDED_BYTES: u64 = 64;
+    pub const NEEDED_BYTES: u64 = 512;
 
     /// Its media type, as HTTP wants it.
     pub fn media_type(self) -> &'static str {
@@ -91,6 +98,7 @@ impl Format {
             Self::Pnm => "image/x-portable-anymap",
             Self::Ico => "image/x-icon",
             Self::Qoi => "image/qoi",
+            Self::Avif => "image/avif",
         }
     }
 
@@ -127,6 +135,7 @@ impl Format {
             [b'q', b'o', b'i', b'f', ..] => Ok(Self::Qoi),
             [b'P', b'1'..=b'7' | b'f', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
             [b'B', b'M', ..] => Ok(Self::Bmp),
+            _ if cfg!(feature = "avif") && not_read::is_avif(bytes) => Ok(Self::Avif),
             _ => {
                 Err(not_read::name(bytes).map_or(PictureError::NotAPicture, PictureError::NotRead))
             }
@@ -173,6 +182,10 @@ pub(super) fn decode(
         Format::WebP => webp::decode(bytes, limits, picture),
         Format::Pnm => pnm::decode(bytes, limits, picture),
         Format::Qoi => qoi::decode(bytes, limits, picture),
+        #[cfg(feature = "avif")]
+        Format::Avif => avif::decode(bytes, limits, picture),
+        #[cfg(not(feature = "avif"))]
+        Format::Avif => Err(PictureError::NotRead(not_read::AVIF)),
     }
 }
 
@@ -197,6 +210,16 @@ mod tests {
         ];
         for (bytes, format) in cases {
             assert_eq!(Format::of(bytes).unwrap(), format);
+        }
+    }
+
+    #[test]
+    fn avif_is_told_by_the_brands_in_its_first_box() {
+        let bytes = b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif";
+        match Format::of(bytes) {
+            Ok(Format::Avif) if cfg!(feature = "avif") => {}
+            Err(PictureError::NotRead("an AVIF picture")) if !cfg!(feature = "avif") => {}
+            other => panic!("{other:?}"),
         }
     }
 

@@ -29,6 +29,12 @@ pub(super) fn raw_file(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// Whether `bytes` are a file whose first box tells of AVIF.
+pub(super) fn is_avif(bytes: &[u8]) -> bool {
+    of_box(bytes) == Some(AVIF)
+}
+
+pub(super) const AVIF: &str = "an AVIF picture";
 const JPEG_2000: &str = "a JPEG 2000 picture";
 const JPEG_XL: &str = "a JPEG XL picture";
 const QUICKTIME: &str = "a QuickTime video";
@@ -83,7 +89,7 @@ fn of_box(bytes: &[u8]) -> Option<&'static str> {
         b"M4A " | b"M4B " => Some("a sound file"),
         b"jp2 " => Some(JPEG_2000),
         b"jxl " => Some(JPEG_XL),
-        _ if has(&[b"avif", b"avis"]) => Some("an AVIF picture"),
+        _ if has(&[b"avif", b"avis"]) => Some(AVIF),
         _ if has(&[
             b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1",
         ]) =>
