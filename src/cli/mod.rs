@@ -9,6 +9,7 @@ mod extract;
 mod index;
 mod list;
 mod print;
+mod prune;
 mod search;
 mod serve;
 mod shared;
@@ -32,6 +33,7 @@ use export::ExportArguments;
 use extract::ExtractArguments;
 use index::IndexArguments;
 use list::ListArguments;
+use prune::PruneArguments;
 use search::SearchArguments;
 use serve::ServeArguments;
 use status::StatusArguments;
@@ -69,6 +71,13 @@ enum Command {
     /// Pack per-object features into shards that numpy reads as they are.
     #[command(after_help = EXIT_CODES)]
     Concat(ConcatArguments),
+    /// Remove the features, failures and records of objects that are no longer listed.
+    ///
+    /// Run `simsearch list` before. Rows leave their shards as in `concat`. If killed, what is listed is all there, and the
+    /// same command goes on. Refuses to remove more than half of all features, or anything where none of the listed
+    /// pictures can be found, without --yes.
+    #[command(after_help = EXIT_CODES)]
+    Prune(PruneArguments),
     /// Find the objects nearest to pictures or to extracted objects.
     ///
     /// Prints a line for each neighbour, nearest first: its object id, a space, its distance. The search is exact: it covers
@@ -142,6 +151,7 @@ pub fn run() -> Result<ExitCode> {
         Command::List(arguments) => list::run(arguments),
         Command::Extract(arguments) => extract::run(*arguments),
         Command::Concat(arguments) => concat::run(arguments),
+        Command::Prune(arguments) => prune::run(arguments),
         Command::Search(arguments) => search::run(*arguments),
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Status(arguments) => status::run(arguments),

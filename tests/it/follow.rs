@@ -333,6 +333,104 @@ fn restore(env: &TestEnv, tree: &Tree) {
     }
 }
 
+fn prune(env: &TestEnv, more: &[&str]) -> Outcome {
+    let arguments = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+    env.run(arguments.iter().chain(more))
+}
+
+#[test]
+fn what_is_no_longer_listed_is_pruned_packed_or_not() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for (seed, name) in ["a", "b", "c", "d", "e", "f"].iter().enumerate() {
+            env.picture(&format!("object/{name}.jpg"), seed);
+        }
+        env.write("media/object/broken.jpg", "no picture");
+        env.list(&[]).exits(0);
+        env.extract("nhwc", &[]).exits(3);
+        if packed {
+            env.concat(&["--rows", "2"]).exits(0);
+        }
+        fs::remove_file(env.path("media/object/broken.jpg")).unwrap();
+        fs::remove_file(env.path("media/object/a.jpg")).unwrap();
+        fs::rename(
+            env.path("media/object/b.jpg"),
+            env.path("media/object/bb.jpg"),
+        )
+        .unwrap();
+        env.list(&[]).exits(0);
+        env.extract("nhwc", &[]).exits(0);
+        let before = env.tree("features");
+        let outcome = prune(&env, &["--dry-run"]);
+        outcome.exits(0).says(&["would remove 2 objects"]);
+        assert_eq!(outcome.stdout, "a.jpg\nb.jpg\n");
+        crate::assert_same_tree(&env.tree("features"), &before);
+        let outcome = prune(&env, &["--json"]);
+        let json = outcome.exits(0).json();
+        assert_eq!(json["object_ids"], serde_json::json!(["a.jpg", "b.jpg"]));
+        let counts = if packed { [2, 0] } else { [0, 2] };
+        assert_eq!([&json["rows"], &json["files"]], counts);
+        assert_eq!(json["failures"], 1);
+        assert!(!env.path("features/nhwc/failures.jsonl").exists());
+        let status = [
+            "status",
+            "--feature-dir",
+            "features",
+            "--media-dir",
+            "media",
+            "--json",
+        ];
+        let status = env.run(status).json();
+        assert_eq!([&status["unlisted"], &status["pending"]], [0, 0]);
+        env.concat(&[]).exits(0);
+        let ids: Vec<String> = rows(&env.tree("features/nhwc")).into_keys().collect();
+        assert_eq!(ids, ["bb.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg"]);
+        assert_eq!(same(&env, "media/object/bb.jpg"), ["bb.jpg"]);
+        assert!(!env.path("features/nhwc/sources.jsonl").exists());
+        env.run(["verify", "--feature-dir", "features"]).exits(0);
+    }
+}
+
+#[test]
+fn what_looks_like_a_mistake_is_pruned_only_when_that_is_confirmed() {
+    need_runtime!();
+    let env = TestEnv::new();
+    for (seed, name) in ["a", "b", "c", "d"].iter().enumerate() {
+        env.picture(&format!("object/{name}.jpg"), seed);
+    }
+    env.list(&[]).exits(0);
+    extract(&env);
+    env.concat(&[]).exits(0);
+    let before = env.tree("features");
+    env.objects(&["object/a.jpg"]);
+    prune(&env, &[])
+        .exits(1)
+        .says(&["3 of 4 features are not listed", "--dry-run", "--yes"]);
+    env.objects(&["object/a.jpg", "object/b.jpg", "object/c.jpg"]);
+    let unmounted = || fs::rename(env.path("media/object"), env.path("aside")).unwrap();
+    unmounted();
+    prune(&env, &[])
+        .exits(1)
+        .says(&["is its disk mounted?", "--yes"]);
+    fs::rename(env.path("aside"), env.path("media/object")).unwrap();
+    crate::assert_same_tree(&env.tree("features"), &before);
+    prune(&env, &[])
+        .exits(0)
+        .says(&["removed 1 object with 1 row"]);
+    unmounted();
+    env.objects(&["object/a.jpg"]);
+    prune(&env, &["--yes"])
+        .exits(0)
+        .says(&["removed 2 objects"]);
+    // All of a shard.
+    env.objects(&[""; 0]);
+    prune(&env, &["--yes"]).exits(0);
+    let left: Vec<String> = env.tree("features/nhwc").into_keys().collect();
+    assert_eq!(left, ["SHA256SUMS", "recipe.json"]);
+    env.run(["prune", "--feature-dir", "features"]).exits(2);
+}
+
 /// A tree of pictures that is edited at random.
 struct Media<'a> {
     env: &'a TestEnv,
@@ -462,7 +560,7 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
             if media.entries.is_empty() {
                 continue;
             }
-            for command in ["list", "extract", "concat"] {
+            for command in ["list", "extract", "concat", "prune"] {
                 if media.random.random_range(0..4) == 0 {
                     break;
                 }
@@ -470,8 +568,9 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
                 let outcome = match command {
                     "list" => env.list(&[]),
                     "extract" => env.extract("nhwc", &[]),
-                    _ if env.path("features/nhwc").exists() => env.concat(&["--rows", "3"]),
-                    _ => continue,
+                    _ if !env.path("features/nhwc").exists() => continue,
+                    "concat" => env.concat(&["--rows", "3"]),
+                    _ => prune(&env, &["--yes"]),
                 };
                 // Where the list is not made anew, pictures are missing.
                 let codes = [0, 1, 3].map(|code| outcome.exited_with(code));
@@ -485,7 +584,16 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
         env.list(&[]).exits(0);
         env.extract("nhwc", &["--retry-failed"]);
         env.extract("nhwc", &[]).exits(0);
-        env.concat(&["--rows", "3"]).exits(0);
+        let mut last = ["concat", "prune"];
+        if media.random.random() {
+            last.reverse();
+        }
+        for command in last {
+            match command {
+                "concat" => env.concat(&["--rows", "3"]).exits(0),
+                _ => prune(&env, &["--yes"]).exits(0),
+            };
+        }
         env.run([
             "verify",
             "--feature-dir",
@@ -494,14 +602,10 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
             "media",
         ])
         .exits(0);
-        let mut found = rows(&env.tree("features/nhwc"));
-        let listed = |id: &str| {
-            media
-                .entries
-                .iter()
-                .any(|entry| entry.ends_with(&format!("/{id}")))
-        };
-        found.retain(|id, _| listed(id));
+        let tree = env.tree("features/nhwc");
+        let found = rows(&tree);
+        let others: Vec<_> = tree.keys().filter(|name| !name.ends_with(".npy")).collect();
+        assert_eq!(others, ["SHA256SUMS", "recipe.json"]);
         fs::rename(env.path("features"), env.path("before")).unwrap();
         extract(&env);
         env.concat(&[]).exits(0);
