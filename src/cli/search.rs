@@ -25,9 +25,11 @@ use super::shared::{
         "Model whose features to search: its file, which is needed for queries that are pictures, or the name of its \
          directory [default: the only one there, and the model inside the program if that made them]"
     )),
-    mut_arg("media_dir", |argument| argument.help("Directory of the pictures, for --html and --sheet")),
+    mut_arg("media_dir", |argument| argument.help(
+        "Directory of the pictures, for --html and --sheet; objects that are not in its list are left out"
+    )),
     mut_arg("objects", |argument| argument.help(
-        "List of objects, for --html and --sheet [default: MEDIA_DIR/objects.txt]"
+        "List of objects; others are left out [default: MEDIA_DIR/objects.txt, if it is there]"
     )),
     mut_arg("output_name", |argument| argument.help(
         "Output of the model, for features of the Python scripts [default: `feature_vector`, or the only one]"

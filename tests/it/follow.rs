@@ -175,6 +175,59 @@ fn of_two_files_of_one_name_the_one_that_is_listed_is_the_one_that_is_found() {
 }
 
 #[test]
+fn what_is_not_listed_or_listed_elsewhere_is_left_out_of_a_search_with_a_list() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for (seed, entry) in ["x/a.jpg", "x/b.jpg", "x/c.jpg", "x/d.jpg"]
+            .iter()
+            .enumerate()
+        {
+            env.picture(entry, seed);
+        }
+        env.list(&[]).exits(0);
+        extract(&env);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        let ids = |more: &[&str]| {
+            let arguments = ["search", "--feature-dir", "features", "d.jpg", "--json"];
+            let outcome = env.run(arguments.iter().chain(more));
+            let json = outcome.exits(0).json();
+            let found = json["neighbours"].as_array().unwrap().clone();
+            let id = |it: Value| it["object_id"].as_str().unwrap().to_owned();
+            let ids: BTreeSet<String> = found.into_iter().map(id).collect();
+            (ids.into_iter().collect::<Vec<_>>().join(" "), outcome)
+        };
+        let listed = ["--media-dir", "media"];
+        assert_eq!(ids(&listed).0, "a.jpg b.jpg c.jpg d.jpg");
+        // One is another file now, one is deleted.
+        env.picture("w/a.jpg", 9);
+        fs::remove_file(env.path("media/x/b.jpg")).unwrap();
+        env.list(&[]).exits(3);
+        let (found, outcome) = ids(&listed);
+        assert_eq!(found, "c.jpg d.jpg");
+        outcome.says(&["left out: 2 of 4 objects, which are not listed in media/objects.txt"]);
+        // Without a list, all there is.
+        assert_eq!(ids(&[]).0, "a.jpg b.jpg c.jpg d.jpg");
+        extract(&env);
+        assert_eq!(ids(&listed).0, "a.jpg c.jpg d.jpg");
+        // One is moved, and known there before and after it is packed.
+        fs::create_dir(env.path("media/y")).unwrap();
+        fs::rename(env.path("media/x/c.jpg"), env.path("media/y/c.jpg")).unwrap();
+        env.list(&[]).exits(3);
+        assert_eq!(ids(&listed).0, "a.jpg d.jpg");
+        extract(&env);
+        for _ in 0..2 {
+            assert_eq!(ids(&listed).0, "a.jpg c.jpg d.jpg");
+            env.concat(&[]).exits(0);
+        }
+        fs::remove_file(env.path("media/objects.txt")).unwrap();
+        assert_eq!(ids(&listed).0, "a.jpg b.jpg c.jpg d.jpg");
+    }
+}
+
+#[test]
 fn a_picture_that_is_moved_gets_its_new_path_and_is_not_computed_again() {
     need_runtime!();
     for packed in [false, true] {

@@ -17,20 +17,23 @@ fn new_shards_files_and_lists_are_picked_up() {
     let ids = numbered(0..30);
     write_features(&env, &ids[..10]);
     env.concat(&[]).exits(0);
-    env.objects(&["00000.jpg"]);
+    // All but one are listed.
+    let mut listed = numbered(0..31);
+    listed.remove(20);
+    env.objects(&listed);
     let server = Server::start(&env, &[]);
     assert_eq!(objects(&server), 10);
     assert_eq!(server.get("/similar/00015.jpg").status, 404);
     // Per-object files, as `extract` writes them.
     write_features(&env, &ids);
-    eventually("20 files are there", || objects(&server) == 30);
-    assert_eq!(server.similar("00015.jpg", 30).len(), 30);
+    eventually("19 files are there", || objects(&server) == 29);
+    assert_eq!(server.similar("00015.jpg", 30).len(), 29);
     // The same as shards.
     env.concat(&["--rows", "5"]).exits(0);
     eventually("they are in shards", || {
         server.metric("simsearch_shards") == 5.0
     });
-    assert_eq!(objects(&server), 30);
+    assert_eq!(objects(&server), 29);
     assert_eq!(
         server.similar("00029.jpg", 1),
         [("00029.jpg".to_owned(), 0.0)]
@@ -38,10 +41,14 @@ fn new_shards_files_and_lists_are_picked_up() {
     // A picture, once it is listed.
     env.write("media/b/00020.jpg", stored_picture("jpeg_420.jpg"));
     assert_eq!(server.get("/object/00020.jpg").status, 404);
-    env.objects(&["00000.jpg", "b/00020.jpg"]);
+    assert_eq!(server.get("/similar/00020.jpg").status, 404);
+    listed.push("b/00020.jpg".to_owned());
+    env.objects(&listed);
     eventually("the list is read again", || {
         server.get("/object/00020.jpg").status == 200
     });
+    eventually("its feature is there, too", || objects(&server) == 30);
+    assert_eq!(server.get("/similar/00020.jpg").status, 200);
     // A list that cannot be read leaves the one of before.
     std::fs::remove_file(env.path("media/objects.txt")).unwrap();
     write_features(&env, &numbered(0..31));
@@ -54,7 +61,7 @@ fn a_file_that_is_written_again_under_its_name_is_read_again() {
     let env = TestEnv::new();
     let mut rows = on_a_line(&["0000a.jpg", "0000b.jpg", "0000c.jpg"]);
     write_loose(&env, &rows);
-    env.objects(&["0000a.jpg"]);
+    env.objects(&["0000a.jpg", "0000b.jpg", "0000c.jpg"]);
     let server = Server::start(&env, &[]);
     let neighbours = |id: &str, distances: [f64; 3]| {
         let of = |(id, distance): (&str, f64)| (id.to_owned(), distance);
@@ -78,7 +85,7 @@ fn no_object_is_missed_or_there_twice_while_concat_runs() {
     let env = TestEnv::new();
     let ids = numbered(0..900);
     let all: BTreeSet<String> = ids.iter().cloned().collect();
-    env.objects(&["00000.jpg"]);
+    env.objects(&ids);
     write_features(&env, &ids);
     let server = Server::start(&env, &[]);
     let mut answers = 0;
