@@ -92,8 +92,8 @@ enum Command {
     Serve(Box<ServeArguments>),
     /// Show what is listed, done, packed, failed and pending.
     ///
-    /// Looks at names only: those of the per-object files, the object ids in shards, and the report of failures. `verify`
-    /// checks what is in the files, and `extract` sees whether a failed picture has changed since. May run at the same
+    /// Looks at names only: those of the per-object files, the object ids in shards, and the report of failures; with
+    /// --media-dir also at the sizes and times of the pictures. `verify` checks what is in the files, and `extract` sees whether a failed picture has changed since. May run at the same
     /// time as `extract` and `concat`.
     #[command(after_help = EXIT_CODES)]
     Status(StatusArguments),
@@ -101,7 +101,7 @@ enum Command {
     ///
     /// Shards: pairs, shapes, types, finite numbers, one dimension, and the checksums that `concat` has recorded in
     /// SHA256SUMS. Per-object files: complete and finite. No object id twice. With a list: a feature or a failure for
-    /// each object. Each problem is a line on standard output. May run at the same time as `extract`, but not `concat`.
+    /// each object. With --media-dir: no picture that has changed since. Each problem is a line on standard output. May run at the same time as `extract`, but not `concat`.
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArguments),
     /// Make the index for `search --approximate`, or add the new shards to it.

@@ -228,6 +228,81 @@ fn what_is_not_listed_or_listed_elsewhere_is_left_out_of_a_search_with_a_list() 
 }
 
 #[test]
+fn status_and_verify_name_what_has_changed_or_moved_or_gone() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for (seed, name) in ["a", "b", "c", "d", "e", "f"].iter().enumerate() {
+            env.picture(&format!("x/{name}.jpg"), seed);
+        }
+        env.list(&[]).exits(0);
+        extract(&env);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        let status = |more: &[&str]| {
+            let arguments = [
+                "status",
+                "--feature-dir",
+                "features",
+                "--media-dir",
+                "media",
+            ];
+            env.run(arguments.iter().chain(more))
+        };
+        let named = || {
+            let json = status(&["--json"]).exits(0).json();
+            ["changed", "moved", "removed"].map(|name| {
+                let ids = json[name].as_array().unwrap().iter();
+                ids.map(|id| id.as_str().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+        };
+        let verify = [
+            "verify",
+            "--feature-dir",
+            "features",
+            "--media-dir",
+            "media",
+        ];
+        assert_eq!(named(), ["", "", ""]);
+        env.run(verify).exits(0);
+        env.picture("x/a.jpg", 9);
+        set_time(&env, "x/b.jpg", 1);
+        fs::create_dir(env.path("media/y")).unwrap();
+        fs::rename(env.path("media/x/c.jpg"), env.path("media/y/c.jpg")).unwrap();
+        fs::remove_file(env.path("media/x/d.jpg")).unwrap();
+        env.list(&[]).exits(0);
+        fs::remove_file(env.path("media/x/e.jpg")).unwrap();
+        assert_eq!(named(), ["a.jpg b.jpg", "c.jpg", "d.jpg e.jpg"]);
+        let text = status(&[]).stdout;
+        for line in [
+            "changed    2: a.jpg, b.jpg\n",
+            "moved      1: c.jpg\n",
+            "removed    2: d.jpg, e.jpg\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let problems = env.run(verify);
+        let problems = &problems.exits(1).stdout;
+        let lines: Vec<&str> = problems.lines().collect();
+        assert_eq!(lines.len(), 2, "{problems}");
+        for (line, entry) in lines.iter().zip(["x/a.jpg", "x/b.jpg"]) {
+            assert!(line.starts_with(&format!("{entry}: has changed since its feature was made")));
+        }
+        extract(&env);
+        assert_eq!(named(), ["", "", "d.jpg e.jpg"]);
+        env.list(&[]).exits(0);
+        prune(&env, &[]).exits(0);
+        assert_eq!(named(), ["", "", ""]);
+        env.concat(&[]).exits(0);
+        assert_eq!(named(), ["", "", ""]);
+        env.run(verify).exits(0);
+    }
+}
+
+#[test]
 fn a_picture_that_is_moved_gets_its_new_path_and_is_not_computed_again() {
     need_runtime!();
     for packed in [false, true] {
