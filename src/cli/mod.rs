@@ -113,7 +113,8 @@ enum Command {
     Index(IndexArguments),
     /// Write all features to one Parquet file, which DuckDB, LanceDB, Milvus and Spark can import.
     ///
-    /// Columns: `object_id`, a string, and `feature`, a list of float32 of fixed size. Features that are not packed yet
+    /// Columns: `object_id`, a string; `path`, a string, null where it is not recorded which file the feature was made from; and
+    /// `feature`, a list of float32 of fixed size. Features that are not packed yet
     /// are included. Needs about 100 MB of memory, plus the features that are not packed yet.
     #[command(after_help = EXIT_CODES)]
     Export(ExportArguments),

@@ -228,6 +228,51 @@ fn what_is_not_listed_or_listed_elsewhere_is_left_out_of_a_search_with_a_list() 
 }
 
 #[test]
+fn answers_have_the_paths_of_the_files_before_and_after_they_are_packed_and_moved() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.picture("x y/a.jpg", 1);
+    env.picture("x y/b.jpg", 1);
+    env.list(&[]).exits(0);
+    extract(&env);
+    let search = |more: &[&str]| {
+        let arguments = ["search", "--feature-dir", "features", "a.jpg"];
+        env.run(arguments.iter().chain(more))
+    };
+    let assert_paths = |paths: [&str; 2]| {
+        let json = search(&["--json"]).exits(0).json();
+        let found = [0, 1].map(|at| json["neighbours"][at]["path"].clone());
+        assert_eq!(found, paths);
+        let outcome = search(&["--paths"]);
+        let [one, other] = paths;
+        assert_eq!(outcome.exits(0).stdout, format!("{one} 0\n{other} 0\n"));
+        assert_eq!(outcome.stderr, "");
+    };
+    assert_paths(["x y/a.jpg", "x y/b.jpg"]);
+    env.concat(&[]).exits(0);
+    assert_paths(["x y/a.jpg", "x y/b.jpg"]);
+    fs::rename(env.path("media/x y"), env.path("media/z")).unwrap();
+    env.list(&[]).exits(0);
+    extract(&env);
+    for _ in 0..2 {
+        assert_paths(["z/a.jpg", "z/b.jpg"]);
+        env.concat(&[]).exits(0);
+    }
+    // As an earlier version left them.
+    fs::remove_file(env.path("features/nhwc/0000.sources.npy")).unwrap();
+    assert_eq!(
+        search(&["--json"]).json()["neighbours"][0]["path"],
+        Value::Null
+    );
+    let outcome = search(&["--paths"]);
+    outcome
+        .exits(0)
+        .says(&["no path is recorded of 2 neighbours"]);
+    assert_eq!(outcome.stdout, "a.jpg 0\nb.jpg 0\n");
+    search(&["--paths", "--json"]).exits(2);
+}
+
+#[test]
 fn status_and_verify_name_what_has_changed_or_moved_or_gone() {
     need_runtime!();
     for packed in [false, true] {

@@ -29,7 +29,7 @@ use crate::similarity::scan::Metric;
 use crate::storage::files::complete;
 use crate::storage::media::Media;
 
-pub use answer::Answer;
+pub use answer::{Answer, WithPaths};
 use pictures::Pictures;
 pub use queries::chunks;
 use queries::{Finder, Found};

@@ -176,6 +176,7 @@ fn an_uploaded_picture_is_nearest_to_itself_as_a_body_and_as_a_form() {
         let found = body.similar();
         assert_eq!(found.len(), 2);
         assert_eq!(found[0], (entry.clone(), 0.0));
+        assert_eq!(body.json()["similarImages"][0]["path"], *entry);
         assert!(found[1].1 > 0.0, "{found:?}");
         let before = "--edge\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n--edge\r\n\
             Content-Disposition: form-data; name=\"f\"; filename=\"p.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n";
