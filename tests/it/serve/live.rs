@@ -1,11 +1,12 @@
 //! `simsearch serve` beside the commands that change what it serves.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::client::{Server, eventually};
 use crate::concat::{numbered, write_features};
 use crate::search::{on_a_line, write_loose};
-use crate::{TestEnv, finish, stored_picture};
+use crate::{TestEnv, finish, need_runtime, stored_picture};
 
 fn objects(server: &Server) -> u64 {
     server.get("/healthz").json()["objects"].as_u64().unwrap()
@@ -54,6 +55,39 @@ fn new_shards_files_and_lists_are_picked_up() {
     write_features(&env, &numbered(0..31));
     eventually("one more", || objects(&server) == 31);
     assert_eq!(server.get("/object/00020.jpg").status, 200);
+}
+
+#[test]
+fn an_id_whose_file_is_another_one_now_is_not_shown_until_that_is_extracted() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let write = |entry: &str, picture: &str| {
+        env.write(Path::new("media").join(entry), stored_picture(picture));
+    };
+    write("2021/IMG_0001.jpg", "jpeg_420.jpg");
+    write("2021/IMG_0002.jpg", "jpeg_230x340.jpg");
+    env.list(&[]).exits(0);
+    env.extract("nhwc", &[]).exits(0);
+    env.concat(&[]).exits(0);
+    let server = Server::start(&env, &[]);
+    assert_eq!(server.similar("IMG_0001.jpg", 9).len(), 2);
+    // It comes first in the list, and has no feature yet.
+    write("2020/IMG_0001.jpg", "jpeg_230x340.jpg");
+    env.list(&[]).exits(3);
+    eventually("the old feature is gone", || {
+        server.get("/similar/IMG_0001.jpg").status == 404
+    });
+    let ids = |found: Vec<(String, f64)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids(server.similar("IMG_0002.jpg", 9)), ["IMG_0002.jpg"]);
+    env.extract("nhwc", &[]).exits(0);
+    eventually("the new feature is there", || {
+        server.get("/similar/IMG_0001.jpg").status == 200
+    });
+    let found = server.similar("IMG_0002.jpg", 9);
+    let expected = ["IMG_0002.jpg", "IMG_0001.jpg"].map(|id| (id.to_owned(), 0.0));
+    assert_eq!(found, expected);
+    env.concat(&[]).exits(0);
+    assert_eq!(server.similar("IMG_0002.jpg", 9), expected);
 }
 
 #[test]
