@@ -9,6 +9,7 @@ mod extract;
 mod index;
 mod list;
 mod print;
+mod prune;
 mod search;
 mod serve;
 mod shared;
@@ -32,6 +33,7 @@ use export::ExportArguments;
 use extract::ExtractArguments;
 use index::IndexArguments;
 use list::ListArguments;
+use prune::PruneArguments;
 use search::SearchArguments;
 use serve::ServeArguments;
 use status::StatusArguments;
@@ -69,6 +71,13 @@ enum Command {
     /// Pack per-object features into shards that numpy reads as they are.
     #[command(after_help = EXIT_CODES)]
     Concat(ConcatArguments),
+    /// Remove the features, failures and records of objects that are no longer listed.
+    ///
+    /// Run `simsearch list` before. Rows leave their shards as in `concat`. If killed, what is listed is all there, and the
+    /// same command goes on. Refuses to remove more than half of all features, or anything where none of the listed
+    /// pictures can be found, without --yes.
+    #[command(after_help = EXIT_CODES)]
+    Prune(PruneArguments),
     /// Find the objects nearest to pictures or to extracted objects.
     ///
     /// Prints a line for each neighbour, nearest first: its object id, a space, its distance. The search is exact: it covers
@@ -83,8 +92,8 @@ enum Command {
     Serve(Box<ServeArguments>),
     /// Show what is listed, done, packed, failed and pending.
     ///
-    /// Looks at names only: those of the per-object files, the object ids in shards, and the report of failures. `verify`
-    /// checks what is in the files, and `extract` sees whether a failed picture has changed since. May run at the same
+    /// Looks at names only: those of the per-object files, the object ids in shards, and the report of failures; with
+    /// --media-dir also at the sizes and times of the pictures. `verify` checks what is in the files, and `extract` sees whether a failed picture has changed since. May run at the same
     /// time as `extract` and `concat`.
     #[command(after_help = EXIT_CODES)]
     Status(StatusArguments),
@@ -92,7 +101,7 @@ enum Command {
     ///
     /// Shards: pairs, shapes, types, finite numbers, one dimension, and the checksums that `concat` has recorded in
     /// SHA256SUMS. Per-object files: complete and finite. No object id twice. With a list: a feature or a failure for
-    /// each object. Each problem is a line on standard output. May run at the same time as `extract`, but not `concat`.
+    /// each object. With --media-dir: no picture that has changed since. Each problem is a line on standard output. May run at the same time as `extract`, but not `concat`.
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArguments),
     /// Make the index for `search --approximate`, or add the new shards to it.
@@ -104,7 +113,8 @@ enum Command {
     Index(IndexArguments),
     /// Write all features to one Parquet file, which DuckDB, LanceDB, Milvus and Spark can import.
     ///
-    /// Columns: `object_id`, a string, and `feature`, a list of float32 of fixed size. Features that are not packed yet
+    /// Columns: `object_id`, a string; `path`, a string, null where it is not recorded which file the feature was made from; and
+    /// `feature`, a list of float32 of fixed size. Features that are not packed yet
     /// are included. Needs about 100 MB of memory, plus the features that are not packed yet.
     #[command(after_help = EXIT_CODES)]
     Export(ExportArguments),
@@ -142,6 +152,7 @@ pub fn run() -> Result<ExitCode> {
         Command::List(arguments) => list::run(arguments),
         Command::Extract(arguments) => extract::run(*arguments),
         Command::Concat(arguments) => concat::run(arguments),
+        Command::Prune(arguments) => prune::run(arguments),
         Command::Search(arguments) => search::run(*arguments),
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Status(arguments) => status::run(arguments),

@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::commands::search::{self, Answer, Listener};
+use simsearch::commands::search::{self, Answer, Listener, WithPaths};
 use simsearch::inference::ModelFile;
 use simsearch::inference::embed::{self, QueryModel};
 use simsearch::pictures::DEFAULT_MAX_PIXELS;
 use simsearch::support::progress::Progress;
 
-use super::print::{SOME_FAILED, print, print_json};
+use super::print::{SOME_FAILED, counted, print, print_json};
 use super::shared::{
     MetricArgument, ModelDirArguments, OptionalMediaArguments, RuntimeArguments, at_least_one,
 };
@@ -25,9 +25,11 @@ use super::shared::{
         "Model whose features to search: its file, which is needed for queries that are pictures, or the name of its \
          directory [default: the only one there, and the model inside the program if that made them]"
     )),
-    mut_arg("media_dir", |argument| argument.help("Directory of the pictures, for --html and --sheet")),
+    mut_arg("media_dir", |argument| argument.help(
+        "Directory of the pictures, for --html and --sheet; objects that are not in its list are left out"
+    )),
     mut_arg("objects", |argument| argument.help(
-        "List of objects, for --html and --sheet [default: MEDIA_DIR/objects.txt]"
+        "List of objects; others are left out [default: MEDIA_DIR/objects.txt, if it is there]"
     )),
     mut_arg("output_name", |argument| argument.help(
         "Output of the model, for features of the Python scripts [default: `feature_vector`, or the only one]"
@@ -54,6 +56,9 @@ pub struct SearchArguments {
     /// Print one JSON object per query, each on a line.
     #[arg(long)]
     json: bool,
+    /// Print the path of each neighbour below the media directory in the place of its object id, as far as it is recorded.
+    #[arg(long, conflicts_with = "json")]
+    paths: bool,
     /// Write a page with the pictures, in one file.
     #[arg(long, value_name = "FILE", requires = "media_dir")]
     html: Option<PathBuf>,
@@ -103,6 +108,7 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
     };
     let in_groups = arguments.queries.len() > 1 || arguments.queries[0] == "-";
     let mut is_first = true;
+    let mut without_path = 0;
     let mut answer = |answer: &Answer| {
         if arguments.json {
             return print_json(answer);
@@ -112,7 +118,11 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
             print(format_args!("{between}# {}\n", answer.query))?;
             is_first = false;
         }
-        print(format_args!("{answer}"))
+        if !arguments.paths {
+            return print(format_args!("{answer}"));
+        }
+        without_path += answer.without_path();
+        print(format_args!("{}", WithPaths(answer)))
     };
     let chunks = search::chunks(arguments.queries, io::stdin());
     let listener = Listener {
@@ -120,6 +130,12 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         warn: &|message| progress.warn(message),
     };
     let summary = search::search(&options, chunks, &open_model, listener)?;
+    if without_path > 0 {
+        progress.warn(&format!(
+            "no path is recorded of {}; the object ids are printed",
+            counted(without_path as u64, "neighbour")
+        ));
+    }
     Ok(match (summary.answered, summary.failed) {
         (_, 0) => ExitCode::SUCCESS,
         (0, _) => ExitCode::FAILURE,

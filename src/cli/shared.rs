@@ -91,6 +91,11 @@ impl OptionalMediaArguments {
         self.objects.or(default)
     }
 
+    /// The media directory, where there is one.
+    pub fn media_dir(&self) -> Option<&Path> {
+        given(self.media_dir.as_deref())
+    }
+
     /// The media directory and the list of objects, where there is a media directory.
     pub fn media_and_objects(self) -> Option<(PathBuf, PathBuf)> {
         let media_dir = given(self.media_dir.as_deref())?.to_owned();

@@ -1,5 +1,6 @@
 //! The arguments of `status`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,7 +12,7 @@ use super::print::{print, print_json};
 use super::shared::{JsonArgument, ModelDirArguments, OptionalMediaArguments};
 
 #[derive(Debug, Args)]
-#[command(mut_arg("media_dir", |argument| argument.help("Directory of the pictures; only its list is read")))]
+#[command(mut_arg("media_dir", |argument| argument.help("Directory of the pictures, which are compared with what is recorded of their features")))]
 pub struct StatusArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
@@ -24,6 +25,7 @@ pub struct StatusArguments {
 pub fn run(arguments: StatusArguments) -> Result<ExitCode> {
     let status = status::status(&status::Options {
         directory: arguments.model_dir.directory()?,
+        media_dir: arguments.media.media_dir().map(Path::to_owned),
         objects: arguments.media.objects(),
     })?;
     match arguments.json.json {

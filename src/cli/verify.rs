@@ -1,5 +1,6 @@
 //! The arguments of `verify`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,7 +12,7 @@ use super::print::{counted, held_by, print, print_json};
 use super::shared::{JsonArgument, ModelDirArguments, OptionalMediaArguments, QuietArgument};
 
 #[derive(Debug, Args)]
-#[command(mut_arg("media_dir", |argument| argument.help("Directory of the pictures; only its list is read")))]
+#[command(mut_arg("media_dir", |argument| argument.help("Directory of the pictures, which are compared with what is recorded of their features")))]
 pub struct VerifyArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
@@ -27,6 +28,7 @@ pub fn run(arguments: VerifyArguments) -> Result<ExitCode> {
     let progress = arguments.quiet.progress();
     let options = verify::Options {
         directory: arguments.model_dir.directory()?,
+        media_dir: arguments.media.media_dir().map(Path::to_owned),
         objects: arguments.media.objects(),
     };
     let report = match verify::verify(&options)? {

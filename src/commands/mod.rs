@@ -6,6 +6,7 @@ pub mod export;
 pub mod extract;
 pub mod index;
 pub mod list;
+pub mod prune;
 pub mod search;
 pub mod status;
 pub mod verify;

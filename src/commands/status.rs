@@ -1,21 +1,25 @@
 //! Command: says how far a model's directory is.
 //!
-//! It goes by names alone: those of the per-object files, the object ids in shards, and the report of failures. So it
-//! takes well under a second for 100,000 objects, and may run beside `extract` and `concat`: it takes no lock and writes
-//! nothing.
+//! It goes by names alone: those of the per-object files, the object ids in shards, the report of failures, and the sizes and
+//! times of the pictures. So it takes less than a second for 100,000 objects, and may run beside `extract` and `concat`: it
+//! takes no lock and writes nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 
 use crate::storage::failures::{Class, FailureReport};
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, ShardFile, ShardFiles, ShardNumber};
-use crate::storage::sources::RecordedSources;
+use crate::storage::shard::{self, ShardError, ShardFile, ShardNumber};
+use crate::storage::sources::{FileState, RecordedSources, Source};
+
+/// How many changed objects are named for people, and so on.
+const NAMED: usize = 5;
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// The list of objects. Default: none, and what the directory holds is counted.
     pub objects: Option<PathBuf>,
+    /// The media directory, whose pictures are compared with what is recorded. Default: none, and they are not.
+    pub media_dir: Option<PathBuf>,
 }
 
 /// How far it is. With a list, `files`, `packed` and `failed` are of listed objects.
@@ -55,15 +61,22 @@ pub struct Status {
     pub pending: Option<usize>,
     /// Objects that have a feature and are not listed.
     pub unlisted: Option<usize>,
+    /// The ids of the objects whose file is another one than their feature was made from, in order.
+    pub changed: Option<Vec<String>>,
+    /// Of those whose file has another path now, and is otherwise as it was.
+    pub moved: Option<Vec<String>>,
+    /// Of those whose file is gone, or that are not listed.
+    pub removed: Option<Vec<String>>,
 }
 
 /// What is known of an object.
 #[derive(Clone, Copy)]
-struct ObjectState {
-    listed: bool,
+struct ObjectState<'a> {
+    /// Its path in the list.
+    entry: Option<&'a str>,
     outcome: Outcome,
-    /// Whether it is recorded what file its feature was made from.
-    is_sourced: bool,
+    /// What its feature was made from, where that is recorded.
+    source: Option<&'a Source>,
 }
 
 /// What became of an object.
@@ -86,15 +99,13 @@ pub fn status(options: &Options) -> Result<Status> {
     // Files before shards: what `concat` packs meanwhile is in one of the two, or in both.
     let nested = directory.nested_files().with_context(reading)?;
     let recorded = RecordedSources::read(path).with_context(reading)?;
-    let shards = ShardFiles::list(path)?;
-    // Of the two halves the ids get their name last. A shard whose other half is lost is for `verify` to name.
-    let numbers = shards
-        .finished
-        .iter()
-        .filter(|(_, halves)| halves[ShardFile::ObjectIds as usize]);
-    let rows = numbers
-        .map(|(number, _)| rows(path, *number))
-        .collect::<Result<Vec<_>, _>>()?;
+    let rows = shard::read_listed(path, |shards| {
+        // Of the two halves the ids get their name last. A shard whose other half is lost is for `verify` to name.
+        let numbers = shards.finished.iter();
+        let numbers = numbers.filter(|(_, files)| files[ShardFile::ObjectIds as usize]);
+        let rows = numbers.map(|(number, _)| rows(path, *number));
+        rows.collect::<Result<Vec<_>, _>>()
+    })?;
 
     let mut status = Status {
         directory: path.clone(),
@@ -103,14 +114,15 @@ pub fn status(options: &Options) -> Result<Status> {
         shards: rows.len(),
         ..Status::default()
     };
-    let mut objects: HashMap<&str, ObjectState> = HashMap::new();
-    for line in list.iter().flat_map(ObjectList::lines) {
+    let mut objects: HashMap<&str, ObjectState<'_>> = HashMap::new();
+    let lines = list.iter();
+    for (line, entry) in lines.flat_map(|list| list.lines().zip(list.entries())) {
         match line {
             Line::Object(id) => {
                 let state = ObjectState {
-                    listed: true,
+                    entry: Some(entry),
                     outcome: Outcome::None,
-                    is_sourced: false,
+                    source: None,
                 };
                 objects.insert(id, state);
             }
@@ -120,30 +132,38 @@ pub fn status(options: &Options) -> Result<Status> {
     }
     let failed = failures
         .iter()
-        .map(|(id, failure)| (&**id, Outcome::Failed(failure.class), false));
+        .map(|(id, failure)| (&**id, Outcome::Failed(failure.class), None));
     let files = nested.files().map(|file| {
         let id = file.object_id();
-        (id, Outcome::File, recorded.names(id))
+        (id, Outcome::File, recorded.last(id))
     });
     let packed = rows.iter().flatten();
-    let packed = packed.map(|(id, is_sourced)| (&**id, Outcome::Shard, *is_sourced));
+    // What is recorded and not packed is newer than what a shard says.
+    let packed = packed.map(|(id, source)| {
+        let source = recorded.last(id).or(source.as_ref());
+        (&**id, Outcome::Shard, source)
+    });
     // What comes later says more.
-    for (id, outcome, is_sourced) in failed.chain(files).chain(packed) {
+    for (id, outcome, source) in failed.chain(files).chain(packed) {
         let unknown = ObjectState {
-            listed: false,
+            entry: None,
             outcome,
-            is_sourced,
+            source,
         };
         let state = objects.entry(id).or_insert(unknown);
-        (state.outcome, state.is_sourced) = (outcome, is_sourced);
+        (state.outcome, state.source) = (outcome, source);
+    }
+    if let (Some(_), Some(media_dir)) = (&list, &options.media_dir) {
+        status.compare(&objects, media_dir);
     }
     let (mut pending, mut unlisted) = (0, 0);
     for state in objects.into_values() {
         let ObjectState {
-            listed,
+            entry,
             outcome,
-            is_sourced,
+            source,
         } = state;
+        let listed = entry.is_some();
         match outcome {
             Outcome::Failed(_) if !listed && list.is_some() => {}
             _ if !listed && list.is_some() => unlisted += 1,
@@ -153,7 +173,7 @@ pub fn status(options: &Options) -> Result<Status> {
             Outcome::Shard => status.packed += 1,
         }
         let is_counted = listed || list.is_none();
-        status.sourced += usize::from(is_counted && is_sourced);
+        status.sourced += usize::from(is_counted && source.is_some());
     }
     if list.is_some() {
         (status.pending, status.unlisted) = (Some(pending), Some(unlisted));
@@ -161,15 +181,44 @@ pub fn status(options: &Options) -> Result<Status> {
     Ok(status)
 }
 
-/// The object ids of a shard, and of each whether it is known what file its feature was made from.
-fn rows(directory: &Path, number: ShardNumber) -> Result<Vec<(String, bool)>> {
+/// The object ids of a shard, and what the feature of each was made from.
+fn rows(
+    directory: &Path,
+    number: ShardNumber,
+) -> Result<Vec<(String, Option<Source>)>, ShardError> {
     let ids = shard::read_object_ids(&directory.join(number.file_name(ShardFile::ObjectIds)))?;
     let sources = shard::sources(directory, number, ids.len())?;
-    let is_sourced = sources.iter().map(Option::is_some);
-    Ok(ids.into_iter().zip(is_sourced).collect())
+    Ok(ids.into_iter().zip(sources).collect())
 }
 
 impl Status {
+    /// Compares the files of the objects that have features with what is recorded of them.
+    fn compare(&mut self, objects: &HashMap<&str, ObjectState<'_>>, media_dir: &Path) {
+        let found = objects.par_iter().filter_map(|(id, object)| {
+            if !matches!(object.outcome, Outcome::File | Outcome::Shard) {
+                return None;
+            }
+            let file = match (object.entry, object.source) {
+                (None, _) => FileState::Gone,
+                (Some(entry), Some(source)) => source.compare(media_dir, entry),
+                (Some(_), None) => FileState::Same,
+            };
+            Some(((*id).to_owned(), file))
+        });
+        let mut found: Vec<(String, FileState)> = found.collect();
+        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let (mut changed, mut moved, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, file) in found {
+            match file {
+                FileState::Same => {}
+                FileState::Changed => changed.push(id),
+                FileState::Moved(_) => moved.push(id),
+                FileState::Gone => removed.push(id),
+            }
+        }
+        (self.changed, self.moved, self.removed) = (Some(changed), Some(moved), Some(removed));
+    }
+
     fn count_failed(&mut self, class: Class) {
         self.failed += 1;
         self.permanent += usize::from(class.is_permanent());
@@ -220,9 +269,17 @@ impl fmt::Display for Status {
         if let Some(pending) = self.pending {
             writeln!(to, "pending    {pending}")?;
         }
-        match self.unlisted {
-            Some(unlisted @ 1..) => writeln!(to, "unlisted   {unlisted} features of other objects"),
-            _ => Ok(()),
+        if let Some(unlisted @ 1..) = self.unlisted {
+            writeln!(to, "unlisted   {unlisted} features of other objects")?;
         }
+        let ids = [&self.changed, &self.moved, &self.removed];
+        for (name, ids) in ["changed", "moved", "removed"].iter().zip(ids) {
+            if let Some(ids) = ids.as_ref().filter(|ids| !ids.is_empty()) {
+                let first = &ids[..ids.len().min(NAMED)];
+                let more = if first.len() < ids.len() { ", …" } else { "" };
+                writeln!(to, "{name:<11}{}: {}{more}", ids.len(), first.join(", "))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -51,7 +51,17 @@ impl Features {
 
 impl Live {
     pub fn open(options: &Options, progress: &Progress) -> Result<Self> {
-        let collection = Collection::open(&options.directory)?;
+        let mut collection = Collection::open(&options.directory)?;
+        let media = Media::open(&options.media_dir, &options.objects)?;
+        let unlisted = collection.keep_listed(&media);
+        if unlisted > 0 {
+            progress.note(&format!(
+                "left out: {unlisted} of {} objects, which are not listed in {}, or at another path than that of the file that \
+                 their feature was made from",
+                collection.len() + unlisted,
+                options.objects.display()
+            ));
+        }
         for file in &collection.left_out {
             progress.warn(&format!("left out: {file}"));
         }
@@ -60,7 +70,7 @@ impl Live {
             media_dir: options.media_dir.clone(),
             objects: options.objects.clone(),
             features: RwLock::new(Arc::new(Features::of(collection))),
-            media: RwLock::new(Arc::new(Media::open(&options.media_dir, &options.objects)?)),
+            media: RwLock::new(Arc::new(media)),
         })
     }
 
@@ -76,7 +86,8 @@ impl Live {
 
     fn refresh_features(&self) -> Result<()> {
         let now = self.features();
-        let collection = now.collection.reopen(&self.directory)?;
+        let mut collection = now.collection.reopen(&self.directory)?;
+        collection.keep_listed(&self.media());
         if !collection.is_same_as(&now.collection) {
             let features = Arc::new(Features::of(collection));
             *(self.features.write()).unwrap_or_else(PoisonError::into_inner) = features;
@@ -136,7 +147,11 @@ impl Seen {
         let list = stamp(&live.objects);
         if list != self.list {
             match live.refresh_media() {
-                Ok(()) => self.list = list,
+                Ok(()) => {
+                    self.list = list;
+                    // What is listed now may be shown.
+                    self.walk = Instant::now();
+                }
                 Err(error) => problem = Some(error),
             }
         }

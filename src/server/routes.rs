@@ -173,6 +173,8 @@ struct Similar {
 struct SimilarImage {
     object_id: String,
     distance: f64,
+    /// Below the media directory, where it is recorded.
+    path: Option<String>,
 }
 
 async fn similar_to_object(
@@ -273,6 +275,7 @@ async fn similar(app: &App, started: Instant, question: Question) -> Answer {
         .map(|neighbour| SimilarImage {
             object_id: neighbour.object_id,
             distance: neighbour.distance,
+            path: neighbour.path,
         })
         .collect();
     let answer = Similar {

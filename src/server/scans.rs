@@ -140,7 +140,10 @@ mod tests {
             npy::append_feature(&[(number / 2) as f32], &mut bytes);
             fs::write(path, bytes).unwrap();
         }
-        fs::write(root.join("objects.txt"), "").unwrap();
+        let list: String = (0..count)
+            .map(|number| format!("{number:04}.jpg\n"))
+            .collect();
+        fs::write(root.join("objects.txt"), list).unwrap();
         let options = Options {
             directory: root.join("model"),
             media_dir: root.to_owned(),

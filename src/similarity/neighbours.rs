@@ -59,6 +59,7 @@ fn put_first(collection: &Collection, itself: Position, neighbours: &mut Vec<Nei
     neighbours.retain(|neighbour| neighbour.position != itself);
     let itself = Neighbour {
         object_id: collection.id(itself),
+        path: collection.path(itself),
         distance: 0.0,
         position: itself,
     };

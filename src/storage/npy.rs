@@ -231,18 +231,10 @@ pub(crate) fn object_id(cell: &[u8]) -> Option<String> {
 /// the path below the media directory of the file that a feature was made from, its length in bytes, and the time of its
 /// last change in nanoseconds since 1970. An empty path is a source that is not known.
 pub(crate) fn sources(bytes: &[u8]) -> Result<Vec<Option<Source>>, NpyError> {
-    let header = parse_header(bytes)?;
-    let [before, after] = SOURCE_TYPE;
-    let width = (header.descriptor.strip_prefix(before))
-        .and_then(|rest| rest.strip_suffix(after)?.parse::<u32>().ok());
-    let (&[_], Some(width @ 1..)) = (&header.shape[..], width) else {
-        return Err(header.unexpected("sources (n,) of path, size and mtime_ns"));
-    };
-    let row_bytes = source_bytes(width as usize);
-    header.check_length(row_bytes as u64, bytes.len() as u64)?;
-    let rows = bytes[header.data_offset..].chunks_exact(row_bytes);
+    let (_, width, offset) = sources_shape(bytes)?;
+    let rows = bytes[offset..].chunks_exact(source_bytes(width));
     let sources = rows.enumerate().map(|(row, cells)| {
-        let (path, numbers) = cells.split_at(width as usize * 4);
+        let (path, numbers) = cells.split_at(width * 4);
         let path = object_id(path).ok_or(NpyError::NotUnicode { row })?;
         let number = |at: usize| {
             let mut bytes = [0; 8];
@@ -256,6 +248,26 @@ pub(crate) fn sources(bytes: &[u8]) -> Result<Vec<Option<Source>>, NpyError> {
         }))
     });
     sources.collect()
+}
+
+/// Shape and data offset of a whole array of [`sources`]: rows, characters in a path, bytes before the first row.
+pub(crate) fn sources_shape(bytes: &[u8]) -> Result<(usize, usize, usize), NpyError> {
+    let header = parse_header(bytes)?;
+    let [before, after] = SOURCE_TYPE;
+    let width = (header.descriptor.strip_prefix(before))
+        .and_then(|rest| rest.strip_suffix(after)?.parse::<u32>().ok());
+    let (&[rows], Some(width @ 1..)) = (&header.shape[..], width) else {
+        return Err(header.unexpected("sources (n,) of path, size and mtime_ns"));
+    };
+    let width = width as usize;
+    header.check_length(source_bytes(width) as u64, bytes.len() as u64)?;
+    Ok((rows, width, header.data_offset))
+}
+
+/// The path in a row of sources, whose paths have `width` characters or less; none where it is not known.
+pub(crate) fn source_path(rows: &[u8], width: usize, row: usize) -> Option<String> {
+    let path = object_id(&rows[row * source_bytes(width)..][..width * 4]);
+    path.filter(|path| !path.is_empty())
 }
 
 /// Appends one row of sources, whose path has `width` characters or less; zeros where it is not known.

@@ -138,7 +138,7 @@ pub enum ShardError {
 }
 
 /// Which files of shards a directory holds, by number.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct ShardFiles {
     /// Finished files: `[features, object ids, sources]`.
     pub finished: BTreeMap<ShardNumber, [bool; 3]>,
@@ -312,6 +312,27 @@ pub(crate) fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Lists a directory and reads from its shards; once more where one was replaced by another process meanwhile.
+pub(crate) fn read_listed<T>(
+    directory: &Path,
+    mut read: impl FnMut(&ShardFiles) -> Result<T, ShardError>,
+) -> Result<T, ShardError> {
+    let mut files = ShardFiles::list(directory)?;
+    loop {
+        match read(&files) {
+            Err(error) if is_gone(&error) => {
+                let now = ShardFiles::list(directory)?;
+                // Then it is lost.
+                if now == files {
+                    return Err(error);
+                }
+                files = now;
+            }
+            read => return read,
+        }
+    }
 }
 
 /// Whether a file of a shard is not there: a process may have replaced the shard since the directory was listed.

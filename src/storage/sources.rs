@@ -36,6 +36,37 @@ pub struct Source {
     pub file: FileStamp,
 }
 
+/// What became of the file that a feature was made from.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FileState {
+    /// Nothing.
+    Same,
+    /// It has another path now, and is otherwise as it was.
+    Moved(Source),
+    /// It is another one.
+    Changed,
+    /// It is not there, or cannot be looked at.
+    Gone,
+}
+
+impl Source {
+    /// Compares the file at a listed path with this.
+    pub fn compare(&self, media_dir: &Path, entry: &str) -> FileState {
+        let Ok(metadata) = fs::metadata(media_dir.join(entry)) else {
+            return FileState::Gone;
+        };
+        let file = FileStamp::of(&metadata);
+        if file != self.file {
+            FileState::Changed
+        } else if *self.path != *entry {
+            let path = entry.into();
+            FileState::Moved(Source { path, file })
+        } else {
+            FileState::Same
+        }
+    }
+}
+
 /// A feature that was made, or was about to be when its process was killed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Made {
@@ -227,6 +258,13 @@ impl RecordedSources {
             .filter(|(_, made)| made.feature_sum == feature_sum)
             .last()?;
         Some(first + index)
+    }
+
+    /// What was recorded of an object last, whatever its feature is.
+    pub fn last(&self, id: &str) -> Option<&Source> {
+        let end = self.made.partition_point(|made| object_id(made) <= id);
+        let last = self.made[..end].last()?;
+        (object_id(last) == id).then_some(&last.source)
     }
 
     /// Whether anything is recorded of an object.

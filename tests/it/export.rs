@@ -39,17 +39,29 @@ length = features.shape[1]
 
 read = pq.read_table(table)
 schema = read.schema
-assert schema.names == ["object_id", "feature"], schema
+assert schema.names == ["object_id", "path", "feature"], schema
+assert schema.field("path").type == pa.string() and schema.field("path").nullable, schema
 assert schema.field("object_id").type == pa.string(), schema
 assert schema.field("feature").type == pa.list_(pa.field("element", pa.float32(), False), length), schema
 assert read["object_id"].to_pylist() == ids
+paths = []
+for path in sorted(directory.glob("*.features.npy")):
+    sources = path.with_name(path.name.replace(".features.", ".sources."))
+    rows = len(np.load(path, mmap_mode="r"))
+    paths += [p or None for p in np.load(sources)["path"].tolist()] if sources.exists() else [None] * rows
+recorded = directory / "sources.jsonl"
+lines = recorded.read_text().splitlines() if recorded.exists() else []
+recorded = {Path(p).name: p for p in (json.loads(line)["path"] for line in lines)}
+paths += [recorded.get(i) for i in ids[len(paths):]]
+assert read["path"].to_pylist() == paths, paths
+assert duckdb.sql(f"SELECT path FROM '{table}'").fetchall() == [(p,) for p in paths]
 found = read["feature"].combine_chunks().flatten().to_numpy().reshape(-1, length)
 assert (found.view("u4") == features.view("u4")).all()
 
 file = pq.ParquetFile(table)
 for group in range(file.metadata.num_row_groups):
     assert file.metadata.row_group(group).num_rows <= 10_000
-    for column in range(2):
+    for column in range(3):
         assert file.metadata.row_group(group).column(column).compression == "ZSTD"
 metadata = file.metadata.metadata
 assert metadata[b"simsearch.model"] == b"model", metadata
@@ -103,6 +115,33 @@ fn pyarrow_and_duckdb_read_every_feature_bit_for_bit() {
     let (directory, table) = (env.path("features/model"), env.path("out.parquet"));
     let printed = succeed(python.args(["-c", COMPARE]).args([directory, table]));
     assert_eq!(printed, "10059 4\n");
+}
+
+#[test]
+fn paths_are_a_column_where_they_are_recorded() {
+    crate::need_runtime!();
+    let mut python = need_python!("numpy", "pyarrow", "duckdb");
+    let env = TestEnv::new();
+    let entries: Vec<String> = (0..9).map(|at| format!("f{}/é{at}.jpg", at % 2)).collect();
+    for (seed, entry) in entries.iter().enumerate() {
+        env.picture(entry, seed);
+    }
+    for listed in [3, 6, 9] {
+        env.objects(&entries[..listed]);
+        env.extract("nhwc", &[]).exits(0);
+        if listed == 3 {
+            // As an earlier version left them.
+            fs::remove_file(env.path("features/nhwc/sources.jsonl")).unwrap();
+        }
+        if listed < 9 {
+            env.concat(&["--rows", "5"]).exits(0);
+        }
+    }
+    fs::rename(env.path("features/nhwc"), env.path("features/model")).unwrap();
+    export(&env, &[]).exits(0);
+    let (directory, table) = (env.path("features/model"), env.path("out.parquet"));
+    let printed = succeed(python.args(["-c", COMPARE]).args([directory, table]));
+    assert_eq!(printed, "9 3\n");
 }
 
 #[test]

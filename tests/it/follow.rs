@@ -175,6 +175,179 @@ fn of_two_files_of_one_name_the_one_that_is_listed_is_the_one_that_is_found() {
 }
 
 #[test]
+fn what_is_not_listed_or_listed_elsewhere_is_left_out_of_a_search_with_a_list() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for (seed, entry) in ["x/a.jpg", "x/b.jpg", "x/c.jpg", "x/d.jpg"]
+            .iter()
+            .enumerate()
+        {
+            env.picture(entry, seed);
+        }
+        env.list(&[]).exits(0);
+        extract(&env);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        let ids = |more: &[&str]| {
+            let arguments = ["search", "--feature-dir", "features", "d.jpg", "--json"];
+            let outcome = env.run(arguments.iter().chain(more));
+            let json = outcome.exits(0).json();
+            let found = json["neighbours"].as_array().unwrap().clone();
+            let id = |it: Value| it["object_id"].as_str().unwrap().to_owned();
+            let ids: BTreeSet<String> = found.into_iter().map(id).collect();
+            (ids.into_iter().collect::<Vec<_>>().join(" "), outcome)
+        };
+        let listed = ["--media-dir", "media"];
+        assert_eq!(ids(&listed).0, "a.jpg b.jpg c.jpg d.jpg");
+        // One is another file now, one is deleted.
+        env.picture("w/a.jpg", 9);
+        fs::remove_file(env.path("media/x/b.jpg")).unwrap();
+        env.list(&[]).exits(3);
+        let (found, outcome) = ids(&listed);
+        assert_eq!(found, "c.jpg d.jpg");
+        outcome.says(&["left out: 2 of 4 objects, which are not listed in media/objects.txt"]);
+        // Without a list, all there is.
+        assert_eq!(ids(&[]).0, "a.jpg b.jpg c.jpg d.jpg");
+        extract(&env);
+        assert_eq!(ids(&listed).0, "a.jpg c.jpg d.jpg");
+        // One is moved, and known there before and after it is packed.
+        fs::create_dir(env.path("media/y")).unwrap();
+        fs::rename(env.path("media/x/c.jpg"), env.path("media/y/c.jpg")).unwrap();
+        env.list(&[]).exits(3);
+        assert_eq!(ids(&listed).0, "a.jpg d.jpg");
+        extract(&env);
+        for _ in 0..2 {
+            assert_eq!(ids(&listed).0, "a.jpg c.jpg d.jpg");
+            env.concat(&[]).exits(0);
+        }
+        fs::remove_file(env.path("media/objects.txt")).unwrap();
+        assert_eq!(ids(&listed).0, "a.jpg b.jpg c.jpg d.jpg");
+    }
+}
+
+#[test]
+fn answers_have_the_paths_of_the_files_before_and_after_they_are_packed_and_moved() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.picture("x y/a.jpg", 1);
+    env.picture("x y/b.jpg", 1);
+    env.list(&[]).exits(0);
+    extract(&env);
+    let search = |more: &[&str]| {
+        let arguments = ["search", "--feature-dir", "features", "a.jpg"];
+        env.run(arguments.iter().chain(more))
+    };
+    let assert_paths = |paths: [&str; 2]| {
+        let json = search(&["--json"]).exits(0).json();
+        let found = [0, 1].map(|at| json["neighbours"][at]["path"].clone());
+        assert_eq!(found, paths);
+        let outcome = search(&["--paths"]);
+        let [one, other] = paths;
+        assert_eq!(outcome.exits(0).stdout, format!("{one} 0\n{other} 0\n"));
+        assert_eq!(outcome.stderr, "");
+    };
+    assert_paths(["x y/a.jpg", "x y/b.jpg"]);
+    env.concat(&[]).exits(0);
+    assert_paths(["x y/a.jpg", "x y/b.jpg"]);
+    fs::rename(env.path("media/x y"), env.path("media/z")).unwrap();
+    env.list(&[]).exits(0);
+    extract(&env);
+    for _ in 0..2 {
+        assert_paths(["z/a.jpg", "z/b.jpg"]);
+        env.concat(&[]).exits(0);
+    }
+    // As an earlier version left them.
+    fs::remove_file(env.path("features/nhwc/0000.sources.npy")).unwrap();
+    assert_eq!(
+        search(&["--json"]).json()["neighbours"][0]["path"],
+        Value::Null
+    );
+    let outcome = search(&["--paths"]);
+    outcome
+        .exits(0)
+        .says(&["no path is recorded of 2 neighbours"]);
+    assert_eq!(outcome.stdout, "a.jpg 0\nb.jpg 0\n");
+    search(&["--paths", "--json"]).exits(2);
+}
+
+#[test]
+fn status_and_verify_name_what_has_changed_or_moved_or_gone() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for (seed, name) in ["a", "b", "c", "d", "e", "f"].iter().enumerate() {
+            env.picture(&format!("x/{name}.jpg"), seed);
+        }
+        env.list(&[]).exits(0);
+        extract(&env);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        let status = |more: &[&str]| {
+            let arguments = [
+                "status",
+                "--feature-dir",
+                "features",
+                "--media-dir",
+                "media",
+            ];
+            env.run(arguments.iter().chain(more))
+        };
+        let named = || {
+            let json = status(&["--json"]).exits(0).json();
+            ["changed", "moved", "removed"].map(|name| {
+                let ids = json[name].as_array().unwrap().iter();
+                ids.map(|id| id.as_str().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+        };
+        let verify = [
+            "verify",
+            "--feature-dir",
+            "features",
+            "--media-dir",
+            "media",
+        ];
+        assert_eq!(named(), ["", "", ""]);
+        env.run(verify).exits(0);
+        env.picture("x/a.jpg", 9);
+        set_time(&env, "x/b.jpg", 1);
+        fs::create_dir(env.path("media/y")).unwrap();
+        fs::rename(env.path("media/x/c.jpg"), env.path("media/y/c.jpg")).unwrap();
+        fs::remove_file(env.path("media/x/d.jpg")).unwrap();
+        env.list(&[]).exits(0);
+        fs::remove_file(env.path("media/x/e.jpg")).unwrap();
+        assert_eq!(named(), ["a.jpg b.jpg", "c.jpg", "d.jpg e.jpg"]);
+        let text = status(&[]).stdout;
+        for line in [
+            "changed    2: a.jpg, b.jpg\n",
+            "moved      1: c.jpg\n",
+            "removed    2: d.jpg, e.jpg\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let problems = env.run(verify);
+        let problems = &problems.exits(1).stdout;
+        let lines: Vec<&str> = problems.lines().collect();
+        assert_eq!(lines.len(), 2, "{problems}");
+        for (line, entry) in lines.iter().zip(["x/a.jpg", "x/b.jpg"]) {
+            assert!(line.starts_with(&format!("{entry}: has changed since its feature was made")));
+        }
+        extract(&env);
+        assert_eq!(named(), ["", "", "d.jpg e.jpg"]);
+        env.list(&[]).exits(0);
+        prune(&env, &[]).exits(0);
+        assert_eq!(named(), ["", "", ""]);
+        env.concat(&[]).exits(0);
+        assert_eq!(named(), ["", "", ""]);
+        env.run(verify).exits(0);
+    }
+}
+
+#[test]
 fn a_picture_that_is_moved_gets_its_new_path_and_is_not_computed_again() {
     need_runtime!();
     for packed in [false, true] {
@@ -333,6 +506,104 @@ fn restore(env: &TestEnv, tree: &Tree) {
     }
 }
 
+fn prune(env: &TestEnv, more: &[&str]) -> Outcome {
+    let arguments = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+    env.run(arguments.iter().chain(more))
+}
+
+#[test]
+fn what_is_no_longer_listed_is_pruned_packed_or_not() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for (seed, name) in ["a", "b", "c", "d", "e", "f"].iter().enumerate() {
+            env.picture(&format!("object/{name}.jpg"), seed);
+        }
+        env.write("media/object/broken.jpg", "no picture");
+        env.list(&[]).exits(0);
+        env.extract("nhwc", &[]).exits(3);
+        if packed {
+            env.concat(&["--rows", "2"]).exits(0);
+        }
+        fs::remove_file(env.path("media/object/broken.jpg")).unwrap();
+        fs::remove_file(env.path("media/object/a.jpg")).unwrap();
+        fs::rename(
+            env.path("media/object/b.jpg"),
+            env.path("media/object/bb.jpg"),
+        )
+        .unwrap();
+        env.list(&[]).exits(0);
+        env.extract("nhwc", &[]).exits(0);
+        let before = env.tree("features");
+        let outcome = prune(&env, &["--dry-run"]);
+        outcome.exits(0).says(&["would remove 2 objects"]);
+        assert_eq!(outcome.stdout, "a.jpg\nb.jpg\n");
+        crate::assert_same_tree(&env.tree("features"), &before);
+        let outcome = prune(&env, &["--json"]);
+        let json = outcome.exits(0).json();
+        assert_eq!(json["object_ids"], serde_json::json!(["a.jpg", "b.jpg"]));
+        let counts = if packed { [2, 0] } else { [0, 2] };
+        assert_eq!([&json["rows"], &json["files"]], counts);
+        assert_eq!(json["failures"], 1);
+        assert!(!env.path("features/nhwc/failures.jsonl").exists());
+        let status = [
+            "status",
+            "--feature-dir",
+            "features",
+            "--media-dir",
+            "media",
+            "--json",
+        ];
+        let status = env.run(status).json();
+        assert_eq!([&status["unlisted"], &status["pending"]], [0, 0]);
+        env.concat(&[]).exits(0);
+        let ids: Vec<String> = rows(&env.tree("features/nhwc")).into_keys().collect();
+        assert_eq!(ids, ["bb.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg"]);
+        assert_eq!(same(&env, "media/object/bb.jpg"), ["bb.jpg"]);
+        assert!(!env.path("features/nhwc/sources.jsonl").exists());
+        env.run(["verify", "--feature-dir", "features"]).exits(0);
+    }
+}
+
+#[test]
+fn what_looks_like_a_mistake_is_pruned_only_when_that_is_confirmed() {
+    need_runtime!();
+    let env = TestEnv::new();
+    for (seed, name) in ["a", "b", "c", "d"].iter().enumerate() {
+        env.picture(&format!("object/{name}.jpg"), seed);
+    }
+    env.list(&[]).exits(0);
+    extract(&env);
+    env.concat(&[]).exits(0);
+    let before = env.tree("features");
+    env.objects(&["object/a.jpg"]);
+    prune(&env, &[])
+        .exits(1)
+        .says(&["3 of 4 features are not listed", "--dry-run", "--yes"]);
+    env.objects(&["object/a.jpg", "object/b.jpg", "object/c.jpg"]);
+    let unmounted = || fs::rename(env.path("media/object"), env.path("aside")).unwrap();
+    unmounted();
+    prune(&env, &[])
+        .exits(1)
+        .says(&["is its disk mounted?", "--yes"]);
+    fs::rename(env.path("aside"), env.path("media/object")).unwrap();
+    crate::assert_same_tree(&env.tree("features"), &before);
+    prune(&env, &[])
+        .exits(0)
+        .says(&["removed 1 object with 1 row"]);
+    unmounted();
+    env.objects(&["object/a.jpg"]);
+    prune(&env, &["--yes"])
+        .exits(0)
+        .says(&["removed 2 objects"]);
+    // All of a shard.
+    env.objects(&[""; 0]);
+    prune(&env, &["--yes"]).exits(0);
+    let left: Vec<String> = env.tree("features/nhwc").into_keys().collect();
+    assert_eq!(left, ["SHA256SUMS", "recipe.json"]);
+    env.run(["prune", "--feature-dir", "features"]).exits(2);
+}
+
 /// A tree of pictures that is edited at random.
 struct Media<'a> {
     env: &'a TestEnv,
@@ -462,7 +733,7 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
             if media.entries.is_empty() {
                 continue;
             }
-            for command in ["list", "extract", "concat"] {
+            for command in ["list", "extract", "concat", "prune"] {
                 if media.random.random_range(0..4) == 0 {
                     break;
                 }
@@ -470,8 +741,9 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
                 let outcome = match command {
                     "list" => env.list(&[]),
                     "extract" => env.extract("nhwc", &[]),
-                    _ if env.path("features/nhwc").exists() => env.concat(&["--rows", "3"]),
-                    _ => continue,
+                    _ if !env.path("features/nhwc").exists() => continue,
+                    "concat" => env.concat(&["--rows", "3"]),
+                    _ => prune(&env, &["--yes"]),
                 };
                 // Where the list is not made anew, pictures are missing.
                 let codes = [0, 1, 3].map(|code| outcome.exited_with(code));
@@ -485,7 +757,16 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
         env.list(&[]).exits(0);
         env.extract("nhwc", &["--retry-failed"]);
         env.extract("nhwc", &[]).exits(0);
-        env.concat(&["--rows", "3"]).exits(0);
+        let mut last = ["concat", "prune"];
+        if media.random.random() {
+            last.reverse();
+        }
+        for command in last {
+            match command {
+                "concat" => env.concat(&["--rows", "3"]).exits(0),
+                _ => prune(&env, &["--yes"]).exits(0),
+            };
+        }
         env.run([
             "verify",
             "--feature-dir",
@@ -494,14 +775,10 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
             "media",
         ])
         .exits(0);
-        let mut found = rows(&env.tree("features/nhwc"));
-        let listed = |id: &str| {
-            media
-                .entries
-                .iter()
-                .any(|entry| entry.ends_with(&format!("/{id}")))
-        };
-        found.retain(|id, _| listed(id));
+        let tree = env.tree("features/nhwc");
+        let found = rows(&tree);
+        let others: Vec<_> = tree.keys().filter(|name| !name.ends_with(".npy")).collect();
+        assert_eq!(others, ["SHA256SUMS", "recipe.json"]);
         fs::rename(env.path("features"), env.path("before")).unwrap();
         extract(&env);
         env.concat(&[]).exits(0);

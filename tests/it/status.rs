@@ -75,6 +75,9 @@ fn every_listed_object_is_counted_once() {
         "failures": {"bad-entry": 1, "missing": 1, "not-a-picture": 1},
         "pending": 3,
         "unlisted": 2,
+        "changed": [],
+        "moved": [],
+        "removed": ["00002.jpg", "file2.jpg"],
     });
     assert_eq!(outcome.exits(0).json(), expected);
     assert_same_tree(&env.tree("features"), &before);
@@ -114,6 +117,9 @@ fn without_a_list_it_says_what_the_directory_holds() {
         "failures": {"missing": 1, "not-a-picture": 1},
         "pending": null,
         "unlisted": null,
+        "changed": null,
+        "moved": null,
+        "removed": null,
     });
     assert_eq!(outcome.exits(0).json(), expected);
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::reading::{check_dimension, read_feature};
 use super::{Options, Refusals, Summary};
-use crate::storage::model_dir::{ModelDir, PerObjectFile};
+use crate::storage::model_dir::{ModelDir, PerObjectFile, ReadFile};
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{ShardFile, ShardNumber, ShardWriter};
 use crate::storage::shard_changes::{put_in_place, remove_temporary};
@@ -41,9 +41,18 @@ pub struct Packer<'a> {
 struct Written<'f> {
     number: ShardNumber,
     writer: ShardWriter,
-    files: Vec<PerObjectFile<'f>>,
+    files: Vec<ReadFile<'f>>,
     /// For each, the index of its source in the record, where it is there.
     sources: Vec<Option<usize>>,
+}
+
+/// A per-object file and what is in it.
+struct Feature<'f, 'd> {
+    file: ReadFile<'f>,
+    /// Its numbers.
+    data: &'d [u8],
+    /// The index of its source in the record, where it is there.
+    source: Option<usize>,
 }
 
 impl<'a> Packer<'a> {
@@ -120,7 +129,7 @@ impl<'a> Packer<'a> {
                     summary.rows += files.len();
                     let removed = &removed;
                     scope.spawn(move |_| {
-                        if let Err(error) = directory.remove_features(&files) {
+                        if let Err(error) = directory.remove_read(&files) {
                             *lock(removed) = Err(error);
                         }
                     });
@@ -144,7 +153,7 @@ fn commit<'f>(
     sums: &mut Sha256Sums,
     recorded: &RecordedSources,
     shard: Written<'f>,
-) -> Result<(Vec<PerObjectFile<'f>>, Vec<Option<usize>>)> {
+) -> Result<(Vec<ReadFile<'f>>, Vec<Option<usize>>)> {
     let Written {
         number,
         writer,
@@ -154,7 +163,8 @@ fn commit<'f>(
     let commit = || {
         let of_rows = (sources.iter()).map(|index| Some(&recorded.made()[(*index)?].source));
         let of_rows: Vec<_> = of_rows.collect();
-        let of_shard = writer.finish(files.iter().map(PerObjectFile::object_id), &of_rows)?;
+        let ids = files.iter().map(|read| read.file.object_id());
+        let of_shard = writer.finish(ids, &of_rows)?;
         // This makes the temporary files' names durable as well.
         sums.record(number, &of_shard)?;
         let files = ShardFile::ALL.into_iter();
@@ -199,17 +209,18 @@ impl<'f> Unpacked<'_, 'f, '_> {
             let (ahead, behind) = self.files.split_at(count);
             self.files = behind;
             let (directory, dimension, recorded) = (self.directory, self.dimension, self.recorded);
-            let read: Vec<Result<(&[u8], Option<usize>)>> = (ahead.par_iter().zip(&mut *buffers))
+            let read: Vec<Result<Feature<'f, '_>>> = (ahead.par_iter().zip(&mut *buffers))
                 .with_min_len(FILES_A_JOB)
                 .map(|(file, buffer)| {
-                    let data = read_feature(directory, *file, dimension, buffer)?;
-                    Ok((data, recorded.find(file.object_id(), feature_sum(data))))
+                    let id = file.object_id();
+                    let (file, data) = read_feature(directory, *file, dimension, buffer)?;
+                    let source = recorded.find(id, feature_sum(data));
+                    Ok(Feature { file, data, source })
                 })
                 .collect();
             for (file, read) in ahead.iter().zip(read) {
-                let source = read.as_ref().map_or(None, |(_, source)| *source);
-                if let Some(data) = self.accept(*file, read.map(|(data, _)| data))? {
-                    self.append(&mut shard, *file, data, source)
+                if let Some(feature) = self.accept(*file, read)? {
+                    self.append(&mut shard, feature)
                         .with_context(|| cannot_write(self.directory, self.number))?;
                 }
             }
@@ -220,15 +231,15 @@ impl<'f> Unpacked<'_, 'f, '_> {
     fn accept<'d>(
         &mut self,
         file: PerObjectFile<'_>,
-        read: Result<&'d [u8]>,
-    ) -> Result<Option<&'d [u8]>> {
-        let checked = read.and_then(|data| {
-            let wanted = *self.dimension.get_or_insert(data.len() / 4);
-            check_dimension(data, wanted)?;
-            Ok(data)
+        read: Result<Feature<'f, 'd>>,
+    ) -> Result<Option<Feature<'f, 'd>>> {
+        let checked = read.and_then(|feature| {
+            let wanted = *self.dimension.get_or_insert(feature.data.len() / 4);
+            check_dimension(feature.data, wanted)?;
+            Ok(feature)
         });
         match checked {
-            Ok(data) => Ok(Some(data)),
+            Ok(feature) => Ok(Some(feature)),
             Err(error) if concerns_the_run(error.as_ref()) => {
                 let file = self.directory.path().join(file.path());
                 Err(error.context(format!("cannot read {}", file.display())))
@@ -240,13 +251,8 @@ impl<'f> Unpacked<'_, 'f, '_> {
         }
     }
 
-    fn append(
-        &self,
-        shard: &mut Option<Written<'f>>,
-        file: PerObjectFile<'f>,
-        data: &[u8],
-        source: Option<usize>,
-    ) -> io::Result<()> {
+    fn append(&self, shard: &mut Option<Written<'f>>, feature: Feature<'f, '_>) -> io::Result<()> {
+        let Feature { file, data, source } = feature;
         let shard = match shard {
             Some(shard) => shard,
             none => {

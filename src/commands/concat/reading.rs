@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::Refusals;
-use crate::storage::model_dir::{ModelDir, PerObjectFile};
+use crate::storage::model_dir::{ModelDir, PerObjectFile, ReadFile};
 use crate::storage::name_filter::NameFilter;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
@@ -72,13 +72,13 @@ pub fn compare_with_packed(
             refusals.refuse(file.path(), &anyhow!("another file has the same object id"));
         } else if let Some(&(number, row)) = row {
             let there = FeatureRows::open(path, number)?.read(row)?;
-            let data = read_feature(directory, file, Some(there.len() / 4), &mut buffer);
-            match data {
-                Ok(data) if data == there => {
-                    (directory.remove_features(&[file])).context("cannot remove what is packed")?;
+            let read = read_feature(directory, file, Some(there.len() / 4), &mut buffer);
+            match read {
+                Ok((read, data)) if data == there => {
+                    (directory.remove_read(&[read])).context("cannot remove what is packed")?;
                     compared.already_packed += 1;
                 }
-                Ok(data) if recorded.find(id, feature_sum(data)).is_some() => {
+                Ok((_, data)) if recorded.find(id, feature_sum(data)).is_some() => {
                     compared.leave(path, number, row)?;
                     files[left] = file;
                     left += 1;
@@ -189,20 +189,20 @@ pub fn dimension(
     Ok(counts.into_keys().find_map(dimension_of))
 }
 
-/// Reads a per-object file into a buffer, and returns the `4 d` bytes of its numbers, checked to be one finite feature,
-/// of this dimension where it is known.
-pub fn read_feature<'b>(
+/// Reads a per-object file into a buffer; returns which file that was, and the `4 d` bytes of its numbers, checked to be one
+/// finite feature, of this dimension where it is known.
+pub fn read_feature<'f, 'b>(
     directory: &ModelDir,
-    file: PerObjectFile<'_>,
+    file: PerObjectFile<'f>,
     dimension: Option<usize>,
     buffer: &'b mut Vec<u8>,
-) -> Result<&'b [u8]> {
-    directory.read_into(file, buffer)?;
+) -> Result<(ReadFile<'f>, &'b [u8])> {
+    let read = directory.read_into(file, buffer)?;
     let data = npy::feature_data(buffer)?;
     if let Some(dimension) = dimension {
         check_dimension(data, dimension)?;
     }
-    Ok(data)
+    Ok((read, data))
 }
 
 pub fn check_dimension(data: &[u8], dimension: usize) -> Result<()> {

@@ -10,6 +10,7 @@ def serialised(length: int) -> bytes:
     element = pa.field("element", pa.float32(), nullable=False)
     fields = [
         pa.field("object_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=True),
         pa.field("feature", pa.list_(element, length), nullable=False),
     ]
     return pa.schema(fields).serialize().to_pybytes()

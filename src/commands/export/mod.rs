@@ -94,14 +94,20 @@ fn write(
             let features = &part.features()[rows.start * dimension..rows.end * dimension];
             let shown: Vec<usize> = rows.clone().filter(|row| is_shown(*row)).collect();
             let ids: Vec<String> = shown.iter().map(|row| part.id(*row)).collect();
+            let path = |row: usize| {
+                let (part, row) = (index, row as u32);
+                collection.path(Position { part, row })
+            };
+            let paths: Vec<Option<String>> = shown.iter().map(|row| path(*row)).collect();
             if shown.len() == rows.len() {
-                writer.row_group(&ids, features)?;
+                writer.row_group(&ids, &paths, features)?;
             } else if !shown.is_empty() {
                 let features = shown.iter().flat_map(|row| {
                     let at = (row - first) * dimension;
                     &features[at..at + dimension]
                 });
-                writer.row_group(&ids, &features.copied().collect::<Vec<f32>>())?;
+                let features: Vec<f32> = features.copied().collect();
+                writer.row_group(&ids, &paths, &features)?;
             }
         }
     }

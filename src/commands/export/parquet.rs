@@ -1,5 +1,5 @@
-//! The Parquet format, for the one table that is written here: `object_id`, a string, and `feature`, a list of float32
-//! whose length is fixed.
+//! The Parquet format, for the one table that is written here: `object_id`, a string, `path`, a string or null, and `feature`,
+//! a list of float32 whose length is fixed.
 //!
 //! Written by hand: the crate `parquet` 60.1, without `arrow` and with zstd alone, takes 5.7 minutes of processor time to build
 //! with what it needs (344 s in the profile `dev`), so 2.9 minutes or more on two cores. More than two were too many.
@@ -25,12 +25,13 @@ const LEVEL: i32 = 3;
 /// The table's schema as Arrow writes it (`arrow_schema.py` made it), without which readers would take the feature for a
 /// list of any length. The dimension is at an offset of its own.
 const ARROW_SCHEMA: &[u8] = include_bytes!("arrow_schema.bin");
-const ARROW_DIMENSION_OFFSET: usize = 116;
+const ARROW_DIMENSION_OFFSET: usize = 120;
 
 // Numbers of the format's enumerations.
 const BYTE_ARRAY: i32 = 6;
 const FLOAT: i32 = 4;
 const REQUIRED: i32 = 0;
+const OPTIONAL: i32 = 1;
 const REPEATED: i32 = 2;
 const UTF8: i32 = 0;
 const LIST: i32 = 3;
@@ -71,11 +72,17 @@ impl<'a> ParquetWriter<'a> {
         })
     }
 
-    /// Adds rows: their ids, and features `[n, dimension]`.
-    pub fn row_group(&mut self, ids: &[String], features: &[f32]) -> io::Result<()> {
+    /// Adds rows: their ids, their paths where they are known, and features `[n, dimension]`.
+    pub fn row_group(
+        &mut self,
+        ids: &[String],
+        paths: &[Option<String>],
+        features: &[f32],
+    ) -> io::Result<()> {
         assert_eq!(features.len(), ids.len() * self.dimension);
-        let pages = [Page::of_ids(ids)?];
-        let ids_chunk = self.chunk(&pages)?;
+        assert_eq!(paths.len(), ids.len());
+        let ids_chunk = self.chunk(&[Page::of_ids(ids)?])?;
+        let paths_chunk = self.chunk(&[Page::of_paths(paths)?])?;
         let page_rows = (PAGE_BYTES / (4 * self.dimension)).max(1);
         let pages: io::Result<Vec<Page>> = features
             .par_chunks(page_rows * self.dimension)
@@ -84,11 +91,14 @@ impl<'a> ParquetWriter<'a> {
         let features_chunk = self.chunk(&pages?)?;
         let chunks = [
             (BYTE_ARRAY, &["object_id"][..], &ids_chunk),
+            (BYTE_ARRAY, &["path"], &paths_chunk),
             (FLOAT, &["feature", "list", "element"][..], &features_chunk),
         ];
         let columns = chunks.map(|(kind, path, chunk)| chunk.describe(kind, path));
-        let total =
-            |bytes: fn(&Chunk) -> usize| (bytes(&ids_chunk) + bytes(&features_chunk)) as i64;
+        let total = |bytes: fn(&Chunk) -> usize| {
+            let chunks = [&ids_chunk, &paths_chunk, &features_chunk];
+            chunks.into_iter().map(bytes).sum::<usize>() as i64
+        };
         self.groups.push(
             Struct::new()
                 .list(1, Kind::Struct, columns.into())
@@ -180,10 +190,24 @@ impl Page {
     fn of_ids(ids: &[String]) -> io::Result<Self> {
         let mut plain = Vec::new();
         for id in ids {
-            plain.extend((id.len() as u32).to_le_bytes());
-            plain.extend(id.as_bytes());
+            append_string(id, &mut plain);
         }
         Page::new(&plain, ids.len())
+    }
+
+    fn of_paths(paths: &[Option<String>]) -> io::Result<Self> {
+        // 1 where there is a path.
+        let mut definition = Vec::new();
+        for same in paths.chunk_by(|one, other| one.is_some() == other.is_some()) {
+            run(same.len(), u8::from(same[0].is_some()), &mut definition);
+        }
+        let mut plain = Vec::new();
+        plain.extend((definition.len() as u32).to_le_bytes());
+        plain.extend(definition);
+        for path in paths.iter().flatten() {
+            append_string(path, &mut plain);
+        }
+        Page::new(&plain, paths.len())
     }
 
     fn of_features(features: &[f32], dimension: usize) -> io::Result<Self> {
@@ -225,6 +249,12 @@ impl Page {
     }
 }
 
+/// A plain value of a column of strings.
+fn append_string(text: &str, to: &mut Vec<u8>) {
+    to.extend((text.len() as u32).to_le_bytes());
+    to.extend(text.as_bytes());
+}
+
 /// A level that is the same many times.
 fn run(times: usize, level: u8, to: &mut Vec<u8>) {
     if times > 0 {
@@ -236,13 +266,16 @@ fn run(times: usize, level: u8, to: &mut Vec<u8>) {
 /// The table's schema, an element for each node of its tree.
 fn schema() -> Vec<Vec<u8>> {
     let logical = |number| Struct::new().structure(number, Struct::new());
-    let root = Struct::new().text(4, "schema").i32(5, 2);
-    let object_id = Struct::new()
-        .i32(1, BYTE_ARRAY)
-        .i32(3, REQUIRED)
-        .text(4, "object_id")
-        .i32(6, UTF8)
-        .structure(10, logical(1));
+    let root = Struct::new().text(4, "schema").i32(5, 3);
+    let string = |name, repetition| {
+        Struct::new()
+            .i32(1, BYTE_ARRAY)
+            .i32(3, repetition)
+            .text(4, name)
+            .i32(6, UTF8)
+            .structure(10, logical(1))
+    };
+    let (object_id, path) = (string("object_id", REQUIRED), string("path", OPTIONAL));
     let feature = Struct::new()
         .i32(3, REQUIRED)
         .text(4, "feature")
@@ -254,7 +287,7 @@ fn schema() -> Vec<Vec<u8>> {
         .i32(1, FLOAT)
         .i32(3, REQUIRED)
         .text(4, "element");
-    [root, object_id, feature, list, element]
+    [root, object_id, path, feature, list, element]
         .map(Struct::finish)
         .into()
 }

@@ -1,20 +1,20 @@
 //! What is known of each listed object before the run: which have a feature, and whether that is of the file as it is now.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use super::Options;
-use crate::storage::files::FileStamp;
 use crate::storage::model_dir::{FeatureState, ModelDir};
 use crate::storage::npy;
 use crate::storage::object_id::{ObjectId, entry_name};
 use crate::storage::object_list::ObjectList;
-use crate::storage::shard::{self, FeatureRows, ShardError, ShardFiles, ShardNumber};
-use crate::storage::sources::{Made, RecordedSources, Source, SourceRecord, feature_sum};
+use crate::storage::shard::{self, FeatureRows, ShardError, ShardNumber};
+use crate::storage::sources::{
+    FileState, Made, RecordedSources, Source, SourceRecord, feature_sum,
+};
 
 /// What is known of a listed object before the run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,32 +64,24 @@ impl<'a> KnownFeatures<'a> {
             options,
             list,
             recorded,
-            numbers: ShardFiles::list(path)?.pairs(path)?,
+            numbers: Vec::new(),
             may_be_newer: HashMap::new(),
             stale: HashMap::new(),
             moved: Vec::new(),
         };
-        if features.numbers.is_empty() {
-            return Ok(features);
-        }
-        let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(list.len());
-        let objects = list.entries().enumerate();
-        let objects = objects.filter(|(index, _)| standings[*index] == Standing::Pending);
-        by_name.extend(objects.map(|(index, entry)| (entry_name(entry), index)));
-        loop {
-            let numbers = features.numbers.clone();
-            let marked = numbers
-                .iter()
-                .try_for_each(|number| features.mark_shard(path, *number, &by_name, standings));
-            let Err(error) = marked else {
-                return Ok(features);
-            };
-            // `concat` may have replaced a shard since they were listed. One that is still missing then is lost.
-            features.numbers = ShardFiles::list(path)?.pairs(path)?;
-            if !shard::is_gone(&error) || features.numbers == numbers {
-                return Err(error.into());
+        let mut by_name: HashMap<&str, usize> = HashMap::new();
+        shard::read_listed(path, |files| {
+            features.numbers = files.pairs(path)?;
+            if by_name.is_empty() && !features.numbers.is_empty() {
+                let objects = list.entries().enumerate();
+                let objects = objects.filter(|(index, _)| standings[*index] == Standing::Pending);
+                by_name.reserve(list.len());
+                by_name.extend(objects.map(|(index, entry)| (entry_name(entry), index)));
             }
-        }
+            let mut numbers = features.numbers.clone().into_iter();
+            numbers.try_for_each(|number| features.mark_shard(path, number, &by_name, standings))
+        })?;
+        Ok(features)
     }
 
     fn mark_shard(
@@ -123,13 +115,13 @@ impl<'a> KnownFeatures<'a> {
         }
         let compared = rows.par_iter().map(|&(row, index)| {
             let source = sources[row].as_ref();
-            let file = source.map(|source| compare(self.options, self.list.entry(index), source));
-            (row, index, file.unwrap_or(Compared::Same))
+            let file = source.map(|source| self.compare(source, index));
+            (row, index, file.unwrap_or(FileState::Same))
         });
         for (row, index, file) in compared.collect::<Vec<_>>() {
             let standing = match file {
-                Compared::Same => Standing::Exists,
-                Compared::Moved(source) => {
+                FileState::Same | FileState::Gone => Standing::Exists,
+                FileState::Moved(source) => {
                     let feature_sum = sum(row)?;
                     self.moved.push(Made {
                         source,
@@ -137,7 +129,7 @@ impl<'a> KnownFeatures<'a> {
                     });
                     Standing::Exists
                 }
-                Compared::Changed => {
+                FileState::Changed => {
                     self.stale
                         .extend(sources[row].take().map(|source| (index, source)));
                     Standing::Stale
@@ -224,10 +216,10 @@ impl<'a> KnownFeatures<'a> {
         let Some((source, feature_sum)) = source else {
             return of_row.unwrap_or(Standing::Exists);
         };
-        match compare(self.options, entry, source) {
-            Compared::Same => Standing::Exists,
-            Compared::Changed => Standing::Stale,
-            Compared::Moved(source) => {
+        match self.compare(source, index) {
+            FileState::Same | FileState::Gone => Standing::Exists,
+            FileState::Changed => Standing::Stale,
+            FileState::Moved(source) => {
                 look.moved.push(Made {
                     source,
                     feature_sum,
@@ -235,6 +227,12 @@ impl<'a> KnownFeatures<'a> {
                 Standing::Exists
             }
         }
+    }
+
+    /// Compares a listed object's file with the one that its feature was made from. One that is gone, or cannot be looked at,
+    /// keeps its feature, which is all that there is of it.
+    fn compare(&self, source: &Source, index: usize) -> FileState {
+        source.compare(&self.options.media_dir, self.list.entry(index))
     }
 
     /// The number that the next shard has.
@@ -265,30 +263,4 @@ fn read_record(directory: &Path) -> Result<RecordedSources> {
         let path = directory.join(SourceRecord::FILE_NAME);
         format!("cannot read {}", path.display())
     })
-}
-
-/// What became of the file that a feature was made from.
-enum Compared {
-    Same,
-    /// It has another path now, and is otherwise as it was.
-    Moved(Source),
-    /// It is another one.
-    Changed,
-}
-
-/// Compares a listed object's file with the one that its feature was made from. A file that cannot be looked at counts as
-/// the same: its feature is all that there is of it.
-fn compare(options: &Options, entry: &str, source: &Source) -> Compared {
-    let Ok(metadata) = fs::metadata(options.media_dir.join(entry)) else {
-        return Compared::Same;
-    };
-    let file = FileStamp::of(&metadata);
-    if file != source.file {
-        Compared::Changed
-    } else if *source.path != *entry {
-        let path = entry.into();
-        Compared::Moved(Source { path, file })
-    } else {
-        Compared::Same
-    }
 }

@@ -28,3 +28,29 @@ impl fmt::Display for Answer {
         Ok(())
     }
 }
+
+/// An answer that is printed with paths: a line for each neighbour, its path below the media directory, a space, its distance.
+/// Where no path is recorded, the object id stands in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct WithPaths<'a>(pub &'a Answer);
+
+impl fmt::Display for WithPaths<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for neighbour in &self.0.neighbours {
+            let distance = neighbour.distance as f32;
+            let path = neighbour.path.as_ref().unwrap_or(&neighbour.object_id);
+            writeln!(to, "{path} {distance}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Answer {
+    /// How many neighbours have no recorded path.
+    pub fn without_path(&self) -> usize {
+        let neighbours = self.neighbours.iter();
+        neighbours
+            .filter(|neighbour| neighbour.path.is_none())
+            .count()
+    }
+}

@@ -29,7 +29,7 @@ use crate::similarity::scan::Metric;
 use crate::storage::files::complete;
 use crate::storage::media::Media;
 
-pub use answer::Answer;
+pub use answer::{Answer, WithPaths};
 use pictures::Pictures;
 pub use queries::chunks;
 use queries::{Finder, Found};
@@ -49,7 +49,8 @@ pub struct Options {
     pub html: Option<PathBuf>,
     /// Where to write the answers as one picture. Default: nowhere.
     pub sheet: Option<PathBuf>,
-    /// The media directory and the list of objects, for the pages. Default: none.
+    /// The media directory and the list of objects, for the pages; what is not listed is left out. A list that is not there
+    /// counts as none where no page is asked for. Default: none.
     pub media: Option<(PathBuf, PathBuf)>,
 }
 
@@ -82,7 +83,18 @@ pub fn search(
     listener: Listener<'_>,
 ) -> Result<Summary> {
     let media = open_media(options)?;
-    let collection = Collection::open_filled(&options.directory)?;
+    let mut collection = Collection::open_filled(&options.directory)?;
+    if let (Some(media), Some((_, objects))) = (&media, &options.media) {
+        let unlisted = collection.keep_listed(media);
+        if unlisted > 0 {
+            (listener.warn)(&format!(
+                "left out: {unlisted} of {} objects, which are not listed in {}, or at another path than that of the file that \
+                 their feature was made from",
+                collection.len() + unlisted,
+                objects.display()
+            ));
+        }
+    }
     let index = match options.approximate {
         true => Some(open_index(options, &collection)?),
         false => None,
@@ -113,7 +125,7 @@ pub fn search(
         for answer in answers(&collection, found, options.k, method) {
             summary.answered += 1;
             (listener.answer)(&answer)?;
-            if media.is_some() {
+            if options.html.is_some() || options.sheet.is_some() {
                 kept.push(answer);
             }
         }
@@ -124,9 +136,10 @@ pub fn search(
     Ok(summary)
 }
 
-/// The list of pictures, where a page is to be written.
+/// The list of pictures, where there is one, or a page is to be written.
 fn open_media(options: &Options) -> Result<Option<Media>> {
-    if options.html.is_none() && options.sheet.is_none() {
+    let is_there = (options.media.as_ref()).is_some_and(|(_, objects)| objects.exists());
+    if options.html.is_none() && options.sheet.is_none() && !is_there {
         return Ok(None);
     }
     let (directory, objects) = (options.media.as_ref())

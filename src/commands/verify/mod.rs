@@ -19,7 +19,7 @@ use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{ShardError, ShardFile, ShardFiles, ShardNumber};
-use crate::storage::sources::{RecordedSources, feature_sum};
+use crate::storage::sources::{FileState, RecordedSources, feature_sum};
 use crate::storage::{checksum, npy};
 use shards::Shard;
 
@@ -30,6 +30,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// The list of objects that should have a feature or a failure. Default: none.
     pub objects: Option<PathBuf>,
+    /// The media directory, whose listed pictures are compared with what is recorded. Default: none, and they are not.
+    pub media_dir: Option<PathBuf>,
 }
 
 /// What was checked, and what was found.
@@ -138,6 +140,21 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         };
         if !is_known {
             let what = "has neither a feature nor a failure; `simsearch extract` makes it";
+            report.problem(Path::new(entry), what);
+        }
+        let (Line::Object(id), Some(media_dir)) = (&line, &options.media_dir) else {
+            continue;
+        };
+        let of_row = || match places.get(id) {
+            Some(Place::Row(number, row)) => {
+                let shard = shards.binary_search_by_key(number, |shard| shard.number);
+                shards[shard.ok()?].sources.get(*row)?.as_ref()
+            }
+            _ => None,
+        };
+        let source = recorded.last(id).or_else(of_row);
+        if source.is_some_and(|source| source.compare(media_dir, entry) == FileState::Changed) {
+            let what = "has changed since its feature was made; `simsearch extract` makes it again";
             report.problem(Path::new(entry), what);
         }
     }

@@ -10,6 +10,7 @@ use crate::storage::npy;
 use crate::storage::object_id::entry_name;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardError, ShardFile, ShardNumber};
+use crate::storage::sources::Source;
 
 /// Bytes of the features that are in memory at once.
 const PIECE: usize = 1 << 20;
@@ -26,6 +27,8 @@ pub struct Shard {
     pub shape: Option<(usize, usize)>,
     /// The object ids, row by row; none where they cannot be read.
     pub ids: Vec<String>,
+    /// What the rows were made from; none where there is no record of that, or it cannot be read.
+    pub sources: Vec<Option<Source>>,
     /// What is wrong with it.
     pub problems: Vec<Finding>,
 }
@@ -45,6 +48,7 @@ impl Shard {
             number,
             shape: None,
             ids: Vec::new(),
+            sources: Vec::new(),
             problems: Vec::new(),
         };
         let [features_path, ids_path] =
@@ -122,6 +126,7 @@ impl Shard {
             let what = format!("row {row} is not of a file named {id}; {AGAIN}");
             self.problems.push(Finding::new(&path, what));
         }
+        self.sources = sources;
     }
 }
 

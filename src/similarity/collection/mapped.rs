@@ -9,9 +9,9 @@ use memmap2::Mmap;
 
 use crate::storage::files::regular;
 use crate::storage::npy;
-use crate::storage::shard::{ShardError, ShardFile, ShardNumber};
+use crate::storage::shard::{ShardError, ShardFile, ShardNumber, is_gone};
 
-/// The pair of a shard's files, mapped. A finished shard never changes: `concat` only adds others, so that the pages are the
+/// A shard's files, mapped. A finished file never changes: `concat` only puts others in its place, so that the pages are the
 /// file's for as long as this lives, also when the file loses its name.
 #[derive(Debug)]
 pub struct MappedShard {
@@ -25,6 +25,17 @@ pub struct MappedShard {
     ids: Mmap,
     ids_offset: usize,
     id_width: usize,
+    sources: Option<MappedSources>,
+}
+
+/// Which files the features of a shard were made from.
+#[derive(Debug)]
+struct MappedSources {
+    /// Tells the file from any other.
+    file: (u64, u64),
+    map: Mmap,
+    offset: usize,
+    width: usize,
 }
 
 impl MappedShard {
@@ -51,7 +62,32 @@ impl MappedShard {
                 others: id_rows,
             });
         }
+        let sources_path = directory.join(number.file_name(ShardFile::Sources));
+        let sources = match map(&sources_path) {
+            Err(error) if is_gone(&error) => None,
+            mapped => {
+                let (map, file) = mapped?;
+                let shape = npy::sources_shape(&map).map_err(wrong(&sources_path))?;
+                let (source_rows, width, offset) = shape;
+                if source_rows != rows {
+                    return Err(ShardError::Rows {
+                        features_path,
+                        features: rows,
+                        other_path: sources_path,
+                        others: source_rows,
+                    });
+                }
+                let file = identity(&file);
+                Some(MappedSources {
+                    file,
+                    map,
+                    offset,
+                    width,
+                })
+            }
+        };
         Ok(MappedShard {
+            sources,
             number,
             file: identity(&file),
             features,
@@ -66,8 +102,19 @@ impl MappedShard {
 
     /// Whether this is the shard that has that number now.
     pub fn is_at(&self, directory: &Path, number: ShardNumber) -> bool {
-        let path = directory.join(number.file_name(ShardFile::Features));
-        number == self.number && fs::metadata(path).is_ok_and(|file| identity(&file) == self.file)
+        let there = |file| {
+            let path = directory.join(number.file_name(file));
+            fs::metadata(path).ok().map(|file| identity(&file))
+        };
+        number == self.number
+            && there(ShardFile::Features) == Some(self.file)
+            && there(ShardFile::Sources) == self.sources.as_ref().map(|sources| sources.file)
+    }
+
+    /// The path below the media directory of the file that the feature of a row was made from, where it is recorded.
+    pub fn source_path(&self, row: usize) -> Option<String> {
+        let sources = self.sources.as_ref()?;
+        npy::source_path(&sources.map[sources.offset..], sources.width, row)
     }
 
     /// Its number.

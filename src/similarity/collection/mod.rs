@@ -16,6 +16,7 @@ pub(crate) use id_lookup::IdLookup;
 pub use mapped::MappedShard;
 
 use crate::storage::files::FileStamp;
+use crate::storage::media::Media;
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::npy;
 use crate::storage::shard::{self, ShardError, ShardFiles, ShardNumber};
@@ -25,8 +26,11 @@ use crate::storage::sources::{RecordedSources, feature_sum};
 #[derive(Debug, Default)]
 pub struct Collection {
     parts: Vec<Part>,
-    /// Rows of shards of which there is a newer feature in a per-object file: they take part in nothing.
+    /// Rows of shards of which there is a newer feature in a per-object file, and those that [`Collection::keep_listed`] leaves
+    /// out: they take part in nothing.
     hidden: HashSet<Position>,
+    /// The paths of files that were moved since their shard was written.
+    moved: HashMap<Position, Box<str>>,
     dimension: usize,
     /// Per-object files that were left out: they are torn, or of another dimension.
     pub left_out: Vec<String>,
@@ -49,6 +53,8 @@ pub struct PerObject {
     stamps: Vec<FileStamp>,
     /// `[n, dimension]`.
     features: Vec<f32>,
+    /// The paths of the files that they were made from, where that is recorded.
+    paths: Vec<Option<Box<str>>>,
 }
 
 /// Where the feature of an object is.
@@ -162,7 +168,7 @@ impl Collection {
         );
         let shards = shards.into_values().filter(|shard| shard.rows() > 0);
         let shards: Vec<Arc<MappedShard>> = shards.collect();
-        let hidden = per_object.keep_unpacked(&shards, dimension, &recorded);
+        let (hidden, moved) = per_object.keep_unpacked(&shards, dimension, &recorded);
         let mut parts: Vec<Part> = shards.into_iter().map(Part::Shard).collect();
         if !per_object.ids.is_empty() {
             parts.push(Part::PerObject(Arc::new(per_object)));
@@ -170,6 +176,7 @@ impl Collection {
         Ok(Collection {
             parts,
             hidden,
+            moved,
             dimension,
             left_out,
         })
@@ -309,13 +316,14 @@ impl Collection {
         let same = |(one, other): (&Part, &Part)| match (one, other) {
             (Part::Shard(one), Part::Shard(other)) => Arc::ptr_eq(one, other),
             (Part::PerObject(one), Part::PerObject(other)) => {
-                one.ids == other.ids && one.stamps == other.stamps
+                (&one.ids, &one.stamps, &one.paths) == (&other.ids, &other.stamps, &other.paths)
             }
             _ => false,
         };
         self.parts.len() == other.parts.len()
             && self.parts.iter().zip(&other.parts).all(same)
             && self.hidden == other.hidden
+            && self.moved == other.moved
     }
 
     /// The object id at a place among all [`rows`](Self::rows), counted over the parts in turn; none where that row is hidden.
@@ -338,6 +346,33 @@ impl Collection {
     /// Whether a row takes part in nothing, since there is a newer feature of its object.
     pub(crate) fn is_hidden(&self, at: Position) -> bool {
         !self.hidden.is_empty() && self.hidden.contains(&at)
+    }
+
+    /// The path below the media directory of the file that a feature was made from, where it is recorded.
+    pub fn path(&self, at: Position) -> Option<String> {
+        let moved = self.moved.get(&at).map(ToString::to_string);
+        moved.or_else(|| match &self.parts[at.part as usize] {
+            Part::Shard(shard) => shard.source_path(at.row as usize),
+            Part::PerObject(files) => files.paths[at.row as usize].as_deref().map(str::to_owned),
+        })
+    }
+
+    /// Hides the objects that are not listed, and those whose feature was made from a file at another path than the listed one.
+    /// Returns how many these are.
+    pub(crate) fn keep_listed(&mut self, media: &Media) -> usize {
+        let before = self.hidden.len();
+        let rows = (0..).zip(&self.parts).flat_map(|(part, rows)| {
+            (0..rows.rows() as u32).map(move |row| Position { part, row })
+        });
+        let rows: Vec<Position> = rows.collect();
+        let is_listed = |at: Position| {
+            let entry = media.entry(&self.id(at));
+            entry.is_some_and(|entry| self.path(at).is_none_or(|path| path == entry))
+        };
+        let unlisted = rows.into_par_iter().filter(|at| !is_listed(*at));
+        let unlisted: Vec<Position> = unlisted.collect();
+        self.hidden.extend(unlisted);
+        self.hidden.len() - before
     }
 
     /// Number of objects.
@@ -428,16 +463,26 @@ fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
 impl PerObject {
     /// Drops what is in shards, unless it is another feature of which it is recorded what it was made from: that is newer.
     /// Both have features of `dimension` numbers. Returns the rows of the shards of which there is a newer feature; the
-    /// shards have rows, and are the first parts of a collection.
+    /// shards have rows, and are the first parts of a collection. Also returns the paths of rows that were moved since.
     fn keep_unpacked(
         &mut self,
         shards: &[Arc<MappedShard>],
         dimension: usize,
         recorded: &RecordedSources,
-    ) -> HashSet<Position> {
+    ) -> (HashSet<Position>, HashMap<Position, Box<str>>) {
+        let source_path = |id: &str, feature: &[f32]| {
+            let index = recorded.find(id, feature_sum(bytemuck::cast_slice(feature)))?;
+            Some(recorded.made()[index].source.path.clone())
+        };
+        let rows = self
+            .ids
+            .iter()
+            .zip(self.features.chunks_exact(dimension.max(1)));
+        self.paths = rows.map(|(id, feature)| source_path(id, feature)).collect();
         let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();
-        if names.is_empty() {
-            return HashSet::new();
+        let (mut hidden, mut moved) = (HashSet::new(), HashMap::new());
+        if names.is_empty() && recorded.made().is_empty() {
+            return (hidden, moved);
         }
         let packed: HashMap<String, Position> = (shards.par_iter().enumerate())
             .flat_map_iter(|(part, shard)| {
@@ -446,9 +491,16 @@ impl PerObject {
                     (shard.id(row), Position { part, row: at })
                 })
             })
-            .filter(|(id, _)| names.contains(id.as_str()))
+            .filter(|(id, _)| names.contains(id.as_str()) || recorded.names(id))
             .collect();
-        let mut hidden = HashSet::new();
+        for (id, at) in &packed {
+            let shard = &shards[at.part as usize];
+            let feature = &shard.features()[at.row as usize * dimension..][..dimension];
+            let path = source_path(id, feature);
+            if path.is_some() && path.as_deref() != shard.source_path(at.row as usize).as_deref() {
+                moved.extend(path.map(|path| (*at, path)));
+            }
+        }
         let mut kept = 0;
         for row in 0..self.ids.len() {
             let at = packed.get(&*self.ids[row]).copied();
@@ -457,13 +509,13 @@ impl PerObject {
                 let there = shards[at.part as usize].features();
                 let there = &there[at.row as usize * dimension..][..dimension];
                 let data: &[u8] = bytemuck::cast_slice(feature);
-                data != bytemuck::cast_slice::<f32, u8>(there)
-                    && recorded.find(&self.ids[row], feature_sum(data)).is_some()
+                data != bytemuck::cast_slice::<f32, u8>(there) && self.paths[row].is_some()
             };
             if at.is_none_or(is_newer) {
                 hidden.extend(at);
                 self.ids.swap(kept, row);
                 self.stamps.swap(kept, row);
+                self.paths.swap(kept, row);
                 let from = row * dimension..(row + 1) * dimension;
                 self.features.copy_within(from, kept * dimension);
                 kept += 1;
@@ -471,8 +523,9 @@ impl PerObject {
         }
         self.ids.truncate(kept);
         self.stamps.truncate(kept);
+        self.paths.truncate(kept);
         self.features.truncate(kept * dimension);
-        hidden
+        (hidden, moved)
     }
 }
 

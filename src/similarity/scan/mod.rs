@@ -41,6 +41,8 @@ pub struct Neighbour {
     pub object_id: String,
     /// Its distance, 0 or more.
     pub distance: f64,
+    /// The path below the media directory of the file that its feature was made from, where that is recorded.
+    pub path: Option<String>,
     /// Where its feature is.
     #[serde(skip)]
     pub position: Position,
@@ -94,6 +96,7 @@ fn named(collection: &Collection, mut found: Vec<(f64, Position)>, k: usize) -> 
         .map(|(distance, position)| Neighbour {
             object_id: collection.id(position),
             distance,
+            path: None,
             position,
         })
         .collect();
@@ -101,6 +104,10 @@ fn named(collection: &Collection, mut found: Vec<(f64, Position)>, k: usize) -> 
         (one.distance.total_cmp(&other.distance)).then_with(|| one.object_id.cmp(&other.object_id))
     });
     neighbours.truncate(k);
+    // Of those that are left.
+    for neighbour in &mut neighbours {
+        neighbour.path = collection.path(neighbour.position);
+    }
     neighbours
 }
 

@@ -32,7 +32,7 @@ pub use choose::model_directory;
 pub(crate) use choose::model_stem;
 pub(crate) use locks::RecordLock;
 pub use locks::{Claims, Packing, PackingLock};
-pub(crate) use nested::PerObjectFile;
+pub(crate) use nested::{PerObjectFile, ReadFile};
 pub use scratch::Scratch;
 
 use crate::storage::files::{FileStamp, regular};
@@ -100,7 +100,7 @@ impl ModelDir {
         buffer: &mut Vec<u8>,
     ) -> io::Result<FeatureState> {
         match self.open_feature(&id.feature_path()) {
-            Ok(mut file) => read_whole(&mut file, buffer)?,
+            Ok(mut file) => _ = read_whole(&mut file, buffer)?,
             Err(Errno::ENOENT) => return Ok(FeatureState::Absent),
             Err(error) => return Err(error.into()),
         }
@@ -169,8 +169,8 @@ impl ModelDir {
 /// Files longer than this hold no feature, and are not read into memory. 64 MiB: 16 million numbers.
 const MAX_FEATURE_BYTES: u64 = 64 << 20;
 
-/// Reads a regular file into `buffer`, with as few system calls as it takes.
-fn read_whole(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<()> {
+/// Reads a regular file into `buffer`, with as few system calls as it takes; returns what it was when that began.
+fn read_whole(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<fs::Metadata> {
     let metadata = file.metadata()?;
     regular::check(&metadata)?;
     if metadata.len() > MAX_FEATURE_BYTES {
@@ -198,7 +198,7 @@ fn read_whole(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<()> {
         }
     }
     buffer.truncate(read);
-    Ok(())
+    Ok(metadata)
 }
 
 /// What went wrong with a file or directory, and with which.

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::openat;
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, openat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rayon::prelude::*;
 
@@ -41,6 +42,15 @@ impl<'a> PerObjectFile<'a> {
         let (_, _, name) = self.components();
         name.strip_suffix(".npy").unwrap_or(name)
     }
+}
+
+/// A per-object file that was read: the very file, and not one that `extract` has put in its place since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadFile<'a> {
+    /// Its name.
+    pub file: PerObjectFile<'a>,
+    /// Tells it from others of that name.
+    pub inode: u64,
 }
 
 /// What a model's directory holds below its nested directories.
@@ -154,14 +164,17 @@ impl ModelDir {
         Ok(bytes)
     }
 
-    /// The same into a buffer, in the place of what it holds.
-    pub(crate) fn read_into(
+    /// The same into a buffer, in the place of what it holds. Returns which file that was.
+    pub(crate) fn read_into<'a>(
         &self,
-        file: PerObjectFile<'_>,
+        file: PerObjectFile<'a>,
         buffer: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    ) -> io::Result<ReadFile<'a>> {
         match self.open_feature(file.path()) {
-            Ok(mut file) => read_whole(&mut file, buffer),
+            Ok(mut open) => {
+                let inode = read_whole(&mut open, buffer)?.ino();
+                Ok(ReadFile { file, inode })
+            }
             Err(Errno::ELOOP) => Err(io::Error::other(NotRegular)),
             Err(error) => Err(error.into()),
         }
@@ -170,20 +183,31 @@ impl ModelDir {
     /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
     /// that is a link leads nowhere: what it leads to stays.
     pub(crate) fn remove_features(&self, files: &[PerObjectFile<'_>]) -> Result<(), AtPath> {
+        let files = files.iter().map(|file| (*file, None));
+        self.remove_in_groups(&files.collect::<Vec<_>>())
+    }
+
+    /// The same for files that were read: those in whose place there is another file by now stay.
+    pub(crate) fn remove_read(&self, files: &[ReadFile<'_>]) -> Result<(), AtPath> {
+        let files = files.iter().map(|read| (read.file, Some(read.inode)));
+        self.remove_in_groups(&files.collect::<Vec<_>>())
+    }
+
+    fn remove_in_groups(&self, files: &[(PerObjectFile<'_>, Option<u64>)]) -> Result<(), AtPath> {
         // A thread for each outer directory, since two would only wait for each other in one.
         let groups: Vec<_> = files
-            .chunk_by(|one, other| one.components().0 == other.components().0)
+            .chunk_by(|one, other| one.0.components().0 == other.0.components().0)
             .collect();
         groups
             .into_par_iter()
-            .try_for_each(|files| self.remove_features_below(files[0].components().0, files))
+            .try_for_each(|files| self.remove_features_below(files[0].0.components().0, files))
     }
 
-    /// Removes per-object files of one outer directory.
+    /// Removes per-object files of one outer directory, where they are the ones with these inodes.
     fn remove_features_below(
         &self,
         first: &str,
-        files: &[PerObjectFile<'_>],
+        files: &[(PerObjectFile<'_>, Option<u64>)],
     ) -> Result<(), AtPath> {
         let at = |path: &str| {
             let path = self.path.join(path);
@@ -197,21 +221,29 @@ impl ModelDir {
         else {
             return Ok(());
         };
-        for files in files.chunk_by(|one, other| one.components().1 == other.components().1) {
-            let (_, second, _) = files[0].components();
-            let Some(inner) = if_there(openat(&outer, second, DIRECTORY, Mode::empty()))
-                .map_err(at(files[0].path))?
+        for files in files.chunk_by(|one, other| one.0.components().1 == other.0.components().1) {
+            let at_first = files[0].0.path;
+            let (_, second, _) = files[0].0.components();
+            let Some(inner) =
+                if_there(openat(&outer, second, DIRECTORY, Mode::empty())).map_err(at(at_first))?
             else {
                 continue;
             };
-            for file in files {
+            for (file, inode) in files {
                 let (_, _, name) = file.components();
+                if let Some(inode) = inode {
+                    let there = fstatat(&inner, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+                    let there = if_there(there).map_err(at(file.path))?;
+                    if there.is_none_or(|there| there.st_ino != *inode) {
+                        continue;
+                    }
+                }
                 let removed = fault::step("remove a feature", || {
                     unlinkat(&inner, name, UnlinkatFlags::NoRemoveDir)
                 });
                 if_there(removed).map_err(at(file.path))?;
             }
-            remove_directory(&outer, second).map_err(at(files[0].path))?;
+            remove_directory(&outer, second).map_err(at(at_first))?;
         }
         remove_directory(&self.root, first).map_err(at(first))
     }
@@ -261,4 +293,38 @@ fn remove_directory(above: &OwnedFd, name: impl AsRef<Path>) -> nix::Result<()> 
 fn looks_like_a_nested_directory(path: &Path) -> bool {
     path.iter()
         .all(|name| name.to_str().is_some_and(|name| name.chars().count() <= 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::npy;
+    use crate::storage::object_id::ObjectId;
+
+    #[test]
+    fn a_file_that_was_written_again_since_it_was_read_is_not_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = ModelDir::create(root.path()).unwrap();
+        let scratch = directory.scratch().unwrap();
+        let ids = ["abcd.jpg", "abce.jpg", "abcf.jpg"].map(|id| ObjectId::new(id).unwrap());
+        let write = |id: &ObjectId, number: f32| {
+            let mut bytes = Vec::new();
+            npy::append_feature(&[number], &mut bytes);
+            scratch.write_feature(&directory, id, 0, &bytes).unwrap();
+        };
+        ids.iter().for_each(|id| write(id, 1.0));
+        let nested = directory.nested_files().unwrap();
+        let read = nested.files();
+        let read = read.map(|file| directory.read_into(file, &mut Vec::new()).unwrap());
+        let read: Vec<ReadFile<'_>> = read.collect();
+        write(&ids[1], 2.0);
+        fs::remove_file(root.path().join(ids[2].feature_path())).unwrap();
+        directory.remove_read(&read).unwrap();
+        let nested = directory.nested_files().unwrap();
+        let left: Vec<PerObjectFile<'_>> = nested.files().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].path(), ids[1].feature_path());
+        directory.remove_features(&left).unwrap();
+        assert_eq!(directory.nested_files().unwrap().files().count(), 0);
+    }
 }

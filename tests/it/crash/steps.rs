@@ -240,6 +240,73 @@ fn a_shard_that_changes_does_so_in_one_step_wherever_concat_is_killed() {
     }
 }
 
+const PRUNE: [&str; 5] = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+
+#[test]
+fn prune_killed_at_any_step_loses_nothing_that_is_listed_and_goes_on() {
+    need_fault_points!();
+    let env = TestEnv::new();
+    write_features(&env, 0..6);
+    env.run(PACK).exits(0);
+    let mut record = String::new();
+    for number in 6..10 {
+        let object = numbered(number, 0);
+        record += &record_of("object", &object);
+        write_feature(&env, &object);
+    }
+    env.write("features/model/sources.jsonl", record);
+    let line = |id: &str| {
+        format!(r#"{{"id":"{id}","path":"{id}","stage":"read","class":"missing","message":"m"}}"#)
+            + "\n"
+    };
+    let failures = line("listed.jpg") + &line("gone.jpg");
+    env.write("features/model/failures.jsonl", failures);
+    // Of the three shards one loses a row, and one both.
+    let stays = [0, 1, 4, 6, 7, 8].map(|number| numbered(number, 0).0);
+    env.objects(&[&stays[..], &["listed.jpg".to_owned()]].concat());
+    env.write(format!("media/{}", stays[0]), "it is mounted");
+    let before = state(&env, "model");
+    env.run(PRUNE)
+        .exits(0)
+        .says(&["removed 4 objects with 3 rows"]);
+    let after = state(&env, "model");
+    let left = |env: &TestEnv| {
+        let search = [
+            "search",
+            "--feature-dir",
+            "features",
+            "-k",
+            "99",
+            "00000.jpg",
+        ];
+        let outcome = env.run(search);
+        let lines = outcome.exits(0).stdout.lines();
+        let ids = lines.map(|line| line.split(' ').next().unwrap().to_owned());
+        let ids: Vec<String> = ids.collect();
+        let distinct: BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+        stays.iter().filter(|id| ids.contains(id)).count()
+    };
+    for fault in ["kill", "EIO"] {
+        for number in 1.. {
+            restore(&env, "model", &before);
+            let run = run_with_fault(&env, env.command(PRUNE), fault, number);
+            let Some(at) = &run.at else {
+                run.outcome.exits(0);
+                break;
+            };
+            eprintln!("{fault} at step {number}: {at}");
+            if fault != "kill" && at != "empty the lock file" {
+                (run.outcome.exits(1)).says(&["cannot ", "features/model", "Input/output error"]);
+            }
+            assert_readable(&state(&env, "model"), "killed");
+            assert_eq!(left(&env), stays.len(), "{at}");
+            env.run(PRUNE).exits(0);
+            assert_same_tree(&state(&env, "model"), &after);
+        }
+    }
+}
+
 #[test]
 fn an_error_at_any_step_of_a_change_is_told_and_loses_nothing() {
     need_fault_points!();

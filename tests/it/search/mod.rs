@@ -137,7 +137,7 @@ fn neighbours_are_lines_nearest_first_and_ties_by_id() {
     assert_eq!(json["object_id"], "zero.jpg");
     assert_eq!(
         json["neighbours"],
-        serde_json::json!([{"object_id": "zero.jpg", "distance": 0.0}])
+        serde_json::json!([{"object_id": "zero.jpg", "distance": 0.0, "path": null}])
     );
     assert!(json["seconds"].is_number());
 }

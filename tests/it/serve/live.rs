@@ -1,11 +1,12 @@
 //! `simsearch serve` beside the commands that change what it serves.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::client::{Server, eventually};
 use crate::concat::{numbered, write_features};
 use crate::search::{on_a_line, write_loose};
-use crate::{TestEnv, finish, stored_picture};
+use crate::{TestEnv, finish, need_runtime, stored_picture};
 
 fn objects(server: &Server) -> u64 {
     server.get("/healthz").json()["objects"].as_u64().unwrap()
@@ -17,20 +18,23 @@ fn new_shards_files_and_lists_are_picked_up() {
     let ids = numbered(0..30);
     write_features(&env, &ids[..10]);
     env.concat(&[]).exits(0);
-    env.objects(&["00000.jpg"]);
+    // All but one are listed.
+    let mut listed = numbered(0..31);
+    listed.remove(20);
+    env.objects(&listed);
     let server = Server::start(&env, &[]);
     assert_eq!(objects(&server), 10);
     assert_eq!(server.get("/similar/00015.jpg").status, 404);
     // Per-object files, as `extract` writes them.
     write_features(&env, &ids);
-    eventually("20 files are there", || objects(&server) == 30);
-    assert_eq!(server.similar("00015.jpg", 30).len(), 30);
+    eventually("19 files are there", || objects(&server) == 29);
+    assert_eq!(server.similar("00015.jpg", 30).len(), 29);
     // The same as shards.
     env.concat(&["--rows", "5"]).exits(0);
     eventually("they are in shards", || {
         server.metric("simsearch_shards") == 5.0
     });
-    assert_eq!(objects(&server), 30);
+    assert_eq!(objects(&server), 29);
     assert_eq!(
         server.similar("00029.jpg", 1),
         [("00029.jpg".to_owned(), 0.0)]
@@ -38,10 +42,14 @@ fn new_shards_files_and_lists_are_picked_up() {
     // A picture, once it is listed.
     env.write("media/b/00020.jpg", stored_picture("jpeg_420.jpg"));
     assert_eq!(server.get("/object/00020.jpg").status, 404);
-    env.objects(&["00000.jpg", "b/00020.jpg"]);
+    assert_eq!(server.get("/similar/00020.jpg").status, 404);
+    listed.push("b/00020.jpg".to_owned());
+    env.objects(&listed);
     eventually("the list is read again", || {
         server.get("/object/00020.jpg").status == 200
     });
+    eventually("its feature is there, too", || objects(&server) == 30);
+    assert_eq!(server.get("/similar/00020.jpg").status, 200);
     // A list that cannot be read leaves the one of before.
     std::fs::remove_file(env.path("media/objects.txt")).unwrap();
     write_features(&env, &numbered(0..31));
@@ -50,11 +58,44 @@ fn new_shards_files_and_lists_are_picked_up() {
 }
 
 #[test]
+fn an_id_whose_file_is_another_one_now_is_not_shown_until_that_is_extracted() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let write = |entry: &str, picture: &str| {
+        env.write(Path::new("media").join(entry), stored_picture(picture));
+    };
+    write("2021/IMG_0001.jpg", "jpeg_420.jpg");
+    write("2021/IMG_0002.jpg", "jpeg_230x340.jpg");
+    env.list(&[]).exits(0);
+    env.extract("nhwc", &[]).exits(0);
+    env.concat(&[]).exits(0);
+    let server = Server::start(&env, &[]);
+    assert_eq!(server.similar("IMG_0001.jpg", 9).len(), 2);
+    // It comes first in the list, and has no feature yet.
+    write("2020/IMG_0001.jpg", "jpeg_230x340.jpg");
+    env.list(&[]).exits(3);
+    eventually("the old feature is gone", || {
+        server.get("/similar/IMG_0001.jpg").status == 404
+    });
+    let ids = |found: Vec<(String, f64)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids(server.similar("IMG_0002.jpg", 9)), ["IMG_0002.jpg"]);
+    env.extract("nhwc", &[]).exits(0);
+    eventually("the new feature is there", || {
+        server.get("/similar/IMG_0001.jpg").status == 200
+    });
+    let found = server.similar("IMG_0002.jpg", 9);
+    let expected = ["IMG_0002.jpg", "IMG_0001.jpg"].map(|id| (id.to_owned(), 0.0));
+    assert_eq!(found, expected);
+    env.concat(&[]).exits(0);
+    assert_eq!(server.similar("IMG_0002.jpg", 9), expected);
+}
+
+#[test]
 fn a_file_that_is_written_again_under_its_name_is_read_again() {
     let env = TestEnv::new();
     let mut rows = on_a_line(&["0000a.jpg", "0000b.jpg", "0000c.jpg"]);
     write_loose(&env, &rows);
-    env.objects(&["0000a.jpg"]);
+    env.objects(&["0000a.jpg", "0000b.jpg", "0000c.jpg"]);
     let server = Server::start(&env, &[]);
     let neighbours = |id: &str, distances: [f64; 3]| {
         let of = |(id, distance): (&str, f64)| (id.to_owned(), distance);
@@ -78,7 +119,7 @@ fn no_object_is_missed_or_there_twice_while_concat_runs() {
     let env = TestEnv::new();
     let ids = numbered(0..900);
     let all: BTreeSet<String> = ids.iter().cloned().collect();
-    env.objects(&["00000.jpg"]);
+    env.objects(&ids);
     write_features(&env, &ids);
     let server = Server::start(&env, &[]);
     let mut answers = 0;

@@ -21,7 +21,12 @@ fn environment() -> (TestEnv, Vec<String>) {
     env.concat(&["--rows", "4", "--full-only"]).exits(0);
     env.write("media/a/00000.jpg", stored_picture("jpeg_230x340.jpg"));
     env.write("media/b/00001.jpg", ppm(300, 100, 1));
-    env.objects(&["a/00000.jpg", "b/00001.jpg"]);
+    let folders = ["a", "b"].into_iter().chain(std::iter::repeat("c"));
+    let entries = ids.iter().zip(folders);
+    let entries: Vec<String> = entries
+        .map(|(id, folder)| format!("{folder}/{id}"))
+        .collect();
+    env.objects(&entries);
     (env, ids)
 }
 
@@ -63,7 +68,7 @@ fn an_object_is_its_own_first_neighbour_before_others_of_the_same_feature() {
     let mut rows = on_a_line(&["a.jpg", "b.jpg", "c.jpg"]);
     rows[1].1 = rows[0].1.clone();
     write_shard(&env, 0, &rows);
-    env.objects(&["a.jpg"]);
+    env.objects(&["a.jpg", "b.jpg", "c.jpg"]);
     let server = Server::start(&env, &[]);
     for (query, expected) in [
         ("a.jpg", [("a.jpg", 0.0), ("b.jpg", 0.0), ("c.jpg", 2.0)]),
@@ -90,7 +95,7 @@ fn neighbours_by_the_cosine_are_those_of_search() {
     ];
     let rows = rows.map(|(id, feature)| (id.to_owned(), feature.to_vec()));
     write_shard(&env, 0, &rows);
-    env.objects(&["a.jpg"]);
+    env.objects(&["a.jpg", "b.jpg", "c.jpg"]);
     let server = Server::start(&env, &[]);
     let ids = |found: Vec<(String, f64)>| -> Vec<String> {
         let ids = found.into_iter().map(|(id, _)| id);
@@ -117,7 +122,7 @@ fn neighbours_by_the_cosine_are_those_of_search() {
 fn a_hundred_neighbours_come_where_no_limit_is_given() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..103));
-    env.objects(&["00000.jpg"]);
+    env.objects(&numbered(0..103));
     let server = Server::start(&env, &[]);
     let found = server.get("/similar/00001.jpg").similar();
     let mut found: Vec<String> = found.into_iter().map(|(id, _)| id).collect();
@@ -171,6 +176,7 @@ fn an_uploaded_picture_is_nearest_to_itself_as_a_body_and_as_a_form() {
         let found = body.similar();
         assert_eq!(found.len(), 2);
         assert_eq!(found[0], (entry.clone(), 0.0));
+        assert_eq!(body.json()["similarImages"][0]["path"], *entry);
         assert!(found[1].1 > 0.0, "{found:?}");
         let before = "--edge\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n--edge\r\n\
             Content-Disposition: form-data; name=\"f\"; filename=\"p.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n";

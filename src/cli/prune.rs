@@ -1,0 +1,68 @@
+//! The arguments of `prune`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use simsearch::commands::prune::{self, PruneOutcome};
+use simsearch::support::progress::duration;
+
+use super::print::{counted, held_by, print};
+use super::shared::{JsonArgument, MediaArguments, ModelDirArguments, QuietArgument};
+
+#[derive(Debug, Args)]
+pub struct PruneArguments {
+    #[command(flatten)]
+    media: MediaArguments,
+    #[command(flatten)]
+    model_dir: ModelDirArguments,
+    /// Print the object ids of what would be removed, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove it even if it is more than half of all features, or none of the listed pictures can be found.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    json: JsonArgument,
+    #[command(flatten)]
+    quiet: QuietArgument,
+}
+
+pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
+    let progress = arguments.quiet.progress();
+    let (media_dir, objects) = arguments.media.media_and_objects();
+    let options = prune::Options {
+        directory: arguments.model_dir.directory()?,
+        media_dir,
+        objects,
+        dry_run: arguments.dry_run,
+        yes: arguments.yes,
+    };
+    let summary = match prune::prune(&options)? {
+        PruneOutcome::Pruned(summary) => summary,
+        PruneOutcome::HeldBy(holder) => {
+            return Ok(held_by(&holder, &options.directory, &progress));
+        }
+    };
+    if options.dry_run && !arguments.json.json {
+        for id in &summary.object_ids {
+            print(format_args!("{id}\n"))?;
+        }
+    }
+    progress.note(&format!(
+        "{} {} with {} in shards and {}, and {}, in {}",
+        if options.dry_run {
+            "would remove"
+        } else {
+            "removed"
+        },
+        counted(summary.object_ids.len() as u64, "object"),
+        counted(summary.rows as u64, "row"),
+        counted(summary.files as u64, "per-object file"),
+        counted(summary.failures as u64, "failure"),
+        duration(summary.seconds)
+    ));
+    arguments.json.print(&summary)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,228 @@
+//! Command: removes what is no longer listed from a model's directory: rows of shards, per-object files, failures, and what is
+//! recorded of their sources.
+//!
+//! Each shard changes in one durable step (`storage::shard_changes`), and a file is gone or not: killed at any step, what is
+//! listed is all there, and the same command goes on from there.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::storage::failures::{Class, Failure, FailureReport, id_of_bad_line};
+use crate::storage::model_dir::{ModelDir, Packing, PerObjectFile};
+use crate::storage::object_id::entry_name;
+use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::shard::{self, ShardFiles, ShardNumber};
+use crate::storage::shard_changes::{self, Change};
+use crate::storage::sources::{RecordedSources, SourceRecord};
+
+/// How many listed pictures, evenly over the list, are looked for before the media directory is taken for one whose disk is
+/// not mounted.
+const SAMPLE: usize = 64;
+
+/// What to remove, and from where.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model's directory, `FEATURE_DIR/<model stem>`.
+    pub directory: PathBuf,
+    /// The media directory.
+    pub media_dir: PathBuf,
+    /// The list of objects, which stay.
+    pub objects: PathBuf,
+    /// Whether to say what would be removed, and to remove nothing. Default: no.
+    pub dry_run: bool,
+    /// Whether to remove more than half of all features, or without a look whether the disk of the pictures is mounted.
+    /// Default: no.
+    pub yes: bool,
+}
+
+/// What was removed, or would be.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Summary {
+    /// The objects that had features, in order.
+    pub object_ids: BTreeSet<String>,
+    /// Rows of shards.
+    pub rows: usize,
+    /// Per-object files.
+    pub files: usize,
+    /// Failures.
+    pub failures: usize,
+    /// Whether nothing was removed yet.
+    pub dry_run: bool,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum PruneOutcome {
+    /// It removed what there was.
+    Pruned(Summary),
+    /// Another process is packing or pruning the same directory; the text names it.
+    HeldBy(String),
+}
+
+/// Removes what is no longer listed.
+///
+/// # Errors
+/// When it would be more than half of all features, or the disk of the pictures looks as if it were not mounted, and
+/// [`Options::yes`] is not set; or when a file cannot be read or written.
+pub fn prune(options: &Options) -> Result<PruneOutcome> {
+    let started = Instant::now();
+    let path = &options.directory;
+    let reading = || format!("cannot read {}", path.display());
+    let list = ObjectList::read(&options.objects)?;
+    let listed = Listed::of(&list);
+    let directory = ModelDir::open(path).with_context(reading)?;
+    let (_lock, mut sums) = if options.dry_run {
+        (None, None)
+    } else {
+        let locked = directory.lock_packing();
+        match locked.with_context(|| format!("cannot lock {}", path.display()))? {
+            Packing::HeldBy(holder) => return Ok(PruneOutcome::HeldBy(holder)),
+            Packing::Locked(lock) => {
+                let sums = shard_changes::finish_what_was_killed(&directory)?;
+                (Some(lock), Some(sums))
+            }
+        }
+    };
+    let nested = directory.nested_files().with_context(reading)?;
+    let recorded = RecordedSources::read(path).with_context(reading)?;
+    let (files, kept): (Vec<PerObjectFile<'_>>, Vec<_>) =
+        (nested.files()).partition(|file| !listed.has(file.object_id()));
+    let mut summary = Summary {
+        object_ids: files
+            .iter()
+            .map(|file| file.object_id().to_owned())
+            .collect(),
+        files: files.len(),
+        dry_run: options.dry_run,
+        ..Summary::default()
+    };
+    let (shards, rows) = unlisted_rows(path, &listed, &mut summary)?;
+    let failures = FailureReport::read(path).with_context(reading)?;
+    summary.failures = failures
+        .values()
+        .filter(|it| !listed.has_failed(it))
+        .count();
+
+    if !options.dry_run {
+        let all = rows + files.len() + kept.len();
+        if !options.yes {
+            check(options, &list, summary.rows + summary.files, all)?;
+        }
+        if let Some(sums) = &mut sums {
+            for (number, leaving) in shards {
+                let rows = shard::object_ids(path, number)?.len();
+                let sources = shard::sources(path, number, rows)?;
+                let next = ShardFiles::list(path)?.next_number();
+                let change = Change { leaving, sources };
+                shard_changes::change(&directory, sums, number, next, &change)?;
+            }
+        }
+        (directory.remove_features(&files)).context("cannot remove what is not listed")?;
+        let tidy = || -> io::Result<()> {
+            if summary.failures > 0 {
+                FailureReport::open(&directory)?.tidy(|failure| !listed.has_failed(failure))?;
+            }
+            if recorded.made().is_empty() {
+                return Ok(());
+            }
+            let is_listed = |path: &str| listed.has(entry_name(path));
+            SourceRecord::open(&directory)?.tidy(&recorded, |made| is_listed(&made.source.path))
+        };
+        tidy().with_context(|| format!("cannot tidy {}", path.display()))?;
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(PruneOutcome::Pruned(summary))
+}
+
+/// The objects that stay.
+struct Listed<'a> {
+    ids: HashSet<&'a str>,
+    /// Under which ids the lines that are not objects are reported.
+    bad_lines: HashSet<String>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(list: &'a ObjectList) -> Self {
+        let mut listed = Listed {
+            ids: HashSet::with_capacity(list.len()),
+            bad_lines: HashSet::new(),
+        };
+        for (line, entry) in list.lines().zip(list.entries()) {
+            match line {
+                Line::Object(id) => _ = listed.ids.insert(id),
+                Line::Bad(_) => _ = listed.bad_lines.insert(id_of_bad_line(entry)),
+                Line::Repeated => {}
+            }
+        }
+        listed
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.ids.contains(id)
+    }
+
+    fn has_failed(&self, failure: &Failure) -> bool {
+        match failure.class {
+            Class::BadEntry => self.bad_lines.contains(&failure.id),
+            _ => self.has(&failure.id),
+        }
+    }
+}
+
+/// The rows that are not listed, by their shards; also returns how many rows there are in all.
+fn unlisted_rows(
+    directory: &Path,
+    listed: &Listed<'_>,
+    summary: &mut Summary,
+) -> Result<(BTreeMap<ShardNumber, BTreeSet<usize>>, usize)> {
+    let mut shards: BTreeMap<ShardNumber, BTreeSet<usize>> = BTreeMap::new();
+    let mut all = 0;
+    for number in ShardFiles::list(directory)?.pairs(directory)? {
+        for (row, id) in shard::object_ids(directory, number)?
+            .into_iter()
+            .enumerate()
+        {
+            all += 1;
+            if !listed.has(&id) {
+                shards.entry(number).or_default().insert(row);
+                summary.rows += 1;
+                summary.object_ids.insert(id);
+            }
+        }
+    }
+    Ok((shards, all))
+}
+
+/// Refuses to remove so much that it may well be a mistake.
+fn check(options: &Options, list: &ObjectList, removed: usize, all: usize) -> Result<()> {
+    if removed == 0 {
+        return Ok(());
+    }
+    let (media_dir, objects) = (options.media_dir.display(), options.objects.display());
+    if removed * 2 > all {
+        bail!(
+            "{removed} of {all} features are not listed in {objects}: is that the right list? --dry-run prints their object \
+             ids, and --yes removes them"
+        );
+    }
+    if looks_unmounted(&options.media_dir, list) {
+        bail!(
+            "the pictures listed in {objects} cannot be found below {media_dir}: is its disk mounted? --yes removes what is \
+             not listed all the same"
+        );
+    }
+    Ok(())
+}
+
+fn looks_unmounted(media_dir: &Path, list: &ObjectList) -> bool {
+    let step = list.len().div_ceil(SAMPLE).max(1);
+    let mut sample = list.entries().step_by(step);
+    !sample.any(|entry| fs::metadata(media_dir.join(entry)).is_ok())
+}
