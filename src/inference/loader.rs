@@ -11,7 +11,7 @@ use anyhow::{Result, bail, ensure};
 use super::model::{Form, Model, ModelError};
 use super::model_file::ModelFile;
 use super::preprocess::{self, Preprocess};
-use super::probe::difference;
+use super::probe::{batch_difference, difference};
 use super::provider::{Precision, Provider};
 use super::rewrite::{self, Feed, Rewrites, Rewritten, Target};
 use super::runtime::{CudaOptions, Runtime, SessionOptions};
@@ -140,6 +140,9 @@ const MAX_DIFFERENCE_ON_GPU: f64 = 5e-3;
 /// The same for TensorRT, which computes an f32 graph in TF32 (11 significant bits) where it likes.
 const MAX_DIFFERENCE_ON_TENSORRT: f64 = 5e-2;
 
+/// The most that a feature may differ with other pictures in its batch, where it has 8 or 11 significant bits.
+const MAX_DIFFERENCE_IN_HALF: f64 = 5e-2;
+
 /// ONNX Runtime with a model and a provider.
 pub struct OnnxEngine {
     runtime: Runtime,
@@ -195,8 +198,12 @@ impl OnnxEngine {
         };
         let on_cpu = session(Provider::Cpu, Precision::Fp32);
         // The CPU tells what the model takes and gives, whatever is to run it: nowhere else is a session made as fast.
+        let fitting = rewrite::meet(&model.bytes, options.output_name.as_deref())
+            .ok()
+            .flatten();
+        let original = fitting.map_or(model.bytes, Cow::Owned);
         let feed = Feed::Floats(preprocess::table(options.preprocess.as_ref()));
-        let mut reference = runtime.open(&model.bytes, &feed, &on_cpu, &folders)?;
+        let mut reference = runtime.open(&original, &feed, &on_cpu, &folders)?;
         let Form { width, height, .. } = *reference.form();
         let fixed = reference.form().fixed_batch;
         if let Some(preprocess) = &options.preprocess {
@@ -210,7 +217,7 @@ impl OnnxEngine {
         }
         let mut engine = OnnxEngine {
             session: on_cpu,
-            original: model.bytes,
+            original,
             feed,
             form: reference.form().clone(),
             rewritten: None,
@@ -245,6 +252,19 @@ impl OnnxEngine {
                 ),
             },
         };
+        let mut first = first;
+        if engine.batch > 1 && !engine.session.provider.is_gpu() {
+            let model = first.as_mut().unwrap_or(&mut reference);
+            if let Err(error) = engine.check_batch(model) {
+                // Where the graph leaves the batch open, one picture a call gives each its own feature.
+                ensure!(model.form().fixed_batch.is_none(), error);
+                lines.push(format!(
+                    "one picture a call instead of {}: {error}",
+                    engine.batch
+                ));
+                engine.batch = 1;
+            }
+        }
         note(&format!(
             "provider: {} ({why}), ONNX Runtime {}",
             engine.session.provider.name(),
@@ -336,9 +356,28 @@ impl OnnxEngine {
         *lock(&self.first_call)
     }
 
+    /// Checks that the feature of a picture does not depend on the others in its batch. (It does where a model was quantised
+    /// dynamically: its scale is that of the brightest.)
+    fn check_batch(&self, model: &mut OnnxModel) -> Result<()> {
+        let difference = batch_difference(model, self.batch)?;
+        let most = match self.session.precision {
+            Precision::Fp32 => MAX_DIFFERENCE,
+            Precision::Bf16 | Precision::Fp16 => MAX_DIFFERENCE_IN_HALF,
+        };
+        ensure!(
+            difference <= most,
+            "with other pictures in its batch, a picture's feature differs by {difference:.1e}; --batch-size 1 gives each \
+             its own"
+        );
+        Ok(())
+    }
+
     /// Calls a session on a GPU for the first time, and in fp32 compares the feature of a probe picture with the CPU's.
     fn prove(&self, model: &mut OnnxModel) -> Result<()> {
         model.warm_up()?;
+        if self.batch > 1 {
+            self.check_batch(model)?;
+        }
         if self.session.precision != Precision::Fp32 {
             return Ok(());
         }

@@ -10,23 +10,40 @@ pub fn difference(one: &mut OnnxModel, other: &mut OnnxModel) -> Result<f64> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     one.run(&pixels, &mut ours)?;
     other.run(&pixels, &mut theirs)?;
+    Ok(apart(&ours, &theirs))
+}
+
+/// How far a model's feature of one picture is from that of the same picture when `batch` pictures are in a call, relative
+/// to the length of the former.
+pub fn batch_difference(model: &mut OnnxModel, batch: usize) -> Result<f64> {
+    let mut pixels = probe_picture(model.form().width, model.form().height);
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    model.run(&pixels, &mut alone)?;
+    // The others are as bright as pictures can be.
+    pixels.resize(pixels.len() * batch, 255);
+    model.run(&pixels, &mut together)?;
+    together.truncate(alone.len());
+    Ok(apart(&alone, &together))
+}
+
+/// How far two features are apart, relative to the length of the first.
+fn apart(ours: &[f32], theirs: &[f32]) -> f64 {
     if ours.len() != theirs.len() {
-        return Ok(f64::INFINITY);
+        return f64::INFINITY;
     }
     let squares =
         |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
     let apart = squares(
         &mut ours
             .iter()
-            .zip(&theirs)
+            .zip(theirs)
             .map(|(one, other)| f64::from(one - other)),
     );
     let length = squares(&mut ours.iter().map(|value| f64::from(*value)));
-    Ok(if apart == 0.0 {
-        0.0
-    } else {
-        (apart / length).sqrt()
-    })
+    match apart == 0.0 {
+        true => 0.0,
+        false => (apart / length).sqrt(),
+    }
 }
 
 /// A picture with colours, slopes and edges, `[height, width, 3]`.

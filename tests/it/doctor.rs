@@ -123,7 +123,7 @@ fn a_model_that_cannot_be_used_is_a_problem() {
     let unfit = model_file("unfit_four_channels");
     for (model, says) in [
         ("missing.onnx", "cannot read the model missing.onnx"),
-        ("garbage.onnx", "cannot load the model"),
+        ("garbage.onnx", "garbage.onnx is no whole ONNX model"),
         (unfit.to_str().unwrap(), "needed: one float32 input"),
     ] {
         let outcome = doctor(&env, &runtime, &["--model", model]);

@@ -185,3 +185,104 @@ fn files_that_are_no_models_are_named() {
         .exits(1)
         .says(&["no model in the folder", "onnx/model.onnx"]);
 }
+
+/// Runs a Python script that makes `models/<name>.onnx`, whose path it gets.
+fn make_model(env: &TestEnv, name: &str, script: &str) {
+    fs::create_dir_all(env.path("models")).unwrap();
+    let head = "
+import sys, onnx
+from onnx import helper, TensorProto
+FLOAT, FLOAT16, INT64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64
+value = helper.make_tensor_value_info
+def save(nodes, inputs, outputs):
+    graph = helper.make_graph([helper.make_node(*node[:3], **(node[3] if len(node) > 3 else {})) for node in nodes],
+                              'graph', inputs, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), sys.argv[1])
+pixels = ['n', 3, 4, 4]
+";
+    let mut python = python(&["onnx"]).unwrap();
+    let path = env.path(format!("models/{name}.onnx"));
+    succeed(python.arg("-c").arg(format!("{head}{script}")).arg(path));
+}
+
+#[test]
+fn what_the_output_does_not_need_is_cut_off_and_half_precision_stays_inside() {
+    need_runtime!();
+    need_python!("onnx");
+    let env = env();
+    let plain = "save([('Flatten', ['x'], ['feature_vector'])], [value('x', FLOAT, pixels)],
+        [value('feature_vector', FLOAT, ['n', 'd'])])";
+    make_model(&env, "plain", plain);
+    let two_towers =
+        "save([('Flatten', ['x'], ['feature_vector']), ('Cast', ['words'], ['w'], {'to': FLOAT}),
+        ('MatMul', ['w', 'feature_vector'], ['similar'])],
+        [value('words', INT64, ['m', 48]), value('x', FLOAT, pixels)],
+        [value('similar', FLOAT, ['m', 'd']), value('feature_vector', FLOAT, ['n', 'd'])])";
+    make_model(&env, "two_towers", two_towers);
+    let half = "save([('Flatten', ['x'], ['feature_vector'])], [value('x', FLOAT16, pixels)],
+        [value('feature_vector', FLOAT16, ['n', 'd'])])";
+    make_model(&env, "half", half);
+    for name in ["plain", "two_towers", "half"] {
+        let model = env.path(format!("models/{name}.onnx"));
+        let mut command = env.command(["extract", "--provider", "cpu", "--media-dir", "media"]);
+        command.args([
+            "--feature-dir",
+            "features",
+            "--output-name",
+            "feature_vector",
+        ]);
+        command.arg("--model").arg(model);
+        if let Some(runtime) = crate::runtime() {
+            command.arg("--runtime").arg(runtime);
+        }
+        finish(command).exits(0);
+    }
+    let plain = features(&env, "features/plain");
+    assert!(features(&env, "features/two_towers") == plain);
+    let [floats, halves] = ["plain", "half"].map(|model| {
+        let path = format!("features/{model}/fi/rs/first.ppm.npy");
+        crate::read_feature(&env.path(path))
+    });
+    for (float, half) in floats.iter().zip(&halves) {
+        assert!(
+            (float - half).abs() <= float.abs() / 2048.0,
+            "{float} became {half}"
+        );
+    }
+    assert_ne!(floats, halves, "f16 has fewer bits");
+}
+
+#[test]
+fn a_model_that_mixes_the_pictures_of_a_batch_gets_one_at_a_time() {
+    need_runtime!();
+    need_python!("onnx");
+    let env = env();
+    // As dynamic quantisation does, this takes its scale from all that is in the batch.
+    let mixing =
+        "save([('ReduceMax', ['x'], ['most'], {'keepdims': 1}), ('Div', ['x', 'most'], ['scaled']),
+        ('Flatten', ['scaled'], ['feature_vector'])], [value('x', FLOAT, pixels)],
+        [value('feature_vector', FLOAT, ['n', 'd'])])";
+    make_model(&env, "mixing", mixing);
+    let model = env.path("models/mixing.onnx");
+    let run = |features: &str, batch: &str| {
+        let mut command = env.command(["extract", "--provider", "cpu", "--media-dir", "media"]);
+        command.args([
+            "--feature-dir",
+            features,
+            "--workers",
+            "1",
+            "--batch-size",
+            batch,
+        ]);
+        command.arg("--model").arg(&model);
+        if let Some(runtime) = crate::runtime() {
+            command.arg("--runtime").arg(runtime);
+        }
+        finish(command)
+    };
+    run("alone", "1").exits(0);
+    run("together", "2")
+        .exits(0)
+        .says(&["one picture a call instead of 2", "--batch-size 1"]);
+    assert!(features(&env, "alone/mixing") == features(&env, "together/mixing"));
+}

@@ -20,6 +20,7 @@ mod bytes;
 mod external;
 mod half;
 mod input;
+mod meet;
 mod pooled_convolution;
 mod proto;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use prost::Message;
 use serde::Serialize;
 
 pub use external::{external_files, with_external_data};
+pub use meet::meet;
 use proto::{EXTERNAL, Graph, ModelProto, TensorHeader, is_default_domain};
 use values::Values;
 

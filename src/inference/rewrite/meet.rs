@@ -1,0 +1,216 @@
+//! A graph made to fit what this program gives and takes: one f32 input for pictures, one f32 output.
+//!
+//! What people export often has more: a second input that only another output needs (the words of CLIP), and weights, inputs
+//! and outputs in half precision.
+
+use std::collections::HashSet;
+
+use prost::Message;
+
+use super::proto::{
+    Attribute, BFLOAT16, DOUBLE, FLOAT, FLOAT16, Graph, ModelProto, Node, TensorHeader,
+};
+use super::values::Values;
+use super::{GraphError, unused};
+
+/// The model with no more inputs than the output needs that is to be used, and with f32 in the place of f16, bf16 and f64
+/// at both ends; `None` where it is so already, or is out of the ordinary. `output` is the name of the output; without it,
+/// it is `feature_vector`, or the only one.
+///
+/// # Errors
+/// When the bytes are not an ONNX model.
+pub fn meet(model: &[u8], output: Option<&str>) -> Result<Option<Vec<u8>>, GraphError> {
+    let length = model.len();
+    let mut model = ModelProto::decode(model)?;
+    let known = model.encoded_len() == length && super::is_plain(&model);
+    let graph = model.graph.as_mut().ok_or(GraphError::NoGraph)?;
+    if !known || super::has_subgraph_or_external_data(graph) {
+        return Ok(None);
+    }
+    let name = match (output, graph.output.as_slice()) {
+        (Some(name), _) => name.to_owned(),
+        (None, [only]) => only.name().to_owned(),
+        (None, _) => "feature_vector".to_owned(),
+    };
+    if !graph.output.iter().any(|output| output.name() == name) {
+        return Ok(None);
+    }
+    let is_cut = cut_to(graph, &name);
+    let is_cast = cast_input(graph) | cast_output(graph, &name);
+    Ok((is_cut || is_cast).then(|| model.encode_to_vec()))
+}
+
+/// Takes out what the output does not need, where that includes an input.
+fn cut_to(graph: &mut Graph, output: &str) -> bool {
+    let values = Values::new(graph);
+    let mut needed = HashSet::from([output.to_owned()]);
+    let mut nodes = HashSet::new();
+    let mut ahead = vec![output.to_owned()];
+    while let Some(value) = ahead.pop() {
+        let Some((number, node)) = values.producer(&value) else {
+            continue;
+        };
+        if nodes.insert(number) {
+            for input in &node.input {
+                if needed.insert(input.clone()) {
+                    ahead.push(input.clone());
+                }
+            }
+        }
+    }
+    let is_weight = weights(graph);
+    let is_needed = |name: &str| needed.contains(name) || is_weight.contains(name);
+    if graph.input.iter().all(|input| is_needed(input.name())) {
+        return false;
+    }
+    let mut number = 0;
+    graph.node.retain(|_| {
+        number += 1;
+        nodes.contains(&(number - 1))
+    });
+    graph.input.retain(|input| needed.contains(input.name()));
+    graph.output.retain(|one| one.name() == output);
+    graph
+        .value_info
+        .retain(|value| needed.contains(value.name()));
+    graph.initializer.retain(|bytes| {
+        TensorHeader::decode(bytes.as_slice()).map_or(true, |header| needed.contains(header.name()))
+    });
+    true
+}
+
+/// The names of the weights, which older graphs also name as inputs.
+fn weights(graph: &Graph) -> HashSet<String> {
+    let headers = graph.initializer.iter();
+    let headers = headers.filter_map(|bytes| TensorHeader::decode(bytes.as_slice()).ok());
+    headers.map(|header| header.name().to_owned()).collect()
+}
+
+const NARROW: [i32; 3] = [FLOAT16, BFLOAT16, DOUBLE];
+
+fn cast_input(graph: &mut Graph) -> bool {
+    let weights = weights(graph);
+    let inputs = graph.input.iter();
+    let mut pictures = inputs.filter(|input| !weights.contains(input.name()));
+    let (Some(input), None) = (pictures.next(), pictures.next()) else {
+        return false;
+    };
+    let name = input.name().to_owned();
+    let mut inputs = graph.input.iter_mut();
+    let tensor = inputs
+        .find(|input| input.name() == name)
+        .and_then(|input| input.tensor_mut());
+    let Some(kind) = tensor
+        .filter(|tensor| NARROW.contains(&tensor.elem_type()))
+        .map(|tensor| {
+            let kind = tensor.elem_type();
+            tensor.elem_type = Some(FLOAT);
+            kind
+        })
+    else {
+        return false;
+    };
+    let inside = unused(&Values::new(graph), &format!("{name}/narrow"));
+    graph.read_instead(&name, &inside);
+    let cast = Node::new("Cast", &[&name], &inside).with(Attribute::int("to", i64::from(kind)));
+    graph.node.insert(0, cast);
+    true
+}
+
+fn cast_output(graph: &mut Graph, name: &str) -> bool {
+    let mut outputs = graph.output.iter_mut();
+    let Some(tensor) = outputs
+        .find(|output| output.name() == name)
+        .and_then(|output| output.tensor_mut())
+    else {
+        return false;
+    };
+    if !NARROW.contains(&tensor.elem_type()) {
+        return false;
+    }
+    tensor.elem_type = Some(FLOAT);
+    let inside = unused(&Values::new(graph), &format!("{name}/narrow"));
+    graph.read_instead(name, &inside);
+    for made in graph.node.iter_mut().flat_map(|node| &mut node.output) {
+        if made == name {
+            made.clone_from(&inside);
+        }
+    }
+    let cast = Node::new("Cast", &[&inside], name).with(Attribute::int("to", i64::from(FLOAT)));
+    graph.node.push(cast);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::proto::{TensorType, Type, ValueInfo};
+    use super::super::test_graphs::{model, node, operators, tensor};
+    use super::*;
+
+    fn value(name: &str, kind: i32) -> ValueInfo {
+        ValueInfo {
+            name: Some(name.into()),
+            r#type: Some(Type {
+                tensor_type: Some(TensorType {
+                    elem_type: Some(kind),
+                    shape: None,
+                }),
+                ..Type::default()
+            }),
+            ..ValueInfo::default()
+        }
+    }
+
+    /// `y` of the pictures `x`, and `similar` of those and of words.
+    fn two_towers() -> ModelProto {
+        let nodes = vec![
+            node("a", "Mul", "x w"),
+            node("y", "Relu", "a"),
+            node("b", "Mul", "words v"),
+            node("similar", "Mul", "y b"),
+        ];
+        let weights = vec![tensor("w", &[], &[2.0]), tensor("v", &[], &[3.0])];
+        let mut model = model(&[1, 3, 2, 2], nodes, weights);
+        let graph = model.graph.as_mut().unwrap();
+        graph.input.push(value("words", FLOAT));
+        graph.output.push(value("similar", FLOAT));
+        model
+    }
+
+    fn met(model: &ModelProto, output: Option<&str>) -> Option<Graph> {
+        let met = meet(&model.encode_to_vec(), output).unwrap()?;
+        ModelProto::decode(met.as_slice()).unwrap().graph
+    }
+
+    #[test]
+    fn inputs_that_the_output_does_not_need_are_cut_off() {
+        let graph = met(&two_towers(), Some("y")).unwrap();
+        assert_eq!(operators(&graph), ["Mul", "Relu"]);
+        assert_eq!(graph.input.len(), 1);
+        assert_eq!(graph.output.len(), 1);
+        assert_eq!(weights(&graph), HashSet::from(["w".to_owned()]));
+        // The other output needs both; and without a name nobody can tell.
+        assert_eq!(met(&two_towers(), Some("similar")), None);
+        assert_eq!(met(&two_towers(), None), None);
+    }
+
+    #[test]
+    fn half_precision_stays_inside() {
+        let mut model = model(&[1, 3, 2, 2], vec![node("y", "Relu", "x")], Vec::new());
+        assert_eq!(met(&model, None), None);
+        let graph = model.graph.as_mut().unwrap();
+        graph.input[0].tensor_mut().unwrap().elem_type = Some(FLOAT16);
+        graph.output[0] = value("y", BFLOAT16);
+        let graph = met(&model, None).unwrap();
+        assert_eq!(operators(&graph), ["Cast", "Relu", "Cast"]);
+        let to = |number: usize| graph.node[number].attribute("to").unwrap().i;
+        assert_eq!(
+            [to(0), to(2)],
+            [Some(i64::from(FLOAT16)), Some(i64::from(FLOAT))]
+        );
+        assert_eq!(graph.node[2].output, ["y"]);
+        for mut end in [graph.input[0].clone(), graph.output[0].clone()] {
+            assert_eq!(end.tensor_mut().unwrap().elem_type, Some(FLOAT));
+        }
+    }
+}
