@@ -28,7 +28,7 @@ pub enum ShardFile {
     Features,
     /// `<U…` `(n,)`.
     ObjectIds,
-    /// Which files the features were made from, `(n,)`: see [`npy::sources`]. Shards of which none is known have no such
+    /// Which files the features were made from, `(n,)` of path, size and time. Shards of which none is known have no such
     /// file.
     Sources,
 }

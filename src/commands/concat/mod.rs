@@ -11,7 +11,7 @@
 //! that still have their temporary names are dropped before these files are removed. A file that is there without a
 //! line, made by another program, gets one.
 //!
-//! A row of which there is a newer feature leaves its shard before that feature is packed: see [`shard_changes`].
+//! A row of which there is a newer feature leaves its shard before that feature is packed: see `storage::shard_changes`.
 //!
 //! | file | what |
 //! |---|---|
