@@ -896,13 +896,25 @@ def avifs():
     exif = Image.Exif()
     exif[0x0112] = 6
     yield "avif_turned.avif", avif(61, 43, exif=exif)
-    frames = [Image.fromarray(pattern(30, 20)) for _ in range(2)]
-    yield "avif_animation.avif", encode(frames[0], "AVIF", save_all=True, append_images=frames[1:], speed=6, max_threads=1)
     cells = [avif(64, 64) for _ in range(6)]
     yield "avif_grid.avif", avif_grid(150, 100, 3, cells)
     yield "avif_grid_cut.avif", avif_grid(150, 100, 3, cells)[:-200]
     yield "avif_truncated.avif", avif(61, 43)[:-100]
     yield "avif_10_bit_alpha.avif", base64.b64decode(AVIF_10_BIT)
+
+
+def jpeg2000s():
+    """What is coded with loss differs by a level here and there."""
+    for mode, channels in {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}.items():
+        image = Image.fromarray(pattern(61, 43, channels), mode)
+        yield f"jpeg2000_{mode.lower()}.jp2", encode(image, "JPEG2000")
+    yield "jpeg2000_rgb.j2k", encode(rgb(), "JPEG2000", no_jp2=True)
+    yield "jpeg2000_ycc.jp2", encode(rgb(), "JPEG2000", mct=1)
+    yield "jpeg2000_tiles.jp2", encode(rgb(90, 70), "JPEG2000", tile_size=(64, 64), num_resolutions=3)
+    yield "jpeg2000_precincts.jp2", encode(rgb(90, 70), "JPEG2000", precinct_size=(32, 32), codeblock_size=(16, 16))
+    yield "jpeg2000_gray_16.jp2", encode(Image.fromarray(pattern(61, 43, 1, 16) // 100), "JPEG2000")
+    yield "jpeg2000_lossy.jp2", encode(rgb(), "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[20])
+    yield "jpeg2000_truncated.jp2", encode(rgb(), "JPEG2000")[:-500]
 
 
 def expected(data, size):
@@ -942,7 +954,7 @@ def main():
     lines = []
     groups = [jpegs, pngs, gifs, webps, bmps, tiffs, others]
     # New groups go to the end, so that the random numbers of the others stay.
-    groups += [tiff_orientations, tiff_samples, tiff_compressions, more_bmps, icons, more_others, old_jpegs, avifs]
+    groups += [tiff_orientations, tiff_samples, tiff_compressions, more_bmps, icons, more_others, old_jpegs, avifs, jpeg2000s]
     for group in groups:
         for name, data in group():
             (PICTURES / name).write_bytes(data)

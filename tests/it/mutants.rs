@@ -270,6 +270,14 @@ pub fn set_dimensions(bytes: &mut Vec<u8>, width: Option<u32>, height: Option<u3
             }
         }
         Format::Qoi => write(bytes, [4, 8], 4, true),
+        Format::Jpeg2000 => {
+            if let Some(at) = position(bytes, b"ihdr") {
+                write(bytes, [at + 8, at + 4], 4, true);
+            }
+            if let Some(at) = position(bytes, b"\xff\x4f\xff\x51") {
+                write(bytes, [at + 8, at + 12], 4, true);
+            }
+        }
         Format::Avif => {
             if let Some(at) = position(bytes, b"ispe") {
                 write(bytes, [at + 8, at + 12], 4, true);

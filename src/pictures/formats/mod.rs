@@ -13,6 +13,7 @@ mod bmp;
 mod gif;
 mod ico;
 mod image_crate;
+mod jpeg2000;
 mod jpeg_part;
 mod not_read;
 mod picture;
@@ -63,6 +64,8 @@ pub enum Format {
     Qoi,
     /// AVIF, the primary picture. Read with the feature `avif`.
     Avif,
+    /// JPEG 2000: JP2 and codestreams.
+    Jpeg2000,
 }
 
 impl fmt::Display for Format {
@@ -78,6 +81,7 @@ impl fmt::Display for Format {
             Self::Ico => "ICO",
             Self::Qoi => "QOI",
             Self::Avif => "AVIF",
+            Self::Jpeg2000 => "JPEG 2000",
         })
     }
 }
@@ -99,6 +103,7 @@ impl Format {
             Self::Ico => "image/x-icon",
             Self::Qoi => "image/qoi",
             Self::Avif => "image/avif",
+            Self::Jpeg2000 => "image/jp2",
         }
     }
 
@@ -132,6 +137,8 @@ impl Format {
             // The number in the other byte order, which Pillow reads too.
             [b'I', b'I', 0, b'*', ..] | [b'M', b'M', b'*', 0, ..] => Ok(Self::Tiff),
             [0, 0, 1, 0, ..] => Ok(Self::Ico),
+            [0xff, 0x4f, 0xff, 0x51, ..] => Ok(Self::Jpeg2000),
+            _ if bytes.starts_with(b"\0\0\0\x0cjP  \r\n\x87\n") => Ok(Self::Jpeg2000),
             [b'q', b'o', b'i', b'f', ..] => Ok(Self::Qoi),
             [b'P', b'1'..=b'7' | b'f', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
             [b'B', b'M', ..] => Ok(Self::Bmp),
@@ -182,6 +189,7 @@ pub(super) fn decode(
         Format::WebP => webp::decode(bytes, limits, picture),
         Format::Pnm => pnm::decode(bytes, limits, picture),
         Format::Qoi => qoi::decode(bytes, limits, picture),
+        Format::Jpeg2000 => jpeg2000::decode(bytes, limits, picture),
         #[cfg(feature = "avif")]
         Format::Avif => avif::decode(bytes, limits, picture),
         #[cfg(not(feature = "avif"))]
@@ -195,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_first_bytes_tell_the_format() {
-        let cases: [(&[u8], Format); 11] = [
+        let cases: [(&[u8], Format); 13] = [
             (b"\xff\xd8\xff\xe0", Format::Jpeg),
             (b"\x89PNG\r\n\x1a\n....", Format::Png),
             (b"GIF87a", Format::Gif),
@@ -207,6 +215,8 @@ mod tests {
             (b"P6\n1 1\n255\n", Format::Pnm),
             (b"\0\0\x01\0", Format::Ico),
             (b"qoif", Format::Qoi),
+            (b"\xff\x4f\xff\x51", Format::Jpeg2000),
+            (b"\0\0\0\x0cjP  \r\n\x87\n", Format::Jpeg2000),
         ];
         for (bytes, format) in cases {
             assert_eq!(Format::of(bytes).unwrap(), format);

@@ -35,13 +35,10 @@ pub(super) fn is_avif(bytes: &[u8]) -> bool {
 }
 
 pub(super) const AVIF: &str = "an AVIF picture";
-const JPEG_2000: &str = "a JPEG 2000 picture";
 const JPEG_XL: &str = "a JPEG XL picture";
 const QUICKTIME: &str = "a QuickTime video";
 
-const MAGIC: [(&[u8], &str); 28] = [
-    (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
-    (b"\xff\x4f\xff\x51", JPEG_2000),
+const MAGIC: [(&[u8], &str); 26] = [
     (b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
     (b"\xff\x0a", JPEG_XL),
     (b"II\xbc\x01", "a JPEG XR picture"),
@@ -87,7 +84,6 @@ fn of_box(bytes: &[u8]) -> Option<&'static str> {
         b"crx " => Some("a raw file of a Canon camera (CR3)"),
         b"qt  " => Some(QUICKTIME),
         b"M4A " | b"M4B " => Some("a sound file"),
-        b"jp2 " => Some(JPEG_2000),
         b"jxl " => Some(JPEG_XL),
         _ if has(&[b"avif", b"avis"]) => Some(AVIF),
         _ if has(&[
