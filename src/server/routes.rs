@@ -29,6 +29,7 @@ use crate::inference::embed::QueryError;
 use crate::pictures::thumbnail::Thumbnail;
 use crate::pictures::{Format, PictureReader, PixelOptions};
 use crate::similarity::scan::Metric;
+use crate::storage::media::MAX_FILE_BYTES;
 
 /// Neighbours, or random objects, where no limit is given.
 const DEFAULT_LIMIT: usize = 100;
@@ -37,8 +38,6 @@ const MAX_LIMIT: usize = 1000;
 /// Longest side of a thumbnail where none is given, and the least and the most, in pixels.
 const DEFAULT_SIDE: usize = 256;
 const SIDES: std::ops::RangeInclusive<usize> = 16..=1024;
-/// The longest file of which a thumbnail is made.
-const MAX_PICTURE_BYTES: u64 = 512 << 20;
 /// For how long a browser keeps a picture, so that going back shows it at once.
 const KEEP_PICTURES: &str = "private, max-age=600";
 
@@ -374,7 +373,7 @@ async fn thumbnail(
     let made = move || -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::new();
         (open(&worker, &id)?
-            .take(MAX_PICTURE_BYTES)
+            .take(MAX_FILE_BYTES)
             .read_to_end(&mut bytes))
         .map_err(|_| Problem::internal("the file of this object cannot be read"))?;
         let options = PixelOptions {

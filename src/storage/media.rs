@@ -10,7 +10,7 @@ use crate::storage::object_id::entry_name;
 use crate::storage::object_list::{Line, ObjectList};
 
 /// Files longer than this are not pictures that belong here; it bounds what one worker reads. 512 MiB.
-const MAX_FILE_BYTES: u64 = 512 << 20;
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// The listed pictures by their object ids. An id is only ever looked up, never made a path of.
 #[derive(Debug)]
