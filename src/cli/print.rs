@@ -10,6 +10,8 @@ use simsearch::support::progress::Progress;
 
 /// Exit code: finished, but some objects failed.
 pub const SOME_FAILED: u8 = 3;
+/// Exit code: there are duplicates.
+pub const FOUND_DUPLICATES: u8 = 4;
 /// Exit code: another process works on the same directory.
 const LOCKED: u8 = 11;
 

@@ -154,7 +154,8 @@ impl Reach {
                 let needed = base + starts[index] - slopes[index] * row.error;
                 let there = f64::from(products[index]) * (scales[index] * row.scale);
                 // What is no number is not ruled out.
-                !(there < needed)
+                let is_ruled_out = there < needed;
+                !is_ruled_out
             };
             // Without a branch, for the compiler to do several at once.
             if (0..products.len()).fold(false, |any, index| any | may_be(index)) {
