@@ -36,7 +36,16 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 /// Prints to standard output. A reader that has gone is not an error: the exit code is what it would have been.
 pub fn print(text: std::fmt::Arguments<'_>) -> Result<()> {
-    match io::stdout().write_fmt(text) {
+    survives_a_closed_pipe(io::stdout().write_fmt(text))
+}
+
+/// The same for bytes that need not be text.
+pub fn print_bytes(bytes: &[u8]) -> Result<()> {
+    survives_a_closed_pipe(io::stdout().write_all(bytes))
+}
+
+fn survives_a_closed_pipe(written: io::Result<()>) -> Result<()> {
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
