@@ -2,11 +2,16 @@
 """How often does a changed picture find its original? Prints a Markdown table, a column for each model.
 
     python evaluate_descriptor.py MODEL.onnx [MODEL.onnx ...] MEDIA_DIR
+    python evaluate_descriptor.py --limits MODEL.onnx MEDIA_DIR
 
 Needs numpy, Pillow and onnxruntime. Every picture under MEDIA_DIR is changed in each of the ways below,
 resampled as `simsearch extract` does (Pillow's bicubic to 224x224, aspect ratio ignored), and looked up by
 Euclidean distance among the features of all originals. A cell is the share of pictures, in percent, whose
 nearest neighbour is their own original.
+
+With --limits, the originals and their first eight changed versions are one collection, in which `simsearch
+duplicates` is to find the versions of one original. For each limit: how many of the pairs within it are of one
+original (precision), and how many of the pairs of one original are within it (recall).
 """
 
 import argparse
@@ -112,10 +117,32 @@ def row(name, cells, form="{:.1f}"):
     print(f"| {name} |" + "".join(f" {form.format(cell)} |" for cell in cells), flush=True)
 
 
+def print_limits(session, pictures):
+    """Precision and recall of all pairs within a limit, for originals and their eight versions in one collection."""
+    kinds = [np.stack([pixels(picture) for picture in pictures])]
+    kinds += [np.stack([pixels(change(picture)) for picture in pictures]) for change in VERSIONS.values()]
+    rows = np.concatenate([features(session, kind)[0] for kind in kinds]).astype(np.float64)
+    original = np.tile(np.arange(len(pictures)), len(kinds))
+    kind = np.repeat(np.arange(len(kinds)), len(pictures))
+    squares = (rows**2).sum(1)
+    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
+    one, other = np.triu_indices(len(rows), 1)
+    distances, same = distances[one, other], original[one] == original[other]
+    of_original = same & ((kind[one] == 0) | (kind[other] == 0))
+    print("| within | pairs | precision, % | recall, % | of an original and its version, % | of different pictures, one in |")
+    print("|---:|---:|---:|---:|---:|---:|")
+    for limit in np.arange(0.05, 0.61, 0.025):
+        near = distances <= limit
+        wrong = (near & ~same).sum()
+        print(f"| {limit:.3f} | {near.sum():,} | {100 * same[near].mean():.2f} | {100 * near[same].mean():.1f} "
+              f"| {100 * near[of_original].mean():.1f} | {f'{(~same).sum() / wrong:,.0f}' if wrong else ''} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description="How often does a changed picture find its original?")
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL.onnx")
     parser.add_argument("media_dir", type=Path, metavar="MEDIA_DIR")
+    parser.add_argument("--limits", action="store_true", help="precision and recall of limits, for the first model")
     args = parser.parse_args()
 
     paths = sorted(path for path in args.media_dir.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -123,6 +150,8 @@ def main():
         parser.error(f"no pictures under {args.media_dir}")
     pictures = [Image.open(path).convert("RGB") for path in paths]
     sessions = [open_model(path) for path in args.models]
+    if args.limits:
+        return print_limits(sessions[0], pictures)
     base = np.stack([pixels(picture) for picture in pictures])
     originals, times = zip(*(features(session, base) for session in sessions))
 

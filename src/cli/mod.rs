@@ -4,6 +4,7 @@
 mod completions;
 mod concat;
 mod doctor;
+mod duplicates;
 mod export;
 mod extract;
 mod index;
@@ -29,6 +30,7 @@ use simsearch::support::interrupt;
 use completions::{CompletionsArguments, ManArguments};
 use concat::ConcatArguments;
 use doctor::DoctorArguments;
+use duplicates::DuplicatesArguments;
 use export::ExportArguments;
 use extract::ExtractArguments;
 use index::IndexArguments;
@@ -49,7 +51,7 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all done; 1 stopped by an error, every object failed, or a check found problems; 2 wrong usage; \
-3 finished, but something failed or was left out; 11 another process packs the same directory; 129, 130, 143 interrupted: the same command \
+3 finished, but something failed or was left out; 4 `duplicates` found some; 11 another process packs the same directory; 129, 130, 143 interrupted: the same command \
 goes on from there.";
 
 #[derive(Debug, Subcommand)]
@@ -85,6 +87,13 @@ enum Command {
     /// the neighbours of each. A query that fails is reported on standard error and does not stop the others.
     #[command(after_help = EXIT_CODES)]
     Search(Box<SearchArguments>),
+    /// Find the duplicates among all objects, and the groups that they make.
+    ///
+    /// All pairs whose distance is at most --max-distance are found, exactly. The best picture of a group comes first, by default the
+    /// one with the most pixels. Prints a paragraph for each group and a line for each picture in it: its path, its distance from the
+    /// first, its size in pixels and in bytes. Needs, besides what is found, a byte of memory for each number of a feature.
+    #[command(after_help = EXIT_CODES)]
+    Duplicates(DuplicatesArguments),
     /// Look at similar pictures in a browser: a web server on this machine.
     ///
     /// GET /similar/OBJECT_ID?limit=100 returns JSON, POST /similar takes a picture, and / is a page. Shards, per-object
@@ -154,6 +163,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Concat(arguments) => concat::run(arguments),
         Command::Prune(arguments) => prune::run(arguments),
         Command::Search(arguments) => search::run(*arguments),
+        Command::Duplicates(arguments) => duplicates::run(arguments),
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),

@@ -10,6 +10,8 @@ use simsearch::support::progress::Progress;
 
 /// Exit code: finished, but some objects failed.
 pub const SOME_FAILED: u8 = 3;
+/// Exit code: there are duplicates.
+pub const FOUND_DUPLICATES: u8 = 4;
 /// Exit code: another process works on the same directory.
 const LOCKED: u8 = 11;
 
@@ -34,7 +36,16 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 /// Prints to standard output. A reader that has gone is not an error: the exit code is what it would have been.
 pub fn print(text: std::fmt::Arguments<'_>) -> Result<()> {
-    match io::stdout().write_fmt(text) {
+    survives_a_closed_pipe(io::stdout().write_fmt(text))
+}
+
+/// The same for bytes that need not be text.
+pub fn print_bytes(bytes: &[u8]) -> Result<()> {
+    survives_a_closed_pipe(io::stdout().write_all(bytes))
+}
+
+fn survives_a_closed_pipe(written: io::Result<()>) -> Result<()> {
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::Args;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 
 use simsearch::commands::search::{self, Answer, Listener, WithPaths};
 use simsearch::inference::ModelFile;
@@ -14,9 +15,10 @@ use simsearch::inference::embed::{self, QueryModel};
 use simsearch::pictures::DEFAULT_MAX_PIXELS;
 use simsearch::support::progress::Progress;
 
-use super::print::{SOME_FAILED, counted, print, print_json};
+use super::print::{SOME_FAILED, counted, print, print_bytes, print_json};
 use super::shared::{
     MetricArgument, ModelDirArguments, OptionalMediaArguments, RuntimeArguments, at_least_one,
+    distance,
 };
 
 #[derive(Debug, Args)]
@@ -26,7 +28,7 @@ use super::shared::{
          directory [default: the only one there, and the model inside the program if that made them]"
     )),
     mut_arg("media_dir", |argument| argument.help(
-        "Directory of the pictures, for --html and --sheet; objects that are not in its list are left out"
+        "Directory of the pictures, for pages, files and folders; objects that are not in its list are left out"
     )),
     mut_arg("objects", |argument| argument.help(
         "List of objects; others are left out [default: MEDIA_DIR/objects.txt, if it is there]"
@@ -44,20 +46,35 @@ pub struct SearchArguments {
     queries: Vec<OsString>,
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// Number of neighbours of each query.
-    #[arg(short, value_name = "N", default_value = "10", value_parser = at_least_one)]
-    k: usize,
+    /// Number of neighbours of each query, or `all`.
+    #[arg(short, value_name = "N", default_value = "10", value_parser = number_or_all)]
+    k: Neighbours,
+    /// Leave out neighbours that are farther than this.
+    #[arg(long, value_name = "DISTANCE", value_parser = distance)]
+    max_distance: Option<f64>,
+    /// Leave out the object that is asked for from its own neighbours.
+    #[arg(long)]
+    exclude_query: bool,
+    /// Look only at pictures below this folder of the media directory.
+    #[arg(long, value_name = "FOLDER")]
+    within: Option<PathBuf>,
+    /// Leave out pictures below this folder of the media directory.
+    #[arg(long, value_name = "FOLDER")]
+    not_within: Option<PathBuf>,
     /// How the distance between features is measured.
     #[arg(long, value_enum, default_value = "euclidean")]
     metric: MetricArgument,
     /// Use the index made by `simsearch index`: fast, but may miss some. Objects that are not in it yet are searched too.
     #[arg(long)]
     approximate: bool,
-    /// Print one JSON object per query, each on a line.
-    #[arg(long)]
+    /// How neighbours are printed.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Print the path of each neighbour below the media directory in the place of its object id, as far as it is recorded.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "format"])]
     paths: bool,
     /// Write a page with the pictures, in one file.
     #[arg(long, value_name = "FILE", requires = "media_dir")]
@@ -74,16 +91,63 @@ pub struct SearchArguments {
     runtime: RuntimeArguments,
 }
 
+/// How many neighbours.
+#[derive(Clone, Copy, Debug)]
+enum Neighbours {
+    Some(usize),
+    All,
+}
+
+fn number_or_all(text: &str) -> Result<Neighbours, String> {
+    match text {
+        "all" => Ok(Neighbours::All),
+        _ => match at_least_one(text) {
+            Ok(number) => Ok(Neighbours::Some(number)),
+            Err(why) => Err(format!("{why}, or `all`")),
+        },
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line for each neighbour: its object id, a space, its distance.
+    Text,
+    /// One JSON object for each query, each on a line.
+    Json,
+    /// Comma-separated values, a row for each neighbour.
+    Csv,
+    /// The same, separated by tabs.
+    Tsv,
+    /// The path of each neighbour's file, for `xargs -0`: a NUL after each, and no distances. Needs --media-dir.
+    Paths0,
+}
+
 pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
     let progress = Progress::new(false);
+    let format = match arguments.json {
+        true => Format::Json,
+        false => arguments.format,
+    };
+    let media = arguments.media.media_and_objects();
+    ensure!(
+        format != Format::Paths0 || media.is_some(),
+        "paths0 prints the paths of files: --media-dir must say where they are"
+    );
     let options = search::Options {
         directory: arguments.model_dir.directory()?,
-        k: arguments.k,
+        k: match arguments.k {
+            Neighbours::Some(number) => Some(number),
+            Neighbours::All => None,
+        },
+        max_distance: arguments.max_distance,
+        exclude_query: arguments.exclude_query,
+        within: arguments.within,
+        not_within: arguments.not_within,
         metric: arguments.metric.into(),
         approximate: arguments.approximate,
         html: arguments.html,
         sheet: arguments.sheet,
-        media: arguments.media.media_and_objects(),
+        media,
     };
     let runtime = arguments.runtime;
     let places = runtime.places();
@@ -110,8 +174,18 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
     let mut is_first = true;
     let mut without_path = 0;
     let mut answer = |answer: &Answer| {
-        if arguments.json {
-            return print_json(answer);
+        match format {
+            Format::Text => {}
+            Format::Json => return print_json(answer),
+            Format::Csv | Format::Tsv => {
+                let separator = if format == Format::Csv { b',' } else { b'\t' };
+                let rows = table(answer, separator, std::mem::take(&mut is_first))?;
+                return print(format_args!("{rows}"));
+            }
+            Format::Paths0 => {
+                let media_dir = options.media.as_ref().map(|(media_dir, _)| media_dir);
+                return print_paths(answer, media_dir.context("there is no media directory")?);
+            }
         }
         if in_groups {
             let between = if is_first { "" } else { "\n" };
@@ -141,4 +215,31 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         (0, _) => ExitCode::FAILURE,
         _ => SOME_FAILED.into(),
     })
+}
+
+/// The rows of an answer, with the names of the columns before the first.
+fn table(answer: &Answer, separator: u8, is_first: bool) -> Result<String> {
+    let mut rows = csv::WriterBuilder::new()
+        .delimiter(separator)
+        .from_writer(Vec::new());
+    if is_first {
+        rows.write_record(search::COLUMNS)?;
+    }
+    answer.write_rows(&mut rows)?;
+    let rows = rows.into_inner().context("cannot write rows")?;
+    String::from_utf8(rows).context("cannot write rows")
+}
+
+/// The files of the neighbours. An object that is not in the list has none, and is left out.
+fn print_paths(answer: &Answer, media_dir: &Path) -> Result<()> {
+    let paths = answer
+        .neighbours
+        .iter()
+        .filter_map(|neighbour| neighbour.path.as_deref());
+    let mut bytes = Vec::new();
+    for path in paths.filter(|path| !path.is_empty()) {
+        bytes.extend(media_dir.join(path).as_os_str().as_bytes());
+        bytes.push(0);
+    }
+    print_bytes(&bytes)
 }

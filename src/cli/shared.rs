@@ -213,6 +213,14 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A distance: a number that is not negative.
+pub fn distance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(distance) if (0.0..f64::INFINITY).contains(&distance) => Ok(distance),
+        _ => Err("must be a number, 0 or more".into()),
+    }
+}
+
 /// A path that may be empty, as an unset variable in a Makefile is: [`given`] treats it as not given.
 fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)

@@ -2,6 +2,7 @@
 
 pub mod concat;
 pub mod doctor;
+pub mod duplicates;
 pub mod export;
 pub mod extract;
 pub mod index;

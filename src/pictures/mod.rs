@@ -48,4 +48,4 @@ pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
 pub use panics::catches_panics;
 pub use reader::{PictureReader, PixelOptions};
 pub use resample::{Filter, PillowVersion, Resampler};
-pub use size::Size;
+pub use size::{Size, stated_size};

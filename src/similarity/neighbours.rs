@@ -2,7 +2,7 @@
 
 use super::collection::{Collection, Position};
 use super::hnsw::ApproximateIndex;
-use super::scan::{Metric, Neighbour, nearest};
+use super::scan::{Metric, Neighbour, nearest, nearest_of};
 
 /// A feature whose neighbours are wanted.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Query<'a> {
 pub(crate) enum Method<'a> {
     /// All of them, in one pass over the data for all queries.
     Exact(Metric),
+    /// All of them among some objects, in rising order: each distance is computed in 64 bits, one query after the other.
+    Among(Metric, &'a [Position]),
     /// Through an index, by the metric that it was made for; some may be missed.
     Approximate(&'a ApproximateIndex),
 }
@@ -39,11 +41,22 @@ pub(crate) fn neighbours(
     let k = queries.iter().map(|query| query.k).max().unwrap_or(0);
     let mut found = match method {
         Method::Exact(metric) => nearest(collection, &features, k, metric),
+        Method::Among(metric, objects) => features
+            .chunks_exact(collection.dimension())
+            .flat_map(|query| {
+                let candidates = [objects.to_vec()];
+                nearest_of(collection, query, k, metric, &|_| false, &candidates)
+            })
+            .collect(),
         Method::Approximate(index) => index.nearest(collection, &features, k),
     };
     for (query, neighbours) in queries.iter().zip(&mut found) {
         neighbours.truncate(query.k);
-        if let Some(itself) = query.itself {
+        let is_asked_for = |itself: &Position| match method {
+            Method::Among(_, objects) => objects.binary_search(itself).is_ok(),
+            Method::Exact(_) | Method::Approximate(_) => true,
+        };
+        if let Some(itself) = query.itself.filter(is_asked_for) {
             put_first(collection, itself, neighbours, query.k);
         }
     }

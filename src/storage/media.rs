@@ -36,6 +36,18 @@ impl Media {
         })
     }
 
+    /// The media directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The paths of the listed objects, relative to the media directory, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &str> {
+        self.by_id
+            .iter()
+            .map(|index| self.list.entry(*index as usize))
+    }
+
     /// The file of a listed object; whether it is there is not looked at.
     pub fn path(&self, object_id: &str) -> Option<PathBuf> {
         Some(self.directory.join(self.entry(object_id)?))

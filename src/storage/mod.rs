@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`object_id`], [`object_list`] | the name of an object, and the file `objects.txt` |
+//! | `folder` | a folder of the media directory, for questions about what is below it |
 //! | `media` | which file an object id stands for, and how a picture file is read |
 //! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
 //! | [`npy`] | the format of features; tells a torn file from a whole one |
@@ -17,6 +18,7 @@
 pub mod checksum;
 pub(crate) mod failures;
 pub(crate) mod files;
+pub(crate) mod folder;
 pub(crate) mod media;
 pub mod model_dir;
 pub(crate) mod name_filter;

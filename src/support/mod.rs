@@ -4,6 +4,7 @@ pub mod fault;
 pub mod hints;
 pub mod interrupt;
 pub mod mutex;
+pub mod page;
 pub mod progress;
 
 /// How many processors this process may use, by its affinity and the limits of its control group.

@@ -120,12 +120,28 @@ impl Progress {
         self.bar.set_message(message);
     }
 
-    /// Counts so many more; plain lines say how far that is.
+    /// Counts so many more. The bar and plain lines say how far that is, and how long the rest will take.
     pub fn advance(&self, more: u64) {
         self.bar.inc(more);
+        if self.quiet {
+            return;
+        }
+        let (position, length) = (self.bar.position(), self.bar.length());
+        let length = length.unwrap_or(position);
+        let seconds = self.bar.elapsed().as_secs_f64();
+        let left = match seconds > 1.0 && (1..length).contains(&position) {
+            true => {
+                let left = seconds * (length - position) as f64 / position as f64;
+                format!("{} left", duration(left))
+            }
+            false => String::new(),
+        };
         if self.plain && self.is_time_for_a_line() {
-            let (position, length) = (self.bar.position(), self.bar.length());
-            self.line(&format!("{position} of {}", length.unwrap_or(position)));
+            let comma = if left.is_empty() { "" } else { ", " };
+            self.line(&format!("{position} of {length}{comma}{left}"));
+        }
+        if self.terminal {
+            self.bar.set_message(left);
         }
     }
 

@@ -5,6 +5,7 @@ mod concat;
 mod crash;
 mod descriptor;
 mod doctor;
+mod duplicates;
 mod examples;
 mod export;
 mod extract;

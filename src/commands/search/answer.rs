@@ -1,11 +1,14 @@
 //! An answer, as it is printed.
 
 use std::fmt;
+use std::io;
+
+use serde::Serialize;
 
 use crate::similarity::scan::Neighbour;
 
 /// A query and the objects nearest to it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Answer {
     /// What was asked.
     pub query: String,
@@ -16,6 +19,35 @@ pub struct Answer {
     /// Seconds that the pass over the data took, for all queries that were answered with this one.
     pub seconds: f64,
 }
+
+impl Answer {
+    /// Writes a row for each neighbour: the query, the object id, the path and the distance.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_rows(&self, to: &mut csv::Writer<impl io::Write>) -> csv::Result<()> {
+        for neighbour in &self.neighbours {
+            to.serialize((
+                &self.query,
+                &neighbour.object_id,
+                &neighbour.path,
+                neighbour.distance,
+            ))?;
+        }
+        Ok(to.flush()?)
+    }
+
+    /// How many neighbours have no recorded path.
+    pub fn without_path(&self) -> usize {
+        let neighbours = self.neighbours.iter();
+        neighbours
+            .filter(|neighbour| neighbour.path.is_none())
+            .count()
+    }
+}
+
+/// The columns of [`Answer::write_rows`].
+pub const COLUMNS: [&str; 4] = ["query", "object_id", "path", "distance"];
 
 /// A line for each neighbour: its object id, a space, its distance. An id may hold spaces, a distance does not.
 impl fmt::Display for Answer {
@@ -42,15 +74,5 @@ impl fmt::Display for WithPaths<'_> {
             writeln!(to, "{path} {distance}")?;
         }
         Ok(())
-    }
-}
-
-impl Answer {
-    /// How many neighbours have no recorded path.
-    pub fn without_path(&self) -> usize {
-        let neighbours = self.neighbours.iter();
-        neighbours
-            .filter(|neighbour| neighbour.path.is_none())
-            .count()
     }
 }

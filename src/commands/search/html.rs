@@ -1,23 +1,20 @@
 //! Answers as one page that needs nothing else: pictures and style are inside, and there is no script.
 
-use std::fmt;
 use std::io::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
 use super::pictures::{Pictures, Shown};
 use super::{Answer, Options};
 use crate::similarity::scan::Metric;
+use crate::support::page::{self, Distance, printable};
 
 /// The longest side of a picture on the page: sharp also on screens of two pixels to a point.
 const SIDE: usize = 320;
 
 const STYLE: &str = include_str!("page.css");
-
-/// Nothing is loaded from anywhere, and no script runs.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// Writes the page; the pictures of one answer are in memory at a time.
 pub fn write(
@@ -34,7 +31,7 @@ pub fn write(
         to,
         "{}\n<html lang=\"en\">\n{}\n<body>\n{}\n<main>\n",
         DOCTYPE.into_string(),
-        head(&title).into_string(),
+        page::head(&title, STYLE).into_string(),
         header(&title, options).into_string()
     )?;
     if answers.len() > 1 {
@@ -45,19 +42,6 @@ pub fn write(
         writeln!(to, "{}", section.into_string())?;
     }
     to.write_all(b"</main>\n</body>\n</html>\n")
-}
-
-fn head(title: &str) -> Markup {
-    html! {
-        head {
-            meta charset="utf-8";
-            meta name="viewport" content="width=device-width, initial-scale=1";
-            meta name="color-scheme" content="light dark";
-            meta http-equiv="Content-Security-Policy" content=(POLICY);
-            title { (title) }
-            style { (PreEscaped(STYLE)) }
-        }
-    }
 }
 
 fn header(title: &str, options: &Options) -> Markup {
@@ -126,24 +110,6 @@ fn figure(shown: &Shown<'_>) -> Markup {
     }
 }
 
-/// A distance for people: four decimals, and more where all of these are zeros.
-pub struct Distance(pub f64);
-
-impl fmt::Display for Distance {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0.0 => to.write_str("0"),
-            small if small < 5e-5 => write!(to, "{small:.1e}"),
-            distance => write!(to, "{distance:.4}"),
-        }
-    }
-}
-
-/// Text without control characters, which an object id may hold and a page may not. (The template escapes the rest.)
-fn printable(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,18 +129,5 @@ mod tests {
             !page.contains("script>") && !page.contains('\u{1b}'),
             "{page}"
         );
-    }
-
-    #[test]
-    fn a_distance_that_is_not_zero_never_looks_like_zero() {
-        for (distance, expected) in [
-            (0.0, "0"),
-            (3.21e-7, "3.2e-7"),
-            (0.000_051, "0.0001"),
-            (0.549_382_7, "0.5494"),
-            (12.0, "12.0000"),
-        ] {
-            assert_eq!(Distance(distance).to_string(), expected);
-        }
     }
 }

@@ -5,31 +5,36 @@
 //! | `mod.rs` | the command: a chunk of queries at a time, one pass over the data for each |
 //! | `queries.rs` | what a query is, and its feature |
 //! | `answer.rs` | what is printed |
+//! | `spelling.rs` | which object id was meant by one that is not there |
+//! | `among.rs` | the objects that are asked for: those of a folder, or not of it |
 //! | `pictures.rs` | the thumbnails of an answer |
 //! | `html.rs`, `sheet.rs` | answers as a page, and as one picture |
 
+mod among;
 mod answer;
 mod html;
 mod pictures;
 mod queries;
 mod sheet;
+mod spelling;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::inference::embed::QueryModel;
 use crate::similarity::collection::Collection;
 use crate::similarity::hnsw::{self, ApproximateIndex, Opened};
 use crate::similarity::neighbours::{Method, Query, neighbours};
-use crate::similarity::scan::Metric;
+use crate::similarity::scan::{Metric, Neighbour};
 use crate::storage::files::complete;
 use crate::storage::media::Media;
 
-pub use answer::{Answer, WithPaths};
+use among::Among;
+pub use answer::{Answer, COLUMNS, WithPaths};
 use pictures::Pictures;
 pub use queries::chunks;
 use queries::{Finder, Found};
@@ -39,8 +44,16 @@ use queries::{Finder, Found};
 pub struct Options {
     /// The model's directory of features, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
-    /// Neighbours of each query, at least 1. Default: 10.
-    pub k: usize,
+    /// Neighbours of each query, at least 1; `None` for all of them. Default: 10.
+    pub k: Option<usize>,
+    /// The largest distance of a neighbour, itself included. Default: any.
+    pub max_distance: Option<f64>,
+    /// Leave out an object that is its own query. Default: no.
+    pub exclude_query: bool,
+    /// Look only at objects below this folder. Default: at all.
+    pub within: Option<PathBuf>,
+    /// Leave out objects below this folder. Default: none.
+    pub not_within: Option<PathBuf>,
     /// How far features are from each other. Default: [`Metric::Euclidean`].
     pub metric: Metric,
     /// Whether to use the index of the directory, which must be for this metric. Default: no, and all is found.
@@ -49,8 +62,8 @@ pub struct Options {
     pub html: Option<PathBuf>,
     /// Where to write the answers as one picture. Default: nowhere.
     pub sheet: Option<PathBuf>,
-    /// The media directory and the list of objects, for the pages; what is not listed is left out. A list that is not there
-    /// counts as none where no page is asked for. Default: none.
+    /// The media directory and the list of objects, for pages, paths and folders; what is not listed is left out. A list that is
+    /// not there counts as none where neither pages nor folders are asked for. Default: none.
     pub media: Option<(PathBuf, PathBuf)>,
 }
 
@@ -95,14 +108,28 @@ pub fn search(
             ));
         }
     }
+    ensure!(
+        !(options.approximate
+            && (options.k.is_none() || options.within.is_some() || options.not_within.is_some())),
+        "an index finds some neighbours among all objects; leave out --approximate to ask for all of them, or in a folder"
+    );
     let index = match options.approximate {
         true => Some(open_index(options, &collection)?),
         false => None,
     };
-    let method = match &index {
-        Some(index) => Method::Approximate(index),
-        None => Method::Exact(options.metric),
+    let among = Among::choose(&collection, media.as_ref(), options)?;
+    let method = match (&index, &among) {
+        (Some(index), _) => Method::Approximate(index),
+        (None, Some(among)) => Method::Among(options.metric, &among.positions),
+        (None, None) => Method::Exact(options.metric),
     };
+    let asked = Asked {
+        collection: &collection,
+        options,
+        method,
+        media: media.as_ref(),
+    };
+    let is_shown = options.html.is_some() || options.sheet.is_some();
     let mut summary = Summary::default();
     for left_out in &collection.left_out {
         summary.failed += 1;
@@ -122,11 +149,18 @@ pub fn search(
                 }
             }
         }
-        for answer in answers(&collection, found, options.k, method) {
-            summary.answered += 1;
-            (listener.answer)(&answer)?;
-            if options.html.is_some() || options.sheet.is_some() {
-                kept.push(answer);
+        let mut found = found.into_iter();
+        loop {
+            let together: Vec<Found> = found.by_ref().take(asked.queries_at_once()).collect();
+            if together.is_empty() {
+                break;
+            }
+            for answer in asked.answers(together) {
+                summary.answered += 1;
+                (listener.answer)(&answer)?;
+                if is_shown {
+                    kept.push(answer);
+                }
             }
         }
     }
@@ -136,14 +170,26 @@ pub fn search(
     Ok(summary)
 }
 
-/// The list of pictures, where there is one, or a page is to be written.
+/// The list of pictures, where there is one, or something is asked that needs it.
 fn open_media(options: &Options) -> Result<Option<Media>> {
+    let needs = [
+        (
+            options.html.is_some() || options.sheet.is_some(),
+            "a page shows pictures",
+        ),
+        (
+            options.within.is_some() || options.not_within.is_some(),
+            "a folder is one of pictures",
+        ),
+    ];
+    let needed = needs.iter().find(|(is_asked, _)| *is_asked);
     let is_there = (options.media.as_ref()).is_some_and(|(_, objects)| objects.exists());
-    if options.html.is_none() && options.sheet.is_none() && !is_there {
+    let why = needed.map_or("", |(_, why)| why);
+    if needed.is_none() && !is_there {
         return Ok(None);
-    }
+    };
     let (directory, objects) = (options.media.as_ref())
-        .context("a page shows pictures: --media-dir must say where they are")?;
+        .with_context(|| format!("{why}: --media-dir must say where they are"))?;
     Media::open(directory, objects).map(Some)
 }
 
@@ -163,29 +209,69 @@ fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateI
     }
 }
 
-/// The answers to all queries of a chunk, together.
-fn answers(
-    collection: &Collection,
-    queries: Vec<Found>,
-    k: usize,
-    method: Method<'_>,
-) -> Vec<Answer> {
-    let asked = queries.iter().map(|query| Query {
-        feature: query.feature(collection),
-        itself: query.position(),
-        k,
-    });
-    let asked: Vec<Query<'_>> = asked.collect();
-    let started = Instant::now();
-    let found = neighbours(collection, &asked, method);
-    let seconds = started.elapsed().as_secs_f64();
-    let answers = (queries.into_iter().zip(found)).map(|(query, neighbours)| Answer {
-        neighbours,
-        object_id: query.object_id(collection),
-        query: query.text,
-        seconds,
-    });
-    answers.collect()
+/// Numbers that are kept for the neighbours of the queries of one pass, at most: 100 MB.
+const MOST_KEPT: usize = 1 << 22;
+
+/// What is asked of each query.
+struct Asked<'a> {
+    collection: &'a Collection,
+    options: &'a Options,
+    method: Method<'a>,
+    media: Option<&'a Media>,
+}
+
+impl Asked<'_> {
+    /// Neighbours of each query.
+    fn k(&self) -> usize {
+        self.options.k.unwrap_or(self.collection.len())
+    }
+
+    /// Queries that are answered together: all of a chunk, but where each has very many neighbours.
+    fn queries_at_once(&self) -> usize {
+        (MOST_KEPT / self.k().max(1)).max(1)
+    }
+
+    /// The answers to some queries, together.
+    fn answers(&self, queries: Vec<Found>) -> Vec<Answer> {
+        // One more, for the query itself.
+        let k = self
+            .k()
+            .saturating_add(usize::from(self.options.exclude_query));
+        let asked = queries.iter().map(|query| Query {
+            feature: query.feature(self.collection),
+            itself: query.position(),
+            k: k.min(self.collection.len()),
+        });
+        let asked: Vec<Query<'_>> = asked.collect();
+        let started = Instant::now();
+        let found = neighbours(self.collection, &asked, self.method);
+        let seconds = started.elapsed().as_secs_f64();
+        let answers = (queries.into_iter().zip(found)).map(|(query, mut found)| {
+            found.retain(|neighbour| {
+                let is_itself = Some(neighbour.position) == query.position();
+                !(is_itself && self.options.exclude_query)
+                    && (self.options.max_distance).is_none_or(|limit| neighbour.distance <= limit)
+            });
+            found.truncate(self.k());
+            Answer {
+                neighbours: found
+                    .into_iter()
+                    .map(|found| self.with_path(found))
+                    .collect(),
+                object_id: query.object_id(self.collection),
+                query: query.text,
+                seconds,
+            }
+        });
+        answers.collect()
+    }
+
+    /// Where it is not recorded which file a feature was made from, it is the listed one.
+    fn with_path(&self, mut found: Neighbour) -> Neighbour {
+        let listed = || Some(self.media?.entry(&found.object_id)?.to_owned());
+        found.path = found.path.take().or_else(listed);
+        found
+    }
 }
 
 /// Writes the page, and the picture.

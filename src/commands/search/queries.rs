@@ -1,6 +1,7 @@
 //! What a query is: an object that is extracted, or a picture file.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::path::Path;
 use anyhow::{Error, Result};
 use rayon::prelude::*;
 
+use super::spelling;
 use crate::inference::embed::QueryModel;
 use crate::similarity::collection::{Collection, Position};
 use crate::storage::media::read_file;
@@ -24,6 +26,7 @@ pub fn chunks(
     let mut arguments = arguments.into_iter().peekable();
     let mut lines = BufReader::with_capacity(1 << 16, input);
     let mut reading = false;
+    let mut ends = LineEnds::default();
     std::iter::from_fn(move || {
         let mut chunk = Vec::new();
         while chunk.len() < CHUNK {
@@ -31,7 +34,7 @@ pub fn chunks(
                 if !chunk.is_empty() && !lines.buffer().contains(&b'\n') {
                     break;
                 }
-                match next_line(&mut lines) {
+                match next_line(&mut lines, &mut ends) {
                     Ok(Some(line)) => chunk.push(line),
                     Ok(None) => reading = false,
                     Err(error) => return Some(Err(error)),
@@ -48,11 +51,20 @@ pub fn chunks(
     })
 }
 
+/// How lines end: where the first one ends in CRLF, all of them may, as in a list of objects.
+#[derive(Default)]
+struct LineEnds {
+    crlf: Option<bool>,
+}
+
 /// The next line that is not empty, without its end.
-fn next_line(lines: &mut impl BufRead) -> io::Result<Option<OsString>> {
+fn next_line(lines: &mut impl BufRead, ends: &mut LineEnds) -> io::Result<Option<OsString>> {
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
         line.pop_if(|last| *last == b'\n');
+        if *ends.crlf.get_or_insert(line.ends_with(b"\r")) {
+            line.pop_if(|last| *last == b'\r');
+        }
         if !line.is_empty() {
             return Ok(Some(OsString::from_vec(line)));
         }
@@ -100,7 +112,12 @@ pub struct Finder<'a> {
     collection: &'a Collection,
     open_model: &'a dyn Fn(usize) -> Result<QueryModel>,
     model: Option<Result<QueryModel>>,
+    /// For how many more unknown ids a similar one is looked for.
+    spellings: usize,
 }
+
+/// Unknown object ids that are named with a similar one: each takes a look at every id.
+const SPELLINGS: usize = 20;
 
 impl<'a> Finder<'a> {
     /// Over a collection; `open_model` is called with the dimension of the features when the first query is a picture.
@@ -112,6 +129,7 @@ impl<'a> Finder<'a> {
             collection,
             open_model,
             model: None,
+            spellings: SPELLINGS,
         }
     }
 
@@ -131,13 +149,31 @@ impl<'a> Finder<'a> {
         if self.model.is_none() && queries.iter().zip(&positions).any(is_file) {
             self.model = Some((self.open_model)(self.collection.dimension()));
         }
+        let similar: Vec<Option<String>> = (queries.iter().zip(&positions))
+            .map(|(query, position)| self.similar(query, *position))
+            .collect();
         let (collection, model) = (self.collection, self.model.as_ref());
-        let found = queries.into_par_iter().zip(positions);
-        let found = found.map(|(query, position)| match position {
+        let found = (queries.into_par_iter().zip(positions)).zip(similar);
+        let found = found.map(|((query, position), similar)| match position {
             Some(position) => of_object(collection, &query, position),
-            None => of_picture(model, &query),
+            None => of_picture(model, &query).map_err(|message| match similar {
+                Some(similar) => format!("{message}; did you mean {similar}?"),
+                None => message,
+            }),
         });
         found.collect()
+    }
+}
+
+impl Finder<'_> {
+    /// The object id that a query which is nothing may have meant; looked for a few times in a run.
+    fn similar(&mut self, query: &OsStr, position: Option<Position>) -> Option<String> {
+        let is_something = position.is_some() || fs::symlink_metadata(query).is_ok();
+        if is_something || self.spellings == 0 {
+            return None;
+        }
+        self.spellings -= 1;
+        spelling::nearest(self.collection, query.to_str()?)
     }
 }
 

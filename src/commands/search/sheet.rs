@@ -4,10 +4,10 @@ use anyhow::{Result, ensure};
 use font8x8::{BASIC_FONTS, GREEK_FONTS, LATIN_FONTS, UnicodeFonts};
 
 use super::Answer;
-use super::html::Distance;
 use super::pictures::{Pictures, Shown};
 use crate::pictures::Size;
 use crate::pictures::thumbnail::jpeg;
+use crate::support::page::Distance;
 
 /// The longest side of a picture on the sheet.
 const SIDE: usize = 160;

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Term, portable};
+use super::{ByteProducts, Term, portable};
 
 /// Numbers in a register.
 const LANES: usize = 8;
@@ -13,6 +13,25 @@ const LANES: usize = 8;
 #[target_feature(enable = "avx2")]
 pub fn sum<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
     portable::sum(one, other, term)
+}
+
+/// See [`super::byte_products`]; `None` where there is no AVX2.
+pub fn byte_products(queries: &[i8], dimension: usize) -> Option<ByteProducts<'_>> {
+    if !is_x86_feature_detected!("avx2") {
+        return None;
+    }
+    Some(Box::new(move |rows, out| {
+        // SAFETY: The processor has what the function needs.
+        #[expect(unsafe_code)]
+        unsafe {
+            multiply_bytes(rows, queries, dimension, out);
+        }
+    }))
+}
+
+#[target_feature(enable = "avx2")]
+fn multiply_bytes(rows: &[i8], queries: &[i8], dimension: usize, out: &mut [i32]) {
+    portable::multiply_bytes(rows, queries, dimension, out);
 }
 
 /// See [`super::squared_distance_i8`].

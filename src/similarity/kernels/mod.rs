@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `amx.rs` | AMX | `products` |
 //! | `avx512.rs` | AVX-512 | `products` |
-//! | `avx2.rs` | AVX2, F16C, FMA | `sum`, `squared_distance_f16`, `squared_distance_i8` |
+//! | `vnni.rs` | AVX-512 VNNI | `byte_products` |
+//! | `avx2.rs` | AVX2, F16C, FMA | `byte_products`, `sum`, `squared_distance_f16`, `squared_distance_i8` |
 //! | `portable.rs` | those of any processor | all of them |
 //!
 //! A function has the same name in every file; the one of that name in this file chooses among them.
@@ -20,6 +21,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 /// `(rows, out, squares)`: writes the dot product of each row with each query to `out`, and that of each row with itself to
 /// `squares`. `rows` are `[n, dimension]`, `out` `[n, queries]`, `squares` `[n]`. The order of the sums is any.
@@ -37,6 +40,29 @@ pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
         return products;
     }
     portable::products(queries, dimension)
+}
+
+/// `(rows, out)`: writes the dot product of each row with each query to `out`. `rows` are `[n, dimension]`, `out`
+/// `[n, queries]`.
+pub type ByteProducts<'a> = Box<dyn Fn(&[i8], &mut [i32]) + Sync + 'a>;
+
+/// The largest byte whose products may be added `dimension` times in 32 bits.
+pub fn largest_byte(dimension: usize) -> i8 {
+    let largest = (i32::MAX as usize / dimension.max(1)).isqrt();
+    largest.clamp(1, 127) as i8
+}
+
+/// Products with `queries`, `[n, dimension]`, of a dimension that is a multiple of 4. They are exact where no byte is beyond
+/// [`largest_byte`] in either direction.
+pub fn byte_products(queries: &[i8], dimension: usize) -> ByteProducts<'_> {
+    assert_eq!(dimension % 4, 0, "four bytes are multiplied at once");
+    #[cfg(target_arch = "x86_64")]
+    if let Some(products) =
+        vnni::byte_products(queries, dimension).or_else(|| avx2::byte_products(queries, dimension))
+    {
+        return products;
+    }
+    portable::byte_products(queries, dimension)
 }
 
 /// What this program has code for and this processor has: some of `AVX2`, `AVX-512` and `AMX`.
@@ -62,6 +88,27 @@ pub fn all_products(queries: &[f32], dimension: usize) -> Vec<(&'static str, Pro
         ("AVX-512", avx512::products(queries, dimension)),
         #[cfg(target_arch = "x86_64")]
         ("AMX", amx::products(queries, dimension)),
+    ];
+    let here = ways.into_iter();
+    let here = here.filter_map(|(name, products)| products.map(|products| (name, products)));
+    here.collect()
+}
+
+/// Every way to make products of bytes that this processor has.
+#[cfg(test)]
+pub fn all_byte_products(
+    queries: &[i8],
+    dimension: usize,
+) -> Vec<(&'static str, ByteProducts<'_>)> {
+    let ways = [
+        (
+            "portable",
+            Some(portable::byte_products(queries, dimension)),
+        ),
+        #[cfg(target_arch = "x86_64")]
+        ("AVX2", avx2::byte_products(queries, dimension)),
+        #[cfg(target_arch = "x86_64")]
+        ("AVX-512 VNNI", vnni::byte_products(queries, dimension)),
     ];
     let here = ways.into_iter();
     let here = here.filter_map(|(name, products)| products.map(|products| (name, products)));
@@ -186,6 +233,46 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_gives_the_exact_products_of_bytes() {
+        let mut rng = StdRng::seed_from_u64(1);
+        for (n, m, dimension) in [
+            (1, 1, 4),
+            (14, 32, 8),
+            (15, 33, 36),
+            (29, 70, 132),
+            (3, 5, 1280),
+            (2, 3, 1 << 18),
+        ] {
+            let largest = largest_byte(dimension);
+            // The greatest sums of both signs are among them.
+            let mut bytes = |count: usize| -> Vec<i8> {
+                let mut bytes: Vec<i8> = (0..count * dimension)
+                    .map(|_| rng.random_range(-largest..=largest))
+                    .collect();
+                bytes[..dimension].fill(largest);
+                bytes[(count - 1) * dimension..].fill(if count > 1 { -largest } else { largest });
+                bytes
+            };
+            let (rows, queries) = (bytes(n), bytes(m));
+            let expected = rows.chunks(dimension).flat_map(|row| {
+                queries.chunks(dimension).map(move |query| {
+                    let products = row.iter().zip(query);
+                    products
+                        .map(|(&one, &other)| i64::from(one) * i64::from(other))
+                        .sum::<i64>()
+                })
+            });
+            let expected: Vec<i64> = expected.collect();
+            for (way, products) in all_byte_products(&queries, dimension) {
+                let mut out = vec![i32::MIN; n * m];
+                products(&rows, &mut out);
+                let out: Vec<i64> = out.into_iter().map(i64::from).collect();
+                assert!(out == expected, "{way} {n} {m} {dimension}");
             }
         }
     }

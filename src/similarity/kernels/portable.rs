@@ -4,7 +4,7 @@ use half::f16;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::{Products, Term};
+use super::{ByteProducts, Products, Term};
 
 /// Partial sums that are kept side by side, since each addition to one sum would wait for the last: what the compiler turns
 /// into vector registers, and 80 additions for each at a dimension of 1280.
@@ -24,6 +24,25 @@ pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
         let mut out = ArrayViewMut2::from_shape((n, m), out).expect(shaped);
         general_mat_mul(1.0, &rows, &queries.t(), 0.0, &mut out);
     })
+}
+
+/// See [`super::byte_products`].
+pub fn byte_products(queries: &[i8], dimension: usize) -> ByteProducts<'_> {
+    Box::new(move |rows, out| multiply_bytes(rows, queries, dimension, out))
+}
+
+/// Always inlined, as [`sum`] is.
+#[inline(always)]
+pub fn multiply_bytes(rows: &[i8], queries: &[i8], dimension: usize, out: &mut [i32]) {
+    let m = queries.len() / dimension;
+    for (row, out) in rows.chunks_exact(dimension).zip(out.chunks_exact_mut(m)) {
+        for (query, out) in queries.chunks_exact(dimension).zip(out) {
+            let products = row.iter().zip(query);
+            *out = products
+                .map(|(&one, &other)| i32::from(one) * i32::from(other))
+                .sum();
+        }
+    }
 }
 
 /// See [`super::sum`]. Always inlined, to be made for the processor that its caller is made for.

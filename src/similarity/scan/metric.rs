@@ -108,6 +108,11 @@ impl Metric {
         }
     }
 
+    /// The distance of two features in 64 bits; not finite where one of them is not.
+    pub fn between(self, one: &[f32], other: &[f32]) -> f64 {
+        self.distance(&Measured::new(one), other)
+    }
+
     /// The distance in 64 bits; not finite where the row is not.
     pub fn distance(self, query: &Measured<'_>, row: &[f32]) -> f64 {
         match self {

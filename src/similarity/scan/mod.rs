@@ -9,10 +9,13 @@
 //! |---|---|
 //! | `mod.rs` | the pass over the data |
 //! | `metric.rs` | distances: bounds in 32 bits, and values in 64 bits |
+//! | `pairs.rs`, `rounded.rs` | all pairs of a collection within a limit |
 //! | `threshold.rs` | from which product on a row may be near enough |
 //! | `top.rs` | the `k` nearest so far |
 
 mod metric;
+pub mod pairs;
+mod rounded;
 mod threshold;
 mod top;
 
@@ -260,7 +263,7 @@ mod tests {
 
     /// Two shards of random rows, more than a block in one of them: some are equal, some differ in the last bits alone, some
     /// are not finite, and some are too large or too small for sums in 32 bits.
-    fn collection(rng: &mut StdRng, dimension: usize) -> Collection {
+    pub fn collection(rng: &mut StdRng, dimension: usize) -> Collection {
         let directory = tempfile::tempdir().unwrap();
         for (shard, rows) in [(0, BLOCK_ROWS + 77), (1, 41)] {
             let mut features = npy::features_header(&[rows, dimension]);

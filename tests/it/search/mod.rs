@@ -1,5 +1,6 @@
 //! `simsearch search`.
 
+mod answers;
 mod numpy;
 mod packing;
 mod pages;

@@ -1,0 +1,166 @@
+//! Command: features -> all pairs within a limit -> groups of duplicates, each with the member to keep first.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the command |
+//! | `limit.rs` | how near duplicates are, where nobody says it |
+//! | `compared.rs` | which objects are compared: all, those of a folder, those of two folders |
+//! | `member.rs` | what is known of a member's file, and which member is best |
+//! | `groups.rs` | from pairs to groups; works on numbers alone |
+//! | `histogram.rs` | how many pairs there are below each distance |
+//! | `report.rs`, `html.rs` | the groups as text and CSV, and as a page |
+
+mod compared;
+mod groups;
+mod histogram;
+mod html;
+mod limit;
+mod member;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::similarity::collection::Collection;
+use crate::similarity::scan::Metric;
+use crate::similarity::scan::pairs::{self, Pair, Wanted, pairs_within};
+use crate::storage::files::complete;
+use crate::storage::media::Media;
+use crate::support::progress::Progress;
+
+use compared::Compared;
+pub use histogram::{Histogram, histogram};
+pub use member::{Keep, Member};
+
+/// What to compare, and what a group is.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model's directory of features, `FEATURE_DIR/<model stem>`.
+    pub directory: PathBuf,
+    /// How far features are from each other. Default: [`Metric::Euclidean`].
+    pub metric: Metric,
+    /// The largest distance of duplicates, itself included. Default: what is known for the model, or none.
+    pub max_distance: Option<f64>,
+    /// The media directory and the list of objects. Default: none; then an object is known by its id alone.
+    pub media: Option<(PathBuf, PathBuf)>,
+    /// Compare only objects below this folder. Default: all that are listed.
+    pub within: Option<PathBuf>,
+    /// Compare them with objects below this folder, which are kept, and not with each other. Default: no.
+    pub against: Option<PathBuf>,
+    /// Leave out pairs in one folder. Default: no.
+    pub not_same_folder: bool,
+    /// Whether a group is all that is linked by a chain of pairs. Default: no, and no two members are farther apart than the limit.
+    pub linked: bool,
+    /// Which member is the best. Default: [`Keep::Largest`].
+    pub keep: Keep,
+    /// Where to write the groups as a page. Default: nowhere.
+    pub html: Option<PathBuf>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Duplicates {
+    /// How distances are measured.
+    pub metric: Metric,
+    /// The largest distance of a pair.
+    pub max_distance: f64,
+    /// How many objects were compared.
+    pub objects: usize,
+    /// How many pairs are within that distance.
+    pub pairs: usize,
+    /// In the order of their first members' paths, or object ids.
+    pub groups: Vec<Group>,
+    /// Per-object files that were left out: they are damaged.
+    pub left_out: Vec<String>,
+}
+
+/// Objects that are duplicates of each other.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Group {
+    /// The one to keep first, and then by their distance from it.
+    pub members: Vec<Member>,
+}
+
+/// Finds the duplicates.
+///
+/// # Errors
+/// When nothing can be compared, no limit is known, or the page cannot be written.
+pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> {
+    let media = open_media(options)?;
+    let collection = Collection::open_filled(&options.directory)?;
+    let limit = limit::choose(options)?;
+    let compared = Compared::choose(&collection, media.as_ref(), options)?;
+    compared.say_what_is_left_out(progress);
+    let pairs = find_pairs(&collection, &compared, options.metric, limit, progress)?;
+    let members = member::ranked(&collection, &compared, &pairs, options, progress);
+    let distance = |one: u32, other: u32| {
+        let [one, other] = [one, other].map(|place| compared.feature(&collection, place));
+        options.metric.between(one, other)
+    };
+    let numbered = groups::groups(&members, &pairs, &compared, options, &distance);
+    let mut groups: Vec<Group> = (numbered.into_iter())
+        .map(|group| Group {
+            members: (group.into_iter())
+                .map(|(rank, distance)| members.member(rank, distance))
+                .collect(),
+        })
+        .collect();
+    groups.sort_by(|one, other| one.members[0].name().cmp(other.members[0].name()));
+    let found = Duplicates {
+        metric: options.metric,
+        max_distance: limit,
+        objects: compared.objects.len(),
+        pairs: pairs.len(),
+        groups,
+        left_out: collection.left_out,
+    };
+    if let (Some(path), Some(media)) = (&options.html, &media) {
+        complete::write_where_it_leads(path, |file| html::write(file, &found, media))
+            .with_context(|| format!("cannot write the page {}", path.display()))?;
+    }
+    Ok(found)
+}
+
+/// The list of objects, where there is one; without it nothing can be asked about files and folders.
+fn open_media(options: &Options) -> Result<Option<Media>> {
+    let Some((directory, objects)) = &options.media else {
+        let needs = [
+            (options.within.is_some(), "--within"),
+            (options.against.is_some(), "--against"),
+            (options.not_same_folder, "--not-same-folder"),
+            (options.html.is_some(), "--html"),
+            (options.keep != Keep::Largest, "--keep"),
+        ];
+        let needed = needs.iter().find(|(is_asked, _)| *is_asked);
+        ensure!(
+            needed.is_none(),
+            "{} is about files: --media-dir must say where they are",
+            needed.map_or("", |(_, option)| *option)
+        );
+        return Ok(None);
+    };
+    Media::open(directory, objects).map(Some)
+}
+
+fn find_pairs(
+    collection: &Collection,
+    compared: &Compared<'_>,
+    metric: Metric,
+    limit: f64,
+    progress: &Progress,
+) -> Result<Vec<Pair>> {
+    progress.begin(pairs::count(compared.objects.len()));
+    let found = pairs_within(
+        collection,
+        &compared.objects,
+        &Wanted {
+            metric,
+            limit,
+            is_wanted: &|one, other| compared.is_wanted(one, other),
+            advance: &|more| progress.advance(more),
+        },
+    );
+    progress.end();
+    Ok(found?)
+}

@@ -1,0 +1,160 @@
+//! Which neighbours are asked for, and how they are printed.
+
+use std::path::Path;
+
+use super::{on_a_line, search, search_with_input, write_loose, write_shard};
+use crate::{Outcome, TestEnv, ppm};
+
+/// Objects at 0, 1, 2, ..., in two folders; the last is not listed.
+fn in_folders() -> TestEnv {
+    let env = TestEnv::new();
+    let ids = [
+        "zero.ppm",
+        "one one.ppm",
+        "two,.ppm",
+        "three.ppm",
+        "unlisted.ppm",
+    ];
+    let rows = on_a_line(&ids);
+    write_shard(&env, 0, &rows[..3]);
+    write_loose(&env, &rows[3..]);
+    let entries = ["a/zero.ppm", "a/one one.ppm", "b/c/two,.ppm", "b/three.ppm"];
+    for entry in entries {
+        env.write(Path::new("media").join(entry), ppm(20, 10, 1));
+    }
+    env.objects(&entries);
+    env
+}
+
+const MEDIA: [&str; 2] = ["--media-dir", "media"];
+
+fn with_media(env: &TestEnv, more: &[&str]) -> Outcome {
+    search(env, &[&MEDIA, more].concat())
+}
+
+#[test]
+fn neighbours_are_cut_off_by_distance_and_folder_and_the_query_itself() {
+    let env = in_folders();
+    for (more, expected) in [
+        (
+            &["-k", "all"][..],
+            "zero.ppm 0\none one.ppm 1\ntwo,.ppm 2\nthree.ppm 3\nunlisted.ppm 4\n",
+        ),
+        (&["--max-distance", "1"], "zero.ppm 0\none one.ppm 1\n"),
+        (&["--max-distance", "0.999"], "zero.ppm 0\n"),
+        (&["--exclude-query", "-k", "1"], "one one.ppm 1\n"),
+        (
+            &["--exclude-query", "-k", "all", "--max-distance", "2"],
+            "one one.ppm 1\ntwo,.ppm 2\n",
+        ),
+        (&["--within", "b"], "two,.ppm 2\nthree.ppm 3\n"),
+        (&["--within", "media/b/c"], "two,.ppm 2\n"),
+        (&["--within", "b", "-k", "1"], "two,.ppm 2\n"),
+        (&["--within", "b", "--not-within", "b/c"], "three.ppm 3\n"),
+        (&["--not-within", "b", "--exclude-query"], "one one.ppm 1\n"),
+    ] {
+        let found = with_media(&env, &[&["zero.ppm"], more].concat());
+        assert_eq!(found.exits(0).stdout, expected, "{found}");
+    }
+    with_media(&env, &["zero.ppm", "--within", "none"])
+        .exits(1)
+        .says(&["no listed object is below none"]);
+    search(&env, &["zero.ppm", "--within", "a"])
+        .exits(1)
+        .says(&["a folder is one of pictures: --media-dir"]);
+    search(&env, &["zero.ppm", "-k", "0"])
+        .exits(2)
+        .says(&["must be a whole number, 1 or more, or `all`"]);
+    with_media(&env, &["zero.ppm", "--approximate", "--within", "a"])
+        .exits(1)
+        .says(&["leave out --approximate"]);
+}
+
+#[test]
+fn paths_and_tables_are_printed_for_people_and_programs() {
+    let env = in_folders();
+    let all = ["zero.ppm", "-k", "all"];
+    let found = with_media(&env, &[&all[..], &["--paths"]].concat());
+    let expected = "a/zero.ppm 0\na/one one.ppm 1\nb/c/two,.ppm 2\nb/three.ppm 3\nunlisted.ppm 4\n";
+    assert_eq!(found.exits(0).stdout, expected);
+    let json = with_media(
+        &env,
+        &["zero.ppm", "-k", "2", "--paths", "--format", "json"],
+    );
+    assert_eq!(json.json()["neighbours"][1]["path"], "a/one one.ppm");
+    // Without --paths the JSON is what it always was.
+    for format in [&["--json"][..], &["--format", "json"]] {
+        let found = with_media(&env, &[&["zero.ppm", "-k", "1"], format].concat());
+        let expected = r#"{"query":"zero.ppm","object_id":"zero.ppm","neighbours":[{"object_id":"zero.ppm","distance":0.0}],"#;
+        assert!(found.exits(0).stdout.starts_with(expected), "{found}");
+    }
+    let csv = with_media(
+        &env,
+        &[
+            "zero.ppm",
+            "three.ppm",
+            "-k",
+            "3",
+            "--format",
+            "csv",
+            "--exclude-query",
+        ],
+    );
+    let lines: Vec<&str> = csv.exits(0).stdout.lines().collect();
+    assert_eq!(lines.len(), 7, "{csv}");
+    assert_eq!(
+        lines[..3],
+        [
+            "query,object_id,path,distance",
+            "zero.ppm,one one.ppm,a/one one.ppm,1.0",
+            "zero.ppm,\"two,.ppm\",\"b/c/two,.ppm\",2.0",
+        ]
+    );
+    let tsv = search(&env, &["zero.ppm", "-k", "2", "--format", "tsv"]);
+    let expected = "query\tobject_id\tpath\tdistance\nzero.ppm\tzero.ppm\t\t0.0\nzero.ppm\tone one.ppm\t\t1.0\n";
+    assert_eq!(tsv.exits(0).stdout, expected);
+    let paths = with_media(
+        &env,
+        &[&all[..], &["--format", "paths0", "--exclude-query"]].concat(),
+    );
+    let expected = "media/a/one one.ppm\0media/b/c/two,.ppm\0media/b/three.ppm\0";
+    assert_eq!(paths.exits(0).stdout, expected);
+    for path in paths.stdout.split_terminator('\0') {
+        assert!(env.path(path).is_file(), "{path}");
+    }
+    search(&env, &["zero.ppm", "--format", "paths0"])
+        .exits(1)
+        .says(&["paths are those of pictures: --media-dir"]);
+    search(&env, &["zero.ppm", "--format", "csv", "--json"]).exits(2);
+}
+
+#[test]
+fn a_list_of_ids_may_have_crlf_ends() {
+    let env = in_folders();
+    let found = search_with_input(&env, &["-", "-k", "1"], "zero.ppm\r\n\r\nthree.ppm\r\n");
+    assert_eq!(
+        found.exits(0).stdout,
+        "# zero.ppm\nzero.ppm 0\n\n# three.ppm\nthree.ppm 0\n"
+    );
+    // Where the first line ends in a newline alone, a carriage return belongs to a name.
+    let found = search_with_input(&env, &["-", "-k", "1"], "zero.ppm\nthree.ppm\r\n");
+    found.exits(3).says(&["three.ppm\r: is neither"]);
+}
+
+#[test]
+fn an_unknown_id_is_named_with_the_nearest_spelling() {
+    let env = in_folders();
+    for (wrong, meant) in [
+        ("thre.ppm", "three.ppm"),
+        ("htree.ppm", "three.ppm"),
+        ("Three.PPM", "three.ppm"),
+        ("three", "three.ppm"),
+        ("a/zero.pmp", "zero.ppm"),
+    ] {
+        let found = search(&env, &[wrong]);
+        found.exits(1).says(&[&format!("; did you mean {meant}?")]);
+    }
+    search(&env, &["something else.ppm"])
+        .exits(1)
+        .does_not_say("did you mean");
+}
