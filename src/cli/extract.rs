@@ -77,6 +77,10 @@ pub struct ExtractArguments {
     /// in JPEG 2000, and 600 bytes per byte of a lossless WebP file).
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
+    /// Whether the exit code is 3 when some objects failed (`any`), or 0 all the same (`none`): for schedulers, which take
+    /// anything else for a task that failed.
+    #[arg(long, value_enum, default_value = "any", value_name = "WHEN")]
+    fail_on: FailOnArgument,
     /// Retry only objects that failed before, including files that are not pictures.
     #[arg(long)]
     retry_failed: bool,
@@ -110,6 +114,12 @@ enum PrecisionArgument {
 enum ExifOrientationArgument {
     Apply,
     Ignore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum FailOnArgument {
+    Any,
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -165,6 +175,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         },
         ..PixelOptions::default()
     };
+    let is_list_named = arguments.media.names_a_list();
     let (media_dir, objects) = arguments.media.media_and_objects();
     let options = extract::Options {
         media_dir,
@@ -226,15 +237,23 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;
     report_extract(&summary, &progress);
     arguments.json.print(&summary)?;
-    Ok(exit_code(&summary).into())
+    if summary.listed == 0 && is_list_named {
+        progress.warn(&format!(
+            "the list of objects {} is empty",
+            options.objects.display()
+        ));
+        return Ok(SOME_FAILED.into());
+    }
+    Ok(exit_code(&summary, arguments.fail_on).into())
 }
 
-fn exit_code(summary: &extract::Summary) -> u8 {
+fn exit_code(summary: &extract::Summary, fail_on: FailOnArgument) -> u8 {
     match summary.signal {
         Some(signal) => u8::try_from(128 + signal).unwrap_or(1),
         None if summary.claimed_elsewhere > 0 => SOME_FAILED,
         None if summary.failed == 0 => 0,
         None if summary.done + summary.skipped == 0 => 1,
+        None if fail_on == FailOnArgument::None && !summary.too_many_errors => 0,
         None => SOME_FAILED,
     }
 }
@@ -316,7 +335,30 @@ mod tests {
             (summary(0, 2, 1, None), 3),
             (summary(2, 2, 0, Some(15)), 143),
         ] {
-            assert_eq!(exit_code(&summary), code, "{summary:?}");
+            assert_eq!(
+                exit_code(&summary, FailOnArgument::Any),
+                code,
+                "{summary:?}"
+            );
+        }
+        for (summary, code) in [
+            (summary(2, 2, 0, None), 0),
+            (summary(0, 2, 0, None), 1),
+            (summary(2, 0, 1, None), 3),
+            (summary(2, 2, 0, Some(15)), 143),
+            (
+                extract::Summary {
+                    too_many_errors: true,
+                    ..summary(2, 2, 0, None)
+                },
+                3,
+            ),
+        ] {
+            assert_eq!(
+                exit_code(&summary, FailOnArgument::None),
+                code,
+                "{summary:?}"
+            );
         }
     }
 }

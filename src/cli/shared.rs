@@ -64,6 +64,11 @@ pub struct MediaArguments {
 }
 
 impl MediaArguments {
+    /// Whether a list is named.
+    pub fn names_a_list(&self) -> bool {
+        self.objects.is_some()
+    }
+
     /// The media directory, and the list of objects.
     pub fn media_and_objects(self) -> (PathBuf, PathBuf) {
         let media_dir = self.media.media_dir;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -39,9 +40,19 @@ pub struct NotText {
 }
 
 impl ObjectList {
-    /// Reads the list in a file.
+    /// The path that stands for standard input.
+    pub const STDIN: &str = "-";
+
+    /// Reads the list in a file, or on standard input.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| match path.exists() {
+        let read = match path.as_os_str() == Self::STDIN {
+            true => {
+                let mut bytes = Vec::new();
+                io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+            }
+            false => fs::read(path),
+        };
+        let bytes = read.with_context(|| match path.exists() {
             true => format!("cannot read the list of objects {}", path.display()),
             false => format!(
                 "there is no list of objects at {}; `simsearch list` makes it",

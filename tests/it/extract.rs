@@ -1305,6 +1305,41 @@ fn an_empty_list_is_done_at_once() {
     env.objects(&[] as &[&str]);
     let outcome = env.extract("nhwc", &["--json", "--runtime", "nowhere.so"]);
     assert_eq!(outcome.exits(0).counts(), [0, 0, 0, 0]);
+    // Who names a list expects something in it.
+    let named = ["--json", "--objects", "media/objects.txt"];
+    let outcome = env.extract("nhwc", &named);
+    outcome.exits(3).says(&["media/objects.txt is empty"]);
+    assert_eq!(outcome.counts(), [0, 0, 0, 0]);
+}
+
+#[test]
+fn a_list_comes_from_standard_input_and_an_empty_one_there_is_an_error() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 2);
+    for stdin in ["-", "/dev/stdin"] {
+        let given = |list: &str| {
+            let mut command = env.extract_command("nhwc", &["--json", "--objects", stdin]);
+            let mut child = command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(list.as_bytes())
+                .unwrap();
+            crate::wait(stdin.into(), child)
+        };
+        given("")
+            .exits(1)
+            .says(&[stdin, "is empty", "may have failed"]);
+        let outcome = given("object/0001.jpg\n");
+        assert_eq!(outcome.exits(0).json()["listed"], 1);
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::inference::Engine;
 use crate::inference::rewrite::Rewrites;
@@ -60,7 +60,7 @@ use work::Work;
 pub struct Options {
     /// The media directory; the listed paths are relative to it.
     pub media_dir: PathBuf,
-    /// The list of objects. Default: `MEDIA_DIR/objects.txt`.
+    /// The list of objects, `-` for standard input. Default: `MEDIA_DIR/objects.txt`.
     pub objects: PathBuf,
     /// The model's directory of features, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
@@ -162,6 +162,12 @@ pub fn extract(
     let started = Instant::now();
     let list = ObjectList::read(&options.objects)?;
     check_media_directory(&options.media_dir)?;
+    let is_file = fs::metadata(&options.objects).is_ok_and(|metadata| metadata.is_file());
+    ensure!(
+        is_file || !list.is_empty(),
+        "the list of objects {} is empty; what was to write it may have failed",
+        options.objects.display()
+    );
     let path = &options.directory;
     // A model that does not run leaves no directory.
     let mut engine = match path.exists() || list.is_empty() {
