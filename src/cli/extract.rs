@@ -27,7 +27,7 @@ pub struct ExtractArguments {
     features: FeatureDirArgument,
     #[command(flatten)]
     model: ModelArguments,
-    /// Where the model runs; `auto` means CUDA if it works, else the CPU.
+    /// Where the model runs; `auto` means CUDA if a device answers, else the CPU.
     #[arg(long, value_enum, default_value = "auto")]
     provider: ProviderArgument,
     /// Number format of the model's computation; fewer bits are faster, and the difference from fp32 is printed. bf16 runs

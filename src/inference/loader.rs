@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::model::{Form, Model, ModelError};
 use super::model_file::ModelFile;
@@ -374,16 +374,23 @@ impl OnnxEngine {
 
     /// Calls a session on a GPU for the first time, and in fp32 compares the feature of a probe picture with the CPU's.
     fn prove(&self, model: &mut OnnxModel) -> Result<()> {
-        model.warm_up()?;
+        let name = self.session.provider.name();
+        model.warm_up().with_context(|| {
+            format!(
+                "the first call of the model on the {name} device fails; `nvidia-smi` tells what else uses the device, and \
+                 --provider cpu does without"
+            )
+        })?;
         if self.batch > 1 {
             self.check_batch(model)?;
         }
         if self.session.precision != Precision::Fp32 {
             return Ok(());
         }
-        if let Some(mut reference) = lock(&self.reference).take() {
-            let (provider, difference) =
-                (self.session.provider, difference(&mut reference, model)?);
+        // It stays where the comparison fails: then each session has to fail.
+        let mut reference = lock(&self.reference);
+        if let Some(cpu) = reference.as_mut() {
+            let (provider, difference) = (self.session.provider, difference(cpu, model)?);
             let most = match provider {
                 Provider::TensorRt => MAX_DIFFERENCE_ON_TENSORRT,
                 _ => MAX_DIFFERENCE_ON_GPU,
@@ -396,6 +403,8 @@ impl OnnxEngine {
                 .into());
             }
         }
+        // Its memory is of no more use.
+        *reference = None;
         Ok(())
     }
 

@@ -90,12 +90,12 @@ impl Pool {
             if state.loaded < self.most {
                 state.loaded += 1;
                 drop(state);
-                let opened = self.engine.open().inspect_err(|_| {
-                    let mut state = lock(&self.state);
-                    state.loaded -= 1;
-                    state.failed += 1;
-                    self.returned.notify_all();
-                });
+                let mut loading = Loading {
+                    pool: self,
+                    succeeded: false,
+                };
+                let opened = self.engine.open();
+                loading.succeeded = opened.is_ok();
                 return opened.map(Some);
             }
             if !may_wait {
@@ -105,6 +105,23 @@ impl Pool {
                 .returned
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// A model that is being loaded. Where that fails, or panics, others must know.
+struct Loading<'a> {
+    pool: &'a Pool,
+    succeeded: bool,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if !self.succeeded {
+            let mut state = lock(&self.pool.state);
+            state.loaded -= 1;
+            state.failed += 1;
+            self.pool.returned.notify_all();
         }
     }
 }

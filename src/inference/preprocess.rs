@@ -181,8 +181,10 @@ impl Preprocess {
     /// # Errors
     /// When it is of a later version of this program.
     pub fn recorded(value: &Value) -> Result<Self> {
-        let recorded = Self::deserialize(value);
-        recorded.context("recipe.json records a preprocessing that this version does not know")
+        let recorded = Self::deserialize(value).map_err(anyhow::Error::from);
+        recorded
+            .and_then(|recorded| recorded.check().map(|()| recorded))
+            .context("recipe.json records a preprocessing that this version does not know")
     }
 
     fn check(&self) -> Result<()> {
@@ -243,14 +245,22 @@ pub(super) fn table(preprocess: Option<&Preprocess>) -> Table {
     preprocess.map_or_else(plain_table, Preprocess::table)
 }
 
-/// The configuration beside a model, or above its folder where that is `onnx`.
+/// The configuration beside a model, or above its folder where that is `onnx`; where the model is a link, also beside what it
+/// leads to.
 fn beside(model: &Path) -> Option<PathBuf> {
-    let folder = match model.is_dir() {
-        true => model,
-        false => model.parent()?,
-    };
-    let above = folder.parent().filter(|_| folder.ends_with("onnx"));
-    let mut folders = [Some(folder), above].into_iter().flatten();
+    let paths = [std::path::absolute(model), fs::canonicalize(model)];
+    let folders = paths.into_iter().flatten().flat_map(|path| {
+        let folder = match path.is_dir() {
+            true => Some(path),
+            false => path.parent().map(Path::to_owned),
+        };
+        let above = (folder.as_deref())
+            .filter(|folder| folder.ends_with("onnx"))
+            .and_then(Path::parent)
+            .map(Path::to_owned);
+        [folder, above].into_iter().flatten()
+    });
+    let mut folders = folders;
     folders.find_map(|folder| {
         let transformers = folder.join("preprocessor_config.json");
         if transformers.is_file() {
@@ -291,7 +301,7 @@ fn of_transformers(json: &Value) -> Result<Preprocess> {
         PROCESSORS.join(", ")
     );
     let flag = |key: &str, default: bool| json.get(key).and_then(Value::as_bool).unwrap_or(default);
-    let crops = flag("do_center_crop", matches!(name, "CLIP" | "Bit"));
+    let crops = flag("do_center_crop", matches!(name, "CLIP" | "Bit" | "DeiT"));
     ensure!(flag("do_resize", true), "`do_resize` is false");
     ensure!(!flag("do_pad", false), "`do_pad` is true");
     let size = json.get("size").context("it has no `size`")?;
@@ -300,6 +310,7 @@ fn of_transformers(json: &Value) -> Result<Preprocess> {
         _ => (size.get("shortest_edge")).and_then(|side| side.as_u64().map(|side| side as usize)),
     };
     let crop = json.get("crop_size").filter(|_| crops);
+    ensure!(crop.is_some() || !crops, "it has no `crop_size`");
     let crop = crop.map(|crop| sides(crop).context("`crop_size` is no size"));
     let (resize, [width, height]) = match (shortest, crop.transpose()?) {
         // Large inputs are not cropped; `ConvNextImageProcessor.resize`.
@@ -401,7 +412,7 @@ fn read_timm(config: &Value, input: &Value, part: f64) -> Result<Preprocess> {
             other => bail!("`crop_mode` is `{other}`; known are center and squash"),
         },
         rounding: Rounding::Even,
-        filter: match text("interpolation").unwrap_or("bilinear") {
+        filter: match text("interpolation").unwrap_or("bicubic") {
             "nearest" => Filter::Nearest,
             "bilinear" => Filter::Bilinear,
             "bicubic" => Filter::Bicubic,

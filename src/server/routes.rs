@@ -133,6 +133,18 @@ struct SimilarParameters {
     limit: Option<usize>,
     #[serde(default)]
     metric: Metric,
+    #[serde(rename = "maxDistance")]
+    max_distance: Option<f64>,
+}
+
+impl SimilarParameters {
+    /// The largest distance of a neighbour.
+    fn max_distance(&self) -> Result<f64, Problem> {
+        match self.max_distance.unwrap_or(f64::INFINITY) {
+            limit if limit >= 0.0 => Ok(limit),
+            _ => Err(Problem::bad_request("maxDistance must be 0 or more")),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -184,6 +196,7 @@ async fn similar_to_object(
     let started = Instant::now();
     let Path(id) = id?;
     let limit = limit(parameters.limit)?;
+    let max_distance = parameters.max_distance()?;
     let feature = (app.live.features().find(&id)).map(|(_, feature)| feature.to_vec());
     let Some(feature) = feature else {
         return Err(Problem::not_found("there is no feature of this object"));
@@ -194,7 +207,7 @@ async fn similar_to_object(
         limit,
         metric: parameters.metric,
     };
-    similar(&app, started, question).await
+    similar(&app, started, question, max_distance).await
 }
 
 async fn similar_to_upload(
@@ -204,6 +217,7 @@ async fn similar_to_upload(
 ) -> Answer {
     let started = Instant::now();
     let limit = limit(parameters.limit)?;
+    let max_distance = parameters.max_distance()?;
     let model = match &app.model {
         Ok(model) => Arc::clone(model),
         Err(why) => {
@@ -231,7 +245,7 @@ async fn similar_to_upload(
         limit,
         metric: parameters.metric,
     };
-    similar(&app, started, question).await
+    similar(&app, started, question, max_distance).await
 }
 
 /// The picture in a request: its body, or the first file of a form.
@@ -264,13 +278,14 @@ fn is_form(request: &Request) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/form-data"))
 }
 
-/// The answer with the nearest objects to a feature.
-async fn similar(app: &App, started: Instant, question: Question) -> Answer {
+/// The answer with the nearest objects to a feature, up to a distance.
+async fn similar(app: &App, started: Instant, question: Question, max_distance: f64) -> Answer {
     let query_object_id = question.object_id.clone();
     let found = app.scans.nearest(question).await;
     let found = found.ok_or_else(Problem::busy)?;
     let similar_images = found
         .into_iter()
+        .filter(|neighbour| neighbour.distance <= max_distance)
         .map(|neighbour| SimilarImage {
             object_id: neighbour.object_id,
             distance: neighbour.distance,

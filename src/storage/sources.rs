@@ -230,7 +230,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Made)> {
 pub struct RecordedSources {
     /// In the order of the object ids; those of one object in the order in which they were recorded.
     made: Vec<Made>,
-    /// How long the record was.
+    /// How long the record was, in whole lines.
     length: usize,
 }
 
@@ -245,7 +245,8 @@ impl RecordedSources {
         made.par_sort_by(|one, other| object_id(one).cmp(object_id(other)));
         Ok(RecordedSources {
             made,
-            length: bytes.len(),
+            // Of a line that is being written there is only the beginning.
+            length: memchr::memrchr(b'\n', &bytes).map_or(0, |last| last + 1),
         })
     }
 

@@ -9,7 +9,7 @@ use super::cause::Cause;
 use super::work::{Shared, Waiting, Work, Worker};
 use crate::inference::pool::Pool;
 use crate::inference::{Engine, Form};
-use crate::pictures::{Filter, Fit, GpuReader};
+use crate::pictures::{Filter, Fit, GpuReader, PixelOptions};
 
 /// A reader on the GPU that runs the model.
 ///
@@ -34,10 +34,14 @@ pub fn check(options: &Options, engine: &dyn Engine) -> Result<()> {
         "--decode gpu needs a GPU that also runs the model, and that runs on {}; leave out --decode gpu",
         provider.name()
     );
+    let PixelOptions {
+        fit, filter, bgr, ..
+    } = options.pixels;
     ensure!(
-        options.pixels.fit == Fit::default() && options.pixels.filter == Filter::default()
+        fit == Fit::default() && filter == Filter::default() && !bgr
             || !options.pixels.decode_on_gpu,
-        "--decode gpu resizes as --preprocess tf-hub does, and in no other way; leave out --decode gpu"
+        "--decode gpu only resizes to the model's size, bicubic, in RGB, and --preprocess asks for something else; leave out \
+         --decode gpu"
     );
     Ok(())
 }
@@ -62,9 +66,12 @@ impl Work<'_> {
         let count = is_read.iter().filter(|is_read| **is_read).count() as u64;
         shared.decoded_on_gpu.fetch_add(count, Ordering::Relaxed);
         let mut left = Vec::new();
+        let compares = (self.comparison).is_some_and(|comparison| comparison.wants_more());
         for (one, is_read) in waiting.into_iter().zip(is_read) {
             match is_read {
-                true => worker.group.decoded.push(one),
+                // Their files are needed for the comparison alone.
+                true if compares && one.position < self.batch => worker.group.decoded.push(one),
+                true => {}
                 false => left.push(one),
             }
         }

@@ -203,9 +203,13 @@ impl Work<'_> {
             let started = Instant::now();
             worker.group.clear();
             let size = self.group_size(shared, worker.affordable);
-            self.fill(shared, &mut worker, size, started)?;
+            let is_over = self.fill(shared, &mut worker, size, started)?;
             if worker.group.ids.is_empty() {
-                return Ok(());
+                match is_over {
+                    true => return Ok(()),
+                    // All of them were damaged.
+                    false => continue,
+                }
             }
             self.run_model(shared, &mut worker)?;
             self.write(shared, &mut worker)?;
@@ -215,7 +219,8 @@ impl Work<'_> {
         }
     }
 
-    /// Runs the model on the group. While the others have the model, or a GPU gets ready for it, the group grows.
+    /// Runs the model on the group. While the others have the model, or a GPU gets ready for it, the group grows. When the run
+    /// is stopped meanwhile, those pictures leave the group whose turn has not come.
     fn run_model(&self, shared: &Shared<'_>, worker: &mut Worker) -> Result<()> {
         let size = self.form.width * self.form.height * 3;
         let most = MOST_DECODED / self.workers / size;
@@ -228,7 +233,10 @@ impl Work<'_> {
                 ..
             } = &mut worker.group;
             let run = |model: &mut dyn Model| {
-                for pixels in pixels.chunks(self.batch * size) {
+                for (number, pixels) in pixels.chunks(self.batch * size).enumerate() {
+                    if number > 0 && self.stopped(shared) {
+                        break;
+                    }
                     model.run(pixels, features)?;
                 }
                 Ok(())
@@ -244,6 +252,13 @@ impl Work<'_> {
             self.fill(shared, worker, before + self.batch, Instant::now())?;
             may_grow = worker.group.ids.len() > before;
         }
+        let run = worker.group.features.len() / self.form.dimension;
+        for id in worker.group.ids.drain(run..) {
+            shared.queue.release(&id);
+        }
+        worker.group.indices.truncate(run);
+        worker.group.files.truncate(run);
+        worker.group.pixels.truncate(run * size);
         // After that, since others wait for the session.
         if let Some(comparison) = self.comparison
             && comparison.wants_more()
@@ -258,20 +273,26 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Reads and decodes objects until the group has `size`, or took its time, or nothing is left.
+    /// Reads and decodes objects until the group has `size`, or took its time, or nothing is left: then it is over.
     fn fill(
         &self,
         shared: &Shared<'_>,
         worker: &mut Worker,
         size: usize,
         started: Instant,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut is_over = false;
         let is_full = |count: usize| {
             let took_its_time = started.elapsed() >= GROUP_TIME;
             count >= size || (took_its_time && count > 0 && count.is_multiple_of(self.batch))
         };
-        while !is_full(worker.group.ids.len()) && !self.stopped(shared) {
-            let Some((index, id)) = self.next(shared, worker.group.ids.is_empty())? else {
+        while !is_full(worker.group.ids.len()) {
+            let next = match self.stopped(shared) {
+                true => None,
+                false => self.next(shared, worker.group.ids.is_empty())?,
+            };
+            let Some((index, id)) = next else {
+                is_over = true;
                 break;
             };
             let entry = self.list.entry(index as usize);
@@ -297,7 +318,8 @@ impl Work<'_> {
                 Err(cause) => self.give_up(shared, &id, entry, cause)?,
             }
         }
-        self.decode_on_gpu(shared, worker)
+        self.decode_on_gpu(shared, worker)?;
+        Ok(is_over)
     }
 
     /// Reports a failed object, and lets others have it.

@@ -15,6 +15,12 @@ use crate::pictures::{PillowVersion, Size};
 /// Where pictures begin in the device's memory, in bytes.
 const ALIGNMENT: usize = 256;
 
+/// The most bytes of decoded pictures that are on the device together in one lane: 64 pictures of 1.4 megapixels.
+const MOST_BYTES: usize = 1 << 28;
+
+/// `CUDA_ERROR_OUT_OF_MEMORY`.
+const OUT_OF_MEMORY: i32 = 2;
+
 /// Everything that one batch on the device needs; used again for the next.
 pub(super) struct Lane {
     driver: Arc<Driver>,
@@ -100,32 +106,71 @@ impl Lane {
         out: &mut [&mut [u8]],
     ) -> Result<Vec<bool>, GpuError> {
         self.driver.enter()?;
-        let sizes: Vec<Option<Size>> = files.iter().map(|file| self.decoder.size(file)).collect();
-        let taken: Vec<usize> = (0..files.len()).filter(|&at| sizes[at].is_some()).collect();
         let mut is_read = vec![false; files.len()];
-        let mut taken_files: Vec<&[u8]> = taken.iter().map(|&at| files[at]).collect();
-        let mut taken_sizes: Vec<Size> = sizes.iter().flatten().copied().collect();
-        let count = taken.len();
-        if count == 0 {
-            return Ok(is_read);
+        let sizes = files.iter().map(|file| self.decoder.size(file));
+        let sizes: Vec<(usize, Size)> = (0..)
+            .zip(sizes)
+            .filter_map(|(at, size)| Some((at, size?)))
+            .collect();
+        let mut rest = &sizes[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |(_, size): &&(usize, Size)| {
+                bytes += size.rgb_len();
+                bytes <= MOST_BYTES
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (together, others) = rest.split_at(count);
+            rest = others;
+            match self.read_together(files, together, out) {
+                Ok(true) => together.iter().for_each(|(at, _)| is_read[*at] = true),
+                // The CPU has memory of its own.
+                Ok(false)
+                | Err(GpuError::Call {
+                    status: OUT_OF_MEMORY,
+                    ..
+                }) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(is_read)
+    }
+
+    /// Reads the files of these numbers, whose pictures are of these sizes; whether nvJPEG decodes them.
+    fn read_together(
+        &mut self,
+        files: &[&[u8]],
+        sizes: &[(usize, Size)],
+        out: &mut [&mut [u8]],
+    ) -> Result<bool, GpuError> {
+        let count = sizes.len();
+        let mut taken_files: Vec<&[u8]> = sizes.iter().map(|&(at, _)| files[at]).collect();
+        let mut taken_sizes: Vec<Size> = sizes.iter().map(|&(_, size)| size).collect();
         // The decoder gets ready anew for each size of batch, so that there are few of them.
         taken_files.resize(count.next_power_of_two(), taken_files[0]);
         taken_sizes.resize(taken_files.len(), taken_sizes[0]);
         let places = self.places(&taken_sizes)?;
         #[allow(unsafe_code, reason = "memory of the device")]
-        // SAFETY: `decoded` has room for the pictures, and stays as it is until `finish` has waited.
+        // SAFETY: `decoded` has room for the pictures, and stays as it is until the stream has been waited for, as it is below
+        // in every case.
         let decoded = unsafe { self.decoder.decode(&taken_files, &places, &self.stream) };
         if !decoded {
             self.stream.synchronize()?;
-            return Ok(is_read);
+            return Ok(false);
         }
-        let pixels = self.finish(&places[..count], Order::Planes)?;
-        for (&at, pixels) in taken.iter().zip(pixels.chunks_exact(out[0].len())) {
-            out[at].copy_from_slice(pixels);
-            is_read[at] = true;
+        match self.finish(&places[..count], Order::Planes) {
+            Ok(pixels) => {
+                let each = pixels.chunks_exact(pixels.len() / count);
+                for (&(at, _), pixels) in sizes.iter().zip(each) {
+                    out[at].copy_from_slice(pixels);
+                }
+                Ok(true)
+            }
+            Err(error) => {
+                self.stream.synchronize()?;
+                Err(error)
+            }
         }
-        Ok(is_read)
     }
 
     /// Resamples pictures that are `[height, width, 3]`: for a check.

@@ -119,6 +119,24 @@ fn neighbours_by_the_cosine_are_those_of_search() {
 }
 
 #[test]
+fn neighbours_come_up_to_a_distance_and_at_it() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, &on_a_line(&["a.jpg", "b.jpg", "c.jpg"]));
+    env.objects(&["a.jpg"]);
+    let server = Server::start(&env, &[]);
+    for (asked, expected) in [("1", 2), ("0.999", 1), ("0", 1), ("1e9", 3)] {
+        let reply = server.get(&format!("/similar/a.jpg?maxDistance={asked}&limit=10"));
+        assert_eq!(reply.similar().len(), expected, "{asked}");
+    }
+    let reply = server.get("/similar/a.jpg?maxDistance=1&metric=cosine&limit=2");
+    assert_eq!(reply.similar().len(), 2);
+    for wrong in ["-1", "NaN", "near", ""] {
+        let reply = server.get(&format!("/similar/a.jpg?maxDistance={wrong}"));
+        assert_eq!(reply.status, 400, "{wrong}");
+    }
+}
+
+#[test]
 fn a_hundred_neighbours_come_where_no_limit_is_given() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..103));

@@ -164,11 +164,12 @@ fn parameters_and_metrics_that_do_not_exist_are_named() {
     let (env, _) = environment();
     let server = Server::start(&env, &[]);
     for (path, why) in [
+        ("/similar/00000.jpg?metric=cosine&maxDistance=1&k=2", "`k`"),
+        ("/similar/00000.jpg?k=2", "`limit`, `metric`, `maxDistance`"),
         (
-            "/similar/00000.jpg?metric=cosine&maxDistance=1&k=2",
-            "maxDistance",
+            "/similar/00000.jpg?maxDistance=-1",
+            "maxDistance must be 0 or more",
         ),
-        ("/similar/00000.jpg?k=2", "`limit` or `metric`"),
         (
             "/similar/00000.jpg?metric=manhattan",
             "`euclidean` or `cosine`",
