@@ -73,8 +73,9 @@ pub struct SearchArguments {
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Print the path of each neighbour below the media directory in the place of its object id, as far as it is recorded.
-    #[arg(long, conflicts_with_all = ["json", "format"])]
+    /// Print the path of each neighbour below the media directory in the place of its object id, as far as it is recorded or
+    /// listed. (The other formats have both.)
+    #[arg(long)]
     paths: bool,
     /// Write a page with the pictures, in one file.
     #[arg(long, value_name = "FILE", requires = "media_dir")]

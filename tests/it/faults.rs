@@ -617,7 +617,7 @@ fn threads_that_cannot_be_started_are_an_error_that_says_so() {
     let before = env.tree("features");
     // Room for the program, and not for the stacks of its threads.
     let concat = env.command(["concat", "--feature-dir", "features"]);
-    limited("-v 20000", &concat, &env).exits(1).says(&[
+    limited("-v 40000", &concat, &env).exits(1).says(&[
         "cannot start 16 threads",
         "raise the limits (`ulimit -v`, `ulimit -u`)",
     ]);
