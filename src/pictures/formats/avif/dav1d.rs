@@ -10,8 +10,8 @@ use super::{corrupt, unsupported};
 use crate::pictures::limits::Limits;
 use crate::pictures::{Format, PictureError, Size};
 
-/// How colours are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How colours are stored, from few values to many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Layout {
     Gray,
     /// 4:2:0.
@@ -206,8 +206,10 @@ fn copy(frame: &c::Frame, coding: Coding, limits: Limits) -> Result<Planes, Pict
         2 => Layout::HalfWidth,
         _ => Layout::Full,
     };
-    if layout != coding.layout || (frame.bits > 8) != coding.is_wide {
-        return Err(corrupt("a frame of another kind than the file says"));
+    // Some files say 4:4:4 of a frame that is 4:2:2, and are read by all. What takes more than the file says is refused: it is
+    // by that that the memory was counted.
+    if layout > coding.layout || (frame.bits > 8 && !coding.is_wide) {
+        return Err(corrupt("a frame of more values than the file says"));
     }
     let colour = Colour {
         primaries: frame.primaries as u16,
