@@ -269,7 +269,6 @@ fn answers_have_the_paths_of_the_files_before_and_after_they_are_packed_and_move
         .exits(0)
         .says(&["no path is recorded of 2 neighbours"]);
     assert_eq!(outcome.stdout, "a.jpg 0\nb.jpg 0\n");
-    search(&["--paths", "--json"]).exits(2);
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn neighbours_by_the_cosine_are_those_of_search() {
 fn neighbours_come_up_to_a_distance_and_at_it() {
     let env = TestEnv::new();
     write_shard(&env, 0, &on_a_line(&["a.jpg", "b.jpg", "c.jpg"]));
-    env.objects(&["a.jpg"]);
+    env.objects(&["a.jpg", "b.jpg", "c.jpg"]);
     let server = Server::start(&env, &[]);
     for (asked, expected) in [("1", 2), ("0.999", 1), ("0", 1), ("1e9", 3)] {
         let reply = server.get(&format!("/similar/a.jpg?maxDistance={asked}&limit=10"));
