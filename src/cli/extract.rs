@@ -74,7 +74,7 @@ pub struct ExtractArguments {
     max_errors: Option<usize>,
     /// Refuse pictures with more pixels. For decoding, all workers together use at most 576 MiB per worker, besides the
     /// files themselves; a picture that needs more than all of that is decoded alone (up to 40 bytes per pixel, 70 or more
-    /// in JPEG 2000, and 600 bytes per byte of a lossless WebP file).
+    /// in JPEG 2000 and JPEG XL, and 600 bytes per byte of a lossless WebP file).
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
     /// Retry only objects that failed before, including files that are not pictures.
