@@ -18,6 +18,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 NOTICE = re.compile(r"(licen[cs]e|unlicense|copying|copyright|notice).*(?<!\.rs)(?<!\.rtf)|README\.ijg", re.IGNORECASE)
 # Crates without a licence in their source, and where the same text is: another crate, and its file.
 SAME_AS = {
+    "alloc-stdlib": ("alloc-no-stdlib", "LICENSE"),
     "libdav1d-sys": ("libdav1d-sys", "vendor/COPYING"),  # dav1d's, which is the same
     "maud": ("clap", "LICENSE-APACHE"),
     "maud_macros": ("clap", "LICENSE-APACHE"),

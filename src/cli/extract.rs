@@ -73,8 +73,8 @@ pub struct ExtractArguments {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_errors: Option<usize>,
     /// Refuse pictures with more pixels. For decoding, all workers together use at most 576 MiB per worker, besides the
-    /// files themselves; a picture that needs more than all of that is decoded alone (up to 40 bytes per pixel, 70 or more
-    /// in JPEG 2000, and 600 bytes per byte of a lossless WebP file).
+    /// files themselves; a picture that needs more than all of that is decoded alone (up to 40 bytes per pixel, 50 or more
+    /// in JPEG 2000 and JPEG XL, and 600 bytes per byte of a lossless WebP file).
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
     /// Whether the exit code is 3 when some objects failed (`any`), or 0 all the same (`none`): for schedulers, which take

@@ -278,6 +278,8 @@ pub fn set_dimensions(bytes: &mut Vec<u8>, width: Option<u32>, height: Option<u3
                 write(bytes, [at + 8, at + 12], 4, true);
             }
         }
+        // Its sides are numbers of some bits.
+        Format::JpegXl => {}
         Format::Avif => {
             if let Some(at) = position(bytes, b"ispe") {
                 write(bytes, [at + 8, at + 12], 4, true);

@@ -503,6 +503,86 @@ fn jpeg_2000s_come_out_as_pillow_reads_them_but_for_a_level_in_lossy_ones() {
 }
 
 #[test]
+fn jpeg_xl_comes_out_as_it_was_coded_and_upright() {
+    let mut reader = PictureReader::new(PixelOptions::default());
+    let mut read = |name| {
+        let (size, pixels) = reader.decode(&picture(name)).unwrap();
+        ([size.width, size.height], pixels.to_vec())
+    };
+    let (size, control) = read("jpeg_xl_control.png");
+    assert_eq!(size, [61, 43]);
+    for name in ["jpeg_xl_rgb.jxl", "jpeg_xl_rgba.jxl"] {
+        assert!(read(name) == (size, control.clone()), "{name}");
+    }
+    let (turned_size, turned) = read("jpeg_xl_turned.jxl");
+    assert_eq!(turned_size, [43, 61]);
+    // A quarter to the right: rows from below become columns from the left.
+    let at = |x: usize, y: usize| &control[(y * 61 + x) * 3..][..3];
+    let expected = (0..61).flat_map(|y| (0..43).rev().flat_map(move |x| at(y, x)));
+    assert!(turned.iter().eq(expected));
+    let (size, gray) = read("jpeg_xl_l.jxl");
+    assert_eq!(size, [61, 43]);
+    let (pixels, _) = gray.as_chunks::<3>();
+    // The weights of ITU-R BT.601, by which Pillow makes gray.
+    for (rgb, [red, green, blue]) in control.chunks_exact(3).zip(pixels) {
+        let [r, g, b] = [0, 1, 2].map(|channel| f64::from(rgb[channel]));
+        assert!(red == green && green == blue);
+        assert!((0.299 * r + 0.587 * g + 0.114 * b - f64::from(*red)).abs() < 1.0);
+    }
+    let lossy = read("jpeg_xl_lossy.jxl").1;
+    let pairs = control.iter().zip(&lossy);
+    let off: u32 = pairs.map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+    let mean = f64::from(off) / control.len() as f64;
+    assert!(mean > 0.0 && mean < 12.0, "{mean} levels");
+    assert!(read("jpeg_xl_boxes.jxl").1 == lossy);
+}
+
+/// JPEG XL of all kinds that pillow-jxl-plugin writes, with the pixels that it makes of them.
+const JPEG_XLS: &str = r#"
+import io, pathlib, sys
+import numpy as np
+import pillow_jxl
+from PIL import Image
+folder = pathlib.Path(sys.argv[1])
+random = np.random.default_rng(1)
+def picture(width, height, channels):
+    y, x = np.mgrid[0:height, 0:width]
+    planes = [x * 255 // width, y * 255 // height, (x * 5 + y * 11) % 256, (x * y + 40) % 256]
+    pixels = np.stack(planes[:channels], -1)
+    pixels = (pixels + random.integers(0, 22, pixels.shape)).clip(0, 255).astype(np.uint8)
+    return pixels[..., 0] if channels == 1 else pixels
+for mode, channels in {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}.items():
+    for width, height in [(61, 43), (200, 270)]:
+        image = Image.fromarray(picture(width, height, channels), mode)
+        for kind, options in {"lossless": {"lossless": True}, "lossy_50": {"quality": 50}, "lossy_90": {"quality": 90}}.items():
+            for boxes in [False, True]:
+                file = io.BytesIO()
+                image.save(file, "JXL", use_container=boxes, **options)
+                name = f"{kind}_{mode}_{width}_{boxes}.jxl"
+                (folder / name).write_bytes(file.getvalue())
+                (folder / f"{name}.stored").write_bytes(Image.open(file).convert("RGB").tobytes())
+"#;
+
+#[test]
+fn jpeg_xls_come_out_as_pillow_jxl_plugin_reads_them_but_for_a_level_in_lossy_ones() {
+    let mut python = crate::need_python!("PIL", "numpy", "pillow_jxl");
+    let env = TestEnv::new();
+    crate::succeed(python.args(["-c", JPEG_XLS]).arg(env.path("media")));
+    let files = crate::files_ending(&env.tree("media"), ".jxl");
+    assert_eq!(files.len(), 4 * 2 * 3 * 2);
+    let mut reader = PictureReader::new(PixelOptions::default());
+    for (name, bytes) in &files {
+        let expected = fs::read(env.path(format!("media/{name}.stored"))).unwrap();
+        let (_, pixels) = reader.decode(bytes).unwrap();
+        assert_eq!(pixels.len(), expected.len(), "{name}");
+        let pairs = pixels.iter().zip(&expected);
+        let most = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let allowed = u8::from(name.starts_with("lossy"));
+        assert!(most <= allowed, "{name}: by {most}");
+    }
+}
+
+#[test]
 fn a_picture_does_not_depend_on_those_that_were_read_before_it() {
     let loud = |reader: &mut PictureReader| {
         // Larger than all others, of bytes that are neither black nor white, in each of the buffers.
@@ -597,6 +677,7 @@ fn failures_say_of_which_kind_they_are() {
         assert_eq!(failure("avif_grid_cut.avif"), "truncated");
     }
     assert_eq!(failure("jpeg2000_truncated.jp2"), "corrupt");
+    assert_eq!(failure("jpeg_xl_truncated.jxl"), "truncated");
     assert_eq!(failure("bmp_masks_odd.bmp"), "unsupported");
     assert_eq!(failure("png_huge_header.png"), "too large");
     if cfg!(feature = "turbojpeg") {

@@ -15,6 +15,7 @@ mod ico;
 mod image_crate;
 mod jpeg2000;
 mod jpeg_part;
+mod jpeg_xl;
 mod not_read;
 mod picture;
 mod png;
@@ -66,6 +67,8 @@ pub enum Format {
     Avif,
     /// JPEG 2000: JP2 and codestreams.
     Jpeg2000,
+    /// JPEG XL, the first frame.
+    JpegXl,
 }
 
 impl fmt::Display for Format {
@@ -82,6 +85,7 @@ impl fmt::Display for Format {
             Self::Qoi => "QOI",
             Self::Avif => "AVIF",
             Self::Jpeg2000 => "JPEG 2000",
+            Self::JpegXl => "JPEG XL",
         })
     }
 }
@@ -104,6 +108,7 @@ impl Format {
             Self::Qoi => "image/qoi",
             Self::Avif => "image/avif",
             Self::Jpeg2000 => "image/jp2",
+            Self::JpegXl => "image/jxl",
         }
     }
 
@@ -139,6 +144,8 @@ impl Format {
             [0, 0, 1, 0, ..] => Ok(Self::Ico),
             [0xff, 0x4f, 0xff, 0x51, ..] => Ok(Self::Jpeg2000),
             _ if bytes.starts_with(b"\0\0\0\x0cjP  \r\n\x87\n") => Ok(Self::Jpeg2000),
+            [0xff, 0x0a, ..] => Ok(Self::JpegXl),
+            _ if bytes.starts_with(b"\0\0\0\x0cJXL \r\n\x87\n") => Ok(Self::JpegXl),
             [b'q', b'o', b'i', b'f', ..] => Ok(Self::Qoi),
             [b'P', b'1'..=b'7' | b'f', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
             [b'B', b'M', ..] => Ok(Self::Bmp),
@@ -190,6 +197,7 @@ pub(super) fn decode(
         Format::Pnm => pnm::decode(bytes, limits, picture),
         Format::Qoi => qoi::decode(bytes, limits, picture),
         Format::Jpeg2000 => jpeg2000::decode(bytes, limits, picture),
+        Format::JpegXl => jpeg_xl::decode(bytes, limits, picture),
         #[cfg(feature = "avif")]
         Format::Avif => avif::decode(bytes, limits, picture),
         #[cfg(not(feature = "avif"))]
@@ -203,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_first_bytes_tell_the_format() {
-        let cases: [(&[u8], Format); 13] = [
+        let cases: [(&[u8], Format); 15] = [
             (b"\xff\xd8\xff\xe0", Format::Jpeg),
             (b"\x89PNG\r\n\x1a\n....", Format::Png),
             (b"GIF87a", Format::Gif),
@@ -217,6 +225,8 @@ mod tests {
             (b"qoif", Format::Qoi),
             (b"\xff\x4f\xff\x51", Format::Jpeg2000),
             (b"\0\0\0\x0cjP  \r\n\x87\n", Format::Jpeg2000),
+            (b"\xff\x0a", Format::JpegXl),
+            (b"\0\0\0\x0cJXL \r\n\x87\n", Format::JpegXl),
         ];
         for (bytes, format) in cases {
             assert_eq!(Format::of(bytes).unwrap(), format);

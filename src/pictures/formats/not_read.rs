@@ -35,12 +35,9 @@ pub(super) fn is_avif(bytes: &[u8]) -> bool {
 }
 
 pub(super) const AVIF: &str = "an AVIF picture";
-const JPEG_XL: &str = "a JPEG XL picture";
 const QUICKTIME: &str = "a QuickTime video";
 
-const MAGIC: [(&[u8], &str); 26] = [
-    (b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
-    (b"\xff\x0a", JPEG_XL),
+const MAGIC: [(&[u8], &str); 24] = [
     (b"II\xbc\x01", "a JPEG XR picture"),
     (b"8BPS", "a Photoshop document"),
     (b"gimp xcf", "a GIMP document"),
@@ -84,7 +81,6 @@ fn of_box(bytes: &[u8]) -> Option<&'static str> {
         b"crx " => Some("a raw file of a Canon camera (CR3)"),
         b"qt  " => Some(QUICKTIME),
         b"M4A " | b"M4B " => Some("a sound file"),
-        b"jxl " => Some(JPEG_XL),
         _ if has(&[b"avif", b"avis"]) => Some(AVIF),
         _ if has(&[
             b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1",
@@ -129,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_people_have_is_named() {
-        let cases: [(&[u8], &str); 14] = [
+        let cases: [(&[u8], &str); 12] = [
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture"),
             (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "an AVIF picture"),
             (b"\0\0\0\x18ftypisom\0\0\x02\0isomiso2", "an MP4 video"),
@@ -148,8 +144,6 @@ mod tests {
                 b"<?xml version='1.0'?><!-- x --><svg xmlns=''>",
                 "an SVG drawing",
             ),
-            (b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
-            (b"\xff\x0a\x00", JPEG_XL),
         ];
         for (bytes, expected) in cases {
             assert_eq!(name(bytes), Some(expected));
