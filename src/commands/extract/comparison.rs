@@ -128,7 +128,7 @@ impl<'a> Comparison<'a> {
         } = agreement;
         let what = &self.what;
         let line = format!(
-            "{what}, on {pictures} pictures: cosine {cosine_least:.5} at least, {cosine_mean:.5} in the mean"
+            "{what} on {pictures} pictures: cosine {cosine_least:.5} at least, {cosine_mean:.5} in the mean"
         );
         if *cosine_least >= ENOUGH {
             self.progress.note(&line);

@@ -92,12 +92,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The pixels of the group's first `count` pictures as the CPU decodes them.
-    pub(super) fn exact_pixels(&self, worker: &mut Worker, count: usize) -> Vec<u8> {
+    /// The pixels of the group's first batch as the CPU decodes them, where a GPU has decoded some.
+    pub(super) fn exact_pixels(&self, worker: &mut Worker) -> Option<Vec<u8>> {
+        self.gpu?;
         let Form { width, height, .. } = *self.form;
         let size = width * height * 3;
-        let mut exact = worker.group.pixels[..count * size].to_vec();
         let Worker { group, reader, .. } = worker;
+        let count = group.ids.len().min(self.batch);
+        let mut exact = group.pixels[..count * size].to_vec();
         let others = group.decoded.iter().filter(|one| one.position < count);
         for Waiting {
             position, bytes, ..
@@ -107,6 +109,6 @@ impl Work<'_> {
             // What the CPU cannot decode is compared with itself.
             let _ = reader.read(bytes, width, height, pixels);
         }
-        exact
+        Some(exact)
     }
 }

@@ -263,12 +263,17 @@ impl Work<'_> {
         if let Some(comparison) = self.comparison
             && comparison.wants_more()
         {
-            let count = worker.group.ids.len().min(self.batch);
-            let exact = self.exact_pixels(worker, count);
-            comparison.compare(
-                &exact,
-                &worker.group.features[..count * self.form.dimension],
-            )?;
+            let exact = self.exact_pixels(worker);
+            let Group {
+                pixels, features, ..
+            } = &worker.group;
+            let pixels = exact.as_ref().unwrap_or(pixels);
+            let features = features.chunks(self.batch * self.form.dimension);
+            for (pixels, features) in pixels.chunks(self.batch * size).zip(features) {
+                if comparison.wants_more() {
+                    comparison.compare(pixels, features)?;
+                }
+            }
         }
         Ok(())
     }
