@@ -169,14 +169,15 @@ pub fn extract(
         options.objects.display()
     );
     let path = &options.directory;
+    let start = || {
+        let engine = (source.start)()?;
+        on_gpu::check(options, engine.as_ref())?;
+        anyhow::Ok(engine)
+    };
     // A model that does not run leaves no directory.
     let mut engine = match path.exists() || list.is_empty() {
         true => None,
-        false => {
-            let engine = (source.start)()?;
-            on_gpu::check(options, engine.as_ref())?;
-            Some(engine)
-        }
+        false => Some(start()?),
     };
     let directory = ModelDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
@@ -204,7 +205,7 @@ pub fn extract(
     } else {
         let engine = match engine.take() {
             Some(engine) => engine,
-            None => (source.start)()?,
+            None => start()?,
         };
         let execution = engine.execution();
         let workers = options.workers.unwrap_or_else(processors);

@@ -11,12 +11,11 @@ use crate::inference::pool::Pool;
 use crate::inference::{Engine, Form};
 use crate::pictures::{Filter, Fit, GpuReader, PixelOptions};
 
-/// A reader on the GPU that runs the model.
+/// A reader on the GPU that runs the model, as [`check`] has made sure.
 ///
 /// # Errors
-/// When the model runs elsewhere, or the GPU decodes nothing.
+/// When the GPU decodes nothing.
 pub fn open(options: &Options, device: i32, pool: &Pool) -> Result<GpuReader> {
-    check(options, pool.engine())?;
     // While a GPU meets a model for the first time, nothing else may use it: see `Pool`.
     pool.with(|_| Ok(()))?;
     let Form { width, height, .. } = *pool.engine().form();

@@ -3,9 +3,9 @@
 use half::f16;
 use prost::Message;
 
-use super::proto::{Attribute, FLOAT, FLOAT16, Graph, Node, Tensor, TensorHeader};
-use super::values::Values;
-use super::{GraphError, unused};
+use super::GraphError;
+use super::cast::{cast_input, cast_output};
+use super::proto::{Attribute, FLOAT, FLOAT16, Graph, Node, Tensor, TensorHeader, ValueInfo};
 
 /// The operators that take f16 in the place of f32 everywhere, by `onnx.defs`. `Resize` is not among them: some of its
 /// inputs must be f32.
@@ -69,30 +69,14 @@ pub fn compute_in_half(graph: &mut Graph) -> Result<(), GraphError> {
     // What stands there of types is no longer true, and the runtime infers them anyway.
     graph.value_info.clear();
 
-    let values = Values::new(graph);
-    let inputs: Vec<[String; 2]> = (graph.input.iter())
-        .map(|input| input.name())
-        .map(|name| [name.to_owned(), unused(&values, &format!("{name}/half"))])
-        .collect();
-    let outputs: Vec<[String; 2]> = (graph.output.iter())
-        .map(|output| output.name())
-        .map(|name| [name.to_owned(), unused(&values, &format!("{name}/half"))])
-        .collect();
-    let cast = |from: &str, to: &str, kind: i32| {
-        Node::new("Cast", &[from], to).with(Attribute::int("to", i64::from(kind)))
-    };
-    for [name, half] in &outputs {
-        graph.read_instead(name, half);
-        for made in graph.node.iter_mut().flat_map(|node| &mut node.output) {
-            if made == name {
-                made.clone_from(half);
-            }
-        }
-        graph.node.push(cast(half, name, FLOAT));
+    let name = |value: &ValueInfo| value.name().to_owned();
+    let outputs: Vec<String> = graph.output.iter().map(name).collect();
+    let inputs: Vec<String> = graph.input.iter().map(name).collect();
+    for output in outputs {
+        cast_output(graph, &output);
     }
-    for [name, half] in &inputs {
-        graph.read_instead(name, half);
-        graph.node.insert(0, cast(name, half, FLOAT16));
+    for input in inputs {
+        cast_input(graph, &input, FLOAT16);
     }
     Ok(())
 }

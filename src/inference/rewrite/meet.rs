@@ -7,11 +7,10 @@ use std::collections::HashSet;
 
 use prost::Message;
 
-use super::proto::{
-    Attribute, BFLOAT16, DOUBLE, FLOAT, FLOAT16, Graph, ModelProto, Node, TensorHeader,
-};
+use super::cast::{cast_input, cast_output};
+use super::proto::{BFLOAT16, DOUBLE, FLOAT, FLOAT16, Graph, ModelProto, TensorHeader, ValueInfo};
 use super::values::Values;
-use super::{GraphError, unused};
+use super::{GraphError, remove, remove_unused};
 
 /// The model with no more inputs than the output needs that is to be used, and with f32 in the place of f16, bf16 and f64
 /// at both ends; `None` where it is so already, or is out of the ordinary. `output` is the name of the output; without it,
@@ -36,7 +35,7 @@ pub fn meet(model: &[u8], output: Option<&str>) -> Result<Option<Vec<u8>>, Graph
         return Ok(None);
     }
     let is_cut = cut_to(graph, &name);
-    let is_cast = cast_input(graph) | cast_output(graph, &name);
+    let is_cast = widen_input(graph) | widen_output(graph, &name);
     Ok((is_cut || is_cast).then(|| model.encode_to_vec()))
 }
 
@@ -63,19 +62,11 @@ fn cut_to(graph: &mut Graph, output: &str) -> bool {
     if graph.input.iter().all(|input| is_needed(input.name())) {
         return false;
     }
-    let mut number = 0;
-    graph.node.retain(|_| {
-        number += 1;
-        nodes.contains(&(number - 1))
-    });
+    let gone = (0..graph.node.len()).filter(|number| !nodes.contains(number));
+    remove(graph, &gone.collect());
     graph.input.retain(|input| needed.contains(input.name()));
     graph.output.retain(|one| one.name() == output);
-    graph
-        .value_info
-        .retain(|value| needed.contains(value.name()));
-    graph.initializer.retain(|bytes| {
-        TensorHeader::decode(bytes.as_slice()).map_or(true, |header| needed.contains(header.name()))
-    });
+    remove_unused(graph);
     true
 }
 
@@ -86,59 +77,43 @@ fn weights(graph: &Graph) -> HashSet<String> {
     headers.map(|header| header.name().to_owned()).collect()
 }
 
+/// What is made f32 at the ends: f64 counts too.
 const NARROW: [i32; 3] = [FLOAT16, BFLOAT16, DOUBLE];
 
-fn cast_input(graph: &mut Graph) -> bool {
+/// Makes the pictures f32, where they are the only input and narrow.
+fn widen_input(graph: &mut Graph) -> bool {
     let weights = weights(graph);
-    let inputs = graph.input.iter();
+    let inputs = graph.input.iter_mut();
     let mut pictures = inputs.filter(|input| !weights.contains(input.name()));
     let (Some(input), None) = (pictures.next(), pictures.next()) else {
         return false;
     };
     let name = input.name().to_owned();
-    let mut inputs = graph.input.iter_mut();
-    let tensor = inputs
-        .find(|input| input.name() == name)
-        .and_then(|input| input.tensor_mut());
-    let Some(kind) = tensor
-        .filter(|tensor| NARROW.contains(&tensor.elem_type()))
-        .map(|tensor| {
-            let kind = tensor.elem_type();
-            tensor.elem_type = Some(FLOAT);
-            kind
-        })
-    else {
+    let Some(kind) = widen(input) else {
         return false;
     };
-    let inside = unused(&Values::new(graph), &format!("{name}/narrow"));
-    graph.read_instead(&name, &inside);
-    let cast = Node::new("Cast", &[&name], &inside).with(Attribute::int("to", i64::from(kind)));
-    graph.node.insert(0, cast);
+    cast_input(graph, &name, kind);
     true
 }
 
-fn cast_output(graph: &mut Graph, name: &str) -> bool {
+fn widen_output(graph: &mut Graph, name: &str) -> bool {
     let mut outputs = graph.output.iter_mut();
-    let Some(tensor) = outputs
-        .find(|output| output.name() == name)
-        .and_then(|output| output.tensor_mut())
-    else {
-        return false;
-    };
-    if !NARROW.contains(&tensor.elem_type()) {
-        return false;
+    let output = outputs.find(|output| output.name() == name);
+    let is_narrow = output.and_then(widen).is_some();
+    if is_narrow {
+        cast_output(graph, name);
     }
-    tensor.elem_type = Some(FLOAT);
-    let inside = unused(&Values::new(graph), &format!("{name}/narrow"));
-    graph.read_instead(name, &inside);
-    for made in graph.node.iter_mut().flat_map(|node| &mut node.output) {
-        if made == name {
-            made.clone_from(&inside);
-        }
-    }
-    let cast = Node::new("Cast", &[&inside], name).with(Attribute::int("to", i64::from(FLOAT)));
-    graph.node.push(cast);
-    true
+    is_narrow
+}
+
+/// Says f32 of a narrow value; gives what it was.
+fn widen(value: &mut ValueInfo) -> Option<i32> {
+    let tensor = value.tensor_mut()?;
+    let kind = tensor.elem_type();
+    NARROW.contains(&kind).then(|| {
+        tensor.elem_type = Some(FLOAT);
+        kind
+    })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 mod activation;
 mod batch;
 mod bytes;
+mod cast;
 mod external;
 mod half;
 mod input;

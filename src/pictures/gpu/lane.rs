@@ -206,7 +206,7 @@ impl Lane {
         let to = self.to;
         let middles: Vec<Size> = places
             .iter()
-            .map(|&(_, from)| self.pillow.middle(from, to))
+            .map(|&(_, from)| self.pillow.middle(from, to, to))
             .collect();
         let offsets = offsets(middles.iter().map(|middle| middle.rgb_len()));
         let between = self.between.reserve(offsets[places.len()])?;
@@ -428,7 +428,7 @@ mod tests {
                     let mut expected = vec![0; to.rgb_len()];
                     Resampler::new(pillow).resample(&picture, size, &mut expected, to);
 
-                    let middle = pillow.middle(size, to);
+                    let middle = pillow.middle(size, to, to);
                     let between = size.rgb_len();
                     let pixels = between + middle.rgb_len();
                     let address = (pixels + to.rgb_len()).next_multiple_of(ALIGNMENT);

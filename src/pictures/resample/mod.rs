@@ -110,15 +110,15 @@ impl PillowVersion {
         from.height > to.height && clearly_more
     }
 
-    /// The size of a picture between the two passes.
-    pub(super) fn middle(self, from: Size, to: Size) -> Size {
+    /// The size between the two passes, where of the new size `to` only a part of size `part` is made.
+    pub(super) fn middle(self, from: Size, to: Size, part: Size) -> Size {
         match self.starts_vertically(from, to) {
             true => Size {
                 width: from.width,
-                height: to.height,
+                height: part.height,
             },
             false => Size {
-                width: to.width,
+                width: part.width,
                 height: from.height,
             },
         }
@@ -210,19 +210,9 @@ impl Resampler {
             self.horizontal(source, from, out, across);
         } else {
             let mut between = std::mem::take(&mut self.between);
-            let vertical_first = self.pillow.starts_vertically(from, whole);
-            let middle = match vertical_first {
-                true => Size {
-                    width: from.width,
-                    height: part.height,
-                },
-                false => Size {
-                    width: part.width,
-                    height: from.height,
-                },
-            };
+            let middle = self.pillow.middle(from, whole, part);
             between.resize(middle.rgb_len(), 0);
-            if vertical_first {
+            if self.pillow.starts_vertically(from, whole) {
                 self.vertical(source, from, &mut between, down);
                 self.horizontal(&between, middle, out, across);
             } else {
