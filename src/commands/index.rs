@@ -194,10 +194,8 @@ fn measure(index: &mut ApproximateIndex, collection: &Collection) {
 /// Objects that are in the index, evenly over all of them.
 fn sample(index: &ApproximateIndex, collection: &Collection) -> Vec<Position> {
     let step = (index.description().vectors / QUERIES).max(1);
-    let parts = (0..).zip(collection.parts());
-    let rows = parts
-        .filter(|(part, _)| index.holds(*part))
-        .flat_map(|(part, rows)| (0..rows.rows() as u32).map(move |row| Position { part, row }));
+    let rows = collection.positions();
+    let rows = rows.filter(|position| index.holds(position.part));
     rows.step_by(step).take(QUERIES).collect()
 }
 

@@ -8,8 +8,11 @@ use maud::{Markup, PreEscaped, html};
 /// Nothing is loaded from anywhere, and no script runs.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
-/// The head of a page.
-pub fn head(title: &str, style: &str) -> Markup {
+/// How a page looks.
+const STYLE: &str = include_str!("page.css");
+
+/// The head of a page, whose own style comes after that of all pages.
+pub fn head(title: &str, own_style: &str) -> Markup {
     html! {
         head {
             meta charset="utf-8";
@@ -17,7 +20,7 @@ pub fn head(title: &str, style: &str) -> Markup {
             meta name="color-scheme" content="light dark";
             meta http-equiv="Content-Security-Policy" content=(POLICY);
             title { (title) }
-            style { (PreEscaped(style)) }
+            style { (PreEscaped(STYLE)) (PreEscaped(own_style)) }
         }
     }
 }

@@ -43,34 +43,24 @@ impl<'a> Compared<'a> {
             unlisted: 0,
         };
         let lookup = IdLookup::of(collection);
-        for (part, rows) in (0..).zip(collection.parts()) {
-            for row in 0..rows.rows() {
-                let id = rows.id(row);
-                let position = Position {
-                    part,
-                    row: row as u32,
-                };
-                if lookup.find(collection, &id) != Some(position) {
-                    continue;
-                }
-                let Some(media) = media else {
-                    compared.objects.push(position);
-                    continue;
-                };
-                // A feature of a file at another path is one of another picture, perhaps.
-                let is_of =
-                    |entry: &&str| collection.path(position).is_none_or(|path| path == **entry);
-                let Some(entry) = media.entry(&id).filter(is_of) else {
-                    compared.unlisted += 1;
-                    continue;
-                };
-                let is_in_against = against.as_ref().is_some_and(|folder| folder.holds(entry));
-                if is_in_against || within.as_ref().is_none_or(|folder| folder.holds(entry)) {
-                    compared.objects.push(position);
-                    compared.entries.push(entry);
-                    if let Some(in_against) = &mut compared.in_against {
-                        in_against.push(is_in_against);
-                    }
+        for position in collection.positions() {
+            if lookup.find(collection, &collection.id(position)) != Some(position) {
+                continue;
+            }
+            let Some(media) = media else {
+                compared.objects.push(position);
+                continue;
+            };
+            let Some(entry) = collection.listed(position, media) else {
+                compared.unlisted += 1;
+                continue;
+            };
+            let is_in_against = against.as_ref().is_some_and(|folder| folder.holds(entry));
+            if is_in_against || within.as_ref().is_none_or(|folder| folder.holds(entry)) {
+                compared.objects.push(position);
+                compared.entries.push(entry);
+                if let Some(in_against) = &mut compared.in_against {
+                    in_against.push(is_in_against);
                 }
             }
         }

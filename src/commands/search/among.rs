@@ -39,16 +39,9 @@ impl Among {
                     .as_ref()
                     .is_some_and(|folder| folder.holds(entry))
         };
-        let parts = (0..).zip(collection.parts());
-        let positions = parts.flat_map(|(part, rows)| {
-            (0..rows.rows()).filter_map(move |row| {
-                let entry = media.entry(&rows.id(row))?;
-                let position = Position {
-                    part,
-                    row: row as u32,
-                };
-                (is_asked_for(entry) && !collection.is_hidden(position)).then_some(position)
-            })
+        let positions = collection.positions().filter(|position| {
+            let entry = media.entry(&collection.id(*position));
+            entry.is_some_and(is_asked_for) && !collection.is_hidden(*position)
         });
         Ok(Some(Among {
             positions: positions.collect(),

@@ -338,6 +338,13 @@ impl Collection {
         None
     }
 
+    /// All rows, with those that are hidden.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
+        let parts = (0..).zip(&self.parts);
+        parts
+            .flat_map(|(part, rows)| (0..rows.rows() as u32).map(move |row| Position { part, row }))
+    }
+
     /// Number of rows, with those that are hidden.
     pub(crate) fn rows(&self) -> usize {
         self.parts.iter().map(Part::rows).sum()
@@ -357,19 +364,21 @@ impl Collection {
         })
     }
 
+    /// The listed path of an object. One that its feature was not made from is that of another picture, perhaps, and does not
+    /// count.
+    pub(crate) fn listed<'a>(&self, at: Position, media: &'a Media) -> Option<&'a str> {
+        let entry = media.entry(&self.id(at))?;
+        (self.path(at).is_none_or(|path| path == entry)).then_some(entry)
+    }
+
     /// Hides the objects that are not listed, and those whose feature was made from a file at another path than the listed one.
     /// Returns how many these are.
     pub(crate) fn keep_listed(&mut self, media: &Media) -> usize {
         let before = self.hidden.len();
-        let rows = (0..).zip(&self.parts).flat_map(|(part, rows)| {
-            (0..rows.rows() as u32).map(move |row| Position { part, row })
-        });
-        let rows: Vec<Position> = rows.collect();
-        let is_listed = |at: Position| {
-            let entry = media.entry(&self.id(at));
-            entry.is_some_and(|entry| self.path(at).is_none_or(|path| path == entry))
-        };
-        let unlisted = rows.into_par_iter().filter(|at| !is_listed(*at));
+        let rows: Vec<Position> = self.positions().collect();
+        let unlisted = rows
+            .into_par_iter()
+            .filter(|at| self.listed(*at, media).is_none());
         let unlisted: Vec<Position> = unlisted.collect();
         self.hidden.extend(unlisted);
         self.hidden.len() - before

@@ -186,21 +186,13 @@ mod tests {
         pairs.filter(|pair| pair.distance.is_finite()).collect()
     }
 
-    fn positions(collection: &Collection) -> Vec<Position> {
-        let parts = (0..).zip(collection.parts());
-        let rows = parts.flat_map(|(part, rows)| {
-            (0..rows.rows() as u32).map(move |row| Position { part, row })
-        });
-        rows.collect()
-    }
-
     #[test]
     fn the_pairs_are_those_of_all_distances_at_any_magnitude_and_at_the_limit_itself() {
         let mut rng = StdRng::seed_from_u64(1);
         for dimension in [1, 7, 33, 645] {
             let collection = collection(&mut rng, dimension);
             // In no order, so that places and positions are told apart.
-            let mut objects = positions(&collection);
+            let mut objects = collection.positions().collect::<Vec<_>>();
             objects.sort_by_key(|position| (position.row % 7, position.part));
             for metric in Metric::ALL {
                 let all = all_pairs(&collection, &objects, metric);
@@ -236,7 +228,7 @@ mod tests {
     #[test]
     fn only_wanted_pairs_are_found_and_all_are_counted() {
         let collection = collection(&mut StdRng::seed_from_u64(2), 3);
-        let objects = positions(&collection);
+        let objects = collection.positions().collect::<Vec<_>>();
         let done = std::sync::atomic::AtomicU64::new(0);
         let of_one_kind = |first: u32, second: u32| first % 2 == second % 2;
         let wanted = Wanted {
