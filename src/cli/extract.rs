@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 
 use simsearch::commands::extract;
 use simsearch::inference::{
-    self, CudaOptions, Engine, ModelFile, OnnxEngine, Precision, Preprocess, Provider, Wanted,
+    self, CudaOptions, Engine, Finish, ModelFile, OnnxEngine, Pool, Precision, Preprocess,
+    Provider, Wanted,
 };
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PillowVersion, PixelOptions};
 use simsearch::support::interrupt::Interrupt;
@@ -53,6 +54,13 @@ pub struct ExtractArguments {
     /// file of one of these kinds.
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     preprocess: String,
+    /// What becomes of a model's output that has a vector for each token of the picture: the first one (`cls`), or the mean
+    /// of all (`mean`). With `none` such an output is refused.
+    #[arg(long, value_enum, value_name = "HOW", default_value = "none")]
+    pool: PoolArgument,
+    /// Divide each feature by its length, so that Euclidean distances order pictures as cosine distances do.
+    #[arg(long)]
+    normalize: bool,
     /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on with
     /// features that were made with one of those.
     #[arg(long, value_enum, value_name = "VERSION", default_value = "13")]
@@ -129,6 +137,13 @@ enum DecodeArgument {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum PoolArgument {
+    None,
+    Cls,
+    Mean,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum PillowArgument {
     #[value(name = "12")]
     V12,
@@ -201,6 +216,14 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         PrecisionArgument::Bf16 => Precision::Bf16,
         PrecisionArgument::Fp16 => Precision::Fp16,
     };
+    let finish = Finish {
+        pool: match arguments.pool {
+            PoolArgument::None => None,
+            PoolArgument::Cls => Some(Pool::Cls),
+            PoolArgument::Mean => Some(Pool::Mean),
+        },
+        normalize: arguments.normalize,
+    };
     let engine_options = inference::Options {
         wanted: match arguments.provider {
             ProviderArgument::Auto => Wanted::Auto,
@@ -212,6 +235,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         precision,
         device: runtime.device,
         output_name: runtime.output_name,
+        finish,
         batch_size: arguments.batch_size,
         exact: arguments.exact,
         preprocess,
@@ -232,6 +256,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         precision: engine_options.precision,
         device: engine_options.device,
         preprocess,
+        finish,
         start: &start,
     };
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;

@@ -34,7 +34,7 @@ use super::shared::{
         "List of objects; others are left out [default: MEDIA_DIR/objects.txt, if it is there]"
     )),
     mut_arg("output_name", |argument| argument.help(
-        "Output of the model, for features of the Python scripts [default: `feature_vector`, or the only one]"
+        "Output of the model, for features of the Python scripts [default: the only one, or one of a known name]"
     )),
     mut_arg("device", |argument| argument.help("Number of the GPU, for features in fp16")),
 )]

@@ -134,7 +134,7 @@ impl ModelArguments {
 /// How a model runs.
 #[derive(Debug, Args)]
 pub struct RuntimeArguments {
-    /// Output of the model [default: `feature_vector`, or the only one].
+    /// Output of the model [default: the only one, or `feature_vector`, `image_embeds` or `pooler_output`].
     #[arg(long, value_name = "NAME")]
     pub output_name: Option<String>,
     /// Number of the GPU.

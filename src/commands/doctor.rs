@@ -12,6 +12,7 @@ use crate::inference::{
     Wanted,
 };
 use crate::pictures::JPEG_DECODER;
+use crate::storage::recipe::Finish;
 use crate::support::processors;
 
 /// What to look at.
@@ -21,7 +22,7 @@ pub struct Options {
     pub places: Places,
     /// The model. Default: the one inside the program.
     pub model: Option<PathBuf>,
-    /// The output to use. Default: `feature_vector`, or the only one.
+    /// The output to use. Default: the only one, or one of a known name.
     pub output_name: Option<String>,
     /// Number of the GPU, from 0. Default: 0.
     pub device: i32,
@@ -148,6 +149,7 @@ pub fn examine(options: &Options) -> Findings {
             precision: Precision::Fp32,
             device: options.device,
             output_name: output_name.clone(),
+            finish: Finish::default(),
             batch_size: None,
             exact: false,
             preprocess: None,

@@ -16,7 +16,7 @@ use super::runtime::CudaOptions;
 use crate::pictures::{
     DEFAULT_MAX_PIXELS, PictureError, PictureReader, PixelOptions, preprocessing,
 };
-use crate::storage::recipe::{self, Recipe};
+use crate::storage::recipe::{self, Finish, Recipe};
 use crate::support::mutex::lock;
 use crate::support::processors;
 
@@ -32,7 +32,7 @@ pub struct QueryModel {
 /// What a directory's recipe does not say.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The output of the model, for a directory without a recipe. Default: `feature_vector`, or the only one.
+    /// The output of the model, for a directory without a recipe. Default: the only one, or one whose name tells.
     pub output_name: Option<String>,
     /// Number of the GPU, for features that one has made in 16 bits. Default: 0.
     pub device: i32,
@@ -101,6 +101,7 @@ impl QueryModel {
             precision,
             device: options.device,
             output_name: recorded_output.or_else(|| options.output_name.clone()),
+            finish: (recorded.as_ref()).map_or_else(Finish::default, |recipe| recipe.finish),
             batch_size: None,
             exact: recorded.as_ref().is_none_or(|recipe| recipe.exact),
             preprocess,

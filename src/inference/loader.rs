@@ -17,6 +17,7 @@ use super::rewrite::{self, Feed, Rewrites, Rewritten, Target};
 use super::runtime::{CudaOptions, Runtime, SessionOptions};
 use super::session::OnnxModel;
 use super::{default_model, library};
+use crate::storage::recipe::Finish;
 use crate::support::mutex::lock;
 
 /// Loads models; the program's is [`OnnxEngine`], tests have a fake.
@@ -110,8 +111,10 @@ pub struct Options {
     pub precision: Precision,
     /// Number of the GPU, from 0. Default: 0.
     pub device: i32,
-    /// The output to use. Default: `feature_vector`, or the only one.
+    /// The output to use. Default: [`rewrite::feature_output`] chooses one.
     pub output_name: Option<String>,
+    /// What is done with that. Default: nothing.
+    pub finish: Finish,
     /// Pictures in a call of the model. Default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU.
     pub batch_size: Option<usize>,
     /// How a picture becomes the input. Default: the bytes over 255, in the model's size.
@@ -191,6 +194,7 @@ impl OnnxEngine {
             device: options.device,
             precision,
             output_name: options.output_name.clone(),
+            finish: options.finish,
             size: (options.preprocess.as_ref())
                 .map(|preprocess| [preprocess.width, preprocess.height]),
             batch: None,
@@ -198,7 +202,8 @@ impl OnnxEngine {
         };
         let on_cpu = session(Provider::Cpu, Precision::Fp32);
         // The CPU tells what the model takes and gives, whatever is to run it: nowhere else is a session made as fast.
-        let fitting = rewrite::meet(&model.bytes, options.output_name.as_deref())
+        let output = options.output_name.as_deref();
+        let fitting = rewrite::meet(&model.bytes, output, options.finish.pool.is_some())
             .ok()
             .flatten();
         let original = fitting.map_or(model.bytes, Cow::Owned);

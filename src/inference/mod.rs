@@ -7,6 +7,7 @@
 //! | `session` | a loaded graph, and a call of it |
 //! | `model`, `provider` | what a model is, what it runs on, and why it may not run |
 //! | `message` | what the runtime says of an error, made readable |
+//! | `finish` | from a model's output to features |
 //! | [`rewrite`] | graphs that run faster and give the same |
 //! | `loader`, `probe` | from what the user asked for to a session: chooses the provider, compares the rewritten graph |
 //! | [`pool`] | the sessions that threads share |
@@ -18,6 +19,7 @@ mod default_model;
 pub mod embed;
 #[cfg(test)]
 pub mod fake;
+mod finish;
 pub mod library;
 mod loader;
 mod message;
@@ -31,6 +33,7 @@ pub mod rewrite;
 mod runtime;
 mod session;
 
+pub use crate::storage::recipe::{Finish, Pool};
 pub use loader::{Engine, Execution, OnnxEngine, Options, Places, Wanted, try_library};
 pub use message::DeviceFailure;
 pub use model::{Form, Model, ModelError};

@@ -18,6 +18,7 @@ use super::model::ModelError;
 use super::provider::{Precision, Provider};
 use super::rewrite::Feed;
 use super::session::OnnxModel;
+use crate::storage::recipe::Finish;
 use crate::support::mutex::lock;
 
 /// What the providers for NVIDIA's GPUs load by themselves: the driver, and cuDNN.
@@ -262,8 +263,10 @@ pub struct SessionOptions {
     pub device: i32,
     /// What the graph computes with. Default: f32.
     pub precision: Precision,
-    /// The output to use. Default: `feature_vector`, or the only one.
+    /// The output to use. Default: [`feature_output`](super::rewrite::feature_output) chooses one.
     pub output_name: Option<String>,
+    /// What is done with that. Default: nothing.
+    pub finish: Finish,
     /// Width and height of the pictures, where the graph leaves them open. Default: then the model does not fit.
     pub size: Option<[usize; 2]>,
     /// Pictures in every call on a GPU, where the graph leaves that open. Default: as many as a call is given.

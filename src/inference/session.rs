@@ -6,20 +6,25 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::{IoBinding, Session};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
+use super::finish::add_features;
 use super::model::{Form, Model, ModelError};
 use super::provider::Provider;
-use super::rewrite::{Feed, Layout, Table};
+use super::rewrite::{Feed, Layout, Table, feature_output};
 use super::runtime::{Placement, SessionOptions};
+use crate::storage::recipe::Finish;
 
 const NEEDED_INPUT: &str = "one float32 input of shape [n, height, width, 3] or [n, 3, height, width]; where the height \
                             and width are open, --preprocess gives them";
-const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d] that is named `feature_vector`, or is the only one, or that --output-name names";
+const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d], or of shape [n, tokens, d] with --pool, that is the only one, or has \
+                             one of the names that are known (feature_vector, image_embeds, pooler_output), or that \
+                             --output-name names";
 
 /// A model in ONNX Runtime.
 #[derive(Debug)]
 pub struct OnnxModel {
     session: Session,
     form: Form,
+    finish: Finish,
     provider: Provider,
     placement: Placement,
     input: Input,
@@ -55,7 +60,7 @@ impl OnnxModel {
         let provider = options.provider;
         let (input, height, width, layout, fixed_batch) =
             picture_input(session.inputs(), &feed, options.size)?;
-        let output = feature_output(session.outputs(), options.output_name.as_deref())?;
+        let output = output_of(session.outputs(), options)?;
         let form = Form {
             input,
             output,
@@ -80,6 +85,7 @@ impl OnnxModel {
         Ok(OnnxModel {
             session,
             form,
+            finish: options.finish,
             provider,
             placement,
             input,
@@ -123,19 +129,16 @@ impl OnnxModel {
         let (shape, data) = output
             .try_extract_tensor::<f32>()
             .map_err(|error| ModelError::of_run(self.provider, batch, error))?;
-        let rows = shape.first().copied().unwrap_or(0);
-        if rows != batch as i64 || shape.iter().skip(2).any(|axis| *axis != 1) || data.is_empty() {
+        add_features(self.finish, shape, data, batch, count, features).ok_or_else(|| {
             let found = format!(
                 "the output `{}` has the shape {shape:?} for {batch} pictures",
                 self.form.output
             );
-            return Err(ModelError::Unfit {
+            ModelError::Unfit {
                 found,
                 needed: NEEDED_OUTPUT,
-            });
-        }
-        features.extend_from_slice(&data[..data.len() / batch * count]);
-        Ok(())
+            }
+        })
     }
 
     /// The output of one call, in memory that no other call writes to.
@@ -288,19 +291,15 @@ fn picture_input(
     Ok((input.name().to_owned(), height, width, layout, fixed_batch))
 }
 
-fn feature_output(outputs: &[Outlet], wanted: Option<&str>) -> Result<String, ModelError> {
+fn output_of(outputs: &[Outlet], options: &SessionOptions) -> Result<String, ModelError> {
     let unfit = || ModelError::Unfit {
         found: format!("the model gives {}", describe(outputs)),
         needed: NEEDED_OUTPUT,
     };
-    let named = |name: &str| outputs.iter().find(|output| output.name() == name);
-    let output = match (wanted, named("feature_vector"), outputs) {
-        (Some(name), _, _) => named(name),
-        (None, Some(output), _) => Some(output),
-        (None, None, [output]) => Some(output),
-        _ => None,
-    };
-    let output = output.ok_or_else(unfit)?;
+    let names: Vec<&str> = outputs.iter().map(Outlet::name).collect();
+    let pooled = options.finish.pool.is_some();
+    let chosen = feature_output(&names, options.output_name.as_deref(), pooled);
+    let output = &outputs[chosen.ok_or_else(unfit)?];
     match output.dtype() {
         ValueType::Tensor {
             ty: TensorElementType::Float32,

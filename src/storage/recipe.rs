@@ -29,6 +29,9 @@ pub struct Recipe {
     pub dimension: usize,
     /// NumPy's type string of the features.
     pub dtype: String,
+    /// What was done with the output.
+    #[serde(flatten)]
+    pub finish: Finish,
     /// What the graph computed with.
     #[serde(default)]
     pub precision: Precision,
@@ -59,6 +62,37 @@ impl Precision {
             Precision::Fp32 => "fp32",
             Precision::Bf16 => "bf16",
             Precision::Fp16 => "fp16",
+        }
+    }
+}
+
+/// What is done with the output of a model before it is a feature. It is here since the recipe records it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finish {
+    /// How an output of `[n, tokens, d]` becomes `[n, d]`. Default: such an output is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// Whether a feature is divided by its Euclidean length. Default: no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub normalize: bool,
+}
+
+/// How the tokens of a picture become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pool {
+    /// The first one, which sums up the picture in most vision transformers.
+    Cls,
+    /// The mean of all of them, the first one included.
+    Mean,
+}
+
+impl Pool {
+    /// The name on the command line and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pool::Cls => "cls",
+            Pool::Mean => "mean",
         }
     }
 }
@@ -154,7 +188,7 @@ impl Recipe {
         })
     }
 
-    fn fields(&self) -> [(&'static str, String); 9] {
+    fn fields(&self) -> [(&'static str, String); 11] {
         [
             ("format", self.format.to_string()),
             ("the model with SHA-256", self.model_sha256.clone()),
@@ -162,6 +196,11 @@ impl Recipe {
             ("preprocessing", format!("`{}`", self.preprocessing)),
             ("dimension", self.dimension.to_string()),
             ("type", self.dtype.clone()),
+            (
+                "--pool",
+                self.finish.pool.map_or("none", Pool::name).to_owned(),
+            ),
+            ("--normalize", self.finish.normalize.to_string()),
             ("--precision", self.precision.name().to_owned()),
             ("--exact", self.exact.to_string()),
             (
@@ -181,15 +220,25 @@ impl fmt::Display for Recipe {
             output,
             dimension,
             dtype,
+            finish,
             ..
         } = self;
         // As much of the checksum as tells models apart.
         let model = self.model_sha256.get(..12).unwrap_or(&self.model_sha256);
         let precision = self.precision.name();
         let exact = if self.exact { ", --exact" } else { "" };
+        let pool = match finish.pool {
+            Some(pool) => format!(", --pool {}", pool.name()),
+            None => String::new(),
+        };
+        let normalize = if finish.normalize {
+            ", --normalize"
+        } else {
+            ""
+        };
         write!(
             formatter,
-            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {dimension} {dtype}"
+            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {dimension} {dtype}{pool}{normalize}"
         )
     }
 }
@@ -208,6 +257,7 @@ mod tests {
             preprocessing: "for a test".into(),
             dimension: 8,
             dtype: "<f4".into(),
+            finish: Finish::default(),
             precision: Precision::Fp32,
             exact: false,
             preprocess: None,

@@ -41,7 +41,7 @@ use crate::pictures::{PixelOptions, preprocessing};
 use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_list::ObjectList;
-use crate::storage::recipe::{self, Recipe};
+use crate::storage::recipe::{self, Finish, Recipe};
 use crate::storage::sources::SourceRecord;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors;
@@ -100,6 +100,8 @@ pub struct Source<'a> {
     pub device: i32,
     /// How a picture becomes the input, where that is not the program's own way.
     pub preprocess: Option<Preprocess>,
+    /// What is done with the model's output.
+    pub finish: Finish,
     /// Starts the runtime; called once, and only when there is something to do.
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
 }
@@ -302,6 +304,7 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
         preprocessing: preprocessing::describe(form.width, form.height, &options.pixels),
         dimension: form.dimension,
         dtype: "<f4".into(),
+        finish: source.finish,
         precision: source.precision,
         exact: options.exact,
         preprocess: recorded_preprocess(source),
@@ -321,6 +324,7 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
             &recorded.preprocessing,
             &options.pixels,
         ),
+        finish: source.finish,
         precision: source.precision,
         exact: options.exact,
         preprocess: recorded_preprocess(source),
@@ -369,6 +373,7 @@ mod tests {
             precision: Precision::Fp32,
             device: 0,
             preprocess: None,
+            finish: Finish::default(),
             start: &|| Ok(Box::new(engine())),
         };
         let (progress, interrupt) = (Progress::new(true), Interrupt::default());

@@ -13,12 +13,16 @@ use super::values::Values;
 use super::{GraphError, remove, remove_unused};
 
 /// The model with no more inputs than the output needs that is to be used, and with f32 in the place of f16, bf16 and f64
-/// at both ends; `None` where it is so already, or is out of the ordinary. `output` is the name of the output; without it,
-/// it is `feature_vector`, or the only one.
+/// at both ends; `None` where it is so already, or is out of the ordinary. `output` and `pooled` are those of
+/// [`feature_output`].
 ///
 /// # Errors
 /// When the bytes are not an ONNX model.
-pub fn meet(model: &[u8], output: Option<&str>) -> Result<Option<Vec<u8>>, GraphError> {
+pub fn meet(
+    model: &[u8],
+    output: Option<&str>,
+    pooled: bool,
+) -> Result<Option<Vec<u8>>, GraphError> {
     let length = model.len();
     let mut model = ModelProto::decode(model)?;
     let known = model.encoded_len() == length && super::is_plain(&model);
@@ -26,17 +30,32 @@ pub fn meet(model: &[u8], output: Option<&str>) -> Result<Option<Vec<u8>>, Graph
     if !known || super::has_subgraph_or_external_data(graph) {
         return Ok(None);
     }
-    let name = match (output, graph.output.as_slice()) {
-        (Some(name), _) => name.to_owned(),
-        (None, [only]) => only.name().to_owned(),
-        (None, _) => "feature_vector".to_owned(),
-    };
-    if !graph.output.iter().any(|output| output.name() == name) {
+    let names: Vec<&str> = graph.output.iter().map(ValueInfo::name).collect();
+    let Some(chosen) = feature_output(&names, output, pooled) else {
         return Ok(None);
-    }
+    };
+    let name = names[chosen].to_owned();
     let is_cut = cut_to(graph, &name);
     let is_cast = widen_input(graph) | widen_output(graph, &name);
     Ok((is_cut || is_cast).then(|| model.encode_to_vec()))
+}
+
+/// The names of outputs that are a feature for each picture, the first of them first: what TensorFlow Hub's models are
+/// converted to, CLIP's picture beside words, and what a transformer sums up its tokens to.
+const FEATURES: [&str; 3] = ["feature_vector", "image_embeds", "pooler_output"];
+/// The name of the output that has a feature for each token, in exports of `transformers`.
+const TOKENS: &str = "last_hidden_state";
+
+/// Which of the outputs is the one to use: the one of the name that is wanted, or the only one, or one whose name tells.
+/// Where tokens are to be pooled, that is the one which has them.
+pub fn feature_output(names: &[&str], wanted: Option<&str>, pooled: bool) -> Option<usize> {
+    let named = |name: &str| names.iter().position(|other| *other == name);
+    match (wanted, names) {
+        (Some(name), _) => named(name),
+        (None, [_]) => Some(0),
+        (None, _) => (pooled.then(|| named(TOKENS)).flatten())
+            .or_else(|| FEATURES.iter().find_map(|name| named(name))),
+    }
 }
 
 /// Takes out what the output does not need, where that includes an input.
@@ -153,8 +172,24 @@ mod tests {
     }
 
     fn met(model: &ModelProto, output: Option<&str>) -> Option<Graph> {
-        let met = meet(&model.encode_to_vec(), output).unwrap()?;
+        let met = meet(&model.encode_to_vec(), output, false).unwrap()?;
         ModelProto::decode(met.as_slice()).unwrap().graph
+    }
+
+    #[test]
+    fn the_output_is_the_one_whose_name_tells() {
+        let chosen = |names: &[&str], pooled| {
+            feature_output(names, None, pooled).map(|at| names[at].to_owned())
+        };
+        let clip = ["logits", "text_embeds", "image_embeds"];
+        assert_eq!(chosen(&clip, false).unwrap(), "image_embeds");
+        let vit = ["last_hidden_state", "pooler_output"];
+        assert_eq!(chosen(&vit, false).unwrap(), "pooler_output");
+        assert_eq!(chosen(&vit, true).unwrap(), "last_hidden_state");
+        assert_eq!(chosen(&["any"], false).unwrap(), "any");
+        assert_eq!(chosen(&["any", "other"], true), None);
+        assert_eq!(feature_output(&vit, Some("other"), true), None);
+        assert_eq!(feature_output(&clip, Some("logits"), false), Some(0));
     }
 
     #[test]
