@@ -9,10 +9,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use simsearch::commands::search::{self, Answer, Listener, WithPaths};
-use simsearch::inference::ModelFile;
+use simsearch::commands::search::{self, Answer, Asking, Listener, WithPaths};
 use simsearch::inference::embed::{self, QueryModel};
+use simsearch::inference::text::TextModel;
+use simsearch::inference::{LazyRuntime, ModelFile};
 use simsearch::pictures::DEFAULT_MAX_PIXELS;
+use simsearch::similarity::scan::Metric;
 use simsearch::support::progress::Progress;
 
 use super::print::{SOME_FAILED, counted, print, print_bytes, print_json};
@@ -41,11 +43,16 @@ use super::shared::{
 pub struct SearchArguments {
     /// Picture file, or object id whose feature is extracted; `-` reads queries from standard input, one per line.
     ///
-    /// An object id is looked up first, and no model is loaded for it; `./x.jpg` always means a file.
+    /// An object id is looked up first, and no model is loaded for it; `./x.jpg` always means a file. With --text a query is
+    /// words.
     #[arg(value_name = "QUERY", required = true)]
     queries: Vec<OsString>,
     #[command(flatten)]
     model_dir: ModelDirArguments,
+    /// Queries are words, such as "a red car", for models that know some (CLIP, SigLIP). --model names the model's folder;
+    /// beside its graph it needs text_model.onnx and tokenizer.json.
+    #[arg(long)]
+    text: bool,
     /// Number of neighbours of each query, or `all`.
     #[arg(short, value_name = "N", default_value = "10", value_parser = number_or_all)]
     k: Neighbours,
@@ -61,9 +68,9 @@ pub struct SearchArguments {
     /// Leave out pictures below this folder of the media directory.
     #[arg(long, value_name = "FOLDER")]
     not_within: Option<PathBuf>,
-    /// How the distance between features is measured.
-    #[arg(long, value_enum, default_value = "euclidean")]
-    metric: MetricArgument,
+    /// How the distance between features is measured [default: euclidean; cosine with --text].
+    #[arg(long, value_enum)]
+    metric: Option<MetricArgument>,
     /// Use the index made by `simsearch index`: fast, but may miss some. Objects that are not in it yet are searched too.
     #[arg(long)]
     approximate: bool,
@@ -144,14 +151,19 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         exclude_query: arguments.exclude_query,
         within: arguments.within,
         not_within: arguments.not_within,
-        metric: arguments.metric.into(),
+        metric: match (arguments.metric, arguments.text) {
+            (Some(metric), _) => metric.into(),
+            // Pictures are closer to each other than to words, and their lengths tell nothing.
+            (None, true) => Metric::Cosine,
+            (None, false) => Metric::Euclidean,
+        },
         approximate: arguments.approximate,
         html: arguments.html,
         sheet: arguments.sheet,
         media,
     };
     let runtime = arguments.runtime;
-    let places = runtime.places();
+    let lazy_runtime = LazyRuntime::new(runtime.places());
     let query_options = embed::Options {
         output_name: runtime.output_name,
         device: runtime.device,
@@ -166,10 +178,18 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
             directory,
             dimension,
             model,
-            &places,
+            &lazy_runtime,
             &query_options,
             &|_| {},
         )
+    };
+    let open_text = |dimension| {
+        let directory = &options.directory;
+        TextModel::open(directory, dimension, model_dir.model_file(), &lazy_runtime)
+    };
+    let asking = match arguments.text {
+        true => Asking::Words(&open_text),
+        false => Asking::Pictures(&open_model),
     };
     let in_groups = arguments.queries.len() > 1 || arguments.queries[0] == "-";
     let mut is_first = true;
@@ -204,7 +224,7 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         answer: &mut answer,
         warn: &|message| progress.warn(message),
     };
-    let summary = search::search(&options, chunks, &open_model, listener)?;
+    let summary = search::search(&options, chunks, asking, listener)?;
     if without_path > 0 {
         progress.warn(&format!(
             "no path is recorded of {}; the object ids are printed",

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use simsearch::inference::ModelFile;
 use simsearch::inference::embed::{self, QueryModel};
+use simsearch::inference::text::TextModel;
+use simsearch::inference::{LazyRuntime, ModelFile};
 use simsearch::server;
 use simsearch::storage::model_dir::model_directory;
 use simsearch::support::interrupt::Interrupt;
@@ -77,12 +78,24 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
         device: runtime.device,
         max_pixels: server::MAX_UPLOAD_PIXELS,
     };
-    let places = runtime.places();
+    let lazy_runtime = LazyRuntime::new(runtime.places());
+    let model = arguments.model.file();
     let open_model = |length| {
-        let model = ModelFile::read(named.filter(|path| path.is_file()))?;
+        let model = ModelFile::read(model)?;
         let note = |line: &str| progress.note(line);
-        QueryModel::open(&directory, length, model, &places, &query_options, &note)
+        QueryModel::open(
+            &directory,
+            length,
+            model,
+            &lazy_runtime,
+            &query_options,
+            &note,
+        )
     };
-    server::serve(&options, open_model, &progress, &interrupt)?;
+    let open_text = |length| match model.map(ModelFile::for_words) {
+        Some(Ok(_)) => TextModel::open(&directory, length, model, &lazy_runtime).map(Some),
+        _ => Ok(None),
+    };
+    server::serve(&options, open_model, open_text, &progress, &interrupt)?;
     Ok(ExitCode::SUCCESS)
 }

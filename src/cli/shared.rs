@@ -40,8 +40,7 @@ impl ModelDirArguments {
 
     /// The model's file, or its folder, where that is named rather than a directory of features.
     pub fn model_file(&self) -> Option<&Path> {
-        let is_model = |path: &&Path| path.is_file() || ModelFile::in_folder(path).is_some();
-        given(self.model.as_deref()).filter(is_model)
+        model_file(given(self.model.as_deref()))
     }
 }
 
@@ -129,6 +128,15 @@ impl ModelArguments {
     pub fn path(&self) -> Option<&Path> {
         given(self.model.as_deref())
     }
+
+    /// The same, where that is named rather than a directory of features.
+    pub fn file(&self) -> Option<&Path> {
+        model_file(self.path())
+    }
+}
+
+fn model_file(named: Option<&Path>) -> Option<&Path> {
+    named.filter(|path| path.is_file() || ModelFile::in_folder(path).is_some())
 }
 
 /// How a model runs.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use anyhow::{Result, bail, ensure};
 use thiserror::Error;
 
-use super::loader::{self, OnnxEngine, Places, Wanted};
+use super::loader::{self, LazyRuntime, OnnxEngine, Wanted};
 use super::model::Form;
 use super::model_file::ModelFile;
 use super::pool::Pool;
@@ -50,15 +50,18 @@ impl Default for Options {
     }
 }
 
-/// Why there is no feature of a picture.
+/// Why there is no feature of a picture, or of words.
 #[derive(Debug, Error)]
 pub enum QueryError {
     /// The picture is to blame.
     #[error(transparent)]
     Picture(#[from] PictureError),
-    /// The model makes nothing of this picture.
-    #[error("the model gives {0} for this picture")]
+    /// The model makes nothing of this query.
+    #[error("the model gives {0} for this")]
     NotFinite(f32),
+    /// There are no words, or too many.
+    #[error("{0}")]
+    Words(String),
     /// The model does not run, whatever the picture.
     #[error("cannot run the model")]
     Model(#[source] anyhow::Error),
@@ -78,7 +81,7 @@ impl QueryModel {
         directory: &Path,
         dimension: usize,
         model: ModelFile,
-        places: &Places,
+        runtime: &LazyRuntime,
         options: &Options,
         note: &dyn Fn(&str),
     ) -> Result<Self> {
@@ -107,7 +110,8 @@ impl QueryModel {
             preprocess,
             cuda: CudaOptions::for_precision(precision),
         };
-        let engine = OnnxEngine::start(places, model, &engine_options, note)?;
+        let (runtime, folders) = (runtime.get()?, runtime.folders());
+        let engine = OnnxEngine::start_with(runtime, folders, model, &engine_options, note)?;
         let pool = Pool::new(Box::new(engine), processors());
         let form = pool.engine().form().clone();
         ensure!(
@@ -165,7 +169,11 @@ impl QueryModel {
 }
 
 /// Checks that the model is the one that made the features.
-fn check_model(directory: &Path, recorded: Option<&Recipe>, model: &ModelFile) -> Result<()> {
+pub(super) fn check_model(
+    directory: &Path,
+    recorded: Option<&Recipe>,
+    model: &ModelFile,
+) -> Result<()> {
     let named = match model.is_default {
         true => format!("{}, which ships with the program", model.stem),
         false => format!("this {}", model.stem),

@@ -86,6 +86,38 @@ impl Places {
     }
 }
 
+/// ONNX Runtime, found and loaded when the first model needs it: a process may have one.
+#[derive(Debug)]
+pub struct LazyRuntime {
+    places: Places,
+    loaded: Mutex<Option<Runtime>>,
+}
+
+impl LazyRuntime {
+    /// Nothing is looked for yet.
+    pub fn new(places: Places) -> Self {
+        LazyRuntime {
+            places,
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The library.
+    pub fn get(&self) -> Result<Runtime> {
+        let mut loaded = lock(&self.loaded);
+        if let Some(runtime) = &*loaded {
+            return Ok(runtime.clone());
+        }
+        let runtime = Runtime::load(&self.places.find()?)?;
+        Ok(loaded.insert(runtime).clone())
+    }
+
+    /// The folders in which the system looks for libraries.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.places.folders()
+    }
+}
+
 /// Loads a library and runs the model inside the program with it: what [`Places::trial`] is for.
 pub fn try_library(library: &Path) -> Result<()> {
     let options = SessionOptions::default();

@@ -12,6 +12,7 @@
 //! | `loader`, `probe` | from what the user asked for to a session: chooses the provider, compares the rewritten graph |
 //! | [`pool`] | the sessions that threads share |
 //! | [`embed`] | a query's feature, made in the way of the recipe |
+//! | [`text`] | the same for words, with models such as CLIP |
 //! | `preprocess` | what a model was trained to see, from the configuration beside it or a preset |
 //! | `model_file`, `default_model` | the file of a model, and the model inside the program |
 
@@ -32,9 +33,13 @@ mod provider;
 pub mod rewrite;
 mod runtime;
 mod session;
+#[cfg_attr(not(feature = "text"), path = "text_missing.rs")]
+pub mod text;
 
 pub use crate::storage::recipe::{Finish, Pool};
-pub use loader::{Engine, Execution, OnnxEngine, Options, Places, Wanted, try_library};
+pub use loader::{
+    Engine, Execution, LazyRuntime, OnnxEngine, Options, Places, Wanted, try_library,
+};
 pub use message::DeviceFailure;
 pub use model::{Form, Model, ModelError};
 pub use model_file::ModelFile;

@@ -15,6 +15,11 @@ use crate::storage::model_dir::model_stem;
 /// Where the graph is in a model's folder: what Hugging Face's exporters write, and others.
 const IN_FOLDER: [&str; 3] = ["onnx/model.onnx", "onnx/vision_model.onnx", "model.onnx"];
 
+/// The graph for words, beside that for pictures.
+const TEXT: &str = "text_model.onnx";
+/// How words become its input; beside the graph, or above its folder where that is `onnx`.
+const TOKENIZER: &str = "tokenizer.json";
+
 /// A model's files, read.
 #[derive(Clone, Debug)]
 pub struct ModelFile {
@@ -90,6 +95,37 @@ impl ModelFile {
     pub fn in_folder(folder: &Path) -> Option<PathBuf> {
         let mut files = IN_FOLDER.iter().map(|name| folder.join(name));
         files.find(|file| file.is_file())
+    }
+
+    /// The files with which a model also makes features of words: those of the graph and of the tokenizer. `model` is the
+    /// file of the pictures' graph, or the folder. Where there is no graph for words alone, that of the pictures may have
+    /// both.
+    ///
+    /// # Errors
+    /// When one of them is not there.
+    pub fn for_words(model: &Path) -> Result<(PathBuf, PathBuf)> {
+        let graph = match model.is_dir() {
+            true => Self::in_folder(model).unwrap_or_else(|| model.join(IN_FOLDER[0])),
+            false => model.to_owned(),
+        };
+        let name = graph.file_name().unwrap_or_default().to_string_lossy();
+        // Such as vision_model_quantized.onnx.
+        let names = [name.replace("vision_model", "text_model"), TEXT.to_owned()];
+        let paths = names.iter().map(|name| graph.with_file_name(name));
+        let words = paths.filter(|path| *path != graph && path.is_file()).next();
+        let folder = graph.parent().unwrap_or(Path::new(""));
+        let above = folder.parent().filter(|_| folder.ends_with("onnx"));
+        let folders = [Some(folder), above].into_iter().flatten();
+        let tokenizers: Vec<PathBuf> = folders.map(|folder| folder.join(TOKENIZER)).collect();
+        let tokenizer = tokenizers.iter().find(|path| path.is_file());
+        let tokenizer = tokenizer.with_context(|| {
+            format!(
+                "{} knows no words: there is no {}; models that do, such as CLIP and SigLIP, come with {TEXT} and {TOKENIZER}",
+                model.display(),
+                tokenizers[0].display()
+            )
+        })?;
+        Ok((words.unwrap_or(graph), tokenizer.clone()))
     }
 
     /// The model inside the program.

@@ -155,7 +155,11 @@ impl Runtime {
         (!missing.is_empty()).then(|| (format!("not found: {}", missing.join(", ")), hint))
     }
 
-    fn session(&self, model: &[u8], options: &SessionOptions) -> ort::Result<(Session, Placement)> {
+    pub(super) fn session(
+        &self,
+        model: &[u8],
+        options: &SessionOptions,
+    ) -> ort::Result<(Session, Placement)> {
         let placement = Placement::default();
         // `All` is what onnxruntime's Python package does; other levels give other last bits.
         let mut builder = Session::builder(&self.environment)?

@@ -39,6 +39,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::inference::embed::QueryModel;
+use crate::inference::text::TextModel;
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::Progress;
 use beneath::MediaDir;
@@ -77,6 +78,8 @@ struct App {
     scans: Scans,
     /// The model, or why uploads cannot be answered.
     model: Result<Arc<QueryModel>, String>,
+    /// The same for words, where it knows some.
+    text: Option<Arc<TextModel>>,
     work: Work,
     media: MediaDir,
     metrics: Arc<Metrics>,
@@ -84,11 +87,12 @@ struct App {
     patience: Duration,
 }
 
-/// Serves until a signal ends it. `open_model` gets the dimension of the features; where it fails, uploads are refused, and
-/// all else works.
+/// Serves until a signal ends it. `open_model` and `open_text` get the dimension of the features; where they fail, uploads or
+/// words are refused, and all else works. The latter gives `None` where the model knows no words.
 pub fn serve(
     options: &Options,
     open_model: impl FnOnce(usize) -> Result<QueryModel>,
+    open_text: impl FnOnce(usize) -> Result<Option<TextModel>>,
     progress: &Arc<Progress>,
     interrupt: &Interrupt,
 ) -> Result<()> {
@@ -111,20 +115,30 @@ pub fn serve(
     let media = media.with_context(|| format!("cannot open {}", options.media_dir.display()))?;
     let live = Arc::new(Live::open(options, progress)?);
     let collection = &live.features().collection;
-    let model = match collection.dimension() {
-        0 => Err("there are no features yet; start the server again when there are".to_owned()),
-        dimension => open_model(dimension)
-            .map(Arc::new)
-            .map_err(|error| format!("{error:#}")),
+    let (model, text) = match collection.dimension() {
+        0 => {
+            let why = "there are no features yet; start the server again when there are";
+            (Err(why.to_owned()), Ok(None))
+        }
+        dimension => {
+            let model = open_model(dimension).map(Arc::new);
+            let model = model.map_err(|error| format!("{error:#}"));
+            (model, open_text(dimension))
+        }
     };
     if let Err(why) = &model {
         progress.warn(&format!("pictures cannot be uploaded: {why}"));
     }
+    if let Err(why) = &text {
+        progress.warn(&format!("words cannot be looked up: {why:#}"));
+    }
+    let text = text.ok().flatten().map(Arc::new);
     let metrics = Arc::new(Metrics::default());
     let app = Arc::new(App {
         scans: Scans::start(Arc::clone(&live), Arc::clone(&metrics))?,
         live: Arc::clone(&live),
         model,
+        text,
         work: Work::new(),
         media,
         metrics,

@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use rand::seq::index;
 use serde::de::DeserializeOwned;
@@ -48,7 +48,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(|| async { page::file("") }))
         .route("/page/{name}", get(page_file))
-        .route("/similar", post(similar_to_upload))
+        .route("/similar", get(similar_to_words).post(similar_to_upload))
         .route("/similar/{object_id}", get(similar_to_object))
         .route("/random", get(random))
         .route("/object/{object_id}", get(object))
@@ -131,8 +131,17 @@ struct NoParameters {}
 #[serde(deny_unknown_fields)]
 struct SimilarParameters {
     limit: Option<usize>,
-    #[serde(default)]
-    metric: Metric,
+    metric: Option<Metric>,
+    #[serde(rename = "maxDistance")]
+    max_distance: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WordsParameters {
+    text: String,
+    limit: Option<usize>,
+    metric: Option<Metric>,
     #[serde(rename = "maxDistance")]
     max_distance: Option<f64>,
 }
@@ -174,7 +183,7 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
 struct Similar {
     /// Milliseconds that the answer took.
     time: f64,
-    /// None for an upload.
+    /// None for an upload and for words.
     query_object_id: Option<String>,
     similar_images: Vec<SimilarImage>,
 }
@@ -205,9 +214,56 @@ async fn similar_to_object(
         object_id: Some(id),
         feature,
         limit,
-        metric: parameters.metric,
+        metric: parameters.metric.unwrap_or_default(),
     };
     similar(&app, started, question, max_distance).await
+}
+
+async fn similar_to_words(
+    State(app): State<Arc<App>>,
+    Parameters(parameters): Parameters<WordsParameters>,
+) -> Answer {
+    let started = Instant::now();
+    let WordsParameters {
+        text,
+        limit,
+        metric,
+        max_distance,
+    } = parameters;
+    let parameters = SimilarParameters {
+        limit,
+        metric,
+        max_distance,
+    };
+    let (limit, max_distance) = (self::limit(limit)?, parameters.max_distance()?);
+    let model = app.text.as_ref().map(Arc::clone).ok_or_else(|| {
+        let message = "words cannot be looked up here: the model knows none";
+        Problem::new(StatusCode::NOT_IMPLEMENTED, message)
+    })?;
+    let made = app.work.run(move || model.feature(&text)).await?;
+    let question = Question {
+        object_id: None,
+        feature: made.map_err(of_query)?,
+        limit,
+        // As `search --text`.
+        metric: metric.unwrap_or(Metric::Cosine),
+    };
+    similar(&app, started, question, max_distance).await
+}
+
+/// Why a query has no feature.
+fn of_query(error: QueryError) -> Problem {
+    match error {
+        QueryError::Picture(why) => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("this picture cannot be read: {why}"),
+        ),
+        QueryError::Words(_) => Problem::bad_request(error.to_string()),
+        QueryError::NotFinite(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+        }
+        QueryError::Model(_) => Problem::internal(error.to_string()),
+    }
 }
 
 async fn similar_to_upload(
@@ -229,21 +285,11 @@ async fn similar_to_upload(
     let bytes = uploaded(request).await?;
     let made = app.work.run(move || model.feature(&bytes)).await?;
     drop(place);
-    let feature = made.map_err(|error| match error {
-        QueryError::Picture(why) => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            format!("this picture cannot be read: {why}"),
-        ),
-        QueryError::NotFinite(_) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
-        }
-        QueryError::Model(_) => Problem::internal(error.to_string()),
-    })?;
     let question = Question {
         object_id: None,
-        feature,
+        feature: made.map_err(of_query)?,
         limit,
-        metric: parameters.metric,
+        metric: parameters.metric.unwrap_or_default(),
     };
     similar(&app, started, question, max_distance).await
 }
@@ -419,6 +465,7 @@ async fn healthz(
         "status": "ok",
         "objects": app.live.features().collection.len(),
         "uploads": app.model.is_ok(),
+        "words": app.text.is_some(),
     }))
 }
 

@@ -12,7 +12,7 @@ use crate::similarity::scan::Neighbour;
 pub struct Answer {
     /// What was asked.
     pub query: String,
-    /// Its object id; `None` for a picture file.
+    /// Its object id; `None` for a picture file and for words.
     pub object_id: Option<String>,
     /// Nearest first; those of one distance by object id, the query itself first.
     pub neighbours: Vec<Neighbour>,

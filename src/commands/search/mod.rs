@@ -26,6 +26,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::inference::embed::QueryModel;
+use crate::inference::text::TextModel;
 use crate::similarity::collection::Collection;
 use crate::similarity::hnsw::{self, ApproximateIndex, Opened};
 use crate::similarity::neighbours::{Method, Query, neighbours};
@@ -37,7 +38,7 @@ use among::Among;
 pub use answer::{Answer, COLUMNS, WithPaths};
 use pictures::Pictures;
 pub use queries::chunks;
-use queries::{Finder, Found};
+use queries::{Finder, Found, of_words};
 
 /// What to search, and how.
 #[derive(Clone, Debug)]
@@ -84,15 +85,23 @@ pub struct Listener<'a> {
     pub warn: &'a dyn Fn(&str),
 }
 
-/// Answers queries, given in chunks. `open_model` loads the model that made the features of a directory of this feature
-/// dimension; it is called once, and only when a query is a picture.
+/// What queries are, and how the model is loaded that makes their features, for a directory of features of a dimension.
+#[derive(Clone, Copy)]
+pub enum Asking<'a> {
+    /// Objects and picture files. The model is loaded when the first query is a picture.
+    Pictures(&'a dyn Fn(usize) -> Result<QueryModel>),
+    /// Words.
+    Words(&'a dyn Fn(usize) -> Result<TextModel>),
+}
+
+/// Answers queries, given in chunks.
 ///
 /// # Errors
 /// When nothing can be searched, or a page cannot be written. A query that fails does not end the others.
 pub fn search(
     options: &Options,
     chunks: impl Iterator<Item = io::Result<Vec<OsString>>>,
-    open_model: &dyn Fn(usize) -> Result<QueryModel>,
+    asking: Asking<'_>,
     listener: Listener<'_>,
 ) -> Result<Summary> {
     let media = open_media(options)?;
@@ -135,12 +144,21 @@ pub fn search(
         summary.failed += 1;
         (listener.warn)(&format!("left out {left_out}"));
     }
-    let mut finder = Finder::new(&collection, open_model);
+    let mut find: Box<dyn FnMut(Vec<OsString>) -> Vec<Result<Found, String>>> = match asking {
+        Asking::Pictures(open_model) => {
+            let mut finder = Finder::new(&collection, open_model);
+            Box::new(move |chunk| finder.find(chunk))
+        }
+        Asking::Words(open_model) => {
+            let model = open_model(collection.dimension())?;
+            Box::new(move |chunk| chunk.iter().map(|words| of_words(&model, words)).collect())
+        }
+    };
     let mut kept = Vec::new();
     for chunk in chunks {
         let chunk = chunk.context("cannot read queries from standard input")?;
         let mut found = Vec::new();
-        for query in finder.find(chunk) {
+        for query in find(chunk) {
             match query {
                 Ok(query) => found.push(query),
                 Err(message) => {

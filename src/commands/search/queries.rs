@@ -1,4 +1,4 @@
-//! What a query is: an object that is extracted, or a picture file.
+//! What a query is: an object that is extracted, a picture file, or words.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::spelling;
 use crate::inference::embed::QueryModel;
+use crate::inference::text::TextModel;
 use crate::similarity::collection::{Collection, Position};
 use crate::storage::media::read_file;
 
@@ -81,7 +82,7 @@ pub struct Found {
 
 enum Feature {
     Object(Position),
-    Picture(Vec<f32>),
+    Made(Vec<f32>),
 }
 
 impl Found {
@@ -89,7 +90,7 @@ impl Found {
     pub fn feature<'a>(&'a self, collection: &'a Collection) -> &'a [f32] {
         match &self.feature {
             Feature::Object(position) => collection.feature(*position),
-            Feature::Picture(feature) => feature,
+            Feature::Made(feature) => feature,
         }
     }
 
@@ -97,11 +98,11 @@ impl Found {
     pub fn position(&self) -> Option<Position> {
         match self.feature {
             Feature::Object(position) => Some(position),
-            Feature::Picture(_) => None,
+            Feature::Made(_) => None,
         }
     }
 
-    /// The object's id; none for a picture.
+    /// The object's id; none for a picture and for words.
     pub fn object_id(&self, collection: &Collection) -> Option<String> {
         self.position().map(|position| collection.id(position))
     }
@@ -214,9 +215,22 @@ fn of_picture(model: Option<&Result<QueryModel>>, query: &OsStr) -> Result<Found
     match feature {
         Ok(feature) => Ok(Found {
             text,
-            feature: Feature::Picture(feature),
+            feature: Feature::Made(feature),
         }),
         Err(error) => Err(format!("{text}: {error:#}")),
+    }
+}
+
+/// The feature of words, or why they have none.
+pub fn of_words(model: &TextModel, query: &OsStr) -> Result<Found, String> {
+    let text = query.to_string_lossy().into_owned();
+    let words = (query.to_str()).ok_or_else(|| format!("{text}: is no text in UTF-8"))?;
+    match model.feature(words) {
+        Ok(feature) => Ok(Found {
+            text,
+            feature: Feature::Made(feature),
+        }),
+        Err(error) => Err(format!("{text}: {:#}", Error::from(error))),
     }
 }
 

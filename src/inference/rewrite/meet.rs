@@ -46,6 +46,9 @@ const FEATURES: [&str; 3] = ["feature_vector", "image_embeds", "pooler_output"];
 /// The name of the output that has a feature for each token, in exports of `transformers`.
 const TOKENS: &str = "last_hidden_state";
 
+/// The same for words. Their feature is compared with those of pictures.
+pub const TEXT_FEATURES: [&str; 2] = ["text_embeds", "pooler_output"];
+
 /// Which of the outputs is the one to use: the one of the name that is wanted, or the only one, or one whose name tells.
 /// Where tokens are to be pooled, that is the one which has them.
 pub fn feature_output(names: &[&str], wanted: Option<&str>, pooled: bool) -> Option<usize> {

@@ -1,10 +1,11 @@
 // The page: what is shown follows from the address and the state of its entry in the browser's history.
 //
 //   /?id=OBJECT_ID&view=map   the neighbours of an object
+//   /?text=WORDS              what fits words best
 //   /                         random objects, {random: [ids]}, or those of an upload, {upload: {name, preview, found}}
 
 import { element, distanceText, grid, map } from "./results.js";
-import { health, picture, Problem, randomObjects, similarToFile, similarToObject, thumbnail } from "./server.js";
+import { health, picture, Problem, randomObjects, similarToFile, similarToObject, similarToWords, thumbnail } from "./server.js";
 
 const $ = (selector) => document.querySelector(selector);
 const results = $("#results");
@@ -12,7 +13,7 @@ const query = $("#query");
 const preview = $("#preview");
 /** Answers of before: going back shows them at once. */
 const known = new Map();
-const server = { objects: 0, uploads: true };
+const server = { objects: 0, uploads: true, words: false };
 const NO_UPLOADS = "This server takes no pictures from outside.";
 /** Of a picture that stands large in the page, in pixels. */
 const LARGE = 1024;
@@ -22,12 +23,18 @@ let asking = new AbortController();
 const parameters = () => new URLSearchParams(location.search);
 const view = () => (parameters().get("view") === "map" ? "map" : "grid");
 
-function address(id, as = view()) {
+/** What the address asks for: `{id}`, `{text}`, or nothing. */
+const asked = () => ({ id: parameters().get("id"), text: parameters().get("text") });
+
+function address({ id, text } = {}, as = view()) {
   const wanted = new URLSearchParams();
   if (id) wanted.set("id", id);
+  else if (text) wanted.set("text", text);
   if (as === "map") wanted.set("view", "map");
   return wanted.size ? `/?${wanted}` : "/";
 }
+
+const neighboursOf = (id) => address({ id });
 
 /** Makes a new entry in the history and shows it. */
 function go(to, state = null) {
@@ -42,16 +49,18 @@ async function show() {
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
-  const id = parameters().get("id");
-  document.title = id ? `${id} - simsearch` : "simsearch";
+  const { id, text } = asked();
+  document.title = id || text ? `${id || text} - simsearch` : "simsearch";
+  $("#words").elements.text.value = id ? "" : text;
   for (const button of document.querySelectorAll("[data-view]")) {
     button.setAttribute("aria-pressed", button.dataset.view === view());
   }
-  document.body.classList.toggle("random", !id && !history.state?.upload);
+  document.body.classList.toggle("random", !id && !text && !history.state?.upload);
   point(null);
   results.classList.add("waiting");
   try {
     if (id) await showNeighbours(id, signal);
+    else if (text) await showFitting(text, signal);
     else if (history.state?.upload) showUpload(history.state.upload);
     else await showRandom(signal);
   } catch (error) {
@@ -69,6 +78,13 @@ async function showNeighbours(id, signal) {
   if (!known.has(id)) known.set(id, await similarToObject(id, signal));
   signal.throwIfAborted();
   showFound(known.get(id), thumbnail(id, 256));
+}
+
+async function showFitting(text, signal) {
+  showQuery(element("p", { className: "words" }, text), "Words", text);
+  const found = await similarToWords(text, signal);
+  signal.throwIfAborted();
+  showFound(found, null);
 }
 
 function showUpload({ name, preview: small, found }) {
@@ -91,7 +107,7 @@ async function showRandom(signal) {
   showQuery(element("p", {}, text), "", "");
   query.querySelector(".frame").classList.add("invites");
   say(`${ids.length} of ${server.objects} pictures, at random. Choose one to see what is like it.`);
-  results.replaceChildren(grid(ids.map((objectId) => ({ objectId })), address));
+  results.replaceChildren(grid(ids.map((objectId) => ({ objectId })), neighboursOf));
 }
 
 /** Random objects, and how many there are by now. */
@@ -123,9 +139,9 @@ function showFound(found, middle) {
   if (view() === "map") {
     // Short, for where there is no room; the distances are in the map.
     const tell = (count) => say(count < found.length ? `${count} of the ${found.length} most similar have room here` : text);
-    results.replaceChildren(map(found, address, middle, tell));
+    results.replaceChildren(map(found, neighboursOf, middle, tell));
   } else {
-    results.replaceChildren(grid(found, address));
+    results.replaceChildren(grid(found, neighboursOf));
   }
 }
 
@@ -190,7 +206,7 @@ async function search(file) {
   results.classList.add("waiting");
   try {
     const [found, small] = await Promise.all([similarToFile(file, signal), smaller(file)]);
-    go(address(null), { upload: { name: file.name || "Pasted picture", preview: small, found } });
+    go(address(), { upload: { name: file.name || "Pasted picture", preview: small, found } });
   } catch (error) {
     if (signal.aborted) return;
     showProblem(error);
@@ -212,7 +228,7 @@ async function smaller(file) {
 }
 
 function showOthers() {
-  go(address(null));
+  go(address());
 }
 
 /** With a key held down the browser opens a link elsewhere. */
@@ -275,6 +291,11 @@ $("#file").addEventListener("change", (event) => {
   event.target.value = "";
   if (file) search(file);
 });
+$("#words").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = event.target.elements.text.value.trim();
+  if (text) go(address({ text }));
+});
 $("#random").addEventListener("click", showOthers);
 // An upload has the same address, with which the browser would show it again.
 $(".name").addEventListener("click", (event) => {
@@ -285,7 +306,7 @@ $(".name").addEventListener("click", (event) => {
 for (const button of document.querySelectorAll("[data-view]")) {
   button.addEventListener("click", () => {
     const { upload, random } = history.state ?? {};
-    if (button.dataset.view !== view()) go(address(parameters().get("id"), button.dataset.view), { upload, random });
+    if (button.dataset.view !== view()) go(address(asked(), button.dataset.view), { upload, random });
   });
 }
 
@@ -322,6 +343,7 @@ addEventListener("popstate", async () => {
 async function askHealth() {
   Object.assign(server, await health());
   $("#choose").hidden = !server.uploads;
+  $("#words").hidden = !server.words;
 }
 
 // Where this fails, what is asked next says what is wrong.

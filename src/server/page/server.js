@@ -31,6 +31,12 @@ export async function similarToObject(id, signal) {
   return answer.similarImages.filter(({ objectId }) => objectId !== id);
 }
 
+/** The pictures that fit words best. */
+export async function similarToWords(text, signal) {
+  const answer = await ask(`/similar?${new URLSearchParams({ text, limit: NEIGHBOURS })}`, { signal });
+  return answer.similarImages;
+}
+
 /** The neighbours of a picture. */
 export async function similarToFile(file, signal) {
   if (file.size > MAX_UPLOAD_BYTES) throw new Problem("This picture is larger than 32 MiB, the most that the server takes.");
@@ -43,7 +49,7 @@ export async function randomObjects(signal) {
   return (await ask("/random?limit=60", { signal })).objectIds;
 }
 
-/** `{objects, uploads}`: how many objects there are, and whether the server takes pictures. */
+/** `{objects, uploads, words}`: how many objects there are, and whether the server takes pictures, and words. */
 export const health = () => ask("/healthz");
 
 export const picture = (id) => `/object/${encodeURIComponent(id)}`;
