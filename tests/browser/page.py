@@ -5,6 +5,7 @@ Screenshots go to FOLDER. Ends with an error where something is not as it should
 
 works URL PICTURE             a server with the pictures that `browser.rs` writes, one of which is the file PICTURE
 without-uploads URL PICTURE   a server of two pictures that takes none from outside; PICTURE is a file to drop
+words URL                     a server of three pictures of a colour each, whose model knows the words
 fills URL FROM TO             a server without features, until the directory FROM is moved to TO
 file PATH                     a page of `simsearch search --html`
 """
@@ -38,7 +39,7 @@ def main():
     program, folder, scene, *arguments = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = {"works": works, "without-uploads": without_uploads, "fills": fills, "file": file}
+    scenes = {"works": works, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
     with Chromium(program) as browser:
         browser.window(1400, 900)
         scenes[scene](browser, folder, *arguments)
@@ -326,6 +327,40 @@ def without_uploads(browser, folder, url, picture):
     browser.screenshot(folder / "map-of-one.png")
     posts = [request for request in browser.requests() if request[0] == "POST"]
     check(not posts, f"nothing is sent: {posts}")
+    nothing_from_outside(browser, url)
+
+
+def words(browser, folder, url):
+    def shown(words, first):
+        browser.until(f"document.querySelector('#query .words')?.innerText === {json.dumps(words)}")
+        browser.until(f"{LINKS}[0]?.dataset.id === {json.dumps(first)} && {LINKS}[0].dataset.distance")
+        check(browser.run("new URLSearchParams(location.search).get('text')") == words, "the address has the words")
+        check(browser.run("document.querySelector('#words input').value") == words, "the field has the words")
+
+    def search(words):
+        browser.run(f"document.querySelector('#words input').value = {json.dumps(words)}")
+        browser.click("#words button")
+
+    browser.open(f"{url}/")
+    browser.until(f"{LINKS}.length === 3")
+    search("A red & green?")
+    shown("A red & green?", "red.ppm")
+    search("green")
+    shown("green", "green.ppm")
+    browser.screenshot(folder / "words.png")
+    browser.window(390, 844)
+    browser.screenshot(folder / "words-narrow.png")
+    browser.window(1400, 900)
+    browser.run("history.back()")
+    shown("A red & green?", "red.ppm")
+    # An address that somebody was sent.
+    browser.open(f"{url}/?text=blue&view=map")
+    shown("blue", "blue.ppm")
+    browser.screenshot(folder / "words-map.png")
+    # A picture that was found is the next query.
+    browser.click("#results a[data-id='green.ppm']")
+    browser.until(f"{ID} === 'green.ppm' && document.querySelector('#query .id').innerText === 'green.ppm'")
+    check(browser.run("document.querySelector('#words input').value") == "", "the words are gone")
     nothing_from_outside(browser, url)
 
 

@@ -81,7 +81,7 @@ async function showNeighbours(id, signal) {
 }
 
 async function showFitting(text, signal) {
-  showQuery(element("p", { className: "words" }, text), "Words", text);
+  showQuery(element("p", { className: "words" }, text), "Words", "");
   const found = await similarToWords(text, signal);
   signal.throwIfAborted();
   showFound(found, null);

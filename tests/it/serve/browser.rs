@@ -53,6 +53,17 @@ fn the_page_works_in_chromium() {
 }
 
 #[test]
+fn words_are_looked_up_in_the_page() {
+    need_runtime!();
+    need_python!("onnx", "tokenizers");
+    let mut browser = need_browser!("words");
+    let env = crate::words::environment("clip");
+    let folder = env.path("models/clip");
+    let server = Server::start(&env, &["--model", folder.to_str().unwrap()]);
+    works(browser.arg(url(&server)));
+}
+
+#[test]
 fn a_file_that_is_dropped_where_uploads_are_off_changes_nothing() {
     let mut browser = need_browser!("without-uploads");
     let env = TestEnv::new();
