@@ -58,6 +58,7 @@ fn main() -> Result<()> {
         precision,
         device: 0,
         output_name: None,
+        finish: inference::Finish::default(),
         batch_size: value("batch=").map(|number| number.parse()).transpose()?,
         exact: has("exact"),
         preprocess: None,

@@ -111,8 +111,8 @@ impl ModelFile {
         let name = graph.file_name().unwrap_or_default().to_string_lossy();
         // Such as vision_model_quantized.onnx.
         let names = [name.replace("vision_model", "text_model"), TEXT.to_owned()];
-        let paths = names.iter().map(|name| graph.with_file_name(name));
-        let words = paths.filter(|path| *path != graph && path.is_file()).next();
+        let mut paths = names.iter().map(|name| graph.with_file_name(name));
+        let words = paths.find(|path| *path != graph && path.is_file());
         let folder = graph.parent().unwrap_or(Path::new(""));
         let above = folder.parent().filter(|_| folder.ends_with("onnx"));
         let folders = [Some(folder), above].into_iter().flatten();

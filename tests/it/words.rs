@@ -155,6 +155,18 @@ fn words_find_the_pictures_that_they_are_nearest_to() {
     )
     .exits(3)
     .says(&["there are no words", "7 tokens", "takes 6"]);
+    // A page says that there is no picture of them.
+    let page = [
+        "--text",
+        "red",
+        "--html",
+        "page.html",
+        "--media-dir",
+        "media",
+    ];
+    search(&env, "clip", &page).exits(0);
+    let page = fs::read_to_string(env.path("page.html")).unwrap();
+    assert!(page.contains("no picture: these are words"), "{page}");
     // Without --text these are no words.
     search(&env, "clip", &["red"])
         .exits(1)

@@ -14,6 +14,9 @@ pub struct Answer {
     pub query: String,
     /// Its object id; `None` for a picture file and for words.
     pub object_id: Option<String>,
+    /// Whether it was words.
+    #[serde(skip)]
+    pub is_words: bool,
     /// Nearest first; those of one distance by object id, the query itself first.
     pub neighbours: Vec<Neighbour>,
     /// Seconds that the pass over the data took, for all queries that were answered with this one.

@@ -25,8 +25,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::inference::embed::QueryModel;
-use crate::inference::text::TextModel;
 use crate::similarity::collection::Collection;
 use crate::similarity::hnsw::{self, ApproximateIndex, Opened};
 use crate::similarity::neighbours::{Method, Query, neighbours};
@@ -37,8 +35,8 @@ use crate::storage::media::Media;
 use among::Among;
 pub use answer::{Answer, COLUMNS, WithPaths};
 use pictures::Pictures;
-pub use queries::chunks;
-use queries::{Finder, Found, of_words};
+pub use queries::{Asking, chunks};
+use queries::{Finder, Found};
 
 /// What to search, and how.
 #[derive(Clone, Debug)]
@@ -83,15 +81,6 @@ pub struct Listener<'a> {
     pub answer: &'a mut dyn FnMut(&Answer) -> Result<()>,
     /// Called with a message for each query that failed and each file that was left out.
     pub warn: &'a dyn Fn(&str),
-}
-
-/// What queries are, and how the model is loaded that makes their features, for a directory of features of a dimension.
-#[derive(Clone, Copy)]
-pub enum Asking<'a> {
-    /// Objects and picture files. The model is loaded when the first query is a picture.
-    Pictures(&'a dyn Fn(usize) -> Result<QueryModel>),
-    /// Words.
-    Words(&'a dyn Fn(usize) -> Result<TextModel>),
 }
 
 /// Answers queries, given in chunks.
@@ -144,21 +133,12 @@ pub fn search(
         summary.failed += 1;
         (listener.warn)(&format!("left out {left_out}"));
     }
-    let mut find: Box<dyn FnMut(Vec<OsString>) -> Vec<Result<Found, String>>> = match asking {
-        Asking::Pictures(open_model) => {
-            let mut finder = Finder::new(&collection, open_model);
-            Box::new(move |chunk| finder.find(chunk))
-        }
-        Asking::Words(open_model) => {
-            let model = open_model(collection.dimension())?;
-            Box::new(move |chunk| chunk.iter().map(|words| of_words(&model, words)).collect())
-        }
-    };
+    let mut finder = Finder::new(&collection, asking)?;
     let mut kept = Vec::new();
     for chunk in chunks {
         let chunk = chunk.context("cannot read queries from standard input")?;
         let mut found = Vec::new();
-        for query in find(chunk) {
+        for query in finder.find(chunk) {
             match query {
                 Ok(query) => found.push(query),
                 Err(message) => {
@@ -277,6 +257,7 @@ impl Asked<'_> {
                     .map(|found| self.with_path(found))
                     .collect(),
                 object_id: query.object_id(self.collection),
+                is_words: query.is_words(),
                 query: query.text,
                 seconds,
             }

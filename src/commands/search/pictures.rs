@@ -46,6 +46,7 @@ impl<'a> Pictures<'a> {
                     distance,
                     thumbnail: match object_id {
                         Some(id) => self.of_object(id, side, reader),
+                        None if answer.is_words => Err("these are words".into()),
                         None => of_file(Path::new(name), side, reader),
                     },
                 },

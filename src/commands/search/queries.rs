@@ -82,7 +82,8 @@ pub struct Found {
 
 enum Feature {
     Object(Position),
-    Made(Vec<f32>),
+    Picture(Vec<f32>),
+    Words(Vec<f32>),
 }
 
 impl Found {
@@ -90,7 +91,7 @@ impl Found {
     pub fn feature<'a>(&'a self, collection: &'a Collection) -> &'a [f32] {
         match &self.feature {
             Feature::Object(position) => collection.feature(*position),
-            Feature::Made(feature) => feature,
+            Feature::Picture(feature) | Feature::Words(feature) => feature,
         }
     }
 
@@ -98,8 +99,13 @@ impl Found {
     pub fn position(&self) -> Option<Position> {
         match self.feature {
             Feature::Object(position) => Some(position),
-            Feature::Made(_) => None,
+            Feature::Picture(_) | Feature::Words(_) => None,
         }
+    }
+
+    /// Whether it is words.
+    pub fn is_words(&self) -> bool {
+        matches!(self.feature, Feature::Words(_))
     }
 
     /// The object's id; none for a picture and for words.
@@ -108,8 +114,52 @@ impl Found {
     }
 }
 
+/// What queries are, and how the model is loaded that makes their features, for features of a dimension.
+#[derive(Clone, Copy)]
+pub enum Asking<'a> {
+    /// Objects and picture files. The model is loaded when the first query is a picture.
+    Pictures(&'a dyn Fn(usize) -> Result<QueryModel>),
+    /// Words.
+    Words(&'a dyn Fn(usize) -> Result<TextModel>),
+}
+
 /// Finds the features of queries.
-pub struct Finder<'a> {
+pub enum Finder<'a> {
+    /// Of objects and picture files.
+    Pictures(Box<PictureFinder<'a>>),
+    /// Of words.
+    Words(Box<TextModel>),
+}
+
+impl<'a> Finder<'a> {
+    /// Over a collection.
+    ///
+    /// # Errors
+    /// When the model for words cannot be loaded.
+    pub fn new(collection: &'a Collection, asking: Asking<'a>) -> Result<Self> {
+        Ok(match asking {
+            Asking::Pictures(open_model) => {
+                Finder::Pictures(Box::new(PictureFinder::new(collection, open_model)))
+            }
+            Asking::Words(open_model) => {
+                Finder::Words(Box::new(open_model(collection.dimension())?))
+            }
+        })
+    }
+
+    /// The features of a chunk of queries, in order, or why one has none.
+    pub fn find(&mut self, queries: Vec<OsString>) -> Vec<Result<Found, String>> {
+        match self {
+            Finder::Pictures(finder) => finder.find(queries),
+            Finder::Words(model) => (queries.iter())
+                .map(|query| of_words(model, query))
+                .collect(),
+        }
+    }
+}
+
+/// Finds the features of objects and picture files.
+pub struct PictureFinder<'a> {
     collection: &'a Collection,
     open_model: &'a dyn Fn(usize) -> Result<QueryModel>,
     model: Option<Result<QueryModel>>,
@@ -120,13 +170,13 @@ pub struct Finder<'a> {
 /// Unknown object ids that are named with a similar one: each takes a look at every id.
 const SPELLINGS: usize = 20;
 
-impl<'a> Finder<'a> {
+impl<'a> PictureFinder<'a> {
     /// Over a collection; `open_model` is called with the dimension of the features when the first query is a picture.
-    pub fn new(
+    fn new(
         collection: &'a Collection,
         open_model: &'a dyn Fn(usize) -> Result<QueryModel>,
     ) -> Self {
-        Finder {
+        PictureFinder {
             collection,
             open_model,
             model: None,
@@ -135,7 +185,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The features of a chunk of queries, in order, or why one has none.
-    pub fn find(&mut self, queries: Vec<OsString>) -> Vec<Result<Found, String>> {
+    fn find(&mut self, queries: Vec<OsString>) -> Vec<Result<Found, String>> {
         // What holds a slash is a file; an object id never does.
         let may_be_id = |query: &OsString| {
             let text = query.to_str().filter(|text| !text.contains('/'));
@@ -166,7 +216,7 @@ impl<'a> Finder<'a> {
     }
 }
 
-impl Finder<'_> {
+impl PictureFinder<'_> {
     /// The object id that a query which is nothing may have meant; looked for a few times in a run.
     fn similar(&mut self, query: &OsStr, position: Option<Position>) -> Option<String> {
         let is_something = position.is_some() || fs::symlink_metadata(query).is_ok();
@@ -215,20 +265,20 @@ fn of_picture(model: Option<&Result<QueryModel>>, query: &OsStr) -> Result<Found
     match feature {
         Ok(feature) => Ok(Found {
             text,
-            feature: Feature::Made(feature),
+            feature: Feature::Picture(feature),
         }),
         Err(error) => Err(format!("{text}: {error:#}")),
     }
 }
 
 /// The feature of words, or why they have none.
-pub fn of_words(model: &TextModel, query: &OsStr) -> Result<Found, String> {
+fn of_words(model: &TextModel, query: &OsStr) -> Result<Found, String> {
     let text = query.to_string_lossy().into_owned();
     let words = (query.to_str()).ok_or_else(|| format!("{text}: is no text in UTF-8"))?;
     match model.feature(words) {
         Ok(feature) => Ok(Found {
             text,
-            feature: Feature::Made(feature),
+            feature: Feature::Words(feature),
         }),
         Err(error) => Err(format!("{text}: {:#}", Error::from(error))),
     }
