@@ -1,5 +1,6 @@
 //! What a run tells the person who started it, on stderr: a bar on a terminal, plain lines now and then elsewhere.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::sync::Mutex;
@@ -79,6 +80,8 @@ pub struct Progress {
     terminal: bool,
     plain: bool,
     last_line: Mutex<Instant>,
+    /// The warnings of this pass and of the one before, where there are passes.
+    warnings: Mutex<Option<[HashSet<String>; 2]>>,
 }
 
 impl Progress {
@@ -91,7 +94,15 @@ impl Progress {
             terminal,
             plain: !terminal && !quiet,
             last_line: Mutex::new(Instant::now()),
+            warnings: Mutex::default(),
         }
+    }
+
+    /// Begins a pass over what passes before have been over: a warning that the last one gave is not given again.
+    pub fn begin_pass(&self) {
+        let mut warnings = lock(&self.warnings);
+        let [this, _] = warnings.take().unwrap_or_default();
+        *warnings = Some([HashSet::new(), this]);
     }
 
     /// Begins to count up to `total`.
@@ -170,6 +181,12 @@ impl Progress {
 
     /// Says something that a person must know.
     pub fn warn(&self, message: &str) {
+        if let Some([this, last]) = &mut *lock(&self.warnings) {
+            let is_new = this.insert(message.to_owned());
+            if !is_new || last.contains(message) {
+                return;
+            }
+        }
         self.line(&format!("warning: {message}"));
     }
 

@@ -59,6 +59,8 @@ pub struct Summary {
     pub objects: usize,
     /// Files and directories that cannot be listed; they were named on stderr.
     pub left_out: usize,
+    /// Those of them that could not be read: what is in them may be listed the next time.
+    pub unread: usize,
     /// Pictures, links and hidden ones that other options would have listed, in a line each.
     pub unasked: Vec<String>,
 }
@@ -77,16 +79,7 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
             media_dir.display()
         );
     }
-    let start = match &options.subdirectory {
-        Some(subdirectory) => plain(subdirectory).with_context(|| {
-            format!(
-                "{} is not a plain path below the media directory",
-                subdirectory.display()
-            )
-        })?,
-        None if media_dir.join("object").is_dir() => PathBuf::from("object"),
-        None => PathBuf::new(),
-    };
+    let start = start(options)?;
     let mut found = Walk::new(options)?.below(&start)?;
     for message in &found.left_out {
         progress.warn(message);
@@ -104,8 +97,51 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
     Ok(Summary {
         objects: found.objects.len(),
         left_out: found.left_out.len() + duplicates.len(),
+        unread: found.unread,
         unasked: found.unasked.describe(options),
     })
+}
+
+/// The folders that [`list`] looks into, in no order.
+pub fn folders(options: &Options) -> Result<Vec<PathBuf>> {
+    let mut walk = Walk::new(options)?;
+    walk.notes_folders = true;
+    Ok(walk.below(&start(options)?)?.folders)
+}
+
+/// Tells whether a file (or, where the second argument says so, a folder) in one of the [`folders`] has a part in the list.
+pub fn filter(options: &Options) -> Result<impl Fn(&Path, bool) -> bool + Send + 'static> {
+    let (options, exclude) = (options.clone(), exclude(options)?);
+    Ok(move |path: &Path, is_folder: bool| {
+        let name = file_name(path.as_os_str().as_bytes());
+        !exclude.matched(path, is_folder).is_ignore()
+            && (options.hidden || !is_hidden(name))
+            && (is_folder || matches_extension(&options, name))
+    })
+}
+
+/// Where the walk begins, relative to the media directory.
+fn start(options: &Options) -> Result<PathBuf> {
+    match &options.subdirectory {
+        Some(subdirectory) => plain(subdirectory).with_context(|| {
+            format!(
+                "{} is not a plain path below the media directory",
+                subdirectory.display()
+            )
+        }),
+        None if options.media_dir.join("object").is_dir() => Ok(PathBuf::from("object")),
+        None => Ok(PathBuf::new()),
+    }
+}
+
+/// What is left out by [`Options::exclude`].
+fn exclude(options: &Options) -> Result<Gitignore> {
+    // With a slash after it, unless it has one or is empty.
+    let mut exclude = GitignoreBuilder::new(options.media_dir.join(""));
+    for glob in &options.exclude {
+        exclude.add_line(None, glob)?;
+    }
+    Ok(exclude.build()?)
 }
 
 /// Whether a file or folder is one that people do not see: its name begins with a dot, or systems and devices put it among
@@ -155,6 +191,10 @@ struct WalkResult {
     objects: Paths,
     /// Messages about what cannot be listed.
     left_out: Vec<String>,
+    /// How many of them are about what cannot be read.
+    unread: usize,
+    /// The folders that were walked, where these are noted.
+    folders: Vec<PathBuf>,
     unasked: Unasked,
     /// Other extensions, as long as no object was found, and how often they were seen.
     others: BTreeMap<String, usize>,
@@ -171,6 +211,8 @@ impl WalkResult {
     fn append(&mut self, other: WalkResult) {
         self.objects.append(other.objects);
         self.left_out.extend(other.left_out);
+        self.unread += other.unread;
+        self.folders.extend(other.folders);
         self.unasked.append(other.unasked);
         for (extension, count) in other.others {
             *self.others.entry(extension).or_default() += count;
@@ -279,20 +321,18 @@ struct Walk<'a> {
     exclude: Gitignore,
     /// How many bytes of a path are those of the media directory.
     prefix: usize,
+    /// Whether to note the folders that are walked.
+    notes_folders: bool,
 }
 
 impl<'a> Walk<'a> {
     fn new(options: &'a Options) -> Result<Self> {
-        // With a slash after it, unless it has one or is empty.
-        let media_dir = options.media_dir.join("");
-        let mut exclude = GitignoreBuilder::new(&media_dir);
-        for glob in &options.exclude {
-            exclude.add_line(None, glob)?;
-        }
         Ok(Walk {
             options,
-            exclude: exclude.build()?,
-            prefix: media_dir.as_os_str().len(),
+            exclude: exclude(options)?,
+            // With a slash after it, unless it has one or is empty.
+            prefix: options.media_dir.join("").as_os_str().len(),
+            notes_folders: false,
         })
     }
 
@@ -314,6 +354,9 @@ impl<'a> Walk<'a> {
             return self.one(&root);
         }
         let mut found = WalkResult::default();
+        if self.notes_folders {
+            found.folders.push(root.clone());
+        }
         let mut directories = Vec::new();
         for entry in top {
             let entry = entry.with_context(reading)?;
@@ -357,9 +400,14 @@ impl<'a> Walk<'a> {
                         }
                     } else if kind.is_file() {
                         self.visit(path, &mut found);
+                    } else if kind.is_dir() && self.notes_folders {
+                        found.folders.push(path.to_owned());
                     }
                 }
-                Err(error) => found.left_out.push(what_is_left_out(&error)?),
+                Err(error) => {
+                    found.left_out.push(what_is_left_out(&error)?);
+                    found.unread += 1;
+                }
             }
         }
         found.objects.sort();
@@ -475,6 +523,8 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.context("cannot write to standard output"),
         },
+        // Who reads it again when it changes, as `serve` does, need not.
+        Output::File(path) if holds(path, objects) => Ok(()),
         Output::File(path) => complete::write_where_it_leads(path, lines).with_context(|| {
             format!(
                 "cannot write {}; --output puts the list elsewhere",
@@ -482,6 +532,21 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
             )
         }),
     }
+}
+
+/// Whether a file has these lines and no others.
+fn holds(path: &Path, objects: &Paths) -> bool {
+    // Not a pipe, which would be waited for.
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let Some(bytes) = is_file.then(|| fs::read(path).ok()).flatten() else {
+        return false;
+    };
+    let mut rest = &bytes[..];
+    (objects.lines()).all(|line| {
+        let after = rest.strip_prefix(line);
+        rest = after.unwrap_or_default();
+        after.is_some()
+    }) && rest.is_empty()
 }
 
 #[cfg(test)]
