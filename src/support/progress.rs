@@ -103,6 +103,7 @@ impl Progress {
         let mut warnings = lock(&self.warnings);
         let [this, _] = warnings.take().unwrap_or_default();
         *warnings = Some([HashSet::new(), this]);
+        *lock(&self.last_line) = Instant::now();
     }
 
     /// Begins to count up to `total`.
