@@ -138,10 +138,6 @@ impl Passes<'_> {
         let started = Instant::now();
         let mut did = Did::default();
         let passed = self.pass(&mut did);
-        if passed.is_err() {
-            // A model that has failed, as one on a GPU may, is not used again.
-            self.model.running.take();
-        }
         if let Some(what) = did.describe(self.count == 0) {
             self.progress.note(&format!(
                 "{what} in {}; {} listed",

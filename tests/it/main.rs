@@ -30,6 +30,7 @@ mod sources;
 mod status;
 mod verify;
 mod version;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

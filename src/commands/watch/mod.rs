@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::inference::ModelError;
 use crate::support::hints::hint;
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::Progress;
@@ -72,7 +73,8 @@ pub enum Ended {
 /// Makes passes until a signal comes.
 ///
 /// # Errors
-/// When the first pass fails, or the tree cannot be watched then. Later errors are said, and the pass is made again.
+/// When the first pass fails, or the tree cannot be watched then; and when the model fails, since a GPU that is lost comes back
+/// to no process that used it. Other errors are said, and the pass is made again.
 pub fn watch(
     options: &Options,
     tree: Tree<'_>,
@@ -103,7 +105,9 @@ pub fn watch(
             Ok(Pass::Done) => {}
             Ok(Pass::CutShort) => return Ok(Ended::InPass),
             Ok(Pass::Again) => due.at_latest(Some(Instant::now() + AGAIN)),
-            Err(_) if is_first => return made.map(|_| Ended::Behind),
+            Err(error) if is_first || error.is::<ModelError>() => {
+                return made.map(|_| Ended::Behind);
+            }
             Err(error) => {
                 let hint = hint(error.as_ref()).map(|hint| format!("; {hint}"));
                 let hint = hint.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `simsearch serve`: what it answers, and how it begins and ends.
 
 mod browser;
-mod client;
+pub(crate) mod client;
 mod live;
 mod refusals;
 
