@@ -199,8 +199,10 @@ impl Passes<'_> {
             return Ok(Pass::CutShort);
         }
         if listed.unread > 0 {
-            progress.warn("nothing is pruned, since not all folders can be read");
-            return Ok(Pass::Again);
+            progress.warn(
+                "nothing is pruned, since not all folders can be read; --exclude leaves out one that never can",
+            );
+            return Ok(pass);
         }
         match prune::prune(&self.prune)? {
             PruneOutcome::Pruned(pruned) => did.removed = pruned.object_ids.len(),

@@ -182,13 +182,17 @@ impl Progress {
 
     /// Says something that a person must know.
     pub fn warn(&self, message: &str) {
-        if let Some([this, last]) = &mut *lock(&self.warnings) {
-            let is_new = this.insert(message.to_owned());
-            if !is_new || last.contains(message) {
-                return;
-            }
+        if self.is_new(message) {
+            self.line(&format!("warning: {message}"));
         }
-        self.line(&format!("warning: {message}"));
+    }
+
+    /// Whether a warning was not given yet in this pass and in the one before.
+    fn is_new(&self, message: &str) -> bool {
+        match &mut *lock(&self.warnings) {
+            Some([this, last]) => this.insert(message.to_owned()) && !last.contains(message),
+            None => true,
+        }
     }
 
     /// Says why nothing could be done.
@@ -257,6 +261,22 @@ mod tests {
             failed: 115,
         };
         assert_eq!(counts.total(), total);
+    }
+
+    #[test]
+    fn a_warning_is_not_given_again_until_a_pass_was_without_it() {
+        let progress = Progress::new(true);
+        assert!(progress.is_new("a") && progress.is_new("a"));
+        progress.begin_pass();
+        assert!(progress.is_new("a") && progress.is_new("b"));
+        assert!(!progress.is_new("a"));
+        progress.begin_pass();
+        assert!(!progress.is_new("a"));
+        progress.begin_pass();
+        assert!(!progress.is_new("a") && progress.is_new("b"));
+        progress.begin_pass();
+        progress.begin_pass();
+        assert!(progress.is_new("a"));
     }
 
     #[test]

@@ -376,7 +376,12 @@ fn features_that_are_gone_are_not_begun_again() {
     fs::rename(env.path("aside"), env.path("features")).unwrap();
     env.picture("x/0002.jpg", 2);
     watch.says("2 objects listed");
-    watch.end(Signal::SIGINT).exits(0);
+    // One that ends while something is wrong says so.
+    fs::rename(env.path("features"), env.path("aside")).unwrap();
+    watch.eventually("it is gone again", || {
+        watch.said().matches("nhwc is gone").count() == 2
+    });
+    watch.end(Signal::SIGINT).exits(1);
 }
 
 #[test]

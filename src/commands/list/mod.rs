@@ -582,6 +582,55 @@ mod tests {
     }
 
     #[test]
+    fn folders_and_filter_are_those_of_the_list() {
+        let media = tempfile::tempdir().unwrap();
+        for folder in ["a/b", "a/.hidden/c", "out", "link"] {
+            fs::create_dir_all(media.path().join(folder)).unwrap();
+        }
+        let mut options = Options {
+            media_dir: media.path().to_owned(),
+            subdirectory: None,
+            extensions: vec!["jpg".into()],
+            ignore_case: false,
+            follow_links: false,
+            hidden: false,
+            exclude: vec!["out".into(), "no*".into()],
+            output: Output::Stdout,
+        };
+        let walked = |options: &Options| {
+            let mut found = folders(options).unwrap();
+            found.sort();
+            found
+        };
+        let path = |name: &str| media.path().join(name);
+        assert_eq!(
+            walked(&options),
+            ["", "a", "a/b", "link"].map(path),
+            "the whole tree"
+        );
+        let matters = filter(&options).unwrap();
+        for (name, is_folder, expected) in [
+            ("a/x.jpg", false, true),
+            ("a/x.JPG", false, false),
+            ("a/x.txt", false, false),
+            ("a/.x.jpg", false, false),
+            ("a/no.jpg", false, false),
+            ("a/new", true, true),
+            ("a/.new", true, false),
+            ("out", true, false),
+            ("objects.txt", false, false),
+            (".objects.txt.tmp", false, false),
+        ] {
+            assert_eq!(matters(&path(name), is_folder), expected, "{name}");
+        }
+        options.hidden = true;
+        assert!(filter(&options).unwrap()(&path("a/.x.jpg"), false));
+        options.subdirectory = Some("a".into());
+        let with_hidden = ["a", "a/.hidden", "a/.hidden/c", "a/b"].map(path);
+        assert_eq!(walked(&options), with_hidden);
+    }
+
+    #[test]
     fn extensions_match_as_find_does() {
         let mut options = Options {
             media_dir: PathBuf::new(),

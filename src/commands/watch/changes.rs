@@ -36,12 +36,9 @@ impl Changes {
         let (sender, heard) = sync_channel(1);
         let watched = Arc::clone(&folders);
         let on_event = move |event: notify::Result<Event>| {
-            let matters =
-                |path: &PathBuf| lock(&watched).contains_key(path) || filter(path, path.is_dir());
-            // Where inotify has lost events, any may have mattered.
-            if event.map_or(true, |event| {
-                event.need_rescan() || (changes(&event.kind) && event.paths.iter().any(matters))
-            }) {
+            let is_ours =
+                |path: &Path| lock(&watched).contains_key(path) || filter(path, path.is_dir());
+            if matters(&event, is_ours) {
                 let _ = sender.try_send(());
             }
         };
@@ -98,14 +95,19 @@ fn identity(folder: &Path) -> Identity {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Whether something is another after it: to open, to read and to close a file changes nothing. (Who writes through a mapping
-/// is heard when the file is closed.)
-fn changes(kind: &EventKind) -> bool {
-    match kind {
+/// Whether there may be something to do after an event. To open, to read and to close a file changes nothing. (Who writes
+/// through a mapping is heard when the file is closed.)
+fn matters(event: &notify::Result<Event>, is_ours: impl Fn(&Path) -> bool) -> bool {
+    let Ok(event) = event else {
+        return true;
+    };
+    let changes = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,
         _ => true,
-    }
+    };
+    // Where the queue of inotify has run over, any event may be lost.
+    event.need_rescan() || (changes && event.paths.iter().any(|path| is_ours(path)))
 }
 
 fn is_left_out(error: &notify::Error) -> bool {
@@ -127,5 +129,94 @@ fn explain(error: notify::Error, folder: &Path, count: usize) -> Error {
             "cannot watch {}; --poll SECONDS does without",
             folder.display()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{CreateKind, Flag, MetadataKind, ModifyKind, RemoveKind, RenameMode};
+
+    #[test]
+    fn what_changes_a_picture_or_a_folder_matters_and_what_reads_it_does_not() {
+        let is_ours = |path: &Path| path == Path::new("/photos/a.jpg");
+        let heard = |kind, path: &str| {
+            let event = Event::new(kind).add_path(path.into());
+            matters(&Ok(event), is_ours)
+        };
+        for (kind, expected) in [
+            (EventKind::Create(CreateKind::File), true),
+            (EventKind::Remove(RemoveKind::File), true),
+            (
+                EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)),
+                true,
+            ),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), true),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                true,
+            ),
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), false),
+            (EventKind::Access(AccessKind::Read), false),
+        ] {
+            assert_eq!(heard(kind, "/photos/a.jpg"), expected, "{kind:?}");
+            assert!(!heard(kind, "/photos/a.txt"), "{kind:?}");
+        }
+        let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert!(matters(&Ok(lost), is_ours));
+        assert!(matters(&Err(notify::Error::generic("")), is_ours));
+    }
+
+    #[test]
+    fn a_change_is_heard_in_the_folders_and_nowhere_else() {
+        let root = tempfile::tempdir().unwrap();
+        let [here, there] = ["here", "there"].map(|name| root.path().join(name));
+        fs::create_dir(&here).unwrap();
+        fs::create_dir(&there).unwrap();
+        fs::write(here.join("old"), "").unwrap();
+        let asked = Arc::<Mutex<Vec<PathBuf>>>::default();
+        let asked_there = Arc::clone(&asked);
+        let mut changes = Changes::open(move |path, _| {
+            lock(&asked_there).push(path.to_owned());
+            path.ends_with("new")
+        })
+        .unwrap();
+        changes
+            .listen(vec![here.clone(), root.path().join("never there")])
+            .unwrap();
+        fs::write(there.join("new"), "").unwrap();
+        fs::read(here.join("old")).unwrap();
+        fs::write(here.join("other"), "").unwrap();
+        fs::write(here.join("new"), "").unwrap();
+        let patience = Duration::from_secs(60);
+        assert!(changes.hears_one(patience));
+        // In the order in which it was done.
+        let seen = lock(&asked).clone();
+        let expected = [here.join("other"), here.join("new")];
+        assert!(seen.iter().all(|path| expected.contains(path)), "{seen:?}");
+        assert!(seen.contains(&expected[0]), "{seen:?}");
+        // A folder itself is one of its changes.
+        changes.listen(vec![there.clone()]).unwrap();
+        while changes.hears_one(Duration::ZERO) {}
+        fs::remove_dir_all(&there).unwrap();
+        assert!(changes.hears_one(patience));
+    }
+
+    #[test]
+    fn a_folder_on_which_a_disk_was_mounted_is_another_one() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("disk");
+        fs::create_dir(&folder).unwrap();
+        let mut changes = Changes::open(|_, _| false).unwrap();
+        let folders = vec![root.path().to_owned(), folder.clone()];
+        changes.listen(folders.clone()).unwrap();
+        assert!(!changes.has_other_folders());
+        // As a mount does, this gives the name to another folder.
+        fs::rename(&folder, root.path().join("aside")).unwrap();
+        assert!(changes.has_other_folders());
+        fs::create_dir(&folder).unwrap();
+        assert!(changes.has_other_folders());
+        changes.listen(folders).unwrap();
+        assert!(!changes.has_other_folders());
     }
 }
