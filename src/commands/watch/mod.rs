@@ -40,12 +40,15 @@ pub struct Options {
     pub poll: Option<Duration>,
 }
 
+/// Tells whether a file (or a folder, where the second argument says so) matters.
+pub type Filter = Box<dyn Fn(&Path, bool) -> bool + Send>;
+
 /// What of a media tree matters.
 pub struct Tree<'a> {
     /// The folders in which a change matters, as they are now; their paths are absolute.
     pub folders: &'a dyn Fn() -> Result<Vec<PathBuf>>,
-    /// Whether a file (or a folder, where the second argument says so) in one of them matters.
-    pub filter: Box<dyn Fn(&Path, bool) -> bool + Send>,
+    /// Which changes in them do.
+    pub filter: Filter,
 }
 
 /// How a pass ended.
