@@ -11,7 +11,7 @@
 //! | folder | what is in it |
 //! |---|---|
 //! | `cli` | the arguments of each command, and what it prints; the only folder that names `clap` (part of the program, not of this library) |
-//! | [`commands`] | `list`, `extract`, `concat`, `prune`, `search`, `duplicates`, `index`, `export`, `status`, `verify`, `doctor`: the main function of each shows its steps in order |
+//! | [`commands`] | `list`, `extract`, `concat`, `prune`, `watch`, `search`, `duplicates`, `index`, `export`, `status`, `verify`, `doctor`: the main function of each shows its steps in order |
 //! | [`server`] | `serve`: a page and an interface for programs; the only folder that names `axum` and `tokio` |
 //! | [`inference`] | from a picture to its feature: ONNX Runtime, its providers and sessions, the rewriting of graphs; the only folder that names `ort` |
 //! | [`similarity`] | which features are near to which: collections, the exact scan, the approximate index |

@@ -15,9 +15,8 @@ use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one
 pub struct ConcatArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// Rows of a full shard.
-    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one)]
-    rows: usize,
+    #[command(flatten)]
+    rows: RowsArgument,
     /// Write full shards only; leave the rest unpacked.
     #[arg(long)]
     full_only: bool,
@@ -27,11 +26,19 @@ pub struct ConcatArguments {
     quiet: QuietArgument,
 }
 
+/// How large shards are.
+#[derive(Debug, Args)]
+pub struct RowsArgument {
+    /// Rows of a full shard.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one)]
+    pub rows: usize,
+}
+
 pub fn run(arguments: ConcatArguments) -> Result<ExitCode> {
     let progress = arguments.quiet.progress();
     let options = concat::Options {
         directory: arguments.model_dir.directory()?,
-        rows: arguments.rows,
+        rows: arguments.rows.rows,
         full_only: arguments.full_only,
     };
     let summary = match concat::concat(&options, &progress)? {

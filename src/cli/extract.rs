@@ -1,6 +1,8 @@
 //! The arguments of `extract`.
 
+use std::cell::OnceCell;
 use std::panic;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use simsearch::commands::extract;
 use simsearch::inference::{
-    self, CudaOptions, Engine, Finish, ModelFile, OnnxEngine, Pool, Precision, Preprocess,
+    self, CudaOptions, Engine, Finish, ModelFile, OnnxEngine, Places, Pool, Precision, Preprocess,
     Provider, Wanted,
 };
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PillowVersion, PixelOptions};
@@ -24,6 +26,37 @@ use super::shared::{
 pub struct ExtractArguments {
     #[command(flatten)]
     media: MediaArguments,
+    #[command(flatten)]
+    features: FeatureArguments,
+    /// Seed of the order in which objects are taken [default: random].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Take at most this many objects, including those that fail.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Stop after this many failed objects [default: never].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max_errors: Option<usize>,
+    /// Whether the exit code is 3 when some objects failed (`any`), or 0 all the same (`none`): for schedulers, which take
+    /// anything else for a task that failed.
+    #[arg(long, value_enum, default_value = "any", value_name = "WHEN")]
+    fail_on: FailOnArgument,
+    /// Retry only objects that failed before, including files that are not pictures.
+    #[arg(long)]
+    retry_failed: bool,
+    /// Do not look whether pictures have changed since their features were made. Without this, a picture of another size, or
+    /// with another time of its last change, is extracted again.
+    #[arg(long)]
+    assume_unchanged: bool,
+    #[command(flatten)]
+    json: JsonArgument,
+    #[command(flatten)]
+    quiet: QuietArgument,
+}
+
+/// The model, and how it makes features.
+#[derive(Debug, Args)]
+pub struct FeatureArguments {
     #[command(flatten)]
     features: FeatureDirArgument,
     #[command(flatten)]
@@ -71,35 +104,11 @@ pub struct ExtractArguments {
     /// Threads that read, run and write [default: one for each processor that the process may use].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     workers: Option<usize>,
-    /// Seed of the order in which objects are taken [default: random].
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Take at most this many objects, including those that fail.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Stop after this many failed objects [default: never].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    max_errors: Option<usize>,
     /// Refuse pictures with more pixels. For decoding, all workers together use at most 576 MiB per worker, besides the
     /// files themselves; a picture that needs more than all of that is decoded alone (up to 40 bytes per pixel, 50 or more
     /// in JPEG 2000 and JPEG XL, and 600 bytes per byte of a lossless WebP file).
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
-    /// Whether the exit code is 3 when some objects failed (`any`), or 0 all the same (`none`): for schedulers, which take
-    /// anything else for a task that failed.
-    #[arg(long, value_enum, default_value = "any", value_name = "WHEN")]
-    fail_on: FailOnArgument,
-    /// Retry only objects that failed before, including files that are not pictures.
-    #[arg(long)]
-    retry_failed: bool,
-    /// Do not look whether pictures have changed since their features were made. Without this, a picture of another size, or
-    /// with another time of its last change, is extracted again.
-    #[arg(long)]
-    assume_unchanged: bool,
-    #[command(flatten)]
-    json: JsonArgument,
-    #[command(flatten)]
-    quiet: QuietArgument,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -151,114 +160,163 @@ enum PillowArgument {
     V13,
 }
 
-pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
+/// A model that was read, and how it makes features.
+pub struct Making {
+    model: ModelFile,
+    directory: PathBuf,
+    workers: Option<usize>,
+    pixels: PixelOptions,
+    places: Places,
+    engine: inference::Options,
+}
+
+impl FeatureArguments {
+    /// Reads the model, and says which it is.
+    pub fn read_model(self, progress: &Progress) -> Result<Making> {
+        ensure!(
+            !self.exact || cfg!(feature = "turbojpeg"),
+            "this program was built without libjpeg-turbo, so that its pixels are not exact; leave out --exact"
+        );
+        let model = ModelFile::read(self.model.path())?;
+        if model.is_default {
+            progress.note(&format!(
+                "model: {}, which ships with the program; `make model` fetches MobileNetV3, --model names it",
+                model.stem
+            ));
+        } else {
+            progress.note(&format!("model: {}", model.stem));
+        }
+        let found = Preprocess::find(&self.preprocess, self.model.path())?;
+        if let Some((_, from)) = &found {
+            progress.note(&format!("preprocessing: {}", from.display()));
+        }
+        let preprocess = found.map(|(preprocess, _)| preprocess);
+        let pixels = PixelOptions {
+            max_pixels: self.max_pixels,
+            scaled_decode: self.scaled_decode,
+            decode_on_gpu: self.decode == DecodeArgument::Gpu,
+            apply_orientation: self.exif_orientation == ExifOrientationArgument::Apply,
+            pillow: match self.pillow {
+                PillowArgument::V12 => PillowVersion::V12,
+                PillowArgument::V13 => PillowVersion::V13,
+            },
+            ..PixelOptions::default()
+        };
+        let precision = match self.precision {
+            PrecisionArgument::Fp32 => Precision::Fp32,
+            PrecisionArgument::Bf16 => Precision::Bf16,
+            PrecisionArgument::Fp16 => Precision::Fp16,
+        };
+        let runtime = self.model.runtime;
+        Ok(Making {
+            directory: self.features.feature_dir.join(&model.stem),
+            model,
+            workers: self.workers,
+            pixels: match &preprocess {
+                Some(preprocess) => preprocess.pixels(pixels),
+                None => pixels,
+            },
+            places: runtime.places(),
+            engine: inference::Options {
+                wanted: match self.provider {
+                    ProviderArgument::Auto => Wanted::Auto,
+                    ProviderArgument::Cpu => Wanted::Only(Provider::Cpu),
+                    ProviderArgument::Openvino => Wanted::Only(Provider::OpenVino),
+                    ProviderArgument::Cuda => Wanted::Only(Provider::Cuda),
+                    ProviderArgument::Tensorrt => Wanted::Only(Provider::TensorRt),
+                },
+                precision,
+                device: runtime.device,
+                output_name: runtime.output_name,
+                finish: Finish {
+                    pool: match self.pool {
+                        PoolArgument::None => None,
+                        PoolArgument::Cls => Some(Pool::Cls),
+                        PoolArgument::Mean => Some(Pool::Mean),
+                    },
+                    normalize: self.normalize,
+                },
+                batch_size: self.batch_size,
+                exact: self.exact,
+                preprocess,
+                cuda: CudaOptions::for_precision(precision),
+            },
+        })
+    }
+}
+
+impl Making {
+    /// To extract the pending objects of a list, all of them.
+    pub fn options(&self, media_dir: PathBuf, objects: PathBuf) -> extract::Options {
+        extract::Options {
+            media_dir,
+            objects,
+            directory: self.directory.clone(),
+            workers: self.workers,
+            seed: None,
+            limit: None,
+            max_errors: None,
+            retry_failed: false,
+            assume_unchanged: false,
+            patience: extract::PATIENCE,
+            exact: self.engine.exact,
+            pixels: self.pixels,
+        }
+    }
+
+    /// Starts the runtime.
+    pub fn start(&self, progress: &Progress) -> Result<Box<dyn Engine>> {
+        let note = |line: &str| progress.note(line);
+        let (model, options) = (self.model.clone(), &self.engine);
+        let engine = OnnxEngine::start(&self.places, model, options, &note)?;
+        Ok(Box::new(engine))
+    }
+
+    /// The model, which `start` starts.
+    pub fn source<'a>(
+        &'a self,
+        start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
+    ) -> extract::Source<'a> {
+        extract::Source {
+            sha256: &self.model.sha256,
+            output: self.engine.output_name.as_deref(),
+            precision: self.engine.precision,
+            device: self.engine.device,
+            preprocess: self.engine.preprocess,
+            finish: self.engine.finish,
+            start,
+            running: OnceCell::new(),
+        }
+    }
+}
+
+/// A bug of a decoder is a failure of its picture, and reported as such: the panic itself is not printed.
+pub fn leave_panics_of_decoders_to_the_report() {
     let print_panic = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        // A bug of a decoder is a failure of its picture, and reported as such.
         if !pictures::catches_panics() {
             print_panic(panic);
         }
     }));
+}
+
+pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
+    leave_panics_of_decoders_to_the_report();
     let progress = arguments.quiet.progress();
     let interrupt = Interrupt::install().context("cannot catch signals")?;
-    ensure!(
-        !arguments.exact || cfg!(feature = "turbojpeg"),
-        "this program was built without libjpeg-turbo, so that its pixels are not exact; leave out --exact"
-    );
-    let model = ModelFile::read(arguments.model.path())?;
-    if model.is_default {
-        progress.note(&format!(
-            "model: {}, which ships with the program; `make model` fetches MobileNetV3, --model names it",
-            model.stem
-        ));
-    } else {
-        progress.note(&format!("model: {}", model.stem));
-    }
-    let found = Preprocess::find(&arguments.preprocess, arguments.model.path())?;
-    if let Some((_, from)) = &found {
-        progress.note(&format!("preprocessing: {}", from.display()));
-    }
-    let preprocess = found.map(|(preprocess, _)| preprocess);
-    let pixels = PixelOptions {
-        max_pixels: arguments.max_pixels,
-        scaled_decode: arguments.scaled_decode,
-        decode_on_gpu: arguments.decode == DecodeArgument::Gpu,
-        apply_orientation: arguments.exif_orientation == ExifOrientationArgument::Apply,
-        pillow: match arguments.pillow {
-            PillowArgument::V12 => PillowVersion::V12,
-            PillowArgument::V13 => PillowVersion::V13,
-        },
-        ..PixelOptions::default()
-    };
+    let making = arguments.features.read_model(&progress)?;
     let is_list_named = arguments.media.names_a_list();
     let (media_dir, objects) = arguments.media.media_and_objects();
     let options = extract::Options {
-        media_dir,
-        objects,
-        directory: arguments.features.feature_dir.join(&model.stem),
-        workers: arguments.workers,
         seed: arguments.seed,
         limit: arguments.limit,
         max_errors: arguments.max_errors,
         retry_failed: arguments.retry_failed,
         assume_unchanged: arguments.assume_unchanged,
-        patience: extract::PATIENCE,
-        exact: arguments.exact,
-        pixels: match &preprocess {
-            Some(preprocess) => preprocess.pixels(pixels),
-            None => pixels,
-        },
+        ..making.options(media_dir, objects)
     };
-    let runtime = arguments.model.runtime;
-    let places = runtime.places();
-    let precision = match arguments.precision {
-        PrecisionArgument::Fp32 => Precision::Fp32,
-        PrecisionArgument::Bf16 => Precision::Bf16,
-        PrecisionArgument::Fp16 => Precision::Fp16,
-    };
-    let finish = Finish {
-        pool: match arguments.pool {
-            PoolArgument::None => None,
-            PoolArgument::Cls => Some(Pool::Cls),
-            PoolArgument::Mean => Some(Pool::Mean),
-        },
-        normalize: arguments.normalize,
-    };
-    let engine_options = inference::Options {
-        wanted: match arguments.provider {
-            ProviderArgument::Auto => Wanted::Auto,
-            ProviderArgument::Cpu => Wanted::Only(Provider::Cpu),
-            ProviderArgument::Openvino => Wanted::Only(Provider::OpenVino),
-            ProviderArgument::Cuda => Wanted::Only(Provider::Cuda),
-            ProviderArgument::Tensorrt => Wanted::Only(Provider::TensorRt),
-        },
-        precision,
-        device: runtime.device,
-        output_name: runtime.output_name,
-        finish,
-        batch_size: arguments.batch_size,
-        exact: arguments.exact,
-        preprocess,
-        cuda: CudaOptions::for_precision(precision),
-    };
-    let note = |line: &str| progress.note(line);
-    let start = || -> Result<Box<dyn Engine>> {
-        Ok(Box::new(OnnxEngine::start(
-            &places,
-            model.clone(),
-            &engine_options,
-            &note,
-        )?))
-    };
-    let source = extract::Source {
-        sha256: &model.sha256,
-        output: engine_options.output_name.as_deref(),
-        precision: engine_options.precision,
-        device: engine_options.device,
-        preprocess,
-        finish,
-        start: &start,
-    };
+    let start = || making.start(&progress);
+    let source = making.source(&start);
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;
     report_extract(&summary, &progress);
     arguments.json.print(&summary)?;

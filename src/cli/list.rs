@@ -16,6 +16,18 @@ use super::shared::{MediaDirArgument, QuietArgument};
 pub struct ListArguments {
     #[command(flatten)]
     media: MediaDirArgument,
+    #[command(flatten)]
+    walk: WalkArguments,
+    /// Where to write the list; `-` is standard output [default: MEDIA_DIR/objects.txt].
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    quiet: QuietArgument,
+}
+
+/// Which files of the media tree are listed.
+#[derive(Debug, Args)]
+pub struct WalkArguments {
     /// Sub-directory to walk, `.` for the whole tree [default: `object` where it exists, else the whole tree].
     #[arg(value_name = "SUBDIRECTORY")]
     subdirectory: Option<PathBuf>,
@@ -37,11 +49,25 @@ pub struct ListArguments {
     /// Follow symbolic links; a loop is an error.
     #[arg(long)]
     follow_links: bool,
-    /// Where to write the list; `-` is standard output [default: MEDIA_DIR/objects.txt].
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    #[command(flatten)]
-    quiet: QuietArgument,
+}
+
+impl WalkArguments {
+    /// What to list of a media directory, and where to.
+    pub fn options(self, media_dir: PathBuf, output: Output) -> list::Options {
+        list::Options {
+            media_dir,
+            subdirectory: self.subdirectory,
+            extensions: match self.pictures {
+                true => EXTENSIONS.map(str::to_owned).into(),
+                false => self.extensions,
+            },
+            ignore_case: self.ignore_case || self.pictures,
+            follow_links: self.follow_links,
+            hidden: self.hidden,
+            exclude: self.exclude,
+            output,
+        }
+    }
 }
 
 pub fn run(arguments: ListArguments) -> Result<ExitCode> {
@@ -52,19 +78,7 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
         Some(path) => Output::File(path),
         None => Output::File(media_dir.join("objects.txt")),
     };
-    let options = list::Options {
-        media_dir,
-        subdirectory: arguments.subdirectory,
-        extensions: match arguments.pictures {
-            true => EXTENSIONS.map(str::to_owned).into(),
-            false => arguments.extensions,
-        },
-        ignore_case: arguments.ignore_case || arguments.pictures,
-        follow_links: arguments.follow_links,
-        hidden: arguments.hidden,
-        exclude: arguments.exclude,
-        output,
-    };
+    let options = arguments.walk.options(media_dir, output);
     let summary = list::list(&options, &progress)?;
     for line in &summary.unasked {
         progress.note(line);

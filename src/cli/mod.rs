@@ -17,6 +17,7 @@ mod shared;
 mod status;
 mod verify;
 mod version;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ use search::SearchArguments;
 use serve::ServeArguments;
 use status::StatusArguments;
 use verify::VerifyArguments;
+use watch::WatchArguments;
 
 /// Turns a tree of pictures into feature vectors that can be searched for similar pictures.
 #[derive(Debug, Parser)]
@@ -80,6 +82,15 @@ enum Command {
     /// pictures can be found, without --yes.
     #[command(after_help = EXIT_CODES)]
     Prune(PruneArguments),
+    /// List, extract, concat and prune again whenever the media tree changes.
+    ///
+    /// There is a pass at the start, and one after each change, when nothing has changed for two seconds (or after half a minute
+    /// of changes without a pause). With `simsearch serve` beside it, new pictures appear in the page within seconds:
+    /// `simsearch watch --pictures & simsearch serve`. Says a line for each pass that found something to do. What `prune`
+    /// would not remove without --yes stays, and is named. A pass that fails is made again; only the first one ends the
+    /// command. Ctrl-C ends it, with exit code 0 where it waits for changes.
+    #[command(after_help = EXIT_CODES)]
+    Watch(Box<WatchArguments>),
     /// Find the objects nearest to pictures or to extracted objects.
     ///
     /// Prints a line for each neighbour, nearest first: its object id, a space, its distance. The search is exact: it covers
@@ -162,6 +173,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Extract(arguments) => extract::run(*arguments),
         Command::Concat(arguments) => concat::run(arguments),
         Command::Prune(arguments) => prune::run(arguments),
+        Command::Watch(arguments) => watch::run(*arguments),
         Command::Search(arguments) => search::run(*arguments),
         Command::Duplicates(arguments) => duplicates::run(arguments),
         Command::Serve(arguments) => serve::run(*arguments),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use simsearch::commands::prune::{self, PruneOutcome};
@@ -20,7 +20,7 @@ pub struct PruneArguments {
     /// Print the object ids of what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Remove it even if it is more than half of all features, or none of the listed pictures can be found.
+    /// Remove it even if it is more than half of all features, or their disk looks as if it were not mounted.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -44,6 +44,7 @@ pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
         PruneOutcome::HeldBy(holder) => {
             return Ok(held_by(&holder, &options.directory, &progress));
         }
+        PruneOutcome::Refused(why) => bail!(why),
     };
     if options.dry_run && !arguments.json.json {
         for id in &summary.object_ids {

@@ -11,3 +11,4 @@ pub mod prune;
 pub mod search;
 pub mod status;
 pub mod verify;
+pub mod watch;

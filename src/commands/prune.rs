@@ -4,13 +4,13 @@
 //! Each shard changes in one durable step (`storage::shard_changes`), and a file is gone or not: killed at any step, what is
 //! listed is all there, and the same command goes on from there.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::storage::failures::{Class, Failure, FailureReport, id_of_bad_line};
 use crate::storage::model_dir::{ModelDir, Packing, PerObjectFile};
@@ -21,7 +21,7 @@ use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{RecordedSources, SourceRecord};
 
 /// How many listed pictures, evenly over the list, are looked for before the media directory is taken for one whose disk is
-/// not mounted.
+/// not mounted; and how many must have been below a folder before it is, where that is empty.
 const SAMPLE: usize = 64;
 
 /// What to remove, and from where.
@@ -64,19 +64,21 @@ pub enum PruneOutcome {
     Pruned(Summary),
     /// Another process is packing or pruning the same directory; the text names it.
     HeldBy(String),
+    /// It removed nothing, since it may well be a mistake; the text says why.
+    Refused(String),
 }
 
 /// Removes what is no longer listed.
 ///
+/// Refuses that where it would be more than half of all features, or the disk of the pictures looks as if it were not
+/// mounted, unless [`Options::yes`] is set.
+///
 /// # Errors
-/// When it would be more than half of all features, or the disk of the pictures looks as if it were not mounted, and
-/// [`Options::yes`] is not set; or when a file cannot be read or written.
+/// When a file cannot be read or written.
 pub fn prune(options: &Options) -> Result<PruneOutcome> {
     let started = Instant::now();
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
-    let list = ObjectList::read(&options.objects)?;
-    let listed = Listed::of(&list);
     let directory = ModelDir::open(path).with_context(reading)?;
     let (_lock, mut sums) = if options.dry_run {
         (None, None)
@@ -91,6 +93,9 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
         }
     };
     let nested = directory.nested_files().with_context(reading)?;
+    // After them: what another process has listed and extracted meanwhile is in the list.
+    let list = ObjectList::read(&options.objects)?;
+    let listed = Listed::of(&list);
     let recorded = RecordedSources::read(path).with_context(reading)?;
     let (files, kept): (Vec<PerObjectFile<'_>>, Vec<_>) =
         (nested.files()).partition(|file| !listed.has(file.object_id()));
@@ -110,11 +115,17 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
         .filter(|it| !listed.has_failed(it))
         .count();
 
-    if !options.dry_run {
-        let all = rows + files.len() + kept.len();
-        if !options.yes {
-            check(options, &list, summary.rows + summary.files, all)?;
+    if !options.dry_run && !options.yes {
+        let removed = Removed {
+            features: summary.rows + summary.files,
+            of: rows + files.len() + kept.len(),
+            paths: removed_paths(path, &shards, &recorded, &listed)?,
+        };
+        if let Some(why) = mistake(options, &list, &removed) {
+            return Ok(PruneOutcome::Refused(why));
         }
+    }
+    if !options.dry_run {
         if let Some(sums) = &mut sums {
             for (number, leaving) in shards {
                 let rows = shard::object_ids(path, number)?.len();
@@ -200,29 +211,79 @@ fn unlisted_rows(
     Ok((shards, all))
 }
 
-/// Refuses to remove so much that it may well be a mistake.
-fn check(options: &Options, list: &ObjectList, removed: usize, all: usize) -> Result<()> {
-    if removed == 0 {
-        return Ok(());
+/// What is about to be removed.
+struct Removed {
+    features: usize,
+    /// How many features there are.
+    of: usize,
+    /// The files that they were made from, as far as that is recorded.
+    paths: Vec<Box<str>>,
+}
+
+fn removed_paths(
+    directory: &Path,
+    shards: &BTreeMap<ShardNumber, BTreeSet<usize>>,
+    recorded: &RecordedSources,
+    listed: &Listed<'_>,
+) -> Result<Vec<Box<str>>> {
+    let unpacked = recorded.made().iter().map(|made| &made.source.path);
+    let unpacked = unpacked.filter(|path| !listed.has(entry_name(path)));
+    let mut paths: Vec<Box<str>> = unpacked.cloned().collect();
+    for (number, leaving) in shards {
+        let rows = shard::object_ids(directory, *number)?.len();
+        let sources = shard::sources(directory, *number, rows)?;
+        let leaving = leaving.iter().filter_map(|row| sources[*row].as_ref());
+        paths.extend(leaving.map(|source| source.path.clone()));
+    }
+    Ok(paths)
+}
+
+/// Why it may well be a mistake to remove so much.
+fn mistake(options: &Options, list: &ObjectList, removed: &Removed) -> Option<String> {
+    let Removed {
+        features,
+        of,
+        paths,
+    } = removed;
+    if *features == 0 {
+        return None;
     }
     let (media_dir, objects) = (options.media_dir.display(), options.objects.display());
-    if removed * 2 > all {
-        bail!(
-            "{removed} of {all} features are not listed in {objects}: is that the right list? --dry-run prints their object \
-             ids, and --yes removes them"
-        );
+    if features * 2 > *of {
+        return Some(format!(
+            "{features} of {of} features are not listed in {objects}: is that the right list? `simsearch prune --dry-run` \
+             prints their object ids, and `simsearch prune --yes` removes them"
+        ));
     }
     if looks_unmounted(&options.media_dir, list) {
-        bail!(
-            "the pictures listed in {objects} cannot be found below {media_dir}: is its disk mounted? --yes removes what is \
-             not listed all the same"
-        );
+        return Some(format!(
+            "the pictures listed in {objects} cannot be found below {media_dir}: is its disk mounted? `simsearch prune --yes` \
+             removes what is not listed all the same"
+        ));
     }
-    Ok(())
+    let folder = emptied_folder(&options.media_dir, paths)?;
+    Some(format!(
+        "{} is empty, and {SAMPLE} pictures or more were below it: is its disk mounted? `simsearch prune --yes` removes what is \
+         not listed all the same",
+        folder.display()
+    ))
 }
 
 fn looks_unmounted(media_dir: &Path, list: &ObjectList) -> bool {
     let step = list.len().div_ceil(SAMPLE).max(1);
     let mut sample = list.entries().step_by(step);
     !sample.any(|entry| fs::metadata(media_dir.join(entry)).is_ok())
+}
+
+/// A folder that is empty, and below which many of these files were: a disk may have been mounted there.
+fn emptied_folder(media_dir: &Path, paths: &[Box<str>]) -> Option<PathBuf> {
+    let mut below: HashMap<&str, usize> = HashMap::new();
+    for path in paths {
+        for (end, _) in path.match_indices('/') {
+            *below.entry(&path[..end]).or_default() += 1;
+        }
+    }
+    let many = below.into_iter().filter(|(_, files)| *files >= SAMPLE);
+    many.map(|(folder, _)| media_dir.join(folder))
+        .find(|folder| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()))
 }

@@ -12,12 +12,15 @@ use crate::similarity::collection::{Collection, IdLookup, Position};
 use crate::storage::files::FileStamp;
 use crate::storage::media::Media;
 use crate::storage::shard::{ShardFiles, ShardNumber};
+use crate::storage::sources::SourceRecord;
 use crate::support::progress::Progress;
 
-/// Between two looks at the names of the shards and at the list of objects.
+/// Between two looks at the names of the shards, at the list of objects and at the record of what is extracted.
 const LOOK: Duration = Duration::from_secs(1);
-/// To walk over all per-object files takes a while where there are many: no more than a twentieth of the time goes into it.
+/// To walk over all per-object files takes a while where there are many: the rest after it is so many times as long.
 const REST: u32 = 20;
+/// The same while features come: of 40,000 objects a new one is shown two seconds after it is extracted, instead of six.
+const REST_WHILE_NEW: u32 = 4;
 
 /// The features and the list as they are now.
 #[derive(Debug)]
@@ -124,8 +127,10 @@ pub async fn watch(live: Arc<Live>, progress: Arc<Progress>) {
 struct Seen {
     list: Option<FileStamp>,
     shards: Vec<ShardNumber>,
-    /// When to walk over the per-object files again.
-    walk: Instant,
+    /// The record of what the features were made from: each is in it before it is there.
+    record: Option<FileStamp>,
+    /// When the last walk over the per-object files ended, and how long it took.
+    walked: (Instant, Duration),
     /// The last problem, which is told once.
     problem: Option<String>,
 }
@@ -136,7 +141,8 @@ impl Seen {
             list: stamp(&live.objects),
             // Those that came before this are looked for at once.
             shards: Vec::new(),
-            walk: Instant::now(),
+            record: None,
+            walked: (Instant::now(), Duration::ZERO),
             problem: None,
         }
     }
@@ -145,28 +151,36 @@ impl Seen {
         let mut problem = None;
         // The stamp of before the list is read: what is written meanwhile is another.
         let list = stamp(&live.objects);
+        // What is listed now may be shown.
+        let mut is_listed_anew = false;
         if list != self.list {
             match live.refresh_media() {
                 Ok(()) => {
                     self.list = list;
-                    // What is listed now may be shown.
-                    self.walk = Instant::now();
+                    is_listed_anew = true;
                 }
                 Err(error) => problem = Some(error),
             }
         }
         let started = Instant::now();
+        let record = stamp(&live.directory.join(SourceRecord::FILE_NAME));
+        let rest = match record == self.record {
+            true => REST,
+            false => REST_WHILE_NEW,
+        };
+        let (ended, took) = self.walked;
+        let is_rested = started >= ended + took * rest;
         let shards: Vec<ShardNumber> = match ShardFiles::list(&live.directory) {
             Ok(files) => files.complete_pairs().collect(),
             // The walk will say so.
             Err(_) => Vec::new(),
         };
-        if started >= self.walk || shards != self.shards {
+        if is_listed_anew || is_rested || shards != self.shards {
             match live.refresh_features() {
-                Ok(()) => self.shards = shards,
+                Ok(()) => (self.shards, self.record) = (shards, record),
                 Err(error) => problem = Some(error),
             }
-            self.walk = Instant::now() + started.elapsed() * REST;
+            self.walked = (Instant::now(), started.elapsed());
         }
         let problem =
             problem.map(|error| format!("what was read before is still served: {error:#}"));

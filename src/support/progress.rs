@@ -1,5 +1,6 @@
 //! What a run tells the person who started it, on stderr: a bar on a terminal, plain lines now and then elsewhere.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::sync::Mutex;
@@ -79,6 +80,8 @@ pub struct Progress {
     terminal: bool,
     plain: bool,
     last_line: Mutex<Instant>,
+    /// The warnings of this pass and of the one before, where there are passes.
+    warnings: Mutex<Option<[HashSet<String>; 2]>>,
 }
 
 impl Progress {
@@ -91,7 +94,16 @@ impl Progress {
             terminal,
             plain: !terminal && !quiet,
             last_line: Mutex::new(Instant::now()),
+            warnings: Mutex::default(),
         }
+    }
+
+    /// Begins a pass over what passes before have been over: a warning that the last one gave is not given again.
+    pub fn begin_pass(&self) {
+        let mut warnings = lock(&self.warnings);
+        let [this, _] = warnings.take().unwrap_or_default();
+        *warnings = Some([HashSet::new(), this]);
+        *lock(&self.last_line) = Instant::now();
     }
 
     /// Begins to count up to `total`.
@@ -170,7 +182,17 @@ impl Progress {
 
     /// Says something that a person must know.
     pub fn warn(&self, message: &str) {
-        self.line(&format!("warning: {message}"));
+        if self.is_new(message) {
+            self.line(&format!("warning: {message}"));
+        }
+    }
+
+    /// Whether a warning was not given yet in this pass and in the one before.
+    fn is_new(&self, message: &str) -> bool {
+        match &mut *lock(&self.warnings) {
+            Some([this, last]) => this.insert(message.to_owned()) && !last.contains(message),
+            None => true,
+        }
     }
 
     /// Says why nothing could be done.
@@ -239,6 +261,22 @@ mod tests {
             failed: 115,
         };
         assert_eq!(counts.total(), total);
+    }
+
+    #[test]
+    fn a_warning_is_not_given_again_until_a_pass_was_without_it() {
+        let progress = Progress::new(true);
+        assert!(progress.is_new("a") && progress.is_new("a"));
+        progress.begin_pass();
+        assert!(progress.is_new("a") && progress.is_new("b"));
+        assert!(!progress.is_new("a"));
+        progress.begin_pass();
+        assert!(!progress.is_new("a"));
+        progress.begin_pass();
+        assert!(!progress.is_new("a") && progress.is_new("b"));
+        progress.begin_pass();
+        progress.begin_pass();
+        assert!(progress.is_new("a"));
     }
 
     #[test]

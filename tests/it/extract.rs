@@ -1349,7 +1349,7 @@ fn a_list_elsewhere_and_with_windows_line_ends_is_read() {
 }
 
 /// A media directory whose pictures take long enough to interrupt the run: names in one file system for few files.
-fn long_run(env: &TestEnv) -> usize {
+pub(crate) fn long_run(env: &TestEnv) -> usize {
     for seed in 0..4 {
         env.write(format!("media/large{seed}.ppm"), ppm(900, 700, seed));
     }

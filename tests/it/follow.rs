@@ -13,14 +13,14 @@ use simsearch::storage::npy;
 use crate::{Outcome, TestEnv, Tree, need_runtime, ppm};
 
 /// The path, the size and the time of the file that a feature was made from, where that is recorded.
-type Source = Option<(String, i64, i64)>;
+pub(crate) type Source = Option<(String, i64, i64)>;
 
 /// What a row is: the bytes of its feature, and its source.
-type Row = (Vec<u8>, Source);
+pub(crate) type Row = (Vec<u8>, Source);
 
 /// The rows of all shards of a tree, by object id; fails where one is there twice.
 #[track_caller]
-fn rows(tree: &Tree) -> BTreeMap<String, Row> {
+pub(crate) fn rows(tree: &Tree) -> BTreeMap<String, Row> {
     let mut rows = BTreeMap::new();
     for (name, features) in tree {
         let Some(number) = name.strip_suffix(".features.npy") else {
@@ -603,23 +603,65 @@ fn what_looks_like_a_mistake_is_pruned_only_when_that_is_confirmed() {
     env.run(["prune", "--feature-dir", "features"]).exits(2);
 }
 
+#[test]
+fn a_folder_of_many_pictures_that_is_empty_may_be_a_disk_that_is_not_mounted() {
+    need_runtime!();
+    for packed in [false, true] {
+        let env = TestEnv::new();
+        for seed in 0..64 {
+            env.picture(&format!("object/disk/{seed:04}.jpg"), seed);
+        }
+        for seed in 64..150 {
+            env.picture(&format!("object/here/{seed:04}.jpg"), seed);
+        }
+        env.list(&[]).exits(0);
+        extract(&env);
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        let before = env.tree("features");
+        let disk = env.path("media/object/disk");
+        fs::rename(&disk, env.path("aside")).unwrap();
+        fs::create_dir(&disk).unwrap();
+        env.list(&[]).exits(0);
+        let refused = prune(&env, &[]);
+        refused
+            .exits(1)
+            .says(&["media/object/disk is empty", "64 pictures", "--yes"]);
+        crate::assert_same_tree(&env.tree("features"), &before);
+        // Fewer are no such sign, and neither is a folder that is gone.
+        fs::remove_dir(&disk).unwrap();
+        prune(&env, &[]).exits(0).says(&["removed 64 objects"]);
+    }
+}
+
 /// A tree of pictures that is edited at random.
-struct Media<'a> {
+pub(crate) struct Media<'a> {
     env: &'a TestEnv,
     random: StdRng,
     /// Counts everything that is to be new: pictures, times, names.
     count: u64,
-    entries: BTreeSet<String>,
+    pub entries: BTreeSet<String>,
 }
 
-impl Media<'_> {
+impl<'a> Media<'a> {
+    /// No picture yet.
+    pub fn new(env: &'a TestEnv, seed: u64) -> Self {
+        Media {
+            env,
+            random: StdRng::seed_from_u64(seed),
+            count: 0,
+            entries: BTreeSet::new(),
+        }
+    }
+
     fn next(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
 
     /// Writes a picture that was never there, of this width, at this time.
-    fn write(&mut self, entry: &str, width: usize, time: u64) {
+    pub fn write(&mut self, entry: &str, width: usize, time: u64) {
         let seed = self.next() as usize;
         let path = Path::new("media").join(entry);
         self.env.write(path, ppm(width, 6, seed));
@@ -642,7 +684,8 @@ impl Media<'_> {
         self.entries.insert(to.to_owned());
     }
 
-    fn edit(&mut self) -> String {
+    /// Does something to a picture; says what.
+    pub fn edit(&mut self) -> String {
         let new = self.next();
         let folder = ["x", "y/z", "w"][self.random.random_range(0..3)];
         let Some(entry) = self.any() else {
@@ -718,12 +761,7 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
     let rounds = crate::seeds(6);
     for seed in 0..rounds {
         let env = TestEnv::new();
-        let mut media = Media {
-            env: &env,
-            random: StdRng::seed_from_u64(seed),
-            count: 0,
-            entries: BTreeSet::new(),
-        };
+        let mut media = Media::new(&env, seed);
         let mut story = Vec::new();
         for _ in 0..12 {
             for _ in 0..media.random.random_range(1..5) {
@@ -791,6 +829,6 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
     }
 }
 
-fn sources_of(rows: &BTreeMap<String, Row>) -> Vec<(&String, &Source)> {
+pub(crate) fn sources_of(rows: &BTreeMap<String, Row>) -> Vec<(&String, &Source)> {
     rows.iter().map(|(id, (_, source))| (id, source)).collect()
 }

@@ -31,6 +31,7 @@ mod sources;
 mod status;
 mod verify;
 mod version;
+mod watch;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -27,6 +27,7 @@ mod standing;
 mod waiting;
 mod work;
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,20 @@ pub struct Source<'a> {
     pub finish: Finish,
     /// Starts the runtime; called once, and only when there is something to do.
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
+    /// The model, once it runs; it stays for the next run with this source. Begins empty.
+    pub running: OnceCell<Pool>,
+}
+
+impl Source<'_> {
+    /// The model, in sessions for so many threads; starts it where it does not run yet.
+    fn run(&self, options: &Options, workers: usize) -> Result<&Pool> {
+        if let Some(pool) = self.running.get() {
+            return Ok(pool);
+        }
+        let engine = (self.start)()?;
+        on_gpu::check(options, engine.as_ref())?;
+        Ok(self.running.get_or_init(|| Pool::new(engine, workers)))
+    }
 }
 
 /// What a run did.
@@ -171,16 +186,11 @@ pub fn extract(
         options.objects.display()
     );
     let path = &options.directory;
-    let start = || {
-        let engine = (source.start)()?;
-        on_gpu::check(options, engine.as_ref())?;
-        anyhow::Ok(engine)
-    };
+    let workers = options.workers.unwrap_or_else(processors);
     // A model that does not run leaves no directory.
-    let mut engine = match path.exists() || list.is_empty() {
-        true => None,
-        false => Some(start()?),
-    };
+    if !path.exists() && !list.is_empty() {
+        source.run(options, workers)?;
+    }
     let directory = ModelDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let recorded = Recipe::read(path)?;
@@ -205,19 +215,14 @@ pub fn extract(
             .remove_leftovers()
             .with_context(|| format!("cannot tidy {}", path.display()))?;
     } else {
-        let engine = match engine.take() {
-            Some(engine) => engine,
-            None => start()?,
-        };
-        let execution = engine.execution();
-        let workers = options.workers.unwrap_or_else(processors);
-        let pool = Pool::new(engine, workers);
+        let pool = source.run(options, workers)?;
+        let execution = pool.engine().execution();
         let form = pool.engine().form().clone();
         if recorded.is_none() && options.exact {
-            continued::check_pillow(options, &list, &plan.sample, &directory, &pool, progress)?;
+            continued::check_pillow(options, &list, &plan.sample, &directory, pool, progress)?;
         }
         let gpu = match options.pixels.decode_on_gpu {
-            true => Some(on_gpu::open(options, source.device, &pool)?),
+            true => Some(on_gpu::open(options, source.device, pool)?),
             false => None,
         };
         recipe(source, &form, options).agree(path)?;
@@ -232,7 +237,7 @@ pub fn extract(
             directory: &directory,
             report: &report,
             sources: &sources,
-            pool: &pool,
+            pool,
             gpu: gpu.as_ref(),
             form: &form,
             comparison: comparison.as_ref(),
@@ -375,6 +380,7 @@ mod tests {
             preprocess: None,
             finish: Finish::default(),
             start: &|| Ok(Box::new(engine())),
+            running: OnceCell::new(),
         };
         let (progress, interrupt) = (Progress::new(true), Interrupt::default());
         extract(options, &source, &progress, &interrupt)

@@ -59,6 +59,8 @@ pub struct Summary {
     pub objects: usize,
     /// Files and directories that cannot be listed; they were named on stderr.
     pub left_out: usize,
+    /// Those of them that could not be read: what is in them may be listed the next time.
+    pub unread: usize,
     /// Pictures, links and hidden ones that other options would have listed, in a line each.
     pub unasked: Vec<String>,
 }
@@ -68,31 +70,13 @@ pub struct Summary {
 /// Takes less than 100 bytes of memory per object beyond the paths themselves, which are in one piece, sorted through
 /// their offsets: measured, 1,000,000 objects with paths of 58 bytes take 77 MB in all.
 pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
-    let media_dir = &options.media_dir;
-    let metadata = fs::metadata(media_dir)
-        .with_context(|| format!("cannot read the media directory {}", media_dir.display()))?;
-    if !metadata.is_dir() {
-        bail!(
-            "{} is not a directory; --media-dir names the tree of pictures",
-            media_dir.display()
-        );
-    }
-    let start = match &options.subdirectory {
-        Some(subdirectory) => plain(subdirectory).with_context(|| {
-            format!(
-                "{} is not a plain path below the media directory",
-                subdirectory.display()
-            )
-        })?,
-        None if media_dir.join("object").is_dir() => PathBuf::from("object"),
-        None => PathBuf::new(),
-    };
+    let start = start(options)?;
     let mut found = Walk::new(options)?.below(&start)?;
     for message in &found.left_out {
         progress.warn(message);
     }
     if found.objects.len() == 0 {
-        progress.warn(&found.describe_none(options, &media_dir.join(&start)));
+        progress.warn(&found.describe_none(options, &options.media_dir.join(&start)));
         keep_what_was_listed(options)?;
     }
     found.objects.sort();
@@ -104,8 +88,57 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
     Ok(Summary {
         objects: found.objects.len(),
         left_out: found.left_out.len() + duplicates.len(),
+        unread: found.unread,
         unasked: found.unasked.describe(options),
     })
+}
+
+/// The folders that [`list`] looks into, in no order.
+pub fn folders(options: &Options) -> Result<Vec<PathBuf>> {
+    let mut walk = Walk::new(options)?;
+    walk.notes_folders = true;
+    Ok(walk.below(&start(options)?)?.folders)
+}
+
+/// Tells whether a file (or, where the second argument says so, a folder) in one of the [`folders`] has a part in the list.
+pub fn filter(options: &Options) -> Result<impl Fn(&Path, bool) -> bool + Send + 'static> {
+    let (options, exclude) = (options.clone(), exclude(options)?);
+    Ok(move |path: &Path, is_folder: bool| {
+        let name = file_name(path.as_os_str().as_bytes());
+        !exclude.matched(path, is_folder).is_ignore()
+            && (options.hidden || !is_hidden(name))
+            && (is_folder || matches_extension(&options, name))
+    })
+}
+
+/// Where the walk begins, relative to the media directory.
+fn start(options: &Options) -> Result<PathBuf> {
+    let media_dir = options.media_dir.display();
+    let metadata = fs::metadata(&options.media_dir)
+        .with_context(|| format!("cannot read the media directory {media_dir}"))?;
+    if !metadata.is_dir() {
+        bail!("{media_dir} is not a directory; --media-dir names the tree of pictures");
+    }
+    match &options.subdirectory {
+        Some(subdirectory) => plain(subdirectory).with_context(|| {
+            format!(
+                "{} is not a plain path below the media directory",
+                subdirectory.display()
+            )
+        }),
+        None if options.media_dir.join("object").is_dir() => Ok(PathBuf::from("object")),
+        None => Ok(PathBuf::new()),
+    }
+}
+
+/// What is left out by [`Options::exclude`].
+fn exclude(options: &Options) -> Result<Gitignore> {
+    // With a slash after it, unless it has one or is empty.
+    let mut exclude = GitignoreBuilder::new(options.media_dir.join(""));
+    for glob in &options.exclude {
+        exclude.add_line(None, glob)?;
+    }
+    Ok(exclude.build()?)
 }
 
 /// Whether a file or folder is one that people do not see: its name begins with a dot, or systems and devices put it among
@@ -155,6 +188,10 @@ struct WalkResult {
     objects: Paths,
     /// Messages about what cannot be listed.
     left_out: Vec<String>,
+    /// How many of them are about what cannot be read.
+    unread: usize,
+    /// The folders that were walked, where these are noted.
+    folders: Vec<PathBuf>,
     unasked: Unasked,
     /// Other extensions, as long as no object was found, and how often they were seen.
     others: BTreeMap<String, usize>,
@@ -171,6 +208,8 @@ impl WalkResult {
     fn append(&mut self, other: WalkResult) {
         self.objects.append(other.objects);
         self.left_out.extend(other.left_out);
+        self.unread += other.unread;
+        self.folders.extend(other.folders);
         self.unasked.append(other.unasked);
         for (extension, count) in other.others {
             *self.others.entry(extension).or_default() += count;
@@ -279,20 +318,18 @@ struct Walk<'a> {
     exclude: Gitignore,
     /// How many bytes of a path are those of the media directory.
     prefix: usize,
+    /// Whether to note the folders that are walked.
+    notes_folders: bool,
 }
 
 impl<'a> Walk<'a> {
     fn new(options: &'a Options) -> Result<Self> {
-        // With a slash after it, unless it has one or is empty.
-        let media_dir = options.media_dir.join("");
-        let mut exclude = GitignoreBuilder::new(&media_dir);
-        for glob in &options.exclude {
-            exclude.add_line(None, glob)?;
-        }
         Ok(Walk {
             options,
-            exclude: exclude.build()?,
-            prefix: media_dir.as_os_str().len(),
+            exclude: exclude(options)?,
+            // With a slash after it, unless it has one or is empty.
+            prefix: options.media_dir.join("").as_os_str().len(),
+            notes_folders: false,
         })
     }
 
@@ -314,6 +351,9 @@ impl<'a> Walk<'a> {
             return self.one(&root);
         }
         let mut found = WalkResult::default();
+        if self.notes_folders {
+            found.folders.push(root.clone());
+        }
         let mut directories = Vec::new();
         for entry in top {
             let entry = entry.with_context(reading)?;
@@ -357,9 +397,14 @@ impl<'a> Walk<'a> {
                         }
                     } else if kind.is_file() {
                         self.visit(path, &mut found);
+                    } else if kind.is_dir() && self.notes_folders {
+                        found.folders.push(path.to_owned());
                     }
                 }
-                Err(error) => found.left_out.push(what_is_left_out(&error)?),
+                Err(error) => {
+                    found.left_out.push(what_is_left_out(&error)?);
+                    found.unread += 1;
+                }
             }
         }
         found.objects.sort();
@@ -475,6 +520,8 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.context("cannot write to standard output"),
         },
+        // Who reads it again when it changes, as `serve` does, need not.
+        Output::File(path) if holds(path, objects) => Ok(()),
         Output::File(path) => complete::write_where_it_leads(path, lines).with_context(|| {
             format!(
                 "cannot write {}; --output puts the list elsewhere",
@@ -482,6 +529,21 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
             )
         }),
     }
+}
+
+/// Whether a file has these lines and no others.
+fn holds(path: &Path, objects: &Paths) -> bool {
+    // Not a pipe, which would be waited for.
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let Some(bytes) = is_file.then(|| fs::read(path).ok()).flatten() else {
+        return false;
+    };
+    let mut rest = &bytes[..];
+    (objects.lines()).all(|line| {
+        let after = rest.strip_prefix(line);
+        rest = after.unwrap_or_default();
+        after.is_some()
+    }) && rest.is_empty()
 }
 
 #[cfg(test)]
@@ -517,6 +579,55 @@ mod tests {
             .unwrap();
         let lines: Vec<_> = found.objects.lines().map(String::from_utf8_lossy).collect();
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn folders_and_filter_are_those_of_the_list() {
+        let media = tempfile::tempdir().unwrap();
+        for folder in ["a/b", "a/.hidden/c", "out", "link"] {
+            fs::create_dir_all(media.path().join(folder)).unwrap();
+        }
+        let mut options = Options {
+            media_dir: media.path().to_owned(),
+            subdirectory: None,
+            extensions: vec!["jpg".into()],
+            ignore_case: false,
+            follow_links: false,
+            hidden: false,
+            exclude: vec!["out".into(), "no*".into()],
+            output: Output::Stdout,
+        };
+        let walked = |options: &Options| {
+            let mut found = folders(options).unwrap();
+            found.sort();
+            found
+        };
+        let path = |name: &str| media.path().join(name);
+        assert_eq!(
+            walked(&options),
+            ["", "a", "a/b", "link"].map(path),
+            "the whole tree"
+        );
+        let matters = filter(&options).unwrap();
+        for (name, is_folder, expected) in [
+            ("a/x.jpg", false, true),
+            ("a/x.JPG", false, false),
+            ("a/x.txt", false, false),
+            ("a/.x.jpg", false, false),
+            ("a/no.jpg", false, false),
+            ("a/new", true, true),
+            ("a/.new", true, false),
+            ("out", true, false),
+            ("objects.txt", false, false),
+            (".objects.txt.tmp", false, false),
+        ] {
+            assert_eq!(matters(&path(name), is_folder), expected, "{name}");
+        }
+        options.hidden = true;
+        assert!(filter(&options).unwrap()(&path("a/.x.jpg"), false));
+        options.subdirectory = Some("a".into());
+        let with_hidden = ["a", "a/.hidden", "a/.hidden/c", "a/b"].map(path);
+        assert_eq!(walked(&options), with_hidden);
     }
 
     #[test]
