@@ -11,12 +11,14 @@ use simsearch::inference::{
     self, CudaOptions, Engine, ModelFile, OnnxEngine, Precision, Preprocess, Provider, Wanted,
 };
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PillowVersion, PixelOptions};
+use simsearch::storage::object_id::IdKind;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
 
 use super::print::{SOME_FAILED, counted};
 use super::shared::{
-    FeatureDirArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument, at_least_one,
+    FeatureDirArgument, IdsArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument,
+    at_least_one,
 };
 
 #[derive(Debug, Args)]
@@ -27,6 +29,10 @@ pub struct ExtractArguments {
     features: FeatureDirArgument,
     #[command(flatten)]
     model: ModelArguments,
+    /// What the object ids are: the file names, or the paths below the media directory, so that two files of one name are two
+    /// objects. The first run in a directory decides, and `list` takes the same option [default: as recorded, else name].
+    #[arg(long, value_enum, value_name = "WHAT")]
+    ids: Option<IdsArgument>,
     /// Where the model runs; `auto` means CUDA if a device answers, else the CPU.
     #[arg(long, value_enum, default_value = "auto")]
     provider: ProviderArgument,
@@ -181,6 +187,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
         media_dir,
         objects,
         directory: arguments.features.feature_dir.join(&model.stem),
+        ids: arguments.ids.map(IdKind::from),
         workers: arguments.workers,
         seed: arguments.seed,
         limit: arguments.limit,

@@ -10,7 +10,7 @@ use simsearch::commands::list::{self, Output};
 use simsearch::pictures::EXTENSIONS;
 
 use super::print::SOME_FAILED;
-use super::shared::{MediaDirArgument, QuietArgument};
+use super::shared::{IdsArgument, MediaDirArgument, QuietArgument};
 
 #[derive(Debug, Args)]
 pub struct ListArguments {
@@ -37,6 +37,10 @@ pub struct ListArguments {
     /// Follow symbolic links; a loop is an error.
     #[arg(long)]
     follow_links: bool,
+    /// What the object ids are: the file names, so that of two files of one name the first is listed; or the paths, and all are.
+    /// `extract` takes the same option.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "name")]
+    ids: IdsArgument,
     /// Where to write the list; `-` is standard output [default: MEDIA_DIR/objects.txt].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -63,6 +67,7 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
         follow_links: arguments.follow_links,
         hidden: arguments.hidden,
         exclude: arguments.exclude,
+        ids: arguments.ids.into(),
         output,
     };
     let summary = list::list(&options, &progress)?;

@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::storage::failures::{Class, Failure, FailureReport, id_of_bad_line};
 use crate::storage::model_dir::{ModelDir, Packing, PerObjectFile};
-use crate::storage::object_id::entry_name;
 use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{RecordedSources, SourceRecord};
@@ -75,7 +75,8 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
     let started = Instant::now();
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
-    let list = ObjectList::read(&options.objects)?;
+    let id_kind = Recipe::id_kind(path)?;
+    let list = ObjectList::read(&options.objects, id_kind)?;
     let listed = Listed::of(&list);
     let directory = ModelDir::open(path).with_context(reading)?;
     let (_lock, mut sums) = if options.dry_run {
@@ -91,9 +92,10 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
         }
     };
     let nested = directory.nested_files().with_context(reading)?;
-    let recorded = RecordedSources::read(path).with_context(reading)?;
+    let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
     let (files, kept): (Vec<PerObjectFile<'_>>, Vec<_>) =
-        (nested.files()).partition(|file| !listed.has(file.object_id()));
+        (recorded.identify(&nested).known.into_iter())
+            .partition(|file| !listed.has(file.object_id()));
     let mut summary = Summary {
         object_ids: files
             .iter()
@@ -132,7 +134,7 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
             if recorded.made().is_empty() {
                 return Ok(());
             }
-            let is_listed = |path: &str| listed.has(entry_name(path));
+            let is_listed = |path: &str| listed.has(id_kind.of_entry(path));
             SourceRecord::open(&directory)?.tidy(&recorded, |made| is_listed(&made.source.path))
         };
         tidy().with_context(|| format!("cannot tidy {}", path.display()))?;

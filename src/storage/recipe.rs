@@ -4,11 +4,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::storage::files::complete;
 use crate::storage::files::regular;
+use crate::storage::object_id::IdKind;
 
 /// The version of the directory's format that this program writes.
 pub const FORMAT: u32 = 1;
@@ -34,6 +36,9 @@ pub struct Recipe {
     pub precision: Precision,
     /// Whether the graph ran as it is: then the features are those of the Python recipe to the last bit.
     pub exact: bool,
+    /// What the object ids are.
+    #[serde(default)]
+    pub ids: IdKind,
     /// All values of the preprocessing, where it is another than the Python recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<serde_json::Value>,
@@ -80,6 +85,17 @@ pub enum RecipeError {
         #[source]
         source: serde_json::Error,
     },
+    /// The object ids of the directory are others.
+    #[error(
+        "the object ids of {} are those of --ids {}, and --ids {} was asked for: leave that out, or give this run another \
+         --feature-dir",
+        path.display(), there.name(), here.name()
+    )]
+    OtherIds {
+        path: PathBuf,
+        there: IdKind,
+        here: IdKind,
+    },
     /// The features of the directory were made in another way.
     #[error(
         "{} was made with {there}, this run would use {here}; mixed features cannot be compared, so give this run \
@@ -101,15 +117,19 @@ impl Recipe {
 
     /// The recipe of a model's directory, where one is recorded.
     pub fn read(directory: &Path) -> Result<Option<Recipe>, RecipeError> {
-        let path = directory.join(Self::FILE_NAME);
-        let read = regular::read_own(&path);
-        match read {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|source| RecipeError::Damaged { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(RecipeError::Io { path, source }),
+        read(directory)
+    }
+
+    /// What the object ids of a model's directory are: names where nothing is recorded, as earlier versions and other
+    /// programs leave it.
+    pub fn id_kind(directory: &Path) -> Result<IdKind, RecipeError> {
+        #[derive(Default, Deserialize)]
+        struct Ids {
+            #[serde(default)]
+            ids: IdKind,
         }
+        let ids: Option<Ids> = read(directory)?;
+        Ok(ids.unwrap_or_default().ids)
     }
 
     /// Checks that the directory was made with this recipe; records it where none is recorded.
@@ -154,8 +174,9 @@ impl Recipe {
         })
     }
 
-    fn fields(&self) -> [(&'static str, String); 9] {
+    fn fields(&self) -> [(&'static str, String); 10] {
         [
+            ("--ids", self.ids.name().to_owned()),
             ("format", self.format.to_string()),
             ("the model with SHA-256", self.model_sha256.clone()),
             ("output", self.output.clone()),
@@ -173,6 +194,18 @@ impl Recipe {
     }
 }
 
+/// What is recorded in a directory, or a part of that.
+fn read<T: DeserializeOwned>(directory: &Path) -> Result<Option<T>, RecipeError> {
+    let path = directory.join(Recipe::FILE_NAME);
+    match regular::read_own(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| RecipeError::Damaged { path, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RecipeError::Io { path, source }),
+    }
+}
+
 /// All of it in a line.
 impl fmt::Display for Recipe {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,9 +220,13 @@ impl fmt::Display for Recipe {
         let model = self.model_sha256.get(..12).unwrap_or(&self.model_sha256);
         let precision = self.precision.name();
         let exact = if self.exact { ", --exact" } else { "" };
+        let ids = match self.ids {
+            IdKind::Name => "",
+            IdKind::Path => "; --ids path",
+        };
         write!(
             formatter,
-            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {dimension} {dtype}"
+            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {dimension} {dtype}{ids}"
         )
     }
 }
@@ -210,6 +247,7 @@ mod tests {
             dtype: "<f4".into(),
             precision: Precision::Fp32,
             exact: false,
+            ids: IdKind::Name,
             preprocess: None,
         }
     }

@@ -32,6 +32,7 @@ use crate::similarity::neighbours::{Method, Query, neighbours};
 use crate::similarity::scan::{Metric, Neighbour};
 use crate::storage::files::complete;
 use crate::storage::media::Media;
+use crate::storage::object_id::IdKind;
 
 use among::Among;
 pub use answer::{Answer, COLUMNS, WithPaths};
@@ -95,8 +96,8 @@ pub fn search(
     open_model: &dyn Fn(usize) -> Result<QueryModel>,
     listener: Listener<'_>,
 ) -> Result<Summary> {
-    let media = open_media(options)?;
     let mut collection = Collection::open_filled(&options.directory)?;
+    let media = open_media(options, collection.id_kind())?;
     if let (Some(media), Some((_, objects))) = (&media, &options.media) {
         let unlisted = collection.keep_listed(media);
         if unlisted > 0 {
@@ -171,7 +172,7 @@ pub fn search(
 }
 
 /// The list of pictures, where there is one, or something is asked that needs it.
-fn open_media(options: &Options) -> Result<Option<Media>> {
+fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
     let needs = [
         (
             options.html.is_some() || options.sheet.is_some(),
@@ -190,7 +191,7 @@ fn open_media(options: &Options) -> Result<Option<Media>> {
     };
     let (directory, objects) = (options.media.as_ref())
         .with_context(|| format!("{why}: --media-dir must say where they are"))?;
-    Media::open(directory, objects).map(Some)
+    Media::open(directory, objects, id_kind).map(Some)
 }
 
 fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateIndex> {
