@@ -127,6 +127,11 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
             }
         }
         (directory.remove_features(&files)).context("cannot remove what is not listed")?;
+        // A killed run may have left some.
+        for nested in &nested.empty {
+            let removed = directory.remove_if_empty(nested);
+            removed.context("cannot remove an empty directory")?;
+        }
         let tidy = || -> io::Result<()> {
             if summary.failures > 0 {
                 FailureReport::open(&directory)?.tidy(|failure| !listed.has_failed(failure))?;

@@ -7,8 +7,9 @@
 //!
 //! The line comes before the feature gets its name, and has a checksum of the feature's numbers. It holds for the feature
 //! that has this checksum and for no other, so that the two never come apart, whenever a process is killed: a line without
-//! its feature says nothing. Like features, lines are not made durable. A power loss can only lose them, and then the
-//! source of a feature is not known.
+//! its feature says nothing. Where object ids are paths, it also says whose a per-object file is, since the file's name is only a
+//! checksum of the path. Like features, lines are not made durable. A power loss can only lose them, and then the
+//! source of a feature is not known; nor is its object, where that is a path, and `extract` makes it again.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

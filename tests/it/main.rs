@@ -20,6 +20,7 @@ mod list;
 mod model_files;
 mod mutants;
 mod network;
+mod path_ids;
 mod pixels;
 mod precision;
 mod preprocess;

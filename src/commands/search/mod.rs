@@ -166,7 +166,7 @@ pub fn search(
         }
     }
     if let (Some(media), false) = (&media, kept.is_empty()) {
-        write_pages(options, media, &kept)?;
+        write_pages(options, media, &collection, &kept)?;
     }
     Ok(summary)
 }
@@ -276,8 +276,13 @@ impl Asked<'_> {
 }
 
 /// Writes the page, and the picture.
-fn write_pages(options: &Options, media: &Media, answers: &[Answer]) -> Result<()> {
-    let pictures = Pictures::new(media);
+fn write_pages(
+    options: &Options,
+    media: &Media,
+    collection: &Collection,
+    answers: &[Answer],
+) -> Result<()> {
+    let pictures = Pictures::new(media, collection);
     if let Some(path) = &options.html {
         complete::write_where_it_leads(path, |file| html::write(file, answers, options, &pictures))
             .with_context(|| format!("cannot write the page {}", path.display()))?;
