@@ -23,7 +23,7 @@ use simsearch::inference::{
 use simsearch::pictures::{PictureReader, PixelOptions};
 use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::npy;
-use simsearch::storage::object_id::ObjectId;
+use simsearch::storage::object_id::{IdKind, ObjectId};
 use simsearch::storage::object_list::ObjectList;
 
 const STAGES: [&str; 4] = ["read", "decode_and_resample", "model", "write"];
@@ -88,7 +88,7 @@ fn main() -> Result<()> {
 
     let media_dir = Path::new(media_dir);
     let list = fs::read(media_dir.join("objects.txt")).context("no list of objects")?;
-    let list = ObjectList::parse(list)?;
+    let list = ObjectList::parse(list, IdKind::Name)?;
     let entries: Vec<&str> = list.entries().take(1000).collect();
     let temporary = tempfile::tempdir()?;
     let scratch_folder =
@@ -125,7 +125,12 @@ fn main() -> Result<()> {
             for (entry, feature) in entries.iter().zip(features.chunks(dimension)) {
                 file.clear();
                 npy::append_feature(feature, &mut file);
-                scratch.write_feature(&directory, &ObjectId::from_entry(entry)?, 0, &file)?;
+                scratch.write_feature(
+                    &directory,
+                    &ObjectId::from_entry(IdKind::Name, entry)?,
+                    0,
+                    &file,
+                )?;
             }
             seconds[3] += started.elapsed().as_secs_f64();
         }

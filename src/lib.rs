@@ -30,8 +30,8 @@
 //!
 //! # The walk of a picture
 //!
-//! 1. [`commands::list`] writes its path to `objects.txt`; [`storage::object_list`] reads it, and its file name is the
-//!    [`ObjectId`](storage::object_id::ObjectId).
+//! 1. [`commands::list`] writes its path to `objects.txt`; [`storage::object_list`] reads it, and its file name, or all of
+//!    it, is the [`ObjectId`](storage::object_id::ObjectId).
 //! 2. [`commands::extract`] plans: what has a feature, in a file of its own or in a shard, is done; what failed and has
 //!    not changed stays failed; the rest is pending, in shuffled order.
 //! 3. A worker claims the object, with a lock that other processes see ([`storage::model_dir`]), and reads its file

@@ -4,17 +4,18 @@
 use std::path::Component;
 
 use libfuzzer_sys::fuzz_target;
-use simsearch::storage::object_id::ObjectId;
+use simsearch::storage::object_id::{IdKind, ObjectId};
 use simsearch::storage::object_list::ObjectList;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(list) = ObjectList::parse(bytes.to_vec()) else {
+    let kind = [IdKind::Name, IdKind::Path][bytes.len() % 2];
+    let Ok(list) = ObjectList::parse(bytes.to_vec(), kind) else {
         assert!(std::str::from_utf8(bytes).is_err());
         return;
     };
     for entry in list.entries() {
         assert!(!entry.is_empty() && !entry.contains('\n'));
-        let Ok(id) = ObjectId::from_entry(entry) else {
+        let Ok(id) = ObjectId::from_entry(kind, entry) else {
             continue;
         };
         let path = id.feature_path();
@@ -27,6 +28,6 @@ fuzz_target!(|bytes: &[u8]| {
             "{path:?}"
         );
         assert!(!path.to_str().unwrap().contains('\0'));
-        assert_eq!(ObjectId::new(id.as_str()).as_ref(), Ok(&id));
+        assert_eq!(ObjectId::new(kind, id.as_str()).as_ref(), Ok(&id));
     }
 });

@@ -14,12 +14,14 @@ use simsearch::inference::{
     Provider, Wanted,
 };
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PillowVersion, PixelOptions};
+use simsearch::storage::object_id::IdKind;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
 
 use super::print::{SOME_FAILED, counted};
 use super::shared::{
-    FeatureDirArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument, at_least_one,
+    FeatureDirArgument, IdsArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument,
+    at_least_one,
 };
 
 #[derive(Debug, Args)]
@@ -61,6 +63,10 @@ pub struct FeatureArguments {
     features: FeatureDirArgument,
     #[command(flatten)]
     model: ModelArguments,
+    /// What the object ids are: the file names, or the paths below the media directory, so that two files of one name are two
+    /// objects. The first run in a directory decides, and `list` takes the same option [default: as recorded, else name].
+    #[arg(long, value_enum, value_name = "WHAT")]
+    ids: Option<IdsArgument>,
     /// Where the model runs; `auto` means CUDA if a device answers, else the CPU.
     #[arg(long, value_enum, default_value = "auto")]
     provider: ProviderArgument,
@@ -164,6 +170,7 @@ enum PillowArgument {
 pub struct Making {
     model: ModelFile,
     directory: PathBuf,
+    ids: Option<IdKind>,
     workers: Option<usize>,
     pixels: PixelOptions,
     places: Places,
@@ -211,6 +218,7 @@ impl FeatureArguments {
         Ok(Making {
             directory: self.features.feature_dir.join(&model.stem),
             model,
+            ids: self.ids.map(IdKind::from),
             workers: self.workers,
             pixels: match &preprocess {
                 Some(preprocess) => preprocess.pixels(pixels),
@@ -252,6 +260,7 @@ impl Making {
             media_dir,
             objects,
             directory: self.directory.clone(),
+            ids: self.ids,
             workers: self.workers,
             seed: None,
             limit: None,

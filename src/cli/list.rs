@@ -8,9 +8,10 @@ use clap::Args;
 
 use simsearch::commands::list::{self, Output};
 use simsearch::pictures::EXTENSIONS;
+use simsearch::storage::object_id::IdKind;
 
 use super::print::SOME_FAILED;
-use super::shared::{MediaDirArgument, QuietArgument};
+use super::shared::{IdsArgument, MediaDirArgument, QuietArgument};
 
 #[derive(Debug, Args)]
 pub struct ListArguments {
@@ -18,6 +19,10 @@ pub struct ListArguments {
     media: MediaDirArgument,
     #[command(flatten)]
     walk: WalkArguments,
+    /// What the object ids are: the file names, so that of two files of one name the first is listed; or the paths, and all are.
+    /// `extract` takes the same option.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "name")]
+    ids: IdsArgument,
     /// Where to write the list; `-` is standard output [default: MEDIA_DIR/objects.txt].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -53,7 +58,7 @@ pub struct WalkArguments {
 
 impl WalkArguments {
     /// What to list of a media directory, and where to.
-    pub fn options(self, media_dir: PathBuf, output: Output) -> list::Options {
+    pub fn options(self, media_dir: PathBuf, ids: IdKind, output: Output) -> list::Options {
         list::Options {
             media_dir,
             subdirectory: self.subdirectory,
@@ -65,6 +70,7 @@ impl WalkArguments {
             follow_links: self.follow_links,
             hidden: self.hidden,
             exclude: self.exclude,
+            ids,
             output,
         }
     }
@@ -78,7 +84,8 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
         Some(path) => Output::File(path),
         None => Output::File(media_dir.join("objects.txt")),
     };
-    let options = arguments.walk.options(media_dir, output);
+    let ids = arguments.ids.into();
+    let options = arguments.walk.options(media_dir, ids, output);
     let summary = list::list(&options, &progress)?;
     for line in &summary.unasked {
         progress.note(line);

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use simsearch::inference::{ModelFile, Places};
 use simsearch::similarity::scan::Metric;
 use simsearch::storage::model_dir::model_directory;
+use simsearch::storage::object_id::IdKind;
 use simsearch::support::progress::Progress;
 
 use super::TRY_LIBRARY;
@@ -183,6 +184,22 @@ impl From<MetricArgument> for Metric {
         match argument {
             MetricArgument::Euclidean => Metric::Euclidean,
             MetricArgument::Cosine => Metric::Cosine,
+        }
+    }
+}
+
+/// What object ids are.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum IdsArgument {
+    Name,
+    Path,
+}
+
+impl From<IdsArgument> for IdKind {
+    fn from(argument: IdsArgument) -> Self {
+        match argument {
+            IdsArgument::Name => IdKind::Name,
+            IdsArgument::Path => IdKind::Path,
         }
     }
 }

@@ -53,7 +53,11 @@ pub fn run(arguments: WatchArguments) -> Result<ExitCode> {
     let directory = extract.directory.clone();
     let start = || making.start(&progress);
     let mut passes = Passes {
-        list: (arguments.walk).options(media_dir.clone(), Output::File(objects.clone())),
+        list: (arguments.walk).options(
+            media_dir.clone(),
+            extract::choose_ids(&extract)?,
+            Output::File(objects.clone()),
+        ),
         extract,
         model: making.source(&start),
         concat: concat::Options {

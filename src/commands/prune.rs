@@ -14,8 +14,9 @@ use anyhow::{Context, Result};
 
 use crate::storage::failures::{Class, Failure, FailureReport, id_of_bad_line};
 use crate::storage::model_dir::{ModelDir, Packing, PerObjectFile};
-use crate::storage::object_id::entry_name;
+use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{RecordedSources, SourceRecord};
@@ -79,6 +80,7 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
     let started = Instant::now();
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
+    let id_kind = Recipe::id_kind(path)?;
     let directory = ModelDir::open(path).with_context(reading)?;
     let (_lock, mut sums) = if options.dry_run {
         (None, None)
@@ -94,11 +96,12 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
     };
     let nested = directory.nested_files().with_context(reading)?;
     // After them: what another process has listed and extracted meanwhile is in the list.
-    let list = ObjectList::read(&options.objects)?;
+    let list = ObjectList::read(&options.objects, id_kind)?;
     let listed = Listed::of(&list);
-    let recorded = RecordedSources::read(path).with_context(reading)?;
+    let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
     let (files, kept): (Vec<PerObjectFile<'_>>, Vec<_>) =
-        (nested.files()).partition(|file| !listed.has(file.object_id()));
+        (recorded.identify(&nested).known.into_iter())
+            .partition(|file| !listed.has(file.object_id()));
     let mut summary = Summary {
         object_ids: files
             .iter()
@@ -119,7 +122,7 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
         let removed = Removed {
             features: summary.rows + summary.files,
             of: rows + files.len() + kept.len(),
-            paths: removed_paths(path, &shards, &recorded, &listed)?,
+            paths: removed_paths(path, id_kind, &shards, &recorded, &listed)?,
         };
         if let Some(why) = mistake(options, &list, &removed) {
             return Ok(PruneOutcome::Refused(why));
@@ -136,6 +139,11 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
             }
         }
         (directory.remove_features(&files)).context("cannot remove what is not listed")?;
+        // A killed run may have left some.
+        for nested in &nested.empty {
+            let removed = directory.remove_if_empty(nested);
+            removed.context("cannot remove an empty directory")?;
+        }
         let tidy = || -> io::Result<()> {
             if summary.failures > 0 {
                 FailureReport::open(&directory)?.tidy(|failure| !listed.has_failed(failure))?;
@@ -143,7 +151,7 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
             if recorded.made().is_empty() {
                 return Ok(());
             }
-            let is_listed = |path: &str| listed.has(entry_name(path));
+            let is_listed = |path: &str| listed.has(id_kind.of_entry(path));
             SourceRecord::open(&directory)?.tidy(&recorded, |made| is_listed(&made.source.path))
         };
         tidy().with_context(|| format!("cannot tidy {}", path.display()))?;
@@ -222,12 +230,13 @@ struct Removed {
 
 fn removed_paths(
     directory: &Path,
+    id_kind: IdKind,
     shards: &BTreeMap<ShardNumber, BTreeSet<usize>>,
     recorded: &RecordedSources,
     listed: &Listed<'_>,
 ) -> Result<Vec<Box<str>>> {
     let unpacked = recorded.made().iter().map(|made| &made.source.path);
-    let unpacked = unpacked.filter(|path| !listed.has(entry_name(path)));
+    let unpacked = unpacked.filter(|path| !listed.has(id_kind.of_entry(path)));
     let mut paths: Vec<Box<str>> = unpacked.cloned().collect();
     for (number, leaving) in shards {
         let rows = shard::object_ids(directory, *number)?.len();

@@ -92,13 +92,15 @@ enum Outcome {
 pub fn status(options: &Options) -> Result<Status> {
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
-    let list = options.objects.as_deref().map(ObjectList::read);
-    let list = list.transpose()?;
+    let id_kind = Recipe::id_kind(path)?;
+    let read_list = |objects| ObjectList::read(objects, id_kind);
+    let list = options.objects.as_deref().map(read_list).transpose()?;
     let directory = ModelDir::open(path).with_context(reading)?;
     let failures = FailureReport::read(path).with_context(reading)?;
     // Files before shards: what `concat` packs meanwhile is in one of the two, or in both.
     let nested = directory.nested_files().with_context(reading)?;
-    let recorded = RecordedSources::read(path).with_context(reading)?;
+    let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
+    let object_files = recorded.identify(&nested).known;
     let rows = shard::read_listed(path, |shards| {
         // Of the two halves the ids get their name last. A shard whose other half is lost is for `verify` to name.
         let numbers = shards.finished.iter();
@@ -133,7 +135,7 @@ pub fn status(options: &Options) -> Result<Status> {
     let failed = failures
         .iter()
         .map(|(id, failure)| (&**id, Outcome::Failed(failure.class), None));
-    let files = nested.files().map(|file| {
+    let files = object_files.iter().map(|file| {
         let id = file.object_id();
         (id, Outcome::File, recorded.last(id))
     });

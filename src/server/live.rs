@@ -11,8 +11,9 @@ use super::Options;
 use crate::similarity::collection::{Collection, IdLookup, Position};
 use crate::storage::files::FileStamp;
 use crate::storage::media::Media;
+use crate::storage::object_id::IdKind;
 use crate::storage::shard::{ShardFiles, ShardNumber};
-use crate::storage::sources::SourceRecord;
+use crate::storage::sources::{Source, SourceRecord};
 use crate::support::progress::Progress;
 
 /// Between two looks at the names of the shards, at the list of objects and at the record of what is extracted.
@@ -50,12 +51,20 @@ impl Features {
         let position = self.lookup.find(&self.collection, id)?;
         Some((position, self.collection.feature(position)))
     }
+
+    /// The file that the feature of an object was made from, where it has one and that is recorded; also where it is not shown,
+    /// since another file is listed now.
+    pub fn source(&self, id: &str) -> Option<Source> {
+        let shown = self.lookup.find(&self.collection, id);
+        let any = || self.lookup.find_hidden(&self.collection, id);
+        self.collection.source(shown.or_else(any)?)
+    }
 }
 
 impl Live {
     pub fn open(options: &Options, progress: &Progress) -> Result<Self> {
         let mut collection = Collection::open(&options.directory)?;
-        let media = Media::open(&options.media_dir, &options.objects)?;
+        let media = Media::open(&options.media_dir, &options.objects, collection.id_kind())?;
         let unlisted = collection.keep_listed(&media);
         if unlisted > 0 {
             progress.note(&format!(
@@ -90,6 +99,10 @@ impl Live {
     fn refresh_features(&self) -> Result<()> {
         let now = self.features();
         let mut collection = now.collection.reopen(&self.directory)?;
+        // The first features say what the ids are.
+        if collection.id_kind() != self.media().id_kind() {
+            self.refresh_media(collection.id_kind())?;
+        }
         collection.keep_listed(&self.media());
         if !collection.is_same_as(&now.collection) {
             let features = Arc::new(Features::of(collection));
@@ -98,8 +111,8 @@ impl Live {
         Ok(())
     }
 
-    fn refresh_media(&self) -> Result<()> {
-        let media = Arc::new(Media::open(&self.media_dir, &self.objects)?);
+    fn refresh_media(&self, id_kind: IdKind) -> Result<()> {
+        let media = Arc::new(Media::open(&self.media_dir, &self.objects, id_kind)?);
         *self.media.write().unwrap_or_else(PoisonError::into_inner) = media;
         Ok(())
     }
@@ -154,7 +167,7 @@ impl Seen {
         // What is listed now may be shown.
         let mut is_listed_anew = false;
         if list != self.list {
-            match live.refresh_media() {
+            match live.refresh_media(live.media().id_kind()) {
                 Ok(()) => {
                     self.list = list;
                     is_listed_anew = true;

@@ -29,6 +29,7 @@ use crate::inference::embed::QueryError;
 use crate::pictures::thumbnail::Thumbnail;
 use crate::pictures::{Format, PictureReader, PixelOptions};
 use crate::similarity::scan::Metric;
+use crate::storage::files::FileStamp;
 use crate::storage::media::MAX_FILE_BYTES;
 
 /// Neighbours, or random objects, where no limit is given.
@@ -49,10 +50,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(|| async { page::file("") }))
         .route("/page/{name}", get(page_file))
         .route("/similar", get(similar_to_words).post(similar_to_upload))
-        .route("/similar/{object_id}", get(similar_to_object))
+        .route("/similar/{*object_id}", get(similar_to_object))
         .route("/random", get(random))
-        .route("/object/{object_id}", get(object))
-        .route("/thumbnail/{object_id}", get(thumbnail))
+        .route("/object/{*object_id}", get(object))
+        .route("/thumbnail/{*object_id}", get(thumbnail))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .fallback(|| async { Problem::not_found("there is nothing at this address") })
@@ -366,17 +367,31 @@ async fn random(
     Ok(Json(serde_json::json!({ "objectIds": ids })).into_response())
 }
 
-/// The file of a listed object, by its id and by nothing else.
+/// The file of a listed object, by its id and by nothing else. One that is another file than the object's feature was made from is
+/// not shown in its place.
 fn open(app: &App, id: &str) -> Result<std::fs::File, Problem> {
     let media = app.live.media();
     let entry = media
         .entry(id)
         .ok_or_else(|| Problem::not_found("no such object is listed"))?;
-    (app.media.open_file(entry)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Problem::not_found("the file of this object is gone"),
+    let cannot_be_opened = || {
         // Whatever it is, it is not for the client to know where the files are.
-        _ => Problem::not_found("the file of this object cannot be opened"),
-    })
+        Problem::not_found("the file of this object cannot be opened")
+    };
+    let file = app.media.open_file(entry);
+    let file = file.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Problem::not_found("the file of this object is gone"),
+        _ => cannot_be_opened(),
+    })?;
+    let metadata = file.metadata().map_err(|_| cannot_be_opened())?;
+    match app.live.features().source(id) {
+        Some(source) if *source.path != *entry || source.file != FileStamp::of(&metadata) => {
+            Err(Problem::not_found(
+                "the file of this object has changed since its feature was made; `simsearch extract` makes it again",
+            ))
+        }
+        _ => Ok(file),
+    }
 }
 
 async fn object(

@@ -127,13 +127,13 @@ mod tests {
     use crate::server::Options;
     use crate::server::metrics::Gauges;
     use crate::storage::npy;
-    use crate::storage::object_id::ObjectId;
+    use crate::storage::object_id::{IdKind, ObjectId};
     use crate::support::progress::Progress;
 
     /// Objects `0000.jpg`, `0001.jpg`, and so on, of which each two have one feature.
     fn live(root: &std::path::Path, count: usize) -> Live {
         for number in 0..count {
-            let id = ObjectId::new(&format!("{number:04}.jpg")).unwrap();
+            let id = ObjectId::new(IdKind::Name, &format!("{number:04}.jpg")).unwrap();
             let path = root.join("model").join(id.feature_path());
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let mut bytes = Vec::new();

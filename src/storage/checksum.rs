@@ -20,7 +20,10 @@ impl Checksum {
     /// The checksum of all that was added.
     pub fn finish(self) -> String {
         let sum = self.0.finalize();
-        sum.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits = sum.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect()
     }
 }
 

@@ -66,6 +66,7 @@ pub fn folder_of(entry: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::object_id::IdKind;
     use std::fs;
 
     #[test]
@@ -77,7 +78,7 @@ mod tests {
             "a/one.jpg\nab/two.jpg\n./c/d/three.jpg\nmedia/four.jpg\n",
         )
         .unwrap();
-        let media = Media::open(Path::new("/srv/media"), &objects).unwrap();
+        let media = Media::open(Path::new("/srv/media"), &objects, IdKind::Name).unwrap();
         let found = |named: &str| {
             let folder = Folder::find(Path::new(named), &media).ok()?;
             let held = media.entries().filter(|entry| folder.holds(entry));

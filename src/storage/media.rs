@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::storage::files::{FileStamp, regular};
-use crate::storage::object_id::entry_name;
+use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 
 /// Files longer than this are not pictures that belong here; it bounds what one worker reads. 512 MiB.
@@ -22,18 +22,23 @@ pub struct Media {
 }
 
 impl Media {
-    /// Reads the list of objects; its paths are relative to `directory`.
-    pub fn open(directory: &Path, objects: &Path) -> Result<Self> {
-        let list = ObjectList::read(objects)?;
+    /// Reads the list of objects, which have ids of that kind; its paths are relative to `directory`.
+    pub fn open(directory: &Path, objects: &Path, id_kind: IdKind) -> Result<Self> {
+        let list = ObjectList::read(objects, id_kind)?;
         let objects = list.lines().enumerate();
         let objects = objects.filter(|(_, line)| matches!(line, Line::Object(_)));
         let mut by_id: Vec<u32> = objects.map(|(index, _)| index as u32).collect();
-        by_id.sort_unstable_by_key(|index| id_of(&list, *index));
+        by_id.sort_unstable_by_key(|index| list.id(*index as usize));
         Ok(Media {
             directory: directory.to_owned(),
             list,
             by_id,
         })
+    }
+
+    /// What the object ids are.
+    pub fn id_kind(&self) -> IdKind {
+        self.list.id_kind()
     }
 
     /// The media directory.
@@ -56,13 +61,9 @@ impl Media {
     /// The same below the media directory.
     pub fn entry(&self, object_id: &str) -> Option<&str> {
         let found =
-            (self.by_id).binary_search_by_key(&object_id, |index| id_of(&self.list, *index));
+            (self.by_id).binary_search_by_key(&object_id, |index| self.list.id(*index as usize));
         Some(self.list.entry(self.by_id[found.ok()?] as usize))
     }
-}
-
-fn id_of(list: &ObjectList, index: u32) -> &str {
-    entry_name(list.entry(index as usize))
 }
 
 /// A file is longer than pictures are.
@@ -98,7 +99,7 @@ mod tests {
         let objects = directory.path().join("objects.txt");
         let lines = "z/one.jpg\na/one.jpg\nb/two.jpg\n../out.jpg\n/etc/passwd\nthree.jpg\n";
         fs::write(&objects, lines).unwrap();
-        let media = Media::open(Path::new("media"), &objects).unwrap();
+        let media = Media::open(Path::new("media"), &objects, IdKind::Name).unwrap();
         for (id, expected) in [
             ("one.jpg", Some("media/z/one.jpg")),
             ("two.jpg", Some("media/b/two.jpg")),

@@ -234,20 +234,25 @@ pub(crate) fn sources(bytes: &[u8]) -> Result<Vec<Option<Source>>, NpyError> {
     let (_, width, offset) = sources_shape(bytes)?;
     let rows = bytes[offset..].chunks_exact(source_bytes(width));
     let sources = rows.enumerate().map(|(row, cells)| {
-        let (path, numbers) = cells.split_at(width * 4);
-        let path = object_id(path).ok_or(NpyError::NotUnicode { row })?;
-        let number = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&numbers[at..at + 8]);
-            i64::from_le_bytes(bytes)
-        };
-        let (size, modified) = (number(0) as u64, number(8));
-        Ok((!path.is_empty()).then(|| Source {
-            path: path.into(),
-            file: FileStamp { size, modified },
-        }))
+        let source = source_in(cells, width).ok_or(NpyError::NotUnicode { row })?;
+        Ok((!source.path.is_empty()).then_some(source))
     });
     sources.collect()
+}
+
+/// The source in the cells of a row; none where its path is not Unicode.
+fn source_in(cells: &[u8], width: usize) -> Option<Source> {
+    let (path, numbers) = cells.split_at(width * 4);
+    let number = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&numbers[at..at + 8]);
+        i64::from_le_bytes(bytes)
+    };
+    let (size, modified) = (number(0) as u64, number(8));
+    Some(Source {
+        path: object_id(path)?.into(),
+        file: FileStamp { size, modified },
+    })
 }
 
 /// Shape and data offset of a whole array of [`sources`]: rows, characters in a path, bytes before the first row.
@@ -264,10 +269,11 @@ pub(crate) fn sources_shape(bytes: &[u8]) -> Result<(usize, usize, usize), NpyEr
     Ok((rows, width, header.data_offset))
 }
 
-/// The path in a row of sources, whose paths have `width` characters or less; none where it is not known.
-pub(crate) fn source_path(rows: &[u8], width: usize, row: usize) -> Option<String> {
-    let path = object_id(&rows[row * source_bytes(width)..][..width * 4]);
-    path.filter(|path| !path.is_empty())
+/// A row of sources, whose paths have `width` characters or less; none where it is not known.
+pub(crate) fn source(rows: &[u8], width: usize, row: usize) -> Option<Source> {
+    let bytes = source_bytes(width);
+    let source = source_in(&rows[row * bytes..][..bytes], width);
+    source.filter(|source| !source.path.is_empty())
 }
 
 /// Appends one row of sources, whose path has `width` characters or less; zeros where it is not known.

@@ -9,13 +9,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use thiserror::Error;
 
-use crate::storage::object_id::{ObjectId, entry_name};
+use crate::storage::object_id::{BadEntry, IdKind, ObjectId};
 
 /// The lines of an `objects.txt`, in the order of the file.
 ///
 /// The text is held once; each line costs 16 bytes more.
 #[derive(Debug, Default)]
 pub struct ObjectList {
+    id_kind: IdKind,
     text: String,
     lines: Vec<Range<usize>>,
 }
@@ -27,9 +28,12 @@ pub(crate) enum Line<'a> {
     Object(&'a str),
     /// The same path as in a line before: nothing to do, and nothing wrong.
     Repeated,
-    /// No object, for a reason that is for people: no usable path or name, or a name that another path has as well.
+    /// No object, for a reason that is for people: no usable path or name, or an id that another path has as well.
     Bad(String),
 }
+
+/// What to do about two files of one name.
+const KEEP_BOTH: &str = "`extract --ids path` takes both, into a --feature-dir of its own";
 
 /// Why the bytes are not a list of objects.
 #[derive(Debug, Error)]
@@ -43,8 +47,8 @@ impl ObjectList {
     /// The path that stands for standard input.
     pub const STDIN: &str = "-";
 
-    /// Reads the list in a file, or on standard input.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// Reads the list in a file, or on standard input, whose objects have ids of that kind.
+    pub fn read(path: &Path, id_kind: IdKind) -> Result<Self> {
         let read = match path.as_os_str() == Self::STDIN {
             true => {
                 let mut bytes = Vec::new();
@@ -59,14 +63,14 @@ impl ObjectList {
                 path.display()
             ),
         })?;
-        Self::parse(bytes)
+        Self::parse(bytes, id_kind)
             .with_context(|| format!("cannot read the list of objects {}", path.display()))
     }
 
     /// Reads a list: one path per line. A byte order mark, blank lines, a missing final newline and (where the
     /// first line ends so) CRLF line ends are all accepted. Lines are not checked here: see
     /// [`ObjectId::from_entry`].
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, NotText> {
+    pub fn parse(bytes: Vec<u8>, id_kind: IdKind) -> Result<Self, NotText> {
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = 1 + error.as_bytes()[..valid]
@@ -98,7 +102,11 @@ impl ObjectList {
             at += line.len() + 1;
         }
         lines.shrink_to_fit();
-        Ok(ObjectList { text, lines })
+        Ok(ObjectList {
+            id_kind,
+            text,
+            lines,
+        })
     }
 
     /// How many objects are listed.
@@ -116,6 +124,21 @@ impl ObjectList {
         &self.text[self.lines[index].clone()]
     }
 
+    /// The id of object `index`, where its path can have one.
+    pub fn id(&self, index: usize) -> &str {
+        self.id_kind.of_entry(self.entry(index))
+    }
+
+    /// The same, checked.
+    pub fn object_id(&self, index: usize) -> Result<ObjectId, BadEntry> {
+        ObjectId::from_entry(self.id_kind, self.entry(index))
+    }
+
+    /// What the ids are.
+    pub fn id_kind(&self) -> IdKind {
+        self.id_kind
+    }
+
     /// All paths in the order of the file.
     pub fn entries(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|index| self.entry(index))
@@ -125,14 +148,17 @@ impl ObjectList {
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut first_of: HashMap<&str, &str> = HashMap::with_capacity(self.len());
         self.entries().map(move |entry| {
-            if let Err(error) = ObjectId::from_entry(entry) {
-                return Line::Bad(error.to_string());
-            }
-            let name = entry_name(entry);
-            match *first_of.entry(name).or_insert(entry) {
-                first if std::ptr::eq(first, entry) => Line::Object(name),
-                first if first == entry => Line::Repeated,
-                first => Line::Bad(format!("{first} has the same object id and comes first")),
+            let id = match self.id_kind.check_entry(entry) {
+                Ok(id) => id,
+                Err(error) => return Line::Bad(error.to_string()),
+            };
+            match *first_of.entry(id).or_insert(entry) {
+                first if std::ptr::eq(first, entry) => Line::Object(id),
+                // Another spelling of a path is the same file.
+                first if first == entry || self.id_kind == IdKind::Path => Line::Repeated,
+                first => Line::Bad(format!(
+                    "{first} has the same object id and comes first; {KEEP_BOTH}"
+                )),
             }
         })
     }
@@ -141,7 +167,6 @@ impl ObjectList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::object_id::BadEntry;
 
     #[test]
     fn a_list_is_read_however_its_lines_end() {
@@ -154,17 +179,17 @@ mod tests {
             ("\u{feff}", vec![]),
             ("a.jpg\nodd\r\n", vec!["a.jpg", "odd\r"]),
         ] {
-            let list = ObjectList::parse(bytes.into()).unwrap();
+            let list = ObjectList::parse(bytes.into(), IdKind::Name).unwrap();
             assert_eq!(list.entries().collect::<Vec<_>>(), expected, "{bytes:?}");
         }
     }
 
     #[test]
     fn of_lines_with_one_object_id_the_first_is_the_object() {
-        let list = ObjectList::parse(b"a/x.jpg\nb/x.jpg\na/x.jpg\n../y.jpg\nx.jpg.jpg\n".into());
-        let list = list.unwrap();
+        let lines = b"a/x.jpg\nb/x.jpg\na/x.jpg\n../y.jpg\nx.jpg.jpg\n";
+        let list = ObjectList::parse(lines.into(), IdKind::Name).unwrap();
         let lines: Vec<Line<'_>> = list.lines().collect();
-        let twice = "a/x.jpg has the same object id and comes first".to_owned();
+        let twice = format!("a/x.jpg has the same object id and comes first; {KEEP_BOTH}");
         let outside = BadEntry::ParentComponent.to_string();
         assert_eq!(
             lines,
@@ -180,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_list_that_is_not_text_names_the_line() {
-        let error = ObjectList::parse(b"a.jpg\nb.jpg\n\xff.jpg\n".to_vec()).unwrap_err();
+        let lines = b"a.jpg\nb.jpg\n\xff.jpg\n".to_vec();
+        let error = ObjectList::parse(lines, IdKind::Name).unwrap_err();
         assert_eq!(error.line, 3);
     }
 }

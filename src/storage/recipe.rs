@@ -4,11 +4,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::storage::files::complete;
 use crate::storage::files::regular;
+use crate::storage::object_id::IdKind;
 
 /// The version of the directory's format that this program writes.
 pub const FORMAT: u32 = 1;
@@ -37,6 +39,9 @@ pub struct Recipe {
     pub precision: Precision,
     /// Whether the graph ran as it is: then the features are those of the Python recipe to the last bit.
     pub exact: bool,
+    /// What the object ids are.
+    #[serde(default)]
+    pub ids: IdKind,
     /// All values of the preprocessing, where it is another than the Python recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<serde_json::Value>,
@@ -114,6 +119,17 @@ pub enum RecipeError {
         #[source]
         source: serde_json::Error,
     },
+    /// The object ids of the directory are others.
+    #[error(
+        "the object ids of {} are those of --ids {}, and --ids {} was asked for: leave that out, or give this run another \
+         --feature-dir",
+        path.display(), there.name(), here.name()
+    )]
+    OtherIds {
+        path: PathBuf,
+        there: IdKind,
+        here: IdKind,
+    },
     /// The features of the directory were made in another way.
     #[error(
         "{} was made with {there}, this run would use {here}; mixed features cannot be compared, so give this run \
@@ -135,15 +151,19 @@ impl Recipe {
 
     /// The recipe of a model's directory, where one is recorded.
     pub fn read(directory: &Path) -> Result<Option<Recipe>, RecipeError> {
-        let path = directory.join(Self::FILE_NAME);
-        let read = regular::read_own(&path);
-        match read {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|source| RecipeError::Damaged { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(RecipeError::Io { path, source }),
+        read(directory)
+    }
+
+    /// What the object ids of a model's directory are: names where nothing is recorded, as earlier versions and other
+    /// programs leave it.
+    pub fn id_kind(directory: &Path) -> Result<IdKind, RecipeError> {
+        #[derive(Default, Deserialize)]
+        struct Ids {
+            #[serde(default)]
+            ids: IdKind,
         }
+        let ids: Option<Ids> = read(directory)?;
+        Ok(ids.unwrap_or_default().ids)
     }
 
     /// Checks that the directory was made with this recipe; records it where none is recorded.
@@ -188,8 +208,9 @@ impl Recipe {
         })
     }
 
-    fn fields(&self) -> [(&'static str, String); 11] {
+    fn fields(&self) -> [(&'static str, String); 12] {
         [
+            ("--ids", self.ids.name().to_owned()),
             ("format", self.format.to_string()),
             ("the model with SHA-256", self.model_sha256.clone()),
             ("output", self.output.clone()),
@@ -209,6 +230,18 @@ impl Recipe {
                     .map_or_else(|| "tf-hub".to_owned(), |all| all.to_string()),
             ),
         ]
+    }
+}
+
+/// What is recorded in a directory, or a part of that.
+fn read<T: DeserializeOwned>(directory: &Path) -> Result<Option<T>, RecipeError> {
+    let path = directory.join(Recipe::FILE_NAME);
+    match regular::read_own(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| RecipeError::Damaged { path, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RecipeError::Io { path, source }),
     }
 }
 
@@ -236,9 +269,13 @@ impl fmt::Display for Recipe {
         } else {
             ""
         };
+        let ids = match self.ids {
+            IdKind::Name => "",
+            IdKind::Path => "; --ids path",
+        };
         write!(
             formatter,
-            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {dimension} {dtype}{pool}{normalize}"
+            "{preprocessing}; model {model}… in {precision}{exact}; {output} of {dimension} {dtype}{pool}{normalize}{ids}"
         )
     }
 }
@@ -260,6 +297,7 @@ mod tests {
             finish: Finish::default(),
             precision: Precision::Fp32,
             exact: false,
+            ids: IdKind::Name,
             preprocess: None,
         }
     }

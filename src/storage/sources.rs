@@ -7,9 +7,11 @@
 //!
 //! The line comes before the feature gets its name, and has a checksum of the feature's numbers. It holds for the feature
 //! that has this checksum and for no other, so that the two never come apart, whenever a process is killed: a line without
-//! its feature says nothing. Like features, lines are not made durable. A power loss can only lose them, and then the
-//! source of a feature is not known.
+//! its feature says nothing. Where object ids are paths, it also says whose a per-object file is, since the file's name is only a
+//! checksum of the path. Like features, lines are not made durable. A power loss can only lose them, and then the
+//! source of a feature is not known; nor is its object, where that is a path, and `extract` makes it again.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -21,8 +23,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::storage::files::{FileStamp, complete, regular};
-use crate::storage::model_dir::{ModelDir, RecordLock};
-use crate::storage::object_id::entry_name;
+use crate::storage::model_dir::{ModelDir, NestedFiles, PerObjectFile, RecordLock};
+use crate::storage::object_id::{IdKind, stem_of_path};
 use crate::support::fault;
 use crate::support::hints::NotRegular;
 use crate::support::mutex::lock;
@@ -228,6 +230,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Made)> {
 /// What a record holds: about 100 bytes for each feature, besides the path.
 #[derive(Debug, Default)]
 pub struct RecordedSources {
+    id_kind: IdKind,
     /// In the order of the object ids; those of one object in the order in which they were recorded.
     made: Vec<Made>,
     /// How long the record was, in whole lines.
@@ -235,15 +238,16 @@ pub struct RecordedSources {
 }
 
 impl RecordedSources {
-    /// Reads the record of a directory. Takes no lock.
+    /// Reads the record of a directory whose objects have ids of that kind. Takes no lock.
     ///
     /// What is not packed has to be listed before, and what is packed after: `concat` puts the sources in a shard before it
     /// removes them here.
-    pub fn read(directory: &Path) -> io::Result<Self> {
+    pub fn read(directory: &Path, id_kind: IdKind) -> io::Result<Self> {
         let bytes = read_file(&directory.join(SourceRecord::FILE_NAME))?.unwrap_or_default();
         let mut made: Vec<Made> = lines(&bytes).map(|(_, made)| made).collect();
-        made.par_sort_by(|one, other| object_id(one).cmp(object_id(other)));
+        made.par_sort_by(|one, other| object_id(id_kind, one).cmp(object_id(id_kind, other)));
         Ok(RecordedSources {
+            id_kind,
             made,
             // Of a line that is being written there is only the beginning.
             length: memchr::memrchr(b'\n', &bytes).map_or(0, |last| last + 1),
@@ -252,9 +256,9 @@ impl RecordedSources {
 
     /// The index of what is recorded of an object's feature that has this checksum; of several, the last.
     pub fn find(&self, id: &str, feature_sum: u32) -> Option<usize> {
-        let first = self.made.partition_point(|made| object_id(made) < id);
+        let first = self.made.partition_point(|made| self.id(made) < id);
         let of_object = self.made[first..].iter();
-        let of_object = of_object.take_while(|made| object_id(made) == id);
+        let of_object = of_object.take_while(|made| self.id(made) == id);
         let (index, _) = (of_object.enumerate())
             .filter(|(_, made)| made.feature_sum == feature_sum)
             .last()?;
@@ -263,26 +267,74 @@ impl RecordedSources {
 
     /// What was recorded of an object last, whatever its feature is.
     pub fn last(&self, id: &str) -> Option<&Source> {
-        let end = self.made.partition_point(|made| object_id(made) <= id);
+        let end = self.made.partition_point(|made| self.id(made) <= id);
         let last = self.made[..end].last()?;
-        (object_id(last) == id).then_some(&last.source)
+        (self.id(last) == id).then_some(&last.source)
     }
 
     /// Whether anything is recorded of an object.
     pub fn names(&self, id: &str) -> bool {
-        let found = self.made.binary_search_by(|made| object_id(made).cmp(id));
+        let found = self.made.binary_search_by(|made| self.id(made).cmp(id));
         found.is_ok()
+    }
+
+    /// What the object ids are.
+    pub fn id_kind(&self) -> IdKind {
+        self.id_kind
     }
 
     /// What is recorded, in the order of the object ids.
     pub fn made(&self) -> &[Made] {
         &self.made
     }
+
+    /// The object that a feature is of.
+    fn id<'m>(&self, made: &'m Made) -> &'m str {
+        object_id(self.id_kind, made)
+    }
+
+    /// Whose the per-object files are, which were listed before this was read.
+    pub fn identify<'a>(&'a self, nested: &'a NestedFiles) -> ObjectFiles<'a> {
+        let mut found = ObjectFiles::default();
+        if self.id_kind == IdKind::Name {
+            found.known = nested.paths().map(PerObjectFile::named).collect();
+            return found;
+        }
+        let objects: Vec<&[Made]> = self
+            .made
+            .chunk_by(|one, other| self.id(one) == self.id(other))
+            .collect();
+        let by_stem = objects.par_iter();
+        let by_stem: HashMap<String, &Made> = by_stem
+            .map(|made| (stem_of_path(self.id(&made[0])), &made[0]))
+            .collect();
+        for path in nested.paths() {
+            match by_stem.get(PerObjectFile::named(path).stem()) {
+                Some(made) => found.known.push(PerObjectFile::of_path(path, made)),
+                None => found.unknown.push(Path::new(path)),
+            }
+        }
+        found.known.par_sort_by_key(PerObjectFile::object_id);
+        found
+    }
 }
 
-/// The object that a feature is of: its file's name.
-fn object_id(made: &Made) -> &str {
-    entry_name(&made.source.path)
+/// The per-object files of a directory.
+#[derive(Debug, Default)]
+pub(crate) struct ObjectFiles<'a> {
+    /// In the order in which they are packed: that of their paths where object ids are names, and else that of the ids.
+    pub known: Vec<PerObjectFile<'a>>,
+    /// Files of which it is not recorded whose they are, where object ids are paths: a power loss has taken the record, or
+    /// another program made them.
+    pub unknown: Vec<&'a Path>,
+}
+
+/// What to say of [`ObjectFiles::unknown`].
+pub(crate) const UNKNOWN_OBJECT: &str = "it is not recorded which object it is of; remove it, and `simsearch extract` makes it again if it is needed";
+
+/// The object that a feature is of.
+fn object_id(id_kind: IdKind, made: &Made) -> &str {
+    id_kind.of_entry(&made.source.path)
 }
 
 #[cfg(test)]
@@ -320,7 +372,7 @@ mod tests {
         other.add(&[made("a/a.jpg", 3, 12)]).unwrap();
         // Killed before the feature got its name, and made again.
         one.add(&[made("a/a.jpg", 4, 12)]).unwrap();
-        let recorded = RecordedSources::read(directory.path()).unwrap();
+        let recorded = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
         for (id, sum, expected) in [
             ("a.jpg", 11, Some(1)),
             ("a.jpg", 12, Some(4)),
@@ -344,17 +396,17 @@ mod tests {
         let whole = fs::read(record.path()).unwrap();
         for cut in 1..whole.len() {
             fs::write(record.path(), [&whole[..], &whole[..cut]].concat()).unwrap();
-            let recorded = RecordedSources::read(directory.path()).unwrap();
+            let recorded = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
             assert_eq!(recorded.made().len(), 1);
             record.add(&[made("b.jpg", 2, 12)]).unwrap();
-            let recorded = RecordedSources::read(directory.path()).unwrap();
+            let recorded = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
             assert_eq!(size_of(&recorded, "b.jpg", 12), Some(2), "{cut}");
             assert_eq!(size_of(&recorded, "a.jpg", 11), Some(1), "{cut}");
         }
         // What a power loss leaves.
         fs::write(record.path(), [&whole[..], &[0; 50]].concat()).unwrap();
         record.add(&[made("b.jpg", 2, 12)]).unwrap();
-        let recorded = RecordedSources::read(directory.path()).unwrap();
+        let recorded = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
         assert_eq!(recorded.made().len(), 2);
     }
 
@@ -366,12 +418,12 @@ mod tests {
         record
             .add(&[made("a.jpg", 1, 11), made("b.jpg", 2, 12)])
             .unwrap();
-        let read = RecordedSources::read(directory.path()).unwrap();
+        let read = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
         record.add(&[made("a.jpg", 3, 11)]).unwrap();
         record
             .tidy(&read, |made| &*made.source.path == "b.jpg")
             .unwrap();
-        let left = RecordedSources::read(directory.path()).unwrap();
+        let left = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
         assert_eq!(size_of(&left, "a.jpg", 11), Some(3));
         assert_eq!(size_of(&left, "b.jpg", 12), Some(2));
         record.tidy(&left, |_| false).unwrap();

@@ -740,7 +740,6 @@ fn other_files_in_the_directory_stay() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..3));
     for name in [
-        "recipe.json",
         "failures.jsonl",
         "notes.txt",
         "00/readme",
@@ -758,12 +757,11 @@ fn other_files_in_the_directory_stay() {
         "1.features.npy",
         "failures.jsonl",
         "notes.txt",
-        "recipe.json",
     ] {
         expected.push(name.to_owned());
     }
     expected.sort();
     assert_eq!(names(&env), expected);
-    let left = files_ending(&tree(&env.path("features/model")), "recipe.json");
-    assert_eq!(left["recipe.json"], ppm(2, 2, 1));
+    let left = files_ending(&tree(&env.path("features/model")), "notes.txt");
+    assert_eq!(left["notes.txt"], ppm(2, 2, 1));
 }

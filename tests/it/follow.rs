@@ -110,7 +110,13 @@ fn same(env: &TestEnv, picture: &str) -> Vec<String> {
 
 #[track_caller]
 fn extract(env: &TestEnv) -> Outcome {
-    let outcome = env.extract("nhwc", &["--json"]);
+    extract_with(env, "name")
+}
+
+/// The same with these object ids.
+#[track_caller]
+fn extract_with(env: &TestEnv, ids: &str) -> Outcome {
+    let outcome = env.extract("nhwc", &["--json", "--ids", ids]);
     outcome.exits(0);
     outcome
 }
@@ -441,12 +447,17 @@ fn a_row_has_its_own_source_wherever_extract_is_killed_that_makes_it_again() {
     if !cfg!(feature = "fault-points") {
         crate::skip!("the program is built without fault points; `make test` builds it with them");
     }
-    for packed in [false, true] {
+    for (packed, ids) in [
+        (false, "name"),
+        (true, "name"),
+        (false, "path"),
+        (true, "path"),
+    ] {
         let env = TestEnv::new();
         env.picture("object/a.jpg", 1);
         env.picture("object/b.jpg", 2);
         env.list(&[]).exits(0);
-        extract(&env);
+        extract_with(&env, ids);
         // What a directory packs, without a change to it.
         let packed_rows = |env: &TestEnv| {
             let before = env.tree("features");
@@ -467,7 +478,7 @@ fn a_row_has_its_own_source_wherever_extract_is_killed_that_makes_it_again() {
             );
             set_time(&env, entry, 1);
         }
-        extract(&env);
+        extract_with(&env, ids);
         let new = packed_rows(&env);
         for (id, (feature, source)) in &new {
             assert!(*feature != old[id].0 && *source != old[id].1);
@@ -490,7 +501,7 @@ fn a_row_has_its_own_source_wherever_extract_is_killed_that_makes_it_again() {
             if !was_killed {
                 break;
             }
-            extract(&env);
+            extract_with(&env, ids);
             assert!(packed_rows(&env) == new);
         }
         assert_eq!(seen, BTreeSet::from([0, 1, 2]));
@@ -638,6 +649,8 @@ fn a_folder_of_many_pictures_that_is_empty_may_be_a_disk_that_is_not_mounted() {
 /// A tree of pictures that is edited at random.
 pub(crate) struct Media<'a> {
     env: &'a TestEnv,
+    /// Whether files in several folders may have one name.
+    may_share_names: bool,
     random: StdRng,
     /// Counts everything that is to be new: pictures, times, names.
     count: u64,
@@ -649,6 +662,7 @@ impl<'a> Media<'a> {
     pub fn new(env: &'a TestEnv, seed: u64) -> Self {
         Media {
             env,
+            may_share_names: false,
             random: StdRng::seed_from_u64(seed),
             count: 0,
             entries: BTreeSet::new(),
@@ -658,6 +672,15 @@ impl<'a> Media<'a> {
     fn next(&mut self) -> u64 {
         self.count += 1;
         self.count
+    }
+
+    /// The name of a file, which no other has unless they may share names.
+    fn new_name(&mut self) -> String {
+        let number = self.next();
+        match self.may_share_names {
+            true => format!("{}.jpg", number % 4),
+            false => format!("{number:04}.jpg"),
+        }
     }
 
     /// Writes a picture that was never there, of this width, at this time.
@@ -688,8 +711,9 @@ impl<'a> Media<'a> {
     pub fn edit(&mut self) -> String {
         let new = self.next();
         let folder = ["x", "y/z", "w"][self.random.random_range(0..3)];
+        let new_entry = format!("{folder}/{}", self.new_name());
         let Some(entry) = self.any() else {
-            self.write(&format!("{folder}/{new:04}.jpg"), 9, new);
+            self.write(&new_entry, 9, new);
             return "the first".into();
         };
         let path = self.env.path("media").join(&entry);
@@ -697,7 +721,7 @@ impl<'a> Media<'a> {
         let name = entry.rsplit('/').next().unwrap().to_owned();
         let what = match self.random.random_range(0..9) {
             0 => {
-                self.write(&format!("{folder}/{new:04}.jpg"), 9, new);
+                self.write(&new_entry, 9, new);
                 "another beside"
             }
             1 => {
@@ -710,7 +734,7 @@ impl<'a> Media<'a> {
                 "touched"
             }
             3 => {
-                self.rename(&entry, &format!("{folder}/{new:04}.jpg"));
+                self.rename(&entry, &new_entry);
                 "renamed"
             }
             4 => {
@@ -759,9 +783,11 @@ impl<'a> Media<'a> {
 fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
     need_runtime!();
     let rounds = crate::seeds(6);
-    for seed in 0..rounds {
+    let cases = (0..rounds).flat_map(|seed| [(seed, "name"), (seed, "path")]);
+    for (seed, ids) in cases {
         let env = TestEnv::new();
         let mut media = Media::new(&env, seed);
+        media.may_share_names = ids == "path";
         let mut story = Vec::new();
         for _ in 0..12 {
             for _ in 0..media.random.random_range(1..5) {
@@ -776,8 +802,8 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
                 }
                 story.push(command.into());
                 let outcome = match command {
-                    "list" => env.list(&[]),
-                    "extract" => env.extract("nhwc", &[]),
+                    "list" => env.list(&["--ids", ids]),
+                    "extract" => env.extract("nhwc", &["--ids", ids]),
                     _ if !env.path("features/nhwc").exists() => continue,
                     "concat" => env.concat(&["--rows", "3"]),
                     _ => prune(&env, &["--yes"]),
@@ -791,9 +817,9 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
             }
         }
         media.write("x/last.jpg", 9, 1);
-        env.list(&[]).exits(0);
-        env.extract("nhwc", &["--retry-failed"]);
-        env.extract("nhwc", &[]).exits(0);
+        env.list(&["--ids", ids]).exits(0);
+        env.extract("nhwc", &["--retry-failed", "--ids", ids]);
+        extract_with(&env, ids);
         let mut last = ["concat", "prune"];
         if media.random.random() {
             last.reverse();
@@ -817,12 +843,12 @@ fn whatever_is_edited_the_rows_are_those_of_a_fresh_directory() {
         let others: Vec<_> = tree.keys().filter(|name| !name.ends_with(".npy")).collect();
         assert_eq!(others, ["SHA256SUMS", "recipe.json"]);
         fs::rename(env.path("features"), env.path("before")).unwrap();
-        extract(&env);
+        extract_with(&env, ids);
         env.concat(&[]).exits(0);
         let fresh = rows(&env.tree("features/nhwc"));
         assert!(
             found == fresh,
-            "seed {seed}: {story:#?}\n{:#?}\n{:#?}",
+            "seed {seed}, {ids}: {story:#?}\n{:#?}\n{:#?}",
             sources_of(&found),
             sources_of(&fresh)
         );

@@ -255,10 +255,12 @@ fn extensions_and_the_sub_directory_can_be_chosen() {
         (vec!["other"], "other -type f -name '*.jpg'"),
         (vec!["other/deep"], "other/deep -type f -name '*.jpg'"),
     ] {
-        env.list(&arguments).exits(0);
         let expected = find_and_sort(&env, find);
         assert!(!expected.is_empty());
-        assert_eq!(listed(&env), expected, "{arguments:?}");
+        for ids in [&[][..], &["--ids", "path"]] {
+            env.list(&[&arguments[..], ids].concat()).exits(0);
+            assert_eq!(listed(&env), expected, "{arguments:?}");
+        }
     }
 }
 
@@ -476,8 +478,14 @@ fn of_equal_file_names_the_first_is_kept_and_both_are_named() {
     env.list(&[]).exits(3).says(&[
         "object/b/same.jpg has the same object id as object/a/same.jpg",
         "object/c/same.jpg has the same object id as object/a/same.jpg",
+        "--ids path, here and for a new directory of `extract`, takes all files of one name",
     ]);
     assert_eq!(listed(&env), "object/a/same.jpg\nobject/c/other.jpg\n");
+    let outcome = env.list(&["--ids", "path"]);
+    outcome.exits(0).does_not_say("same object id");
+    let expected = find_and_sort(&env, "object -type f -name '*.jpg'");
+    assert_eq!(listed(&env), expected);
+    assert_eq!(expected.lines().count(), 4);
 }
 
 #[test]

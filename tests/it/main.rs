@@ -21,6 +21,7 @@ mod model_files;
 mod mutants;
 mod network;
 mod outputs;
+mod path_ids;
 mod pixels;
 mod precision;
 mod preprocess;

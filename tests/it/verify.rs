@@ -298,11 +298,8 @@ fn every_kind_of_damage_is_named() {
         ),
         (
             "the recipe damaged",
-            &|| {
-                put("recipe.json", b"{");
-                record();
-            },
-            &[("recipe.json", "is damaged")],
+            &|| put("recipe.json", b"{"),
+            &[("recipe.json", "is damaged"), ("recipe.json", not_recorded)],
         ),
     ];
     for (name, damage, expected) in damages {

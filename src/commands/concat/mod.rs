@@ -31,10 +31,11 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 
 use crate::storage::model_dir::{Claims, FeatureState, ModelDir, Packing};
 use crate::storage::npy;
-use crate::storage::object_id::ObjectId;
+use crate::storage::object_id::{IdKind, ObjectId};
+use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardFiles;
 use crate::storage::shard_changes;
-use crate::storage::sources::{Made, RecordedSources, SourceRecord, feature_sum};
+use crate::storage::sources::{Made, RecordedSources, SourceRecord, UNKNOWN_OBJECT, feature_sum};
 use crate::support::progress::Progress;
 use packing::Packer;
 
@@ -116,7 +117,9 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         .nested_files()
         .with_context(|| format!("cannot list {}", path.display()))?;
     // After the files: the source of each is recorded before it is there.
-    let recorded = RecordedSources::read(path).with_context(|| reading_record(path))?;
+    let id_kind = Recipe::id_kind(path)?;
+    let recorded = RecordedSources::read(path, id_kind).with_context(|| reading_record(path))?;
+    let found = recorded.identify(&nested);
     let mut packed = vec![false; recorded.made().len()];
     let mut refusals = Refusals {
         directory: &directory,
@@ -126,11 +129,14 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     for file in &nested.misnamed {
         refusals.refuse(file, &anyhow!("its name is not one line of UTF-8 text"));
     }
+    for file in found.unknown {
+        refusals.refuse(file, &anyhow!(UNKNOWN_OBJECT));
+    }
     directory
         .remove_leftovers()
         .with_context(|| format!("cannot tidy {}", path.display()))?;
     let mut summary = Summary::default();
-    let mut files = nested.files().collect();
+    let mut files = found.known;
     let compared =
         reading::compare_with_packed(&directory, &mut files, &pairs, &recorded, &mut refusals)?;
     summary.already_packed = compared.already_packed;
@@ -175,7 +181,7 @@ fn tidy_sources(directory: &ModelDir, recorded: &RecordedSources, packed: &[bool
         let mut buffer = Vec::new();
         let unpacked = recorded.made().iter().zip(packed).filter(|it| !it.1);
         for (made, _) in unpacked {
-            if is_of_use(directory, &claims, made, &mut buffer)? {
+            if is_of_use(directory, recorded.id_kind(), &claims, made, &mut buffer)? {
                 kept.insert(made);
             }
         }
@@ -187,11 +193,12 @@ fn tidy_sources(directory: &ModelDir, recorded: &RecordedSources, packed: &[bool
 /// Whether a feature that is in the record is there, as far as that can be seen, or a process is about to write it.
 fn is_of_use(
     directory: &ModelDir,
+    id_kind: IdKind,
     claims: &Claims,
     made: &Made,
     buffer: &mut Vec<u8>,
 ) -> io::Result<bool> {
-    let Ok(id) = ObjectId::from_entry(&made.source.path) else {
+    let Ok(id) = ObjectId::from_entry(id_kind, &made.source.path) else {
         return Ok(false);
     };
     if !claims.claim(&id)? {

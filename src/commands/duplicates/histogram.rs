@@ -44,8 +44,8 @@ pub struct Step {
 /// # Errors
 /// As [`super::duplicates()`].
 pub fn histogram(options: &Options, progress: &Progress) -> Result<Histogram> {
-    let media = open_media(options)?;
     let collection = Collection::open_filled(&options.directory)?;
+    let media = open_media(options, collection.id_kind())?;
     let compared = Compared::choose(&collection, media.as_ref(), options)?;
     compared.say_what_is_left_out(progress);
     let limit = match options.max_distance {

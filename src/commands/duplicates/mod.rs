@@ -27,6 +27,7 @@ use crate::similarity::scan::Metric;
 use crate::similarity::scan::pairs::{self, Pair, Wanted, pairs_within};
 use crate::storage::files::complete;
 use crate::storage::media::Media;
+use crate::storage::object_id::IdKind;
 use crate::support::progress::Progress;
 
 use compared::Compared;
@@ -87,8 +88,8 @@ pub struct Group {
 /// # Errors
 /// When nothing can be compared, no limit is known, or the page cannot be written.
 pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> {
-    let media = open_media(options)?;
     let collection = Collection::open_filled(&options.directory)?;
+    let media = open_media(options, collection.id_kind())?;
     let limit = limit::choose(options)?;
     let compared = Compared::choose(&collection, media.as_ref(), options)?;
     compared.say_what_is_left_out(progress);
@@ -123,7 +124,7 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
 }
 
 /// The list of objects, where there is one; without it nothing can be asked about files and folders.
-fn open_media(options: &Options) -> Result<Option<Media>> {
+fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
     let Some((directory, objects)) = &options.media else {
         let needs = [
             (options.within.is_some(), "--within"),
@@ -140,7 +141,7 @@ fn open_media(options: &Options) -> Result<Option<Media>> {
         );
         return Ok(None);
     };
-    Media::open(directory, objects).map(Some)
+    Media::open(directory, objects, id_kind).map(Some)
 }
 
 fn find_pairs(

@@ -32,9 +32,7 @@ pub fn check_pillow(
     pool: &Pool,
     progress: &Progress,
 ) -> Result<()> {
-    let ids = sample
-        .iter()
-        .map(|&index| ObjectId::from_entry(list.entry(index as usize)));
+    let ids = sample.iter().map(|&index| list.object_id(index as usize));
     let features = features(&ids.collect::<Result<Vec<_>, _>>()?, directory)
         .with_context(|| format!("cannot read {}", directory.path().display()))?;
     let &Form { width, height, .. } = pool.engine().form();

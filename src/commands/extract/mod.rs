@@ -41,8 +41,10 @@ use crate::inference::{Form, Precision, Preprocess, Provider};
 use crate::pictures::{PixelOptions, preprocessing};
 use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
+use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
-use crate::storage::recipe::{self, Finish, Recipe};
+use crate::storage::recipe::{self, Finish, Recipe, RecipeError};
+use crate::storage::shard::ShardFiles;
 use crate::storage::sources::SourceRecord;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors;
@@ -65,6 +67,8 @@ pub struct Options {
     pub objects: PathBuf,
     /// The model's directory of features, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
+    /// What object ids are. Default: what they are in the directory, and names in a new one.
+    pub ids: Option<IdKind>,
     /// Threads that read, run and write. Default: the processors that this process may use.
     pub workers: Option<usize>,
     /// Seed of the order. Default: a random one.
@@ -177,7 +181,7 @@ pub fn extract(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     let started = Instant::now();
-    let list = ObjectList::read(&options.objects)?;
+    let list = ObjectList::read(&options.objects, choose_ids(options)?)?;
     check_media_directory(&options.media_dir)?;
     let is_file = fs::metadata(&options.objects).is_ok_and(|metadata| metadata.is_file());
     ensure!(
@@ -225,7 +229,7 @@ pub fn extract(
             true => Some(on_gpu::open(options, source.device, pool)?),
             false => None,
         };
-        recipe(source, &form, options).agree(path)?;
+        recipe(source, &form, options, list.id_kind()).agree(path)?;
         let comparison = Comparison::new(pool.engine(), gpu.is_some(), progress)?;
         let work = Work {
             options,
@@ -286,6 +290,34 @@ pub fn extract(
     })
 }
 
+/// What object ids are in this run: what they are in the directory, or what is asked for where there are none yet.
+///
+/// # Errors
+/// When something else is asked for than what is recorded, or than what features have of which nothing is recorded: names.
+pub fn choose_ids(options: &Options) -> Result<IdKind> {
+    let path = &options.directory;
+    // Before the recipe, which is there before any feature of this program.
+    let has_features = options.ids == Some(IdKind::Path) && path.exists() && {
+        let reading = || format!("cannot read {}", path.display());
+        let directory = ModelDir::open(path).with_context(reading)?;
+        let nested = directory.nested_files().with_context(reading)?;
+        nested.paths().next().is_some() || !ShardFiles::list(path)?.finished.is_empty()
+    };
+    let there = match Recipe::read(path)? {
+        Some(recipe) => Some(recipe.ids),
+        None => has_features.then_some(IdKind::Name),
+    };
+    match (there, options.ids) {
+        (Some(there), Some(here)) if there != here => Err(RecipeError::OtherIds {
+            path: path.clone(),
+            there,
+            here,
+        }
+        .into()),
+        (there, asked) => Ok(there.or(asked).unwrap_or_default()),
+    }
+}
+
 fn check_media_directory(path: &Path) -> Result<()> {
     match fs::read_dir(path) {
         Ok(_) => Ok(()),
@@ -301,7 +333,7 @@ fn check_media_directory(path: &Path) -> Result<()> {
 }
 
 /// What made the features of this run.
-fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
+fn recipe(source: &Source<'_>, form: &Form, options: &Options, ids: IdKind) -> Recipe {
     Recipe {
         format: recipe::FORMAT,
         model_sha256: source.sha256.to_owned(),
@@ -312,6 +344,7 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
         finish: source.finish,
         precision: source.precision,
         exact: options.exact,
+        ids,
         preprocess: recorded_preprocess(source),
     }
 }
@@ -357,6 +390,7 @@ mod tests {
             media_dir: root.to_owned(),
             objects,
             directory: root.join("features"),
+            ids: None,
             workers: Some(2),
             seed: None,
             limit: None,
@@ -367,7 +401,7 @@ mod tests {
             exact: false,
             pixels: PixelOptions::default(),
         };
-        let ids = entries.map(|entry| ObjectId::new(entry).unwrap());
+        let ids = entries.map(|entry| ObjectId::new(IdKind::Name, entry).unwrap());
         (options, ids.into())
     }
 

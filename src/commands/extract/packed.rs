@@ -65,6 +65,7 @@ impl<'a> Packed<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::object_id::IdKind;
     use crate::storage::shard::{ShardWriter, put_in_place};
 
     fn pack(directory: &Path, number: ShardNumber, id: &str) {
@@ -80,7 +81,8 @@ mod tests {
     fn shards_that_appear_meanwhile_are_seen() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let ids = ["first.jpg", "second.jpg", "third.jpg"].map(|id| ObjectId::new(id).unwrap());
+        let ids = ["first.jpg", "second.jpg", "third.jpg"]
+            .map(|id| ObjectId::new(IdKind::Name, id).unwrap());
         pack(path, ShardNumber::FIRST, "first.jpg");
         let stale = HashMap::new();
         let mut packed = Packed::new(path, ShardNumber::FIRST.next(), &stale);

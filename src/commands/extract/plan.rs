@@ -12,7 +12,7 @@ use super::standing::{KnownFeatures, Standing};
 use crate::storage::failures::{Class, Failure, FailureReport, Stage, id_of_bad_line};
 use crate::storage::files::FileStamp;
 use crate::storage::model_dir::{FeatureState, ModelDir};
-use crate::storage::object_id::{ObjectId, entry_name};
+use crate::storage::object_id::{IdKind, ObjectId};
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
@@ -43,6 +43,7 @@ pub struct Plan {
     resolved: HashSet<String>,
     /// The lines that are not objects, by the id under which they are reported.
     bad_lines: HashSet<String>,
+    id_kind: IdKind,
 }
 
 /// The feature of an object whose file is another one now.
@@ -75,7 +76,7 @@ impl Plan {
             let is_stale = *standing == Standing::Stale;
             if is_stale || *standing == Standing::Pending {
                 let entry = list.entry(index);
-                *standing = to_try(options, entry, known.get(entry_name(entry)));
+                *standing = to_try(options, entry, known.get(list.id(index)));
                 changed += usize::from(is_stale && *standing == Standing::Pending);
             }
         }
@@ -101,7 +102,7 @@ impl Plan {
         let resolved = match known.is_empty() {
             true => HashSet::new(),
             false => indices(Standing::Exists)
-                .filter_map(|index| ObjectId::from_entry(list.entry(index)).ok())
+                .filter_map(|index| list.object_id(index).ok())
                 .filter(|id| known.contains_key(id.as_str()))
                 .map(|id| id.as_str().to_owned())
                 .collect(),
@@ -122,6 +123,7 @@ impl Plan {
             next_shard: features.next_shard(),
             resolved,
             bad_lines,
+            id_kind: list.id_kind(),
         })
     }
 
@@ -133,7 +135,7 @@ impl Plan {
             return !self.bad_lines.contains(id);
         }
         self.resolved.contains(id)
-            || ObjectId::new(id).is_ok_and(|id| {
+            || ObjectId::new(self.id_kind, id).is_ok_and(|id| {
                 matches!(
                     directory.feature_state(&id, &mut Vec::new()),
                     Ok(FeatureState::Complete(_))
@@ -194,7 +196,7 @@ fn find_stale(
     let mut found = HashMap::new();
     let mut with_file = Vec::new();
     for index in stale {
-        let Ok(id) = ObjectId::from_entry(list.entry(index)) else {
+        let Ok(id) = list.object_id(index) else {
             continue;
         };
         let file = directory.feature_stamp(&id);
@@ -205,7 +207,7 @@ fn find_stale(
     if !with_file.is_empty() {
         for index in features.look_again(&with_file, directory, dimension)? {
             standings[index] = Standing::Exists;
-            found.remove(entry_name(list.entry(index)));
+            found.remove(list.id(index));
         }
     }
     Ok(found)

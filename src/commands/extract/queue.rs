@@ -122,7 +122,7 @@ impl<'a> Queue<'a> {
     }
 
     fn object_id(&self, index: u32) -> Result<ObjectId> {
-        Ok(ObjectId::from_entry(self.list.entry(index as usize))?)
+        Ok(self.list.object_id(index as usize)?)
     }
 
     fn claim(&self, id: &ObjectId) -> Result<bool> {

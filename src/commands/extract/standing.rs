@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::Options;
 use crate::storage::model_dir::{FeatureState, ModelDir};
 use crate::storage::npy;
-use crate::storage::object_id::{ObjectId, entry_name};
+use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
 use crate::storage::shard::{self, FeatureRows, ShardError, ShardNumber};
 use crate::storage::sources::{
@@ -58,7 +58,7 @@ impl<'a> KnownFeatures<'a> {
         let path = directory.path();
         let recorded = match options.assume_unchanged {
             true => None,
-            false => Some(read_record(path)?),
+            false => Some(read_record(path, list.id_kind())?),
         };
         let mut features = KnownFeatures {
             options,
@@ -69,17 +69,17 @@ impl<'a> KnownFeatures<'a> {
             stale: HashMap::new(),
             moved: Vec::new(),
         };
-        let mut by_name: HashMap<&str, usize> = HashMap::new();
+        let mut by_id: HashMap<&str, usize> = HashMap::new();
         shard::read_listed(path, |files| {
             features.numbers = files.pairs(path)?;
-            if by_name.is_empty() && !features.numbers.is_empty() {
-                let objects = list.entries().enumerate();
-                let objects = objects.filter(|(index, _)| standings[*index] == Standing::Pending);
-                by_name.reserve(list.len());
-                by_name.extend(objects.map(|(index, entry)| (entry_name(entry), index)));
+            if by_id.is_empty() && !features.numbers.is_empty() {
+                let objects = 0..list.len();
+                let objects = objects.filter(|index| standings[*index] == Standing::Pending);
+                by_id.reserve(list.len());
+                by_id.extend(objects.map(|index| (list.id(index), index)));
             }
             let mut numbers = features.numbers.clone().into_iter();
-            numbers.try_for_each(|number| features.mark_shard(path, number, &by_name, standings))
+            numbers.try_for_each(|number| features.mark_shard(path, number, &by_id, standings))
         })?;
         Ok(features)
     }
@@ -88,13 +88,13 @@ impl<'a> KnownFeatures<'a> {
         &mut self,
         directory: &Path,
         number: ShardNumber,
-        by_name: &HashMap<&str, usize>,
+        by_id: &HashMap<&str, usize>,
         standings: &mut [Standing],
     ) -> Result<(), ShardError> {
         let ids = shard::object_ids(directory, number)?;
         let rows = ids.iter().enumerate();
         let rows: Vec<(usize, usize)> = rows
-            .filter_map(|(row, id)| Some((row, *by_name.get(id.as_str())?)))
+            .filter_map(|(row, id)| Some((row, *by_id.get(id.as_str())?)))
             .collect();
         let Some(recorded) = &self.recorded else {
             for (_, index) in rows {
@@ -181,7 +181,7 @@ impl<'a> KnownFeatures<'a> {
         directory: &ModelDir,
         dimension: Option<usize>,
     ) -> Result<Vec<usize>> {
-        self.recorded = Some(read_record(directory.path())?);
+        self.recorded = Some(read_record(directory.path(), self.list.id_kind())?);
         let (mut buffer, mut moved) = (Vec::new(), Vec::new());
         let mut look = Look {
             directory,
@@ -198,8 +198,7 @@ impl<'a> KnownFeatures<'a> {
 
     /// Looks at the file of an object. `of_row` is what its row says, where that counts unless the file is known to be newer.
     fn look_at(&self, index: usize, of_row: Option<Standing>, look: &mut Look<'_>) -> Standing {
-        let entry = self.list.entry(index);
-        let Ok(id) = ObjectId::from_entry(entry) else {
+        let Ok(id) = self.list.object_id(index) else {
             return Standing::Failed;
         };
         let state = look.directory.feature_state(&id, look.buffer);
@@ -214,7 +213,10 @@ impl<'a> KnownFeatures<'a> {
             Some((&recorded.made()[index].source, sum))
         });
         let Some((source, feature_sum)) = source else {
-            return of_row.unwrap_or(Standing::Exists);
+            return of_row.unwrap_or(match self.is_nobodys(id.as_str()) {
+                true => Standing::Stale,
+                false => Standing::Exists,
+            });
         };
         match self.compare(source, index) {
             FileState::Same | FileState::Gone => Standing::Exists,
@@ -227,6 +229,12 @@ impl<'a> KnownFeatures<'a> {
                 Standing::Exists
             }
         }
+    }
+
+    /// Whether a per-object file of this id could not be told from those of others: the record has lost it in a power loss.
+    fn is_nobodys(&self, id: &str) -> bool {
+        let recorded = self.recorded.as_ref();
+        self.list.id_kind() == IdKind::Path && recorded.is_some_and(|record| !record.names(id))
     }
 
     /// Compares a listed object's file with the one that its feature was made from. One that is gone, or cannot be looked at,
@@ -258,8 +266,8 @@ struct Look<'l> {
     moved: &'l mut Vec<Made>,
 }
 
-fn read_record(directory: &Path) -> Result<RecordedSources> {
-    RecordedSources::read(directory).with_context(|| {
+fn read_record(directory: &Path, id_kind: IdKind) -> Result<RecordedSources> {
+    RecordedSources::read(directory, id_kind).with_context(|| {
         let path = directory.join(SourceRecord::FILE_NAME);
         format!("cannot read {}", path.display())
     })

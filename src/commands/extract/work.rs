@@ -595,6 +595,7 @@ fn group_size(batch: usize, least: usize, affordable: usize, share: usize) -> us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::object_id::IdKind;
 
     #[test]
     fn a_picture_that_leaves_its_group_takes_its_pixels_along() {
@@ -605,7 +606,7 @@ mod tests {
         let file = |size| FileStamp { size, modified: 0 };
         let mut group = Group {
             ids: ["first", "second", "third"]
-                .map(|id| ObjectId::new(id).unwrap())
+                .map(|id| ObjectId::new(IdKind::Name, id).unwrap())
                 .into(),
             indices: vec![7, 8, 9],
             files: vec![file(4), file(5), file(6)],

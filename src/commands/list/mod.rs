@@ -17,7 +17,7 @@ use walkdir::WalkDir;
 
 use crate::pictures::is_picture_name;
 use crate::storage::files::complete;
-use crate::storage::object_id::file_name;
+use crate::storage::object_id::{IdKind, file_name};
 use crate::support::hints::concerns_the_run;
 use crate::support::progress::Progress;
 use paths::Paths;
@@ -39,6 +39,8 @@ pub struct Options {
     pub hidden: bool,
     /// What to leave out, by the rules of a `.gitignore` in the media directory. Default: nothing.
     pub exclude: Vec<String>,
+    /// What object ids are. Default: [`IdKind::Name`], and of several files of one name the first is listed.
+    pub ids: IdKind,
     /// Where the list goes. Default: `MEDIA_DIR/objects.txt`.
     pub output: Output,
 }
@@ -80,9 +82,17 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
         keep_what_was_listed(options)?;
     }
     found.objects.sort();
-    let duplicates = found.objects.drop_duplicate_names();
+    let duplicates = match options.ids {
+        IdKind::Name => found.objects.drop_duplicate_names(),
+        IdKind::Path => Vec::new(),
+    };
     for message in &duplicates {
         progress.warn(message);
+    }
+    if !duplicates.is_empty() {
+        progress.warn(
+            "--ids path, here and for a new directory of `extract`, takes all files of one name",
+        );
     }
     write(&found.objects, &options.output)?;
     Ok(Summary {
@@ -571,6 +581,7 @@ mod tests {
             follow_links: false,
             hidden: false,
             exclude: Vec::new(),
+            ids: IdKind::Name,
             output: Output::Stdout,
         };
         let found = Walk::new(&options)
@@ -595,6 +606,7 @@ mod tests {
             follow_links: false,
             hidden: false,
             exclude: vec!["out".into(), "no*".into()],
+            ids: IdKind::Name,
             output: Output::Stdout,
         };
         let walked = |options: &Options| {
@@ -640,6 +652,7 @@ mod tests {
             follow_links: false,
             hidden: false,
             exclude: Vec::new(),
+            ids: IdKind::Name,
             output: Output::Stdout,
         };
         for (name, matches, matches_any_case) in [

@@ -31,6 +31,7 @@ use crate::similarity::neighbours::{Method, Query, neighbours};
 use crate::similarity::scan::{Metric, Neighbour};
 use crate::storage::files::complete;
 use crate::storage::media::Media;
+use crate::storage::object_id::IdKind;
 
 use among::Among;
 pub use answer::{Answer, COLUMNS, WithPaths};
@@ -93,8 +94,8 @@ pub fn search(
     asking: Asking<'_>,
     listener: Listener<'_>,
 ) -> Result<Summary> {
-    let media = open_media(options)?;
     let mut collection = Collection::open_filled(&options.directory)?;
+    let media = open_media(options, collection.id_kind())?;
     if let (Some(media), Some((_, objects))) = (&media, &options.media) {
         let unlisted = collection.keep_listed(media);
         if unlisted > 0 {
@@ -163,13 +164,13 @@ pub fn search(
         }
     }
     if let (Some(media), false) = (&media, kept.is_empty()) {
-        write_pages(options, media, &kept)?;
+        write_pages(options, media, &collection, &kept)?;
     }
     Ok(summary)
 }
 
 /// The list of pictures, where there is one, or something is asked that needs it.
-fn open_media(options: &Options) -> Result<Option<Media>> {
+fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
     let needs = [
         (
             options.html.is_some() || options.sheet.is_some(),
@@ -188,7 +189,7 @@ fn open_media(options: &Options) -> Result<Option<Media>> {
     };
     let (directory, objects) = (options.media.as_ref())
         .with_context(|| format!("{why}: --media-dir must say where they are"))?;
-    Media::open(directory, objects).map(Some)
+    Media::open(directory, objects, id_kind).map(Some)
 }
 
 fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateIndex> {
@@ -274,8 +275,13 @@ impl Asked<'_> {
 }
 
 /// Writes the page, and the picture.
-fn write_pages(options: &Options, media: &Media, answers: &[Answer]) -> Result<()> {
-    let pictures = Pictures::new(media);
+fn write_pages(
+    options: &Options,
+    media: &Media,
+    collection: &Collection,
+    answers: &[Answer],
+) -> Result<()> {
+    let pictures = Pictures::new(media, collection);
     if let Some(path) = &options.html {
         complete::write_where_it_leads(path, |file| html::write(file, answers, options, &pictures))
             .with_context(|| format!("cannot write the page {}", path.display()))?;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use anyhow::{Error, Result};
@@ -14,6 +14,7 @@ use crate::inference::embed::QueryModel;
 use crate::inference::text::TextModel;
 use crate::similarity::collection::{Collection, Position};
 use crate::storage::media::read_file;
+use crate::storage::object_id::IdKind;
 
 /// Queries for one pass over the data: more would make the pass no shorter for each, and the first answers later.
 const CHUNK: usize = 256;
@@ -186,9 +187,9 @@ impl<'a> PictureFinder<'a> {
 
     /// The features of a chunk of queries, in order, or why one has none.
     fn find(&mut self, queries: Vec<OsString>) -> Vec<Result<Found, String>> {
-        // What holds a slash is a file; an object id never does.
+        let id_kind = self.collection.id_kind();
         let may_be_id = |query: &OsString| {
-            let text = query.to_str().filter(|text| !text.contains('/'));
+            let text = query.to_str().filter(|text| may_be_id(id_kind, text));
             text.unwrap_or_default().to_owned()
         };
         let ids: Vec<String> = queries.iter().map(may_be_id).collect();
@@ -207,12 +208,23 @@ impl<'a> PictureFinder<'a> {
         let found = (queries.into_par_iter().zip(positions)).zip(similar);
         let found = found.map(|((query, position), similar)| match position {
             Some(position) => of_object(collection, &query, position),
-            None => of_picture(model, &query).map_err(|message| match similar {
+            None => of_picture(model, &query, id_kind).map_err(|message| match similar {
                 Some(similar) => format!("{message}; did you mean {similar}?"),
                 None => message,
             }),
         });
         found.collect()
+    }
+}
+
+/// Whether a query may be an object id. What holds a slash is a file where ids are names, and what begins like a path outside or
+/// like `./x.jpg` where they are paths.
+fn may_be_id(id_kind: IdKind, query: &str) -> bool {
+    match id_kind {
+        IdKind::Name => !query.contains('/'),
+        IdKind::Path => !["/", "./", "../"]
+            .iter()
+            .any(|start| query.starts_with(start)),
     }
 }
 
@@ -245,14 +257,18 @@ fn of_object(collection: &Collection, query: &OsStr, position: Position) -> Resu
     }
 }
 
-fn of_picture(model: Option<&Result<QueryModel>>, query: &OsStr) -> Result<Found, String> {
+fn of_picture(
+    model: Option<&Result<QueryModel>>,
+    query: &OsStr,
+    id_kind: IdKind,
+) -> Result<Found, String> {
     let text = query.to_string_lossy().into_owned();
     let mut bytes = Vec::new();
     match read_file(Path::new(query), &mut bytes) {
         Err(error) if is_missing(&error) => {
-            return Err(match query.as_bytes().contains(&b'/') {
-                true => format!("{text}: there is no such file"),
-                false => format!("{text}: is neither an object that is extracted nor a file"),
+            return Err(match may_be_id(id_kind, &text) {
+                true => format!("{text}: is neither an object that is extracted nor a file"),
+                false => format!("{text}: there is no such file"),
             });
         }
         read => read.map_err(|error| format!("{text}: {error}"))?,

@@ -4,20 +4,30 @@ use rayon::prelude::*;
 use strsim::osa_distance;
 
 use crate::similarity::collection::Collection;
+use crate::storage::object_id::IdKind;
 
 /// Letters that may be wrong, at most; in short ids fewer, or everything would be near.
 const MOST_WRONG: usize = 2;
 const LETTERS_FOR_EACH: usize = 4;
 
-/// The object id that is nearest in spelling, if one is near: upper and lower case do not count, nor does a missing ending. Looks at
-/// every id once. (1,000,000 take about a second.)
+/// The object id that is nearest in spelling, if one is near: upper and lower case do not count, nor does a missing ending, nor do
+/// missing folders before it. Looks at every id once. (1,000,000 take about a second.)
 pub fn nearest(collection: &Collection, wrong: &str) -> Option<String> {
-    // Of a path, its file name: that is what an object id is.
-    let wrong = wrong.rsplit('/').next()?.to_lowercase();
+    let wrong = match collection.id_kind() {
+        // Of a path, its file name.
+        IdKind::Name => wrong.rsplit('/').next()?,
+        IdKind::Path => wrong,
+    };
+    let folders = wrong.matches('/').count();
+    let wrong = wrong.to_lowercase();
     let letters = wrong.chars().count();
     let allowed = MOST_WRONG.min(letters / LETTERS_FOR_EACH);
     let wrongness = |id: &str| {
-        let id = id.to_lowercase();
+        // As many folders of it as are named.
+        let before = id.rmatch_indices('/').nth(folders);
+        let id = before
+            .map_or(id, |(slash, _)| &id[slash + 1..])
+            .to_lowercase();
         let has_no_ending = id
             .strip_prefix(&*wrong)
             .is_some_and(|rest| rest.starts_with('.'));

@@ -15,11 +15,12 @@ use rayon::prelude::*;
 
 use crate::storage::failures::{FailureReport, id_of_bad_line};
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
+use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{ShardError, ShardFile, ShardFiles, ShardNumber};
-use crate::storage::sources::{FileState, RecordedSources, feature_sum};
+use crate::storage::sources::{FileState, RecordedSources, UNKNOWN_OBJECT, feature_sum};
 use crate::storage::{checksum, npy};
 use shards::Shard;
 
@@ -79,8 +80,6 @@ pub enum VerifyOutcome {
 pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
-    let list = options.objects.as_deref().map(ObjectList::read);
-    let list = list.transpose()?;
     let directory = ModelDir::open(path).with_context(reading)?;
     let holder = || directory.packing_holder().with_context(reading);
     let last_packed = directory.last_packed().with_context(reading)?;
@@ -89,12 +88,16 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     }
     let mut report = Report {
         directory: path.clone(),
-        listed: list.as_ref().map(ObjectList::len),
         ..Report::default()
     };
     let files = ShardFiles::list(path)?;
     let sums = report.usable(path.join(Sha256Sums::FILE_NAME), Sha256Sums::read(path));
     let recipe = report.usable(path.join(Recipe::FILE_NAME), Recipe::read(path));
+    let recipe = recipe.flatten();
+    let id_kind = recipe.as_ref().map_or(IdKind::Name, |recipe| recipe.ids);
+    let read_list = |objects| ObjectList::read(objects, id_kind);
+    let list = options.objects.as_deref().map(read_list).transpose()?;
+    report.listed = list.as_ref().map(ObjectList::len);
     report.check_names(&files)?;
     if let Some(sums) = &sums {
         report.check_sums(sums, &files)?;
@@ -103,7 +106,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     let sums = sums.as_ref().filter(|sums| !sums.is_empty());
     let pairs: Vec<ShardNumber> = files.complete_pairs().collect();
     let mut shards: Vec<Shard> = (pairs.par_iter())
-        .map(|number| Shard::check(path, *number, sums))
+        .map(|number| Shard::check(path, *number, sums, id_kind))
         .collect();
     // Before the files: what `extract --retry-failed` makes in between is then seen twice rather than not at all.
     let failures = FailureReport::read(path).with_context(reading)?;
@@ -113,15 +116,19 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         let what = "its name is not UTF-8 text or contains a newline, so it cannot belong to an object; move it away";
         report.problem(&path.join(file), what);
     }
-    let nested: Vec<PerObjectFile<'_>> = nested.files().collect();
-    let recorded = RecordedSources::read(path).with_context(reading)?;
+    let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
+    let found = recorded.identify(&nested);
+    for file in found.unknown {
+        report.problem(&path.join(file), UNKNOWN_OBJECT);
+    }
+    let nested = found.known;
     let dimensions = report.check_files(&directory, &nested);
     for shard in &mut shards {
         report.shards += 1;
         report.rows += shard.ids.len();
         report.problems.append(&mut shard.problems);
     }
-    let wanted = recipe.flatten().map(|recipe| recipe.dimension);
+    let wanted = recipe.map(|recipe| recipe.dimension);
     report.check_dimensions(wanted, &shards, &nested, &dimensions);
     let is_newer = |file: PerObjectFile<'_>| {
         let bytes = directory.read(file).unwrap_or_default();

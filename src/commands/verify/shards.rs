@@ -7,7 +7,7 @@ use super::{Finding, compare};
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::regular;
 use crate::storage::npy;
-use crate::storage::object_id::entry_name;
+use crate::storage::object_id::IdKind;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardError, ShardFile, ShardNumber};
 use crate::storage::sources::Source;
@@ -42,8 +42,14 @@ struct Features {
 }
 
 impl Shard {
-    /// Reads the files from end to end; compares them with their checksums, where there are any.
-    pub fn check(directory: &Path, number: ShardNumber, sums: Option<&Sha256Sums>) -> Self {
+    /// Reads the files from end to end; compares them with their checksums, where there are any, and the object ids, which are
+    /// of that kind, with the sources.
+    pub fn check(
+        directory: &Path,
+        number: ShardNumber,
+        sums: Option<&Sha256Sums>,
+        id_kind: IdKind,
+    ) -> Self {
         let mut shard = Shard {
             number,
             shape: None,
@@ -85,14 +91,14 @@ impl Shard {
             let what = format!("has {ids} rows, {features} has {rows}; {AGAIN}");
             shard.problems.push(Finding::new(&ids_path, what));
         }
-        shard.check_sources(directory, sums);
+        shard.check_sources(directory, sums, id_kind);
         shard
     }
 }
 
 impl Shard {
     /// Reads what the rows were made from, where that is recorded.
-    fn check_sources(&mut self, directory: &Path, sums: Option<&Sha256Sums>) {
+    fn check_sources(&mut self, directory: &Path, sums: Option<&Sha256Sums>, id_kind: IdKind) {
         let path = directory.join(self.number.file_name(ShardFile::Sources));
         let sum = match checksum::of_file(&path) {
             Ok(sum) => sum,
@@ -120,7 +126,7 @@ impl Shard {
         };
         let mut rows = sources.iter().zip(&self.ids).enumerate();
         let other = rows.find(|(_, (source, id))| {
-            (source.as_ref()).is_some_and(|source| entry_name(&source.path) != *id)
+            (source.as_ref()).is_some_and(|source| id_kind.of_entry(&source.path) != *id)
         });
         if let Some((row, (_, id))) = other {
             let what = format!("row {row} is not of a file named {id}; {AGAIN}");

@@ -33,12 +33,24 @@ impl IdLookup {
 
     /// Where the feature of an object is in the collection that this was made of; of several, the first.
     pub fn find(&self, collection: &Collection, id: &str) -> Option<Position> {
+        let mut rows = self.rows(collection, id);
+        rows.find(|position| !collection.is_hidden(*position))
+    }
+
+    /// Where a feature of an object is that takes part in nothing; of several, the last.
+    pub fn find_hidden(&self, collection: &Collection, id: &str) -> Option<Position> {
+        let rows = self.rows(collection, id);
+        rows.filter(|position| collection.is_hidden(*position))
+            .last()
+    }
+
+    fn rows(&self, collection: &Collection, id: &str) -> impl Iterator<Item = Position> {
         let hash = hash(id);
         let first = self.rows.partition_point(|(other, _)| *other < hash);
         (self.rows[first..].iter())
-            .take_while(|(other, _)| *other == hash)
+            .take_while(move |(other, _)| *other == hash)
             .map(|(_, position)| *position)
-            .find(|position| !collection.is_hidden(*position) && collection.id(*position) == id)
+            .filter(move |position| collection.id(*position) == id)
     }
 }
 

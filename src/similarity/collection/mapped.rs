@@ -10,6 +10,7 @@ use memmap2::Mmap;
 use crate::storage::files::regular;
 use crate::storage::npy;
 use crate::storage::shard::{ShardError, ShardFile, ShardNumber, is_gone};
+use crate::storage::sources::Source;
 
 /// A shard's files, mapped. A finished file never changes: `concat` only puts others in its place, so that the pages are the
 /// file's for as long as this lives, also when the file loses its name.
@@ -111,10 +112,10 @@ impl MappedShard {
             && there(ShardFile::Sources) == self.sources.as_ref().map(|sources| sources.file)
     }
 
-    /// The path below the media directory of the file that the feature of a row was made from, where it is recorded.
-    pub fn source_path(&self, row: usize) -> Option<String> {
+    /// The file that the feature of a row was made from, where it is recorded.
+    pub(crate) fn source(&self, row: usize) -> Option<Source> {
         let sources = self.sources.as_ref()?;
-        npy::source_path(&sources.map[sources.offset..], sources.width, row)
+        npy::source(&sources.map[sources.offset..], sources.width, row)
     }
 
     /// Its number.

@@ -19,20 +19,23 @@ use crate::storage::files::FileStamp;
 use crate::storage::media::Media;
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::npy;
+use crate::storage::object_id::IdKind;
+use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardError, ShardFiles, ShardNumber};
-use crate::storage::sources::{RecordedSources, feature_sum};
+use crate::storage::sources::{RecordedSources, Source, UNKNOWN_OBJECT, feature_sum};
 
 /// The features of a directory and their object ids.
 #[derive(Debug, Default)]
 pub struct Collection {
+    id_kind: IdKind,
     parts: Vec<Part>,
     /// Rows of shards of which there is a newer feature in a per-object file, and those that [`Collection::keep_listed`] leaves
     /// out: they take part in nothing.
     hidden: HashSet<Position>,
-    /// The paths of files that were moved since their shard was written.
-    moved: HashMap<Position, Box<str>>,
+    /// Where the files are now that were moved since their shard was written.
+    moved: HashMap<Position, Source>,
     dimension: usize,
-    /// Per-object files that were left out: they are torn, or of another dimension.
+    /// Per-object files that were left out: they are torn, of another dimension, or nobody knows of which object.
     pub left_out: Vec<String>,
 }
 
@@ -53,8 +56,8 @@ pub struct PerObject {
     stamps: Vec<FileStamp>,
     /// `[n, dimension]`.
     features: Vec<f32>,
-    /// The paths of the files that they were made from, where that is recorded.
-    paths: Vec<Option<Box<str>>>,
+    /// The files that they were made from, where that is recorded.
+    sources: Vec<Option<Source>>,
 }
 
 /// Where the feature of an object is.
@@ -148,11 +151,16 @@ impl Collection {
         let reading = || format!("cannot read {}", directory.display());
         let open = ModelDir::open(directory).with_context(reading)?;
         let nested = open.nested_files().with_context(reading)?;
-        let files: Vec<PerObjectFile<'_>> = nested.files().collect();
-        let recorded = RecordedSources::read(directory).with_context(reading)?;
+        let id_kind = Recipe::id_kind(directory)?;
+        let recorded = RecordedSources::read(directory, id_kind).with_context(reading)?;
+        let files = recorded.identify(&nested);
         let mut shards = BTreeMap::new();
         let dimension = self.map_new_shards(directory, &mut shards)?;
-        let (mut per_object, left_out) = self.read_per_object(&open, &files, dimension);
+        let (mut per_object, mut left_out) = self.read_per_object(&open, &files.known, dimension);
+        // Those that are gone were packed since they were listed, and so was the record.
+        let unknown = files.unknown.iter().map(|file| directory.join(file));
+        let unknown = unknown.filter(|file| file.symlink_metadata().is_ok());
+        left_out.extend(unknown.map(|file| format!("{}: {UNKNOWN_OBJECT}", file.display())));
         let dimension = match self.map_new_shards(directory, &mut shards)? {
             0 => per_object
                 .features
@@ -174,6 +182,7 @@ impl Collection {
             parts.push(Part::PerObject(Arc::new(per_object)));
         }
         Ok(Collection {
+            id_kind,
             parts,
             hidden,
             moved,
@@ -316,7 +325,7 @@ impl Collection {
         let same = |(one, other): (&Part, &Part)| match (one, other) {
             (Part::Shard(one), Part::Shard(other)) => Arc::ptr_eq(one, other),
             (Part::PerObject(one), Part::PerObject(other)) => {
-                (&one.ids, &one.stamps, &one.paths) == (&other.ids, &other.stamps, &other.paths)
+                (&one.ids, &one.stamps, &one.sources) == (&other.ids, &other.stamps, &other.sources)
             }
             _ => false,
         };
@@ -355,13 +364,23 @@ impl Collection {
         !self.hidden.is_empty() && self.hidden.contains(&at)
     }
 
-    /// The path below the media directory of the file that a feature was made from, where it is recorded.
-    pub fn path(&self, at: Position) -> Option<String> {
-        let moved = self.moved.get(&at).map(ToString::to_string);
+    /// The file that a feature was made from, where it is recorded.
+    pub(crate) fn source(&self, at: Position) -> Option<Source> {
+        let moved = self.moved.get(&at).cloned();
         moved.or_else(|| match &self.parts[at.part as usize] {
-            Part::Shard(shard) => shard.source_path(at.row as usize),
-            Part::PerObject(files) => files.paths[at.row as usize].as_deref().map(str::to_owned),
+            Part::Shard(shard) => shard.source(at.row as usize),
+            Part::PerObject(files) => files.sources[at.row as usize].clone(),
         })
+    }
+
+    /// The path of that file below the media directory.
+    pub fn path(&self, at: Position) -> Option<String> {
+        Some(self.source(at)?.path.into())
+    }
+
+    /// What the object ids are.
+    pub(crate) fn id_kind(&self) -> IdKind {
+        self.id_kind
     }
 
     /// The listed path of an object. One that its feature was not made from is that of another picture, perhaps, and does not
@@ -472,22 +491,22 @@ fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
 impl PerObject {
     /// Drops what is in shards, unless it is another feature of which it is recorded what it was made from: that is newer.
     /// Both have features of `dimension` numbers. Returns the rows of the shards of which there is a newer feature; the
-    /// shards have rows, and are the first parts of a collection. Also returns the paths of rows that were moved since.
+    /// shards have rows, and are the first parts of a collection. Also returns where the files of rows are that were moved since.
     fn keep_unpacked(
         &mut self,
         shards: &[Arc<MappedShard>],
         dimension: usize,
         recorded: &RecordedSources,
-    ) -> (HashSet<Position>, HashMap<Position, Box<str>>) {
-        let source_path = |id: &str, feature: &[f32]| {
+    ) -> (HashSet<Position>, HashMap<Position, Source>) {
+        let source = |id: &str, feature: &[f32]| {
             let index = recorded.find(id, feature_sum(bytemuck::cast_slice(feature)))?;
-            Some(recorded.made()[index].source.path.clone())
+            Some(recorded.made()[index].source.clone())
         };
         let rows = self
             .ids
             .iter()
             .zip(self.features.chunks_exact(dimension.max(1)));
-        self.paths = rows.map(|(id, feature)| source_path(id, feature)).collect();
+        self.sources = rows.map(|(id, feature)| source(id, feature)).collect();
         let names: HashSet<&str> = self.ids.iter().map(|id| &**id).collect();
         let (mut hidden, mut moved) = (HashSet::new(), HashMap::new());
         if names.is_empty() && recorded.made().is_empty() {
@@ -505,9 +524,9 @@ impl PerObject {
         for (id, at) in &packed {
             let shard = &shards[at.part as usize];
             let feature = &shard.features()[at.row as usize * dimension..][..dimension];
-            let path = source_path(id, feature);
-            if path.is_some() && path.as_deref() != shard.source_path(at.row as usize).as_deref() {
-                moved.extend(path.map(|path| (*at, path)));
+            let source = source(id, feature);
+            if source.is_some() && source != shard.source(at.row as usize) {
+                moved.extend(source.map(|source| (*at, source)));
             }
         }
         let mut kept = 0;
@@ -518,13 +537,13 @@ impl PerObject {
                 let there = shards[at.part as usize].features();
                 let there = &there[at.row as usize * dimension..][..dimension];
                 let data: &[u8] = bytemuck::cast_slice(feature);
-                data != bytemuck::cast_slice::<f32, u8>(there) && self.paths[row].is_some()
+                data != bytemuck::cast_slice::<f32, u8>(there) && self.sources[row].is_some()
             };
             if at.is_none_or(is_newer) {
                 hidden.extend(at);
                 self.ids.swap(kept, row);
                 self.stamps.swap(kept, row);
-                self.paths.swap(kept, row);
+                self.sources.swap(kept, row);
                 let from = row * dimension..(row + 1) * dimension;
                 self.features.copy_within(from, kept * dimension);
                 kept += 1;
@@ -532,7 +551,7 @@ impl PerObject {
         }
         self.ids.truncate(kept);
         self.stamps.truncate(kept);
-        self.paths.truncate(kept);
+        self.sources.truncate(kept);
         self.features.truncate(kept * dimension);
         (hidden, moved)
     }

@@ -267,6 +267,7 @@ mod tests {
     use super::*;
     use crate::storage::failures::{Class, Stage};
     use crate::storage::files::FileStamp;
+    use crate::storage::object_id::IdKind;
 
     fn failure(id: &str, class: Class) -> Failure {
         let message = "for a test".to_owned();
@@ -335,7 +336,9 @@ mod tests {
         }
         let new = |report: &FailureReport| {
             ids.map(|id| {
-                let failure = report.new_failure(&ObjectId::new(id).unwrap()).unwrap();
+                let failure = report
+                    .new_failure(&ObjectId::new(IdKind::Name, id).unwrap())
+                    .unwrap();
                 failure.is_some_and(|failure| failure == picture(id))
             })
         };

@@ -32,7 +32,7 @@ pub use choose::model_directory;
 pub(crate) use choose::model_stem;
 pub(crate) use locks::RecordLock;
 pub use locks::{Claims, Packing, PackingLock};
-pub(crate) use nested::{PerObjectFile, ReadFile};
+pub(crate) use nested::{NestedFiles, PerObjectFile, ReadFile};
 pub use scratch::Scratch;
 
 use crate::storage::files::{FileStamp, regular};

@@ -15,6 +15,8 @@ use rayon::prelude::*;
 
 use super::scratch::SCRATCH;
 use super::{AtPath, DIRECTORY, ModelDir, read_whole};
+use crate::storage::object_id::IdKind;
+use crate::storage::sources::Made;
 use crate::support::fault;
 use crate::support::hints::NotRegular;
 
@@ -22,9 +24,24 @@ use crate::support::hints::NotRegular;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PerObjectFile<'a> {
     path: &'a str,
+    /// What says whose it is, where its own name does not.
+    made: Option<&'a Made>,
 }
 
 impl<'a> PerObjectFile<'a> {
+    /// A file that is named after its object.
+    pub fn named(path: &'a str) -> Self {
+        PerObjectFile { path, made: None }
+    }
+
+    /// The feature of an object whose id is a path; what is recorded of it has that path.
+    pub fn of_path(path: &'a str, made: &'a Made) -> Self {
+        PerObjectFile {
+            path,
+            made: Some(made),
+        }
+    }
+
     /// The path below the model's directory.
     pub fn path(&self) -> &'a Path {
         Path::new(self.path)
@@ -37,10 +54,18 @@ impl<'a> PerObjectFile<'a> {
         (next(), next(), next())
     }
 
-    /// The object id: the file name without `.npy`.
-    pub fn object_id(&self) -> &'a str {
+    /// The file name without `.npy`.
+    pub fn stem(&self) -> &'a str {
         let (_, _, name) = self.components();
         name.strip_suffix(".npy").unwrap_or(name)
+    }
+
+    /// The object id: the stem, or the path that is recorded.
+    pub fn object_id(&self) -> &'a str {
+        match self.made {
+            None => self.stem(),
+            Some(made) => IdKind::Path.of_entry(&made.source.path),
+        }
     }
 }
 
@@ -65,13 +90,12 @@ pub(crate) struct NestedFiles {
 }
 
 impl NestedFiles {
-    /// The per-object files, in order.
-    pub fn files(&self) -> impl Iterator<Item = PerObjectFile<'_>> {
-        let lines = self
-            .lists
-            .iter()
-            .flat_map(|list| list.split_terminator('\n'));
-        lines.map(|path| PerObjectFile { path })
+    /// The paths of the per-object files, in order. [`RecordedSources::identify`] says whose they are.
+    ///
+    /// [`RecordedSources::identify`]: crate::storage::sources::RecordedSources::identify
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let lists = self.lists.iter();
+        lists.flat_map(|list| list.split_terminator('\n'))
     }
 }
 
@@ -180,20 +204,25 @@ impl ModelDir {
         }
     }
 
-    /// Removes per-object files, which are in order, and their directories where that leaves them empty. A directory
+    /// Removes per-object files, and their directories where that leaves them empty. A directory
     /// that is a link leads nowhere: what it leads to stays.
     pub(crate) fn remove_features(&self, files: &[PerObjectFile<'_>]) -> Result<(), AtPath> {
         let files = files.iter().map(|file| (*file, None));
-        self.remove_in_groups(&files.collect::<Vec<_>>())
+        self.remove_in_groups(files.collect())
     }
 
     /// The same for files that were read: those in whose place there is another file by now stay.
     pub(crate) fn remove_read(&self, files: &[ReadFile<'_>]) -> Result<(), AtPath> {
         let files = files.iter().map(|read| (read.file, Some(read.inode)));
-        self.remove_in_groups(&files.collect::<Vec<_>>())
+        self.remove_in_groups(files.collect())
     }
 
-    fn remove_in_groups(&self, files: &[(PerObjectFile<'_>, Option<u64>)]) -> Result<(), AtPath> {
+    fn remove_in_groups(
+        &self,
+        mut files: Vec<(PerObjectFile<'_>, Option<u64>)>,
+    ) -> Result<(), AtPath> {
+        // Features of paths come in the order of these, which is another one.
+        files.sort_by_key(|(file, _)| file.path);
         // A thread for each outer directory, since two would only wait for each other in one.
         let groups: Vec<_> = files
             .chunk_by(|one, other| one.0.components().0 == other.0.components().0)
@@ -306,7 +335,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = ModelDir::create(root.path()).unwrap();
         let scratch = directory.scratch().unwrap();
-        let ids = ["abcd.jpg", "abce.jpg", "abcf.jpg"].map(|id| ObjectId::new(id).unwrap());
+        let ids =
+            ["abcd.jpg", "abce.jpg", "abcf.jpg"].map(|id| ObjectId::new(IdKind::Name, id).unwrap());
         let write = |id: &ObjectId, number: f32| {
             let mut bytes = Vec::new();
             npy::append_feature(&[number], &mut bytes);
@@ -314,17 +344,17 @@ mod tests {
         };
         ids.iter().for_each(|id| write(id, 1.0));
         let nested = directory.nested_files().unwrap();
-        let read = nested.files();
+        let read = nested.paths().map(PerObjectFile::named);
         let read = read.map(|file| directory.read_into(file, &mut Vec::new()).unwrap());
         let read: Vec<ReadFile<'_>> = read.collect();
         write(&ids[1], 2.0);
         fs::remove_file(root.path().join(ids[2].feature_path())).unwrap();
         directory.remove_read(&read).unwrap();
         let nested = directory.nested_files().unwrap();
-        let left: Vec<PerObjectFile<'_>> = nested.files().collect();
+        let left: Vec<_> = nested.paths().map(PerObjectFile::named).collect();
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].path(), ids[1].feature_path());
         directory.remove_features(&left).unwrap();
-        assert_eq!(directory.nested_files().unwrap().files().count(), 0);
+        assert_eq!(directory.nested_files().unwrap().paths().count(), 0);
     }
 }

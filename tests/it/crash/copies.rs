@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use simsearch::storage::model_dir::ModelDir;
-use simsearch::storage::object_id::ObjectId;
+use simsearch::storage::object_id::{IdKind, ObjectId};
 
 use super::{kill, pictures_and_broken_ones, start, state};
 use crate::{TestEnv, files_ending, need_runtime, until, wait};
@@ -86,7 +86,8 @@ fn a_killed_copy_leaves_no_claims_behind() {
     // An object that cannot be claimed is one that somebody else has in hand.
     let all_free = || {
         let claims = ModelDir::open(&env.path("features/nhwc"))?.claims()?;
-        let claim = |entry: &String| claims.claim(&ObjectId::from_entry(entry).unwrap());
+        let claim =
+            |entry: &String| claims.claim(&ObjectId::from_entry(IdKind::Name, entry).unwrap());
         let free = entries
             .iter()
             .map(claim)

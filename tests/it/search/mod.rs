@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use simsearch::storage::npy;
-use simsearch::storage::object_id::ObjectId;
+use simsearch::storage::object_id::{IdKind, ObjectId};
 
 use crate::{
     Outcome, TestEnv, feature_file, finish, model_file, need_runtime, runtime, stored_picture, wait,
@@ -36,7 +36,7 @@ pub fn write_shard(env: &TestEnv, number: usize, rows: &[(String, Vec<f32>)]) {
 /// Writes per-object files of `features/model`.
 pub fn write_loose(env: &TestEnv, rows: &[(String, Vec<f32>)]) {
     for (id, feature) in rows {
-        let path = ObjectId::new(id).unwrap().feature_path();
+        let path = ObjectId::new(IdKind::Name, id).unwrap().feature_path();
         env.write(
             Path::new("features/model").join(path),
             feature_file(feature),

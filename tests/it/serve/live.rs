@@ -79,6 +79,8 @@ fn an_id_whose_file_is_another_one_now_is_not_shown_until_that_is_extracted() {
     });
     let ids = |found: Vec<(String, f64)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
     assert_eq!(ids(server.similar("IMG_0002.jpg", 9)), ["IMG_0002.jpg"]);
+    // A page that shows the old feature would get the new picture.
+    assert_eq!(server.get("/object/IMG_0001.jpg").status, 404);
     env.extract("nhwc", &[]).exits(0);
     eventually("the new feature is there", || {
         server.get("/similar/IMG_0001.jpg").status == 200
@@ -86,8 +88,100 @@ fn an_id_whose_file_is_another_one_now_is_not_shown_until_that_is_extracted() {
     let found = server.similar("IMG_0002.jpg", 9);
     let expected = ["IMG_0002.jpg", "IMG_0001.jpg"].map(|id| (id.to_owned(), 0.0));
     assert_eq!(found, expected);
+    let picture = stored_picture("jpeg_230x340.jpg");
+    assert_eq!(server.get("/object/IMG_0001.jpg").body, picture);
     env.concat(&[]).exits(0);
     assert_eq!(server.similar("IMG_0002.jpg", 9), expected);
+    assert_eq!(server.get("/object/IMG_0001.jpg").body, picture);
+}
+
+#[test]
+fn a_picture_that_is_replaced_is_not_shown_as_the_one_that_its_feature_is_of() {
+    need_runtime!();
+    for ids in ["name", "path"] {
+        let env = TestEnv::new();
+        env.write("media/a.jpg", stored_picture("jpeg_420.jpg"));
+        env.list(&[]).exits(0);
+        env.extract("nhwc", &["--ids", ids]).exits(0);
+        let server = Server::start(&env, &[]);
+        for packed in [false, true] {
+            if packed {
+                env.concat(&[]).exits(0);
+                eventually("it is packed", || server.metric("simsearch_shards") == 1.0);
+            }
+            let addresses = ["/object/a.jpg", "/thumbnail/a.jpg"];
+            let statuses = || addresses.map(|address| server.get(address).status);
+            assert_eq!(statuses(), [200, 200]);
+            let new = ["jpeg_230x340.jpg", "jpeg_420.jpg"][usize::from(packed)];
+            env.write("media/a.jpg", stored_picture(new));
+            assert_eq!(statuses(), [404, 404]);
+            let why = server.get(addresses[0]).json();
+            let why = why["error"].as_str().unwrap();
+            assert!(why.contains("has changed since its feature was made"));
+            env.extract("nhwc", &[]).exits(0);
+            eventually("the new feature is there", || statuses() == [200, 200]);
+            assert_eq!(server.get(addresses[0]).body, stored_picture(new));
+        }
+    }
+}
+
+#[test]
+fn objects_whose_ids_are_paths_are_served_as_themselves() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let pictures = [
+        ("2020/IMG_0001.jpg", "jpeg_420.jpg"),
+        ("2021/IMG_0001.jpg", "jpeg_230x340.jpg"),
+        ("2021/a b#?%2F&é..jpg", "jpeg_420.jpg"),
+    ];
+    for (entry, picture) in pictures {
+        env.write(Path::new("media").join(entry), stored_picture(picture));
+    }
+    // There are no features yet, so that nothing says what the ids are.
+    std::fs::create_dir_all(env.path("features/nhwc")).unwrap();
+    env.list(&["--ids", "path"]).exits(0);
+    let server = Server::start(&env, &["--model", "nhwc"]);
+    env.extract("nhwc", &["--ids", "path"]).exits(0);
+    eventually("they are there", || objects(&server) == 3);
+    for packed in [false, true] {
+        if packed {
+            env.concat(&[]).exits(0);
+            eventually("they are packed", || {
+                server.metric("simsearch_shards") == 1.0
+            });
+        }
+        for (entry, picture) in pictures {
+            // As a page writes it, and, where that can be, as people do.
+            let byte = |byte: u8| match byte.is_ascii_alphanumeric() {
+                true => char::from(byte).to_string(),
+                false => format!("%{byte:02X}"),
+            };
+            let mut addresses = vec![entry.bytes().map(byte).collect::<String>()];
+            if !entry.contains('#') {
+                addresses.push(entry.to_owned());
+            }
+            for address in addresses {
+                let found = server.get(&format!("/similar/{address}?limit=1")).json();
+                assert_eq!(found["queryObjectId"], entry);
+                assert_eq!(found["similarImages"][0]["objectId"], entry);
+                assert_eq!(found["similarImages"][0]["path"], entry);
+                let file = server.get(&format!("/object/{address}"));
+                assert_eq!(file.body, stored_picture(picture), "{address}");
+                let small = server.get(&format!("/thumbnail/{address}?size=64"));
+                assert_eq!(small.status, 200);
+            }
+        }
+        for address in ["IMG_0001.jpg", "2022/IMG_0001.jpg", "2020", "2020/", ""] {
+            for kind in ["similar", "object", "thumbnail"] {
+                let reply = server.get(&format!("/{kind}/{address}"));
+                assert_eq!(reply.status, 404, "{kind} {address}");
+            }
+        }
+        let random = server.get("/random?limit=9").json();
+        let mut ids: Vec<String> = serde_json::from_value(random["objectIds"].clone()).unwrap();
+        ids.sort();
+        assert_eq!(ids, pictures.map(|(entry, _)| entry));
+    }
 }
 
 #[test]
