@@ -34,7 +34,7 @@ pub struct WatchArguments {
     rows: RowsArgument,
     /// Look at the tree every so many seconds, instead of listening for changes: for network file systems, and where there are
     /// more folders than inotify may watch.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     poll: Option<u64>,
     #[command(flatten)]
     quiet: QuietArgument,

@@ -398,7 +398,9 @@ fn what_ends_the_first_pass_ends_the_command() {
     run(&["--objects", "-"])
         .exits(1)
         .says(&["--objects needs a file"]);
-    run(&["--poll", "0"]).exits(2);
+    for seconds in ["0", "18446744073709551615"] {
+        run(&["--poll", seconds]).exits(2);
+    }
     run(&["--yes"]).exits(2);
     fs::rename(env.path("media"), env.path("aside")).unwrap();
     for more in [&[][..], &["--poll", "1"]] {
