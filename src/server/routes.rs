@@ -9,7 +9,7 @@ use axum::extract::multipart::Multipart;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -39,8 +39,8 @@ const MAX_LIMIT: usize = 1000;
 /// Longest side of a thumbnail where none is given, and the least and the most, in pixels.
 const DEFAULT_SIDE: usize = 256;
 const SIDES: std::ops::RangeInclusive<usize> = 16..=1024;
-/// For how long a browser keeps a picture, so that going back shows it at once.
-const KEEP_PICTURES: &str = "private, max-age=600";
+/// A browser keeps pictures and asks whether they are still the same: an id may stand for another file a moment later.
+const KEEP_PICTURES: &str = "private, no-cache";
 
 type Answer = Result<Response, Problem>;
 
@@ -369,7 +369,7 @@ async fn random(
 
 /// The file of a listed object, by its id and by nothing else. One that is another file than the object's feature was made from is
 /// not shown in its place.
-fn open(app: &App, id: &str) -> Result<std::fs::File, Problem> {
+fn open(app: &App, id: &str) -> Result<(std::fs::File, FileStamp), Problem> {
     let media = app.live.media();
     let entry = media
         .entry(id)
@@ -384,39 +384,61 @@ fn open(app: &App, id: &str) -> Result<std::fs::File, Problem> {
         _ => cannot_be_opened(),
     })?;
     let metadata = file.metadata().map_err(|_| cannot_be_opened())?;
+    let stamp = FileStamp::of(&metadata);
     match app.live.features().source(id) {
-        Some(source) if *source.path != *entry || source.file != FileStamp::of(&metadata) => {
-            Err(Problem::not_found(
-                "the file of this object has changed since its feature was made; `simsearch extract` makes it again",
-            ))
-        }
-        _ => Ok(file),
+        Some(source) if *source.path != *entry || source.file != stamp => Err(Problem::not_found(
+            "the file of this object has changed since its feature was made; `simsearch extract` makes it again",
+        )),
+        _ => Ok((file, stamp)),
     }
+}
+
+/// Tells a file from others that have stood, or will, for the same object.
+fn entity_tag(FileStamp { size, modified }: FileStamp) -> String {
+    format!("\"{size:x}-{modified:x}\"")
+}
+
+/// Whether a browser that asks has the picture with this tag.
+fn has_picture(headers: &HeaderMap, tag: &str) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH);
+    let known = known.and_then(|tags| tags.to_str().ok());
+    known.is_some_and(|tags| tags.split(',').any(|known| known.trim() == tag))
+}
+
+/// What a browser is told that has the picture.
+fn not_modified(tag: String) -> Response {
+    let headers = [
+        (header::ETAG, tag),
+        (header::CACHE_CONTROL, KEEP_PICTURES.to_owned()),
+    ];
+    (StatusCode::NOT_MODIFIED, headers).into_response()
 }
 
 async fn object(
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
     _: Parameters<NoParameters>,
+    asked: HeaderMap,
 ) -> Answer {
     let Path(id) = id?;
     let (worker, reading) = (Arc::clone(&app), "the file of this object cannot be read");
     let opened = move || -> Result<_, Problem> {
-        let mut file = open(&worker, &id)?;
-        let length = file.metadata().map(|file| file.len());
+        let (mut file, stamp) = open(&worker, &id)?;
         let mut first = Vec::new();
         let read = file
             .by_ref()
             .take(Format::NEEDED_BYTES)
             .read_to_end(&mut first);
-        match (length, read) {
-            (Ok(length), Ok(_)) => Ok((file, length, first)),
-            _ => Err(Problem::internal(reading)),
-        }
+        read.map_err(|_| Problem::internal(reading))?;
+        Ok((file, stamp, first))
     };
     // Without waiting for pictures that are decoded: it takes no time.
     let opened = tokio::task::spawn_blocking(opened).await;
-    let (file, length, first) = opened.map_err(|_| Problem::internal(reading))??;
+    let (file, stamp, first) = opened.map_err(|_| Problem::internal(reading))??;
+    let (length, tag) = (stamp.size, entity_tag(stamp));
+    if has_picture(&asked, &tag) {
+        return Ok(not_modified(tag));
+    }
     let Ok(format) = Format::of(&first) else {
         let message = "the file of this object is not a picture";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
@@ -428,6 +450,7 @@ async fn object(
     let headers = [
         (header::CONTENT_TYPE, format.media_type().to_owned()),
         (header::CONTENT_LENGTH, length.to_string()),
+        (header::ETAG, tag),
         (header::CACHE_CONTROL, KEEP_PICTURES.to_owned()),
     ];
     Ok((headers, Body::from_stream(ReaderStream::new(whole))).into_response())
@@ -437,6 +460,7 @@ async fn thumbnail(
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
     Parameters(parameters): Parameters<ThumbnailParameters>,
+    asked: HeaderMap,
 ) -> Answer {
     let Path(id) = id?;
     let side = parameters.size.unwrap_or(DEFAULT_SIDE);
@@ -446,12 +470,15 @@ async fn thumbnail(
         return Err(Problem::bad_request(message));
     }
     let worker = Arc::clone(&app);
-    let made = move || -> Result<Vec<u8>, Problem> {
+    let made = move || -> Result<Response, Problem> {
+        let (file, stamp) = open(&worker, &id)?;
+        let tag = entity_tag(stamp);
+        if has_picture(&asked, &tag) {
+            return Ok(not_modified(tag));
+        }
         let mut bytes = Vec::new();
-        (open(&worker, &id)?
-            .take(MAX_FILE_BYTES)
-            .read_to_end(&mut bytes))
-        .map_err(|_| Problem::internal("the file of this object cannot be read"))?;
+        (file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
+            .map_err(|_| Problem::internal("the file of this object cannot be read"))?;
         let options = PixelOptions {
             scaled_decode: true,
             ..PixelOptions::default()
@@ -461,14 +488,14 @@ async fn thumbnail(
             let message = format!("the picture cannot be read: {why}");
             Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
         })?;
-        Ok(thumbnail.jpeg())
+        let headers = [
+            (header::CONTENT_TYPE, "image/jpeg".to_owned()),
+            (header::ETAG, tag),
+            (header::CACHE_CONTROL, KEEP_PICTURES.to_owned()),
+        ];
+        Ok((headers, thumbnail.jpeg()).into_response())
     };
-    let jpeg = app.work.run(made).await??;
-    let headers = [
-        (header::CONTENT_TYPE, "image/jpeg"),
-        (header::CACHE_CONTROL, KEEP_PICTURES),
-    ];
-    Ok((headers, jpeg).into_response())
+    app.work.run(made).await?
 }
 
 /// Whether the server is well, and what it can do.

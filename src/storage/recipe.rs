@@ -240,7 +240,15 @@ fn read<T: DeserializeOwned>(directory: &Path) -> Result<Option<T>, RecipeError>
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|source| RecipeError::Damaged { path, source }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Where a file is in the place of the directory, whoever opens that says so.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(source) => Err(RecipeError::Io { path, source }),
     }
 }

@@ -106,7 +106,7 @@ fn pyarrow_and_duckdb_read_every_feature_bit_for_bit() {
         env.write(path, feature_file(&rows(id.len() as u32, 1, 300)));
     }
     let recipe = r#"{"format": 1, "model_sha256": "ab", "output": "o", "preprocessing": "p", "feature_length": 300,
-        "dtype": "<f4", "precision": "fp32", "exact": false}"#;
+        "dtype": "<f4", "precision": "fp32", "exact": false, "ids": "name"}"#;
     env.write("features/model/recipe.json", recipe);
     let summary = export(&env, &["--json"]).exits(0).json();
     assert_eq!([&summary["rows"], &summary["length"]], [10_059, 300]);

@@ -296,17 +296,12 @@ pub fn extract(
 /// When something else is asked for than what is recorded, or than what features have of which nothing is recorded: names.
 pub fn choose_ids(options: &Options) -> Result<IdKind> {
     let path = &options.directory;
-    // Before the recipe, which is there before any feature of this program.
-    let has_features = options.ids == Some(IdKind::Path) && path.exists() && {
-        let reading = || format!("cannot read {}", path.display());
-        let directory = ModelDir::open(path).with_context(reading)?;
-        let nested = directory.nested_files().with_context(reading)?;
-        nested.paths().next().is_some() || !ShardFiles::list(path)?.finished.is_empty()
-    };
-    let there = match Recipe::read(path)? {
-        Some(recipe) => Some(recipe.ids),
-        None => has_features.then_some(IdKind::Name),
-    };
+    let recorded = || Recipe::read(path).map(|recipe| recipe.map(|recipe| recipe.ids));
+    let mut there = recorded()?;
+    if there.is_none() && options.ids == Some(IdKind::Path) && has_features(path)? {
+        // Another copy may have recorded it since, which comes before its first feature.
+        there = recorded()?.or(Some(IdKind::Name));
+    }
     match (there, options.ids) {
         (Some(there), Some(here)) if there != here => Err(RecipeError::OtherIds {
             path: path.clone(),
@@ -316,6 +311,17 @@ pub fn choose_ids(options: &Options) -> Result<IdKind> {
         .into()),
         (there, asked) => Ok(there.or(asked).unwrap_or_default()),
     }
+}
+
+fn has_features(path: &Path) -> Result<bool> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    let reading = || format!("cannot read {}", path.display());
+    let directory = ModelDir::open(path).with_context(reading)?;
+    let nested = directory.nested_files().with_context(reading)?;
+    let shards = ShardFiles::list(path)?.finished;
+    Ok(nested.paths().next().is_some() || !shards.is_empty())
 }
 
 fn check_media_directory(path: &Path) -> Result<()> {

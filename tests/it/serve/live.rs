@@ -112,6 +112,20 @@ fn a_picture_that_is_replaced_is_not_shown_as_the_one_that_its_feature_is_of() {
             let addresses = ["/object/a.jpg", "/thumbnail/a.jpg"];
             let statuses = || addresses.map(|address| server.get(address).status);
             assert_eq!(statuses(), [200, 200]);
+            // A browser that has the picture asks whether it is still the same.
+            let tags = addresses.map(|address| {
+                let reply = server.get(address);
+                assert!(reply.header("cache-control").contains("no-cache"));
+                reply.header("etag").to_owned()
+            });
+            let ask_again = || {
+                [0, 1].map(|at| {
+                    let known = ("If-None-Match", &*tags[at]);
+                    let reply = server.ask("GET", addresses[at], &[known], b"");
+                    (reply.status, reply.body.is_empty())
+                })
+            };
+            assert_eq!(ask_again(), [(304, true); 2]);
             let new = ["jpeg_230x340.jpg", "jpeg_420.jpg"][usize::from(packed)];
             env.write("media/a.jpg", stored_picture(new));
             assert_eq!(statuses(), [404, 404]);
@@ -120,6 +134,7 @@ fn a_picture_that_is_replaced_is_not_shown_as_the_one_that_its_feature_is_of() {
             assert!(why.contains("has changed since its feature was made"));
             env.extract("nhwc", &[]).exits(0);
             eventually("the new feature is there", || statuses() == [200, 200]);
+            assert_eq!(ask_again(), [(200, false); 2]);
             assert_eq!(server.get(addresses[0]).body, stored_picture(new));
         }
     }
