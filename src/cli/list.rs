@@ -56,7 +56,7 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
         media_dir,
         subdirectory: arguments.subdirectory,
         extensions: match arguments.pictures {
-            true => EXTENSIONS.map(str::to_owned).into(),
+            true => EXTENSIONS.iter().map(|end| (*end).to_owned()).collect(),
             false => arguments.extensions,
         },
         ignore_case: arguments.ignore_case || arguments.pictures,
