@@ -182,8 +182,11 @@ impl<'a> Headers<'a> {
                 Some(..unit::FIRST_THAT_IS_NO_SLICE) => {
                     return Err(unsupported("a frame that is made from others"));
                 }
-                Some(unit::VIDEO_PARAMETERS..=unit::PICTURE_PARAMETERS) => {
-                    return Err(unsupported("parameters among the data"));
+                // Canon's cameras repeat them.
+                Some(unit::VIDEO_PARAMETERS..=unit::PICTURE_PARAMETERS)
+                    if !self.units.contains(&unit) =>
+                {
+                    return Err(unsupported("other parameters among the data"));
                 }
                 _ => {}
             }
@@ -346,13 +349,19 @@ mod tests {
             }),
             from_others
         );
+        let with_parameters = |headers: &Headers, data: &mut Vec<u8>| {
+            let parameters = headers.units[1];
+            data.extend((parameters.len() as u32).to_be_bytes());
+            data.extend(parameters);
+        };
+        assert_eq!(slices(with_parameters), Ok(1));
+        let with_others = slices(|headers, data| {
+            with_parameters(headers, data);
+            *data.last_mut().unwrap() ^= 1;
+        });
         assert_eq!(
-            refused(|headers, data| {
-                let parameters = headers.units[1];
-                data.extend((parameters.len() as u32).to_be_bytes());
-                data.extend(parameters);
-            }),
-            format!("{unsupported}: parameters among the data")
+            with_others.unwrap_err(),
+            format!("{unsupported}: other parameters among the data")
         );
         let cut = refused(|_, data| data.truncate(data.len() - 1));
         assert!(cut.starts_with("HEIC picture is truncated"), "{cut}");
