@@ -179,6 +179,31 @@ fn a_format_that_is_not_read_is_named_in_the_report() {
     assert_eq!(failure["message"], message);
 }
 
+/// Six cells that are all of the same 15 MB, which would be copied for each of them; there may be thousands.
+#[test]
+fn a_grid_whose_cells_share_megabytes_of_data_is_refused() {
+    const LEN: u32 = 15_000_000;
+    let is_read = [cfg!(feature = "avif"), cfg!(feature = "heic")];
+    for (name, _) in (["avif_grid.avif", "heic_grid.heic"].iter().zip(is_read)).filter(|of| of.1) {
+        let mut bytes = stored_picture(name);
+        let start = bytes.len() as u32;
+        bytes.resize((start + LEN) as usize, 0);
+        // After name, version, sizes and count, and after the grid: an item of 14 bytes for each cell.
+        let locations = memchr::memmem::find(&bytes, b"iloc").unwrap();
+        for cell in 1..=6 {
+            let extent = &mut bytes[locations + 12 + 14 * cell + 6..][..8];
+            extent.copy_from_slice(&[start.to_be_bytes(), LEN.to_be_bytes()].concat());
+        }
+        let mut reader = PictureReader::new(PixelOptions::default());
+        let error = anyhow::Error::from(reader.decode(&bytes).unwrap_err());
+        let message = format!("{error:#}");
+        assert!(
+            message.ends_with("cells whose data are more than the file"),
+            "{name}: {message}"
+        );
+    }
+}
+
 /// What the program may take for decoding with so many workers, and for everything else.
 fn memory_bound(workers: u64) -> u64 {
     workers * (SHARE + OWN_MEMORY) + base_memory()

@@ -117,7 +117,13 @@ fn changes(items: &Items, item: u32) -> Result<Vec<Change>, PictureError> {
             _ => {}
         }
     }
-    Ok(changes)
+    // One of each kind is what there may be; each takes as long as a copy of the picture.
+    match changes.len() {
+        0..=3 => Ok(changes),
+        _ => Err(unsupported(
+            "a picture that is cropped and turned again and again",
+        )),
+    }
 }
 
 /// What the boxes `ispe` and `hvcC` say of an item's frame.

@@ -330,3 +330,30 @@ fn associations(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A box `ipma` in which one item has its properties in `entries` entries of 200.
+    fn association_box(entries: u32) -> Vec<u8> {
+        let mut content = [[0; 4], entries.to_be_bytes()].concat();
+        for _ in 0..entries {
+            content.extend([0, 1, 200]);
+            content.extend([1; 200]);
+        }
+        content
+    }
+
+    #[test]
+    fn an_item_has_no_more_properties_than_one_entry_can_hold() {
+        let count = |content: &[u8]| {
+            let mut found = HashMap::new();
+            associations(Bytes::new(Format::Avif, content), &mut found)?;
+            Ok::<_, PictureError>(found[&1].len())
+        };
+        assert_eq!(count(&association_box(1)).unwrap(), 200);
+        let error = count(&association_box(2)).unwrap_err();
+        assert!(matches!(error, PictureError::Corrupt { .. }), "{error:?}");
+    }
+}
