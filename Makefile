@@ -10,7 +10,7 @@
 
 # auto, cpu, cuda or openvino: which ONNX Runtime `make setup` fetches.
 RUNTIME ?= auto
-# Empty, or pure-rust where cmake, nasm, meson and ninja cannot be had.
+# Empty, or with commas between: heic, to read HEIC, or pure-rust, where cmake, nasm, meson and ninja cannot be had.
 FEATURES ?=
 # What `make fuzz` does: broken pictures, and seconds for each target.
 MUTANTS ?= 20000
@@ -20,7 +20,7 @@ PYTHON ?= python3
 # Where `make install` puts the program, and what belongs to it.
 PREFIX ?= $(HOME)/.local
 
-cargo_features = $(if $(FEATURES),--no-default-features --features $(FEATURES))
+cargo_features = $(if $(findstring pure-rust,$(FEATURES)),--no-default-features) $(if $(FEATURES),--features $(FEATURES))
 # The tests' own build can be killed at every step that changes files.
 cargo_test = SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features) --features fault-points
 program = target/release/simsearch

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sees to the system's tools that a build needs: C and C++ compilers, cmake and nasm (for libjpeg-turbo), meson and ninja (for
-# dav1d), and pip.
+# dav1d), and pip; where FEATURES has heic also libde265 with its headers.
 # With BROWSER=1 also to the browser of `make browser-test`.
 # Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
 set -eu
@@ -9,13 +9,18 @@ missing=""
 need() { # need PROGRAM PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
-if [ "${FEATURES:-}" != pure-rust ]; then
-    need cc gcc
+case ",${FEATURES:-}," in
+*,pure-rust,*) ;;
+*)
     need cmake cmake
     need nasm nasm
     need meson meson
     need ninja ninja-build
-fi
+    ;;
+esac
+case ",${FEATURES:-}," in
+*,heic,*) pkg-config --exists libde265 2>/dev/null || missing="$missing pkg-config libde265-dev" ;;
+esac
 need cc gcc
 need c++ g++
 need python3 python3

@@ -63,7 +63,7 @@ impl WalkArguments {
             media_dir,
             subdirectory: self.subdirectory,
             extensions: match self.pictures {
-                true => EXTENSIONS.map(str::to_owned).into(),
+                true => EXTENSIONS.iter().map(|end| (*end).to_owned()).collect(),
                 false => self.extensions,
             },
             ignore_case: self.ignore_case || self.pictures,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use simsearch::inference::library;
-use simsearch::pictures::JPEG_DECODER;
+use simsearch::pictures::{JPEG_DECODER, heic_decoder};
 use simsearch::similarity;
 
 use super::shared::places;
@@ -35,10 +35,12 @@ pub fn long() -> String {
         }
         Err(error) => format!("{:#}", anyhow::Error::from(error)),
     };
+    let heic = heic_decoder().map_or(String::new(), |name| format!("HEIC: {name}\n"));
     format!(
         "{}\n\
          revision: {}\n\
          JPEG: {JPEG_DECODER}\n\
+         {heic}\
          SIMD: {simd}\n\
          ONNX Runtime: {runtime}",
         env!("CARGO_PKG_VERSION"),

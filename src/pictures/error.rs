@@ -15,11 +15,13 @@ pub enum PictureError {
     #[error("not a picture in a known format")]
     NotAPicture,
     /// The bytes start like a format that is known by name, and not read here.
-    #[error("{0}, which this build cannot read")]
-    NotRead(
+    #[error("{what}, which this build cannot read{}", other_build(.feature))]
+    NotRead {
         /// What it is, with its article: `a HEIC picture`.
-        &'static str,
-    ),
+        what: &'static str,
+        /// The feature of a build that can read it, where there is one.
+        feature: Option<&'static str>,
+    },
     /// A picture in a format, or a variant of one, that is not read here.
     #[error("{format} picture of an unsupported kind")]
     Unsupported {
@@ -81,6 +83,12 @@ pub enum PictureError {
         /// The picture's format.
         format: Format,
     },
+}
+
+fn other_build(feature: &Option<&str>) -> String {
+    feature.map_or(String::new(), |feature| {
+        format!(" (one with the feature {feature} can)")
+    })
 }
 
 impl PictureError {

@@ -1,10 +1,16 @@
 //! How the names of picture files end.
 
-/// The endings of the formats that are read, in lower case and without the dot. (What a file is, its content decides.)
-pub const EXTENSIONS: [&str; 28] = [
+/// The endings of the formats that this build reads, in lower case and without the dot. (What a file is, its content
+/// decides.)
+pub const EXTENSIONS: &[&str] = match cfg!(feature = "heic") {
+    true => &WITH_HEIC,
+    false => WITH_HEIC.split_at(WITH_HEIC.len() - 3).0,
+};
+
+const WITH_HEIC: [&str; 31] = [
     "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff",
     "ico", "pbm", "pgm", "ppm", "pnm", "pam", "pfm", "qoi", "jp2", "j2k", "j2c", "jpx", "jpf",
-    "avif", "jxl",
+    "avif", "jxl", "heic", "heif", "hif",
 ];
 
 /// Whether a file name ends like that of a picture, in upper or lower case.
@@ -16,4 +22,17 @@ pub fn is_picture_name(name: &[u8]) -> bool {
     EXTENSIONS
         .iter()
         .any(|extension| end.eq_ignore_ascii_case(extension.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endings_of_heic_are_those_of_builds_that_read_it() {
+        for name in [&b"a.heic"[..], b"B.HEIF", b"c.hif"] {
+            assert_eq!(is_picture_name(name), cfg!(feature = "heic"));
+        }
+        assert!(is_picture_name(b"a.jxl") && is_picture_name(b"a.JPG"));
+    }
 }

@@ -42,7 +42,7 @@ pub mod thumbnail;
 pub use error::PictureError;
 pub use extensions::{EXTENSIONS, is_picture_name};
 pub use fit::{Fit, Resize, Rounding};
-pub use formats::{Format, JPEG_DECODER};
+pub use formats::{Format, JPEG_DECODER, heic_decoder};
 pub use gpu::{GpuError, GpuReader};
 pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
 pub use panics::catches_panics;

@@ -950,8 +950,8 @@ def main():
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     PICTURES.mkdir(exist_ok=True)
     for old in PICTURES.iterdir():
-        # Pillow writes no JPEG XL: cjxl 0.7.0 made these of the pixels in jpeg_xl_control.png.
-        if not old.name.startswith("jpeg_xl_"):
+        # Pillow writes no JPEG XL: cjxl 0.7.0 made these of the pixels in jpeg_xl_control.png. Nor HEIC: make_heics.py did.
+        if not old.name.startswith(("jpeg_xl_", "heic_")):
             old.unlink()
     lines = []
     groups = [jpegs, pngs, gifs, webps, bmps, tiffs, others]

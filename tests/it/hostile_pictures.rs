@@ -164,19 +164,44 @@ fn a_panic_of_a_decoder_is_a_failure_of_its_picture_and_prints_nothing() {
     );
 }
 
-/// A phone's picture under the name that its messenger gave it.
+/// A phone's video under the name that its messenger gave it.
 #[test]
 fn a_format_that_is_not_read_is_named_in_the_report() {
     need_runtime!();
     let env = TestEnv::new();
-    env.write("media/phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    env.write("media/phone.jpg", b"\0\0\0\x18ftypisom\0\0\x02\0isomiso2");
     env.objects(&["phone.jpg"]);
     env.extract("nhwc", &["--workers", "1"]).exits(1);
     assert_eq!(kinds(&env, "nhwc"), ["phone.jpg decode unsupported"]);
     let report = &env.tree("features/nhwc")["failures.jsonl"];
     let failure: Value = serde_json::from_slice(report).unwrap();
-    let message = "a HEIC picture, which this build cannot read";
+    let message = "an MP4 video, which this build cannot read";
     assert_eq!(failure["message"], message);
+}
+
+/// Six cells that are all of the same 15 MB, which would be copied for each of them; there may be thousands.
+#[test]
+fn a_grid_whose_cells_share_megabytes_of_data_is_refused() {
+    const LEN: u32 = 15_000_000;
+    let is_read = [cfg!(feature = "avif"), cfg!(feature = "heic")];
+    for (name, _) in (["avif_grid.avif", "heic_grid.heic"].iter().zip(is_read)).filter(|of| of.1) {
+        let mut bytes = stored_picture(name);
+        let start = bytes.len() as u32;
+        bytes.resize((start + LEN) as usize, 0);
+        // After name, version, sizes and count, and after the grid: an item of 14 bytes for each cell.
+        let locations = memchr::memmem::find(&bytes, b"iloc").unwrap();
+        for cell in 1..=6 {
+            let extent = &mut bytes[locations + 12 + 14 * cell + 6..][..8];
+            extent.copy_from_slice(&[start.to_be_bytes(), LEN.to_be_bytes()].concat());
+        }
+        let mut reader = PictureReader::new(PixelOptions::default());
+        let error = anyhow::Error::from(reader.decode(&bytes).unwrap_err());
+        let message = format!("{error:#}");
+        assert!(
+            message.ends_with("cells whose data are more than the file"),
+            "{name}: {message}"
+        );
+    }
 }
 
 /// What the program may take for decoding with so many workers, and for everything else.
@@ -436,6 +461,42 @@ image.save(f"{sys.argv[1]}/tiles.jp2", tile_size=(512, 512), codeblock_size=(8, 
     if cfg!(feature = "avif") {
         takes_no_more_memory_than_it_asks_for(["20.avif", "44.avif"].map(hog));
     }
+}
+
+#[cfg(feature = "heic")]
+#[test]
+fn no_heic_takes_more_memory_than_it_asks_for() {
+    /// Noise, which needs all kinds of blocks.
+    const LARGE: &str = r#"
+import sys
+import numpy as np
+import pillow_heif
+from PIL import Image
+pillow_heif.register_heif_opener()
+image = Image.effect_noise((750, 500), 60).convert("RGB").resize((3000, 2000))
+deep = np.asarray(image, dtype=np.uint16) * 257
+deep = pillow_heif.from_bytes("RGB;16", image.size, deep.tobytes())
+options = {"enc_params": {"preset": "ultrafast", "tune": "psnr"}}
+for chroma in [420, 444]:
+    image.save(f"{sys.argv[1]}/{chroma}.heic", chroma=chroma, **options)
+    deep.save(f"{sys.argv[1]}/deep_{chroma}.heic", chroma=chroma, **options)
+image.save(f"{sys.argv[1]}/grid.heic", tile_size=512, **options)
+image.save(f"{sys.argv[1]}/small_blocks.heic", enc_params={"preset": "slow"}, quality=95)
+"#;
+    need_runtime!();
+    let mut python = crate::need_python!("PIL", "numpy", "pillow_heif");
+    let env = TestEnv::new();
+    crate::succeed(python.args(["-c", LARGE]).arg(env.path("media")));
+    let names = [
+        "420.heic",
+        "444.heic",
+        "deep_420.heic",
+        "deep_444.heic",
+        "grid.heic",
+        "small_blocks.heic",
+    ];
+    let hog = |name| (name, fs::read(env.path("media").join(name)).unwrap(), 30);
+    takes_no_more_memory_than_it_asks_for(names.map(hog));
 }
 
 /// Of pictures with their names and the least that they take, in MiB.

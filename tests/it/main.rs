@@ -12,6 +12,8 @@ mod extract;
 mod faults;
 mod follow;
 mod golden;
+#[cfg(feature = "heic")]
+mod heic;
 mod hostile_directories;
 mod hostile_pictures;
 mod index;

@@ -280,7 +280,7 @@ pub fn set_dimensions(bytes: &mut Vec<u8>, width: Option<u32>, height: Option<u3
         }
         // Its sides are numbers of some bits.
         Format::JpegXl => {}
-        Format::Avif => {
+        Format::Avif | Format::Heic => {
             if let Some(at) = position(bytes, b"ispe") {
                 write(bytes, [at + 8, at + 12], 4, true);
             }

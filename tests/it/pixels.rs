@@ -101,7 +101,7 @@ fn read_list(file: &str) -> Vec<Expectation> {
     list.lines().map(parse).collect()
 }
 
-fn hash(pixels: &[u8]) -> String {
+pub(crate) fn hash(pixels: &[u8]) -> String {
     Sha256::digest(pixels)
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -645,7 +645,7 @@ fn failures_say_of_which_kind_they_are() {
         match error {
             PictureError::Empty => "empty",
             PictureError::NotAPicture => "not a picture",
-            PictureError::NotRead(_) => "not read",
+            PictureError::NotRead { .. } => "not read",
             PictureError::Unsupported { .. } => "unsupported",
             PictureError::Truncated { .. } => "truncated",
             PictureError::Corrupt { .. } => "corrupt",
@@ -675,6 +675,11 @@ fn failures_say_of_which_kind_they_are() {
     if cfg!(feature = "avif") {
         assert_eq!(failure("avif_truncated.avif"), "truncated");
         assert_eq!(failure("avif_grid_cut.avif"), "truncated");
+    }
+    if cfg!(feature = "heic") {
+        assert_eq!(failure("heic_truncated.heic"), "truncated");
+    } else {
+        assert_eq!(failure("heic_truncated.heic"), "not read");
     }
     assert_eq!(failure("jpeg2000_truncated.jp2"), "corrupt");
     assert_eq!(failure("jpeg_xl_truncated.jxl"), "truncated");

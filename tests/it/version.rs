@@ -20,7 +20,9 @@ fn the_long_version_says_what_is_built_in_and_what_is_found() {
     command.env("ORT_DYLIB_PATH", &runtime);
     let outcome = finish(command);
     outcome.exits(0);
-    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    let (heic, lines): (Vec<&str>, Vec<&str>) =
+        (outcome.stdout.lines()).partition(|line| line.starts_with("HEIC: libde265 1."));
+    assert_eq!(heic.len(), usize::from(cfg!(feature = "heic")), "{outcome}");
     let [version, revision, jpeg, simd, found] = lines[..] else {
         panic!("five lines\n{outcome}");
     };

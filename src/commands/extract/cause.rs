@@ -37,7 +37,7 @@ impl Cause {
         let class = match error {
             PictureError::Empty => Class::Empty,
             PictureError::NotAPicture => Class::NotAPicture,
-            PictureError::Unsupported { .. } | PictureError::NotRead(_) => Class::Unsupported,
+            PictureError::Unsupported { .. } | PictureError::NotRead { .. } => Class::Unsupported,
             PictureError::Truncated { .. } => Class::Truncated,
             PictureError::TooLarge { .. } | PictureError::TooLong { .. } => Class::TooLarge,
             PictureError::OutOfMemory { .. } => Class::OutOfMemory,

@@ -11,6 +11,10 @@ use super::size::Size;
 mod avif;
 mod bmp;
 mod gif;
+#[cfg(feature = "heic")]
+mod heic;
+#[cfg(any(feature = "avif", feature = "heic"))]
+mod heif;
 mod ico;
 mod image_crate;
 mod jpeg2000;
@@ -65,6 +69,8 @@ pub enum Format {
     Qoi,
     /// AVIF, the primary picture. Read with the feature `avif`.
     Avif,
+    /// HEIC, the primary picture. Read with the feature `heic`.
+    Heic,
     /// JPEG 2000: JP2 and codestreams.
     Jpeg2000,
     /// JPEG XL, the first frame.
@@ -84,6 +90,7 @@ impl fmt::Display for Format {
             Self::Ico => "ICO",
             Self::Qoi => "QOI",
             Self::Avif => "AVIF",
+            Self::Heic => "HEIC",
             Self::Jpeg2000 => "JPEG 2000",
             Self::JpegXl => "JPEG XL",
         })
@@ -107,6 +114,7 @@ impl Format {
             Self::Ico => "image/x-icon",
             Self::Qoi => "image/qoi",
             Self::Avif => "image/avif",
+            Self::Heic => "image/heic",
             Self::Jpeg2000 => "image/jp2",
             Self::JpegXl => "image/jxl",
         }
@@ -150,11 +158,18 @@ impl Format {
             [b'P', b'1'..=b'7' | b'f', white, ..] if white.is_ascii_whitespace() => Ok(Self::Pnm),
             [b'B', b'M', ..] => Ok(Self::Bmp),
             _ if cfg!(feature = "avif") && not_read::is_avif(bytes) => Ok(Self::Avif),
-            _ => {
-                Err(not_read::name(bytes).map_or(PictureError::NotAPicture, PictureError::NotRead))
-            }
+            _ if cfg!(feature = "heic") && not_read::is_heic(bytes) => Ok(Self::Heic),
+            _ => Err(not_read::name(bytes).map_or(PictureError::NotAPicture, not_read::error)),
         }
     }
+}
+
+/// The library that decodes HEIC in this build, with the version that the system has.
+pub fn heic_decoder() -> Option<String> {
+    #[cfg(feature = "heic")]
+    return Some(heic::decoder());
+    #[cfg(not(feature = "heic"))]
+    None
 }
 
 /// Whether a picture's decoder gives its rows one after the other.
@@ -187,7 +202,7 @@ pub(super) fn decode(
         Format::Tiff => tiff::decode(bytes, limits, picture).map_err(|error| match error {
             // Of a camera's raw file Pillow shows the small picture that comes first, where that can be read.
             PictureError::Unsupported { .. } => {
-                not_read::raw_file(bytes).map_or(error, PictureError::NotRead)
+                not_read::raw_file(bytes).map_or(error, not_read::error)
             }
             _ => error,
         }),
@@ -201,7 +216,11 @@ pub(super) fn decode(
         #[cfg(feature = "avif")]
         Format::Avif => avif::decode(bytes, limits, picture),
         #[cfg(not(feature = "avif"))]
-        Format::Avif => Err(PictureError::NotRead(not_read::AVIF)),
+        Format::Avif => Err(not_read::error(not_read::AVIF)),
+        #[cfg(feature = "heic")]
+        Format::Heic => heic::decode(bytes, limits, picture),
+        #[cfg(not(feature = "heic"))]
+        Format::Heic => Err(not_read::error(not_read::HEIC)),
     }
 }
 
@@ -234,19 +253,36 @@ mod tests {
     }
 
     #[test]
-    fn avif_is_told_by_the_brands_in_its_first_box() {
-        let bytes = b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif";
-        match Format::of(bytes) {
-            Ok(Format::Avif) if cfg!(feature = "avif") => {}
-            Err(PictureError::NotRead("an AVIF picture")) if !cfg!(feature = "avif") => {}
-            other => panic!("{other:?}"),
+    fn the_brands_in_the_first_box_tell_what_is_read_with_a_feature() {
+        let cases: [(&[u8], _, _, _); 2] = [
+            (
+                b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif",
+                Format::Avif,
+                cfg!(feature = "avif"),
+                "an AVIF picture, which this build cannot read (one with the feature avif can)",
+            ),
+            (
+                b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+                Format::Heic,
+                cfg!(feature = "heic"),
+                "a HEIC picture, which this build cannot read (one with the feature heic can)",
+            ),
+        ];
+        for (bytes, expected, is_read, message) in cases {
+            match Format::of(bytes) {
+                Ok(format) => assert!(is_read && format == expected),
+                Err(error) => {
+                    assert!(!is_read);
+                    assert_eq!(error.to_string(), message);
+                }
+            }
         }
     }
 
     #[test]
     fn formats_that_are_not_read_are_named() {
-        let error = Format::of(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").unwrap_err();
-        let message = "a HEIC picture, which this build cannot read";
+        let error = Format::of(b"8BPS\0\x01").unwrap_err();
+        let message = "a Photoshop document, which this build cannot read";
         assert_eq!(error.to_string(), message);
     }
 

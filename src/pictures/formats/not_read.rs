@@ -2,6 +2,27 @@
 
 use memchr::memmem;
 
+use crate::pictures::PictureError;
+
+/// The error for `what`, which [`name`] or [`raw_file`] gave.
+pub(super) fn error(what: &'static str) -> PictureError {
+    match what {
+        AVIF => needs("avif", what),
+        HEIC => needs("heic", what),
+        _ => PictureError::NotRead {
+            what,
+            feature: None,
+        },
+    }
+}
+
+fn needs(feature: &'static str, what: &'static str) -> PictureError {
+    PictureError::NotRead {
+        what,
+        feature: Some(feature),
+    }
+}
+
 /// What `bytes` are, with its article, where they start like something that is known; pictures that are read are not.
 pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
     let magic = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic));
@@ -34,7 +55,13 @@ pub(super) fn is_avif(bytes: &[u8]) -> bool {
     of_box(bytes) == Some(AVIF)
 }
 
+/// Whether `bytes` are a file whose first box tells of HEIC.
+pub(super) fn is_heic(bytes: &[u8]) -> bool {
+    of_box(bytes) == Some(HEIC)
+}
+
 pub(super) const AVIF: &str = "an AVIF picture";
+pub(super) const HEIC: &str = "a HEIC picture";
 const QUICKTIME: &str = "a QuickTime video";
 
 const MAGIC: [(&[u8], &str); 24] = [
@@ -86,7 +113,7 @@ fn of_box(bytes: &[u8]) -> Option<&'static str> {
             b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1",
         ]) =>
         {
-            Some("a HEIC picture")
+            Some(HEIC)
         }
         _ => Some("an MP4 video"),
     }

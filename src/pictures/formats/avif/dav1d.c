@@ -7,19 +7,7 @@
 
 #include <dav1d/dav1d.h>
 
-struct frame {
-  // For simsearch_av1_release.
-  void *owner;
-  const void *planes[3];
-  // Bytes from one row to the next: of the first plane, and of the others.
-  ptrdiff_t strides[2];
-  int width, height;
-  // 8, 10 or 12. Above 8, a value has two bytes.
-  int bits;
-  // 0: gray, 1: 4:2:0, 2: 4:2:2, 3: 4:4:4.
-  int layout;
-  int primaries, matrix, is_full_range;
-};
+#include "../heif/frame.h"
 
 enum { OK = 0, FAILED = -1, OUT_OF_MEMORY = -2 };
 

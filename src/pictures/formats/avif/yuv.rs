@@ -2,7 +2,7 @@
 //! else in floating point. Planes of colour with fewer pixels are made larger in both by weighing the four nearest by 9, 3,
 //! 3 and 1 (3 and 1 where only one side is halved).
 
-use super::dav1d::{Colour, Layout, Planes};
+use crate::pictures::formats::heif::{Colour, Layout, Planes};
 use crate::pictures::size::CHANNELS;
 
 /// Code points of ITU-T H.273 for `MatrixCoefficients`, and for `ColourPrimaries` where they are the same.

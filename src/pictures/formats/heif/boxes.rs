@@ -1,31 +1,46 @@
-//! What is around the frames of an AVIF: boxes that say which pictures there are, where their data lie, and what they mean
-//! (ISO/IEC 14496-12, 23008-12 and 23000-22).
+//! Boxes say which pictures there are, where their data lie, and what they mean (ISO/IEC 14496-12, 23008-12 and 23000-22).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::error::Error;
 
-use super::{corrupt, truncated};
-use crate::pictures::PictureError;
+use crate::pictures::{Format, PictureError};
 
-/// Reads numbers from the front of some bytes.
+/// Reads numbers from the front of some bytes of a file in this format.
 #[derive(Clone, Copy)]
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub struct Bytes<'a> {
+    pub rest: &'a [u8],
+    format: Format,
+}
 
 impl<'a> Bytes<'a> {
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], PictureError> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or_else(ends)?;
-        self.0 = rest;
+    pub fn new(format: Format, rest: &'a [u8]) -> Self {
+        Self { rest, format }
+    }
+
+    fn ends(self) -> PictureError {
+        PictureError::truncated(self.format, "the file ends within a box")
+    }
+
+    fn corrupt(self, what: impl Into<Box<dyn Error + Send + Sync>>) -> PictureError {
+        PictureError::corrupt(self.format, what)
+    }
+
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], PictureError> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(|| self.ends())?;
+        self.rest = rest;
         Ok(taken)
     }
 
     /// A number of up to 8 bytes; 0 where it has none.
-    pub(super) fn number(&mut self, len: usize) -> Result<u64, PictureError> {
+    pub fn number(&mut self, len: usize) -> Result<u64, PictureError> {
         let bytes = self.take(len)?;
         Ok((bytes.iter()).fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 
     fn name(&mut self) -> Result<Name, PictureError> {
-        Ok(*self.take(4)?.first_chunk().ok_or_else(ends)?)
+        let name = self.take(4)?.first_chunk();
+        name.copied().ok_or_else(|| self.ends())
     }
 
     /// The version and the flags that many boxes begin with.
@@ -36,20 +51,20 @@ impl<'a> Bytes<'a> {
 
     /// The next box: its name and content.
     fn next_box(&mut self) -> Result<Option<(Name, Bytes<'a>)>, PictureError> {
-        if self.0.is_empty() {
+        if self.rest.is_empty() {
             return Ok(None);
         }
         let len = self.number(4)?;
         let name = self.name()?;
-        let content = match len {
-            0 => self.take(self.0.len())?,
-            1 => {
-                let len = self.number(8)?.checked_sub(16).ok_or_else(too_short)?;
-                self.take(usize::try_from(len).map_err(|_| ends())?)?
-            }
-            _ => self.take(len.checked_sub(8).ok_or_else(too_short)? as usize)?,
+        let content_len = match len {
+            0 => Some(self.rest.len() as u64),
+            1 => self.number(8)?.checked_sub(16),
+            _ => len.checked_sub(8),
         };
-        Ok(Some((name, Bytes(content))))
+        let too_short = || self.corrupt("a box that is shorter than its own name");
+        let content_len = content_len.ok_or_else(too_short)?;
+        let content = self.take(usize::try_from(content_len).map_err(|_| self.ends())?)?;
+        Ok(Some((name, Bytes::new(self.format, content))))
     }
 
     /// The content of the first box with this name.
@@ -63,20 +78,24 @@ impl<'a> Bytes<'a> {
     }
 
     fn need(self, wanted: &Name) -> Result<Bytes<'a>, PictureError> {
-        let missing = || corrupt(format!("no box `{}`", wanted.escape_ascii()));
+        let missing = || self.corrupt(format!("no box `{}`", wanted.escape_ascii()));
         self.find(wanted)?.ok_or_else(missing)
     }
 }
 
-pub(super) type Name = [u8; 4];
+pub type Name = [u8; 4];
+
+/// The most properties that an item has.
+const MAX_PROPERTIES: usize = 255;
 
 /// The items of a file.
-pub(super) struct Items<'a> {
-    bytes: &'a [u8],
+pub struct Items<'a> {
+    pub format: Format,
+    pub bytes: &'a [u8],
     /// The box `idat`.
     data: &'a [u8],
     /// The one that is shown.
-    pub(super) primary: u32,
+    pub primary: u32,
     kinds: HashMap<u32, Name>,
     locations: HashMap<u32, Location>,
     properties: Vec<(Name, Bytes<'a>)>,
@@ -98,15 +117,17 @@ struct Reference {
 }
 
 impl<'a> Items<'a> {
-    pub(super) fn of(bytes: &'a [u8]) -> Result<Self, PictureError> {
-        let mut meta = top_level(bytes, b"meta")?.ok_or_else(|| corrupt("no box `meta`"))?;
+    pub fn of(format: Format, bytes: &'a [u8]) -> Result<Self, PictureError> {
+        // What follows it need not be there.
+        let mut meta = Bytes::new(format, bytes).need(b"meta")?;
         meta.version()?;
         let mut primary = meta.need(b"pitm")?;
         let (version, _) = primary.version()?;
         let properties = meta.need(b"iprp")?;
         let mut found = Items {
+            format,
             bytes,
-            data: meta.find(b"idat")?.map_or(&[], |content| content.0),
+            data: meta.find(b"idat")?.map_or(&[], |content| content.rest),
             primary: primary.number(if version == 0 { 2 } else { 4 })? as u32,
             kinds: kinds(meta.need(b"iinf")?)?,
             locations: locations(meta.need(b"iloc")?)?,
@@ -128,20 +149,25 @@ impl<'a> Items<'a> {
     }
 
     /// What an item is: `av01`, `grid`, ...
-    pub(super) fn kind(&self, item: u32) -> Option<Name> {
+    pub fn kind(&self, item: u32) -> Option<Name> {
         self.kinds.get(&item).copied()
     }
 
-    /// The contents of an item's properties with this name.
-    pub(super) fn properties(&self, item: u32, wanted: Name) -> impl Iterator<Item = Bytes<'a>> {
+    /// Names and contents of an item's properties, in the order in which they apply.
+    pub fn all_properties(&self, item: u32) -> impl Iterator<Item = (Name, Bytes<'a>)> {
         let positions = self.associations.get(&item).into_iter().flatten();
-        let all = positions.filter_map(|&position| self.properties.get(position.checked_sub(1)?));
-        all.filter(move |(name, _)| *name == wanted)
-            .map(|(_, content)| *content)
+        let properties = positions.filter_map(|&at| self.properties.get(at.checked_sub(1)?));
+        properties.copied()
+    }
+
+    /// The contents of an item's properties with this name.
+    pub fn properties(&self, item: u32, wanted: Name) -> impl Iterator<Item = Bytes<'a>> {
+        let all = self.all_properties(item);
+        all.filter_map(move |(name, content)| (name == wanted).then_some(content))
     }
 
     /// The items that an item refers to in this way, in their order.
-    pub(super) fn referred(&self, item: u32, kind: &Name) -> &[u32] {
+    pub fn referred(&self, item: u32, kind: &Name) -> &[u32] {
         let mut references = self.references.iter();
         references
             .find(|reference| reference.from == item && reference.kind == *kind)
@@ -149,7 +175,7 @@ impl<'a> Items<'a> {
     }
 
     /// The items that refer to an item in this way.
-    pub(super) fn referring(&self, item: u32, kind: Name) -> impl Iterator<Item = u32> {
+    pub fn referring(&self, item: u32, kind: Name) -> impl Iterator<Item = u32> {
         let references = self.references.iter();
         references
             .filter(move |reference| reference.kind == kind && reference.to.contains(&item))
@@ -157,9 +183,28 @@ impl<'a> Items<'a> {
     }
 
     /// The data of an item; a copy where they lie in pieces.
-    pub(super) fn data(&self, item: u32) -> Result<Cow<'a, [u8]>, PictureError> {
-        let location =
-            (self.locations.get(&item)).ok_or_else(|| corrupt("an item without data"))?;
+    pub fn data(&self, item: u32) -> Result<Cow<'a, [u8]>, PictureError> {
+        let pieces = self.pieces(item)?;
+        match pieces[..] {
+            [piece] => Ok(piece.into()),
+            // The same bytes again and again would be more than the file.
+            _ if len(&pieces) > self.bytes.len() => {
+                let text = "an item whose data are more than the file";
+                Err(PictureError::corrupt(self.format, text))
+            }
+            _ => Ok(pieces.concat().into()),
+        }
+    }
+
+    /// The bytes of an item's data.
+    pub fn data_len(&self, item: u32) -> Result<usize, PictureError> {
+        Ok(len(&self.pieces(item)?))
+    }
+
+    fn pieces(&self, item: u32) -> Result<Vec<&'a [u8]>, PictureError> {
+        let missing = || PictureError::corrupt(self.format, "an item without data");
+        let ends = || PictureError::truncated(self.format, "the file ends before its pictures");
+        let location = self.locations.get(&item).ok_or_else(missing)?;
         let all = if location.is_in_data {
             self.data
         } else {
@@ -176,20 +221,12 @@ impl<'a> Items<'a> {
             };
             pieces.push(rest.get(..len).ok_or_else(ends)?);
         }
-        match pieces[..] {
-            [piece] => Ok(piece.into()),
-            // The same bytes again and again would be more than the file.
-            _ if pieces.iter().map(|piece| piece.len()).sum::<usize>() > all.len() => {
-                Err(corrupt("an item whose data are more than the file"))
-            }
-            _ => Ok(pieces.concat().into()),
-        }
+        Ok(pieces)
     }
 }
 
-/// The first box with this name that is in no other; what follows need not be there.
-fn top_level<'a>(bytes: &'a [u8], wanted: &Name) -> Result<Option<Bytes<'a>>, PictureError> {
-    Bytes(bytes).find(wanted)
+fn len(pieces: &[&[u8]]) -> usize {
+    (pieces.iter()).fold(0, |sum, piece| sum.saturating_add(piece.len()))
 }
 
 fn kinds(mut content: Bytes) -> Result<HashMap<u32, Name>, PictureError> {
@@ -218,7 +255,7 @@ fn locations(mut content: Bytes) -> Result<HashMap<u32, Location>, PictureError>
         .iter()
         .any(|size| ![0, 4, 8].contains(size))
     {
-        return Err(corrupt("positions of an unknown length"));
+        return Err(content.corrupt("positions of an unknown length"));
     }
     let number_len = if version < 2 { 2 } else { 4 };
     let mut locations = HashMap::new();
@@ -237,9 +274,10 @@ fn locations(mut content: Bytes) -> Result<HashMap<u32, Location>, PictureError>
             let offset = content.number(offset_size)?;
             let len = content.number(length_size)?;
             if offset_size + length_size == 0 && !extents.is_empty() {
-                return Err(corrupt("pieces without a position"));
+                return Err(content.corrupt("pieces without a position"));
             }
-            extents.push((base.checked_add(offset).ok_or_else(ends)?, len));
+            let start = base.checked_add(offset);
+            extents.push((start.ok_or_else(|| content.ends())?, len));
         }
         let is_in_data = method == 1;
         if method < 2 {
@@ -283,15 +321,39 @@ fn associations(
         let mask = (1 << (8 * position_len - 1)) - 1;
         let positions = (0..count).map(|_| Ok((content.number(position_len)? & mask) as usize));
         let positions = positions.collect::<Result<Vec<_>, PictureError>>()?;
-        associations.entry(item).or_default().extend(positions);
+        let of_item: &mut Vec<usize> = associations.entry(item).or_default();
+        of_item.extend(positions);
+        // There is one entry for each item. Thousands would be looked through for every cell of a grid.
+        if of_item.len() > MAX_PROPERTIES {
+            return Err(content.corrupt("an item of more than 255 properties"));
+        }
     }
     Ok(())
 }
 
-fn ends() -> PictureError {
-    truncated("the file ends within a box")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn too_short() -> PictureError {
-    corrupt("a box that is shorter than its own name")
+    /// A box `ipma` in which one item has its properties in `entries` entries of 200.
+    fn association_box(entries: u32) -> Vec<u8> {
+        let mut content = [[0; 4], entries.to_be_bytes()].concat();
+        for _ in 0..entries {
+            content.extend([0, 1, 200]);
+            content.extend([1; 200]);
+        }
+        content
+    }
+
+    #[test]
+    fn an_item_has_no_more_properties_than_one_entry_can_hold() {
+        let count = |content: &[u8]| {
+            let mut found = HashMap::new();
+            associations(Bytes::new(Format::Avif, content), &mut found)?;
+            Ok::<_, PictureError>(found[&1].len())
+        };
+        assert_eq!(count(&association_box(1)).unwrap(), 200);
+        let error = count(&association_box(2)).unwrap_err();
+        assert!(matches!(error, PictureError::Corrupt { .. }), "{error:?}");
+    }
 }
