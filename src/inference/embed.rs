@@ -179,11 +179,11 @@ pub(super) fn check_model(
         false => format!("this {}", model.stem),
     };
     match recorded {
-        Some(recipe) if recipe.format != recipe::FORMAT => bail!(
-            "{} was made by another version of this program (format {}, this one knows {})",
+        Some(recipe) if recipe.format > recipe::NEWEST_FORMAT => bail!(
+            "{} was made by a newer version of this program (format {}, this one knows 1 to {})",
             directory.display(),
             recipe.format,
-            recipe::FORMAT
+            recipe::NEWEST_FORMAT
         ),
         Some(recipe) if recipe.model_sha256 != model.sha256 => bail!(
             "the features in {} were made by the model with SHA-256 {}, not by {named}; --model must name its file",

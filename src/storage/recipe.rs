@@ -12,8 +12,8 @@ use crate::storage::files::complete;
 use crate::storage::files::regular;
 use crate::storage::object_id::IdKind;
 
-/// The version of the directory's format that this program writes.
-pub const FORMAT: u32 = 1;
+/// The newest version of the directory's format that this program knows.
+pub const NEWEST_FORMAT: u32 = 2;
 
 /// What decides a feature, apart from the picture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +146,19 @@ pub enum RecipeError {
 }
 
 impl Recipe {
+    /// The same with the version of the format: 1, or 2 where it has something that version 0.1 of this program would overlook
+    /// and go on in another way.
+    #[must_use]
+    pub fn with_format(self) -> Self {
+        let is_old = self.ids == IdKind::Name
+            && self.finish == Finish::default()
+            && self.preprocess.is_none();
+        Recipe {
+            format: if is_old { 1 } else { NEWEST_FORMAT },
+            ..self
+        }
+    }
+
     /// The name of the file in a model's directory.
     pub const FILE_NAME: &str = "recipe.json";
 
@@ -296,7 +309,7 @@ mod tests {
 
     fn recipe() -> Recipe {
         Recipe {
-            format: FORMAT,
+            format: 1,
             model_sha256: "ab".repeat(32),
             output: "feature_vector".into(),
             preprocessing: "for a test".into(),
@@ -307,6 +320,31 @@ mod tests {
             exact: false,
             ids: IdKind::Name,
             preprocess: None,
+        }
+    }
+
+    #[test]
+    fn what_version_0_1_would_overlook_has_another_format() {
+        assert_eq!(recipe().with_format().format, 1);
+        let normalize = Finish {
+            normalize: true,
+            ..Finish::default()
+        };
+        for other in [
+            Recipe {
+                ids: IdKind::Path,
+                ..recipe()
+            },
+            Recipe {
+                finish: normalize,
+                ..recipe()
+            },
+            Recipe {
+                preprocess: Some(serde_json::json!({})),
+                ..recipe()
+            },
+        ] {
+            assert_eq!(other.with_format().format, NEWEST_FORMAT);
         }
     }
 

@@ -43,7 +43,7 @@ use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
-use crate::storage::recipe::{self, Finish, Recipe, RecipeError};
+use crate::storage::recipe::{Finish, Recipe, RecipeError};
 use crate::storage::shard::ShardFiles;
 use crate::storage::sources::SourceRecord;
 use crate::support::interrupt::Interrupt;
@@ -341,7 +341,7 @@ fn check_media_directory(path: &Path) -> Result<()> {
 /// What made the features of this run.
 fn recipe(source: &Source<'_>, form: &Form, options: &Options, ids: IdKind) -> Recipe {
     Recipe {
-        format: recipe::FORMAT,
+        format: 1,
         model_sha256: source.sha256.to_owned(),
         output: form.output.clone(),
         preprocessing: preprocessing::describe(form.width, form.height, &options.pixels),
@@ -353,6 +353,7 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options, ids: IdKind) -> R
         ids,
         preprocess: recorded_preprocess(source),
     }
+    .with_format()
 }
 
 fn recorded_preprocess(source: &Source<'_>) -> Option<serde_json::Value> {
@@ -372,10 +373,10 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
         precision: source.precision,
         exact: options.exact,
         preprocess: recorded_preprocess(source),
-        format: recipe::FORMAT,
         output: source.output.unwrap_or(&recorded.output).to_owned(),
         ..recorded.clone()
     }
+    .with_format()
 }
 
 #[cfg(test)]
