@@ -172,14 +172,34 @@ fn the_input_is_that_of_transformers() {
     let shared = need_shared!();
     let env = TestEnv::new();
     let entries = photographs(&env, &shared);
-    const KINDS: [&str; 6] = ["CLIP", "ViT", "Siglip", "Bit", "ConvNext", "Beit"];
+    const KINDS: [&str; 16] = [
+        "CLIP",
+        "ViT",
+        "Siglip",
+        "Bit",
+        "ConvNext",
+        "Beit",
+        "DeiT",
+        "EfficientNet",
+        "EfficientNet-offset",
+        "EfficientNet-top",
+        "Levit",
+        "MobileNetV1",
+        "MobileNetV2",
+        "Pvt",
+        "Blip",
+        "ChineseCLIP",
+    ];
     for kind in KINDS {
         flat_model(&env, &format!("{kind}/model"), ["h", "w"]);
     }
     let save = r#"
 import sys, transformers
+changes = {"offset": {"rescale_offset": True, "include_top": False}, "top": {"do_normalize": False}}
 for kind in sys.argv[2:]:
-    getattr(transformers, kind + "ImageProcessorPil")().save_pretrained(f"{sys.argv[1]}/{kind}")
+    name, _, change = kind.partition("-")
+    processor = getattr(transformers, name + "ImageProcessorPil")(**changes.get(change, {}))
+    processor.save_pretrained(f"{sys.argv[1]}/{kind}")
 "#;
     let mut python = python(&["transformers"]).unwrap();
     succeed(
