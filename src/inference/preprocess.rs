@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rewrite::{Table, plain_table};
+use crate::pictures::preprocessing::Numbers;
 use crate::pictures::{Filter, Fit, PixelOptions, Resize, Rounding, Size};
 
 /// How a picture becomes the input of a model. The recipe records it whole.
@@ -255,9 +256,27 @@ impl Preprocess {
     }
 }
 
-/// The table of a preprocessing, or of the program's own.
-pub(super) fn table(preprocess: Option<&Preprocess>) -> Table {
-    preprocess.map_or_else(plain_table, Preprocess::table)
+/// The table of a preprocessing, or of the program's own, for a model that takes such numbers.
+///
+/// # Errors
+/// When the model takes bytes and the preprocessing makes other numbers of them.
+pub(super) fn table(preprocess: Option<&Preprocess>, numbers: Numbers) -> Result<Table> {
+    let table = match (preprocess, numbers) {
+        (Some(preprocess), _) => preprocess.table(),
+        (None, Numbers::Over255) => plain_table(),
+        (None, Numbers::Bytes) => table_of_bytes(),
+    };
+    ensure!(
+        numbers == Numbers::Over255 || table == table_of_bytes(),
+        "the model takes bytes (uint8), and its preprocessing makes other numbers of them; --preprocess names a file with \
+         `\"scale\": {{\"times\": 1}}` and no mean, std or offset, or tf-hub, which resizes only"
+    );
+    Ok(table)
+}
+
+/// Each byte as it is.
+fn table_of_bytes() -> Table {
+    Box::new([std::array::from_fn(|byte| byte as f32); 3])
 }
 
 /// The configuration beside a model, or above its folder where that is `onnx`; where the model is a link, also beside what it
@@ -287,8 +306,10 @@ fn beside(model: &Path) -> Option<PathBuf> {
             let json: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
             is_known(&json).then_some(path)
         };
-        said("processor_config.json", |json| json.get(OF_PICTURES).is_some())
-            .or_else(|| said("config.json", |json| of_timm(json).is_some()))
+        said("processor_config.json", |json| {
+            json.get(OF_PICTURES).is_some()
+        })
+        .or_else(|| said("config.json", |json| of_timm(json).is_some()))
     })
 }
 

@@ -301,7 +301,12 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options) -> Recipe {
         format: recipe::FORMAT,
         model_sha256: source.sha256.to_owned(),
         output: form.output.clone(),
-        preprocessing: preprocessing::describe(form.width, form.height, &options.pixels),
+        preprocessing: preprocessing::describe(
+            form.width,
+            form.height,
+            form.numbers,
+            &options.pixels,
+        ),
         dimension: form.dimension,
         dtype: "<f4".into(),
         finish: source.finish,
