@@ -4,12 +4,13 @@
     python3 benches/exports.py [--only WORD]
     python3 benches/exports.py --speed
 
-Makes a virtual environment below target/ with the packages of exports.txt (6 GB), and in it models with random weights: of
-timm, transformers and Keras, in fp32 and fp16, laid out as on the Hugging Face hub. The shared photographs go through each
-of them, from its folder, from another one, and behind links as in a cache of the hub. Their features are compared with
-those that the framework itself makes with its own preprocessing in fp32, and the distances of `search --text` with those
-that transformers makes of the same words. Prints Markdown, and fails where a run fails, the bytes of the three places
-differ, a cosine is below 0.9999, or a picture is nearer to another one than to itself.
+Makes a virtual environment below target/ with the packages of exports.txt (6 GB), and in it models with random weights:
+of timm, transformers and Keras, in fp32 and fp16, laid out as on the Hugging Face hub. The shared photographs go through
+each of them, from its folder, from another one, and behind links as in a cache of the hub. Their features are compared
+with those that the framework itself makes with its own preprocessing in fp32, and the distances of `search --text` with
+those that transformers makes of the same words. Prints Markdown, and fails where a run
+fails, the bytes of the three places differ, a cosine is below 0.9999, or a picture is nearer to another one than to
+itself.
 
 With --speed, times CLIP ViT-B/32 in its real size instead, beside loops in Python, in turns.
 """
@@ -22,6 +23,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 import warnings
@@ -472,53 +474,71 @@ def check_all(checker, only):
         sys.exit("exports: not as it should be: " + "; ".join(checker.problems))
 
 
-def time_clip(checker, rounds):
+def time_clip(program, shared, work, count, rounds):
     """Pictures a second of CLIP ViT-B/32, f32, on the CPU: the whole command, and loops without the imports."""
     torch.manual_seed(0)
     config = transformers.CLIPVisionConfig(patch_size=32)
     model = transformers.CLIPVisionModelWithProjection(config).eval()
-    place = checker.work / "clip-vit-base-patch32"
+    place = work / "clip-vit-base-patch32"
     transformers.CLIPImageProcessorPil().save_pretrained(place)
-    path = place / "onnx" / "vision_model.onnx"
+    graph = place / "onnx" / "vision_model.onnx"
     example = {"pixel_values": torch.zeros(2, 3, 224, 224)}
-    torch_export(model, path, example, ["batch"], outputs=["image_embeds", "last_hidden_state"])
+    torch_export(model, graph, example, ["batch"], outputs=["image_embeds", "last_hidden_state"])
+    media = common.make_media(work / "media", count, sorted((shared / "media" / "object").glob("*/*/*.jpg")))
+    paths = [media / line for line in (media / "objects.txt").read_text().splitlines()]
+
+    def in_simsearch():
+        directory = pathlib.Path(tempfile.mkdtemp(dir=work))
+        command = [program, "extract", "--quiet", "--provider", "cpu", "--media-dir", media, "--feature-dir", directory]
+        command += ["--model", place, "--output-name", "image_embeds"]
+        common.run(command, env=common.environment())
+        files = sorted(directory.glob("*/*/*/*.npy"), key=lambda file: file.name)
+        return numpy.array([numpy.load(file) for file in files])
 
     def in_python(batch, **options):
         processor = transformers.AutoImageProcessor.from_pretrained(place, **options)
-        session = onnxruntime.InferenceSession(path)
+        session = onnxruntime.InferenceSession(graph)
         found = []
-        for start in range(0, len(checker.paths), batch):
-            pictures = [PIL.Image.open(path) for path in checker.paths[start : start + batch]]
+        for start in range(0, count, batch):
+            pictures = [PIL.Image.open(path) for path in paths[start : start + batch]]
             inputs = processor(images=pictures, return_tensors="np")
             found.append(session.run(["image_embeds"], dict(inputs))[0])
         return numpy.concatenate(found)
 
     ways = {
-        "simsearch": lambda: checker.extract(place, checker.work, ["--output-name", "image_embeds"])[0],
+        "simsearch": in_simsearch,
         "one by one": lambda: in_python(1, backend="pil"),
         "one by one, torchvision": lambda: in_python(1),
         "32 at a time": lambda: in_python(32, backend="pil"),
     }
-    seconds, found = {way: [] for way in ways}, {}
+    seconds, used, found = {way: [] for way in ways}, {way: [] for way in ways}, {}
     for _ in range(rounds):
         for way, run in ways.items():
-            started = time.perf_counter()
+            before, started = processor_seconds(), time.perf_counter()
             found[way] = run()
             seconds[way].append(time.perf_counter() - started)
-            common.say(f"exports: {way}: {seconds[way][-1]:.1f} s")
+            used[way].append((processor_seconds() - before) * 1000 / count)
+            common.say(f"exports: {way}: {seconds[way][-1]:.1f} s, {used[way][-1]:.0f} ms of a processor a picture")
     rows = []
     for way in ways:
         cosine = (unit(found[way]) * unit(found["simsearch"])).sum(axis=1).min()
-        rates = [len(checker.paths) / one for one in seconds[way]]
+        rates = [count / one for one in seconds[way]]
         ratios = [slow / fast for slow, fast in zip(seconds[way], seconds["simsearch"])]
-        rows.append([way, common.middle(rates), common.middle(ratios, 2), f"{cosine:.6f}"])
-    common.table(["CLIP ViT-B/32", "pictures/s", "simsearch is faster by", "least cosine to it"], rows)
+        rows.append([way, common.middle(rates), common.middle(ratios, 2), common.middle(used[way]), f"{cosine:.6f}"])
+    head = ["CLIP ViT-B/32", "pictures/s", "simsearch is faster by", "ms of a processor a picture", "least cosine to it"]
+    common.table(head, rows)
+
+
+def processor_seconds():
+    """What this process and those that it has waited for have used."""
+    return sum(os.times()[:4])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="only the functions `of_…` here whose names have this word in them")
     parser.add_argument("--speed", action="store_true", help="time CLIP ViT-B/32")
+    parser.add_argument("--objects", type=int, default=760, help="how many pictures --speed takes")
     parser.add_argument("--rounds", type=int, default=3, help="how often --speed times each way")
     parser.add_argument("--program", type=pathlib.Path, default=common.PROGRAM)
     arguments = parser.parse_args()
@@ -526,12 +546,12 @@ def main():
     enter_environment()
     import_packages()
     with common.work_folder("exports") as work:
-        checker = Checker(arguments.program.resolve(), shared, pathlib.Path(work))
+        program, work = arguments.program.resolve(), pathlib.Path(work)
         if arguments.speed:
-            print(common.describe_machine(), end="\n\n")
-            time_clip(checker, arguments.rounds)
+            print(common.describe_machine(), end="\n\n", flush=True)
+            time_clip(program, shared, work, arguments.objects, arguments.rounds)
         else:
-            check_all(checker, arguments.only)
+            check_all(Checker(program, shared, work), arguments.only)
 
 
 def import_packages():
