@@ -8,9 +8,8 @@ Makes a virtual environment below target/ with the packages of exports.txt (6 GB
 of timm, transformers and Keras, in fp32 and fp16, laid out as on the Hugging Face hub. The shared photographs go through
 each of them, from its folder, from another one, and behind links as in a cache of the hub. Their features are compared
 with those that the framework itself makes with its own preprocessing in fp32, and the distances of `search --text` with
-those that transformers makes of the same words. Prints Markdown, and fails where a run
-fails, the bytes of the three places differ, a cosine is below 0.9999, or a picture is nearer to another one than to
-itself.
+those that transformers makes of the same words. Prints Markdown, and fails where a run fails, the bytes of the three
+places differ, a cosine is below 0.9999, or a picture is nearer to another one than to itself.
 
 With --speed, times CLIP ViT-B/32 in its real size instead, beside loops in Python, in turns.
 """
@@ -87,6 +86,9 @@ def sharpen(model):
         for name, weight in model.named_parameters():
             if weight.dim() >= 2 and "embed" not in name:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * weight[0].numel() ** -0.5)
+            elif name.endswith("weight") and not weight.any():
+                # EfficientNet's of transformers begins with norms that let nothing through.
+                weight.fill_(1)
     return model.eval()
 
 
@@ -165,13 +167,15 @@ def of_transformers(folder, pictures):
     dinov2 = {key: value for key, value in SMALL.items() if key != "intermediate_size"}
     dinov2 = transformers.Dinov2Config(**dinov2, image_size=518, patch_size=14)
     convnext = transformers.ConvNextConfig(depths=[1, 1, 1, 1], hidden_sizes=[24, 48, 72, 96])
+    b0 = {"image_size": 224, "width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
+    efficientnet = transformers.EfficientNetConfig(**b0)
     of_dinov2 = transformers.BitImageProcessorPil(size={"shortest_edge": 256}, crop_size=square, **imagenet)
     cases = [
         (transformers.ViTConfig(**SMALL), transformers.ViTImageProcessorPil()),
         (dinov2, of_dinov2),
         (convnext, transformers.ConvNextImageProcessorPil()),
         (transformers.BeitConfig(**SMALL), transformers.BeitImageProcessorPil()),
-        (transformers.EfficientNetConfig(image_size=224), transformers.EfficientNetImageProcessorPil(size=square)),
+        (efficientnet, transformers.EfficientNetImageProcessorPil(size=square)),
     ]
     for config, processor in cases:
         torch.manual_seed(0)
