@@ -86,9 +86,6 @@ def sharpen(model):
         for name, weight in model.named_parameters():
             if weight.dim() >= 2 and "embed" not in name:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * weight[0].numel() ** -0.5)
-            elif name.endswith("weight") and not weight.any():
-                # EfficientNet's of transformers begins with norms that let nothing through.
-                weight.fill_(1)
     return model.eval()
 
 
@@ -167,15 +164,12 @@ def of_transformers(folder, pictures):
     dinov2 = {key: value for key, value in SMALL.items() if key != "intermediate_size"}
     dinov2 = transformers.Dinov2Config(**dinov2, image_size=518, patch_size=14)
     convnext = transformers.ConvNextConfig(depths=[1, 1, 1, 1], hidden_sizes=[24, 48, 72, 96])
-    b0 = {"image_size": 224, "width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
-    efficientnet = transformers.EfficientNetConfig(**b0)
     of_dinov2 = transformers.BitImageProcessorPil(size={"shortest_edge": 256}, crop_size=square, **imagenet)
     cases = [
         (transformers.ViTConfig(**SMALL), transformers.ViTImageProcessorPil()),
         (dinov2, of_dinov2),
         (convnext, transformers.ConvNextImageProcessorPil()),
         (transformers.BeitConfig(**SMALL), transformers.BeitImageProcessorPil()),
-        (efficientnet, transformers.EfficientNetImageProcessorPil(size=square)),
     ]
     for config, processor in cases:
         torch.manual_seed(0)
