@@ -132,7 +132,7 @@ impl QueryModel {
             None => options,
         };
         if let Some(recorded) = &recorded {
-            let here = preprocessing::describe(form.width, form.height, &options);
+            let here = preprocessing::describe(form.width, form.height, form.numbers, &options);
             if here != recorded.preprocessing {
                 note(&format!(
                     "features were preprocessed with `{}`, queries with `{here}`: distances differ slightly",

@@ -9,6 +9,7 @@ use super::loader::{Engine, Execution};
 use super::model::{Form, Model, ModelError};
 use super::provider::{Precision, Provider};
 use super::rewrite::Layout;
+use crate::pictures::preprocessing::Numbers;
 
 /// Pictures of one pixel, whose three bytes are the feature.
 static FORM: Form = Form {
@@ -17,6 +18,7 @@ static FORM: Form = Form {
     height: 1,
     width: 1,
     layout: Layout::Nhwc,
+    numbers: Numbers::Over255,
     fixed_batch: None,
     dimension: 3,
 };

@@ -13,10 +13,11 @@ use super::model_file::ModelFile;
 use super::preprocess::{self, Preprocess};
 use super::probe::{batch_difference, difference};
 use super::provider::{Precision, Provider};
-use super::rewrite::{self, Feed, Rewrites, Rewritten, Target};
+use super::rewrite::{self, Feed, Output, Rewrites, Rewritten, Target};
 use super::runtime::{CudaOptions, Runtime, SessionOptions};
 use super::session::OnnxModel;
 use super::{default_model, library};
+use crate::pictures::preprocessing::Numbers;
 use crate::storage::recipe::Finish;
 use crate::support::mutex::lock;
 
@@ -235,11 +236,14 @@ impl OnnxEngine {
         let on_cpu = session(Provider::Cpu, Precision::Fp32);
         // The CPU tells what the model takes and gives, whatever is to run it: nowhere else is a session made as fast.
         let output = options.output_name.as_deref();
-        let fitting = rewrite::meet(&model.bytes, output, options.finish.pool.is_some())
-            .ok()
-            .flatten();
-        let original = fitting.map_or(model.bytes, Cow::Owned);
-        let feed = Feed::Floats(preprocess::table(options.preprocess.as_ref()));
+        let pooled = options.finish.pool.is_some();
+        let choose = |outputs: &[Output<'_>]| rewrite::feature_output(outputs, output, pooled);
+        let (original, numbers) = match rewrite::meet(&model.bytes, &choose).ok().flatten() {
+            Some(met) if met.takes_bytes => (met.model.into(), Numbers::Bytes),
+            Some(met) => (met.model.into(), Numbers::Over255),
+            None => (model.bytes, Numbers::Over255),
+        };
+        let feed = Feed::Floats(preprocess::table(options.preprocess.as_ref(), numbers)?);
         let mut reference = runtime.open(&original, &feed, &on_cpu, &folders)?;
         let Form { width, height, .. } = *reference.form();
         let fixed = reference.form().fixed_batch;
@@ -256,7 +260,10 @@ impl OnnxEngine {
             session: on_cpu,
             original,
             feed,
-            form: reference.form().clone(),
+            form: Form {
+                numbers,
+                ..reference.form().clone()
+            },
             rewritten: None,
             first: Mutex::default(),
             first_call: Mutex::default(),

@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::message::{DeviceFailure, RuntimeMessage};
 use super::provider::Provider;
 use super::rewrite::Layout;
+use crate::pictures::preprocessing::Numbers;
 
 /// Turns batches of pixels into features. The program's is [`OnnxModel`](super::OnnxModel); tests have a fake.
 pub trait Model: Send {
@@ -31,6 +32,9 @@ pub struct Form {
     pub width: usize,
     /// Order of the input's axes.
     pub layout: Layout,
+    /// What the numbers of the input are.
+    #[serde(skip)]
+    pub numbers: Numbers,
     /// Pictures in a call where the model's batch axis is fixed.
     pub fixed_batch: Option<usize>,
     /// Numbers in a feature.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rewrite::{Table, plain_table};
+use crate::pictures::preprocessing::Numbers;
 use crate::pictures::{Filter, Fit, PixelOptions, Resize, Rounding, Size};
 
 /// How a picture becomes the input of a model. The recipe records it whole.
@@ -30,12 +31,18 @@ pub struct Preprocess {
     /// What becomes of a byte, before `mean` and `std`.
     #[serde(default)]
     pub scale: Scale,
+    /// What is added then to every value; -1 with `rescale_offset` of EfficientNet's processor.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: f64,
     /// What is subtracted from each channel, in the order of the channels.
     #[serde(default)]
     pub mean: [f64; 3],
     /// What each channel is divided by then.
     #[serde(default = "ones")]
     pub std: [f64; 3],
+    /// Whether it is divided by `std` once more; `include_top` of EfficientNet's processor.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub std_twice: bool,
     /// The order of the channels.
     #[serde(default)]
     pub channels: Channels,
@@ -83,6 +90,10 @@ fn ones() -> [f64; 3] {
     [1.0; 3]
 }
 
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
 impl Preprocess {
     /// A preset; `None` for `tf-hub`, which is what the program does by itself: the model's own size, whatever the aspect
     /// ratio, bicubic, bytes over 255.
@@ -126,15 +137,17 @@ impl Preprocess {
             },
             filter,
             scale,
+            offset: 0.0,
             mean,
             std,
+            std_twice: false,
             channels: Channels::Rgb,
         })
     }
 
     /// What the user asks for: `auto`, the name of a preset, or a file; and where it was found. `None` means `tf-hub`. With
-    /// `auto` the configuration beside the model counts (`preprocessor_config.json` of `transformers`, or timm's
-    /// `config.json`), where there is one.
+    /// `auto` the configuration beside the model counts (`preprocessor_config.json` or `processor_config.json` of
+    /// `transformers`, or timm's `config.json`), where there is one.
     ///
     /// # Errors
     /// When the file cannot be read, or asks for what this program does not do.
@@ -163,14 +176,16 @@ impl Preprocess {
     fn read(path: &Path) -> Result<Self> {
         let text = fs::read(path).context("cannot read it")?;
         let json: Value = serde_json::from_slice(&text).context("it is no JSON")?;
+        // A processor of pictures and words has that of pictures inside.
+        let json = json.get(OF_PICTURES).unwrap_or(&json);
         let found = if let Some(own) = json.get("preprocess") {
             Self::deserialize(own)?
-        } else if is_of_transformers(&json) {
-            of_transformers(&json)?
-        } else if let Some(timm) = of_timm(&json) {
+        } else if is_of_transformers(json) {
+            of_transformers(json)?
+        } else if let Some(timm) = of_timm(json) {
             timm?
         } else {
-            Self::deserialize(&json)?
+            Self::deserialize(json)?
         };
         found.check()?;
         Ok(found)
@@ -234,15 +249,34 @@ impl Preprocess {
         };
         let channel = |channel: usize| {
             let (mean, std) = (self.mean[channel] as f32, self.std[channel] as f32);
-            std::array::from_fn(|byte| (scaled(byte) - mean) / std)
+            let last = if self.std_twice { std } else { 1.0 };
+            std::array::from_fn(|byte| (scaled(byte) + self.offset as f32 - mean) / std / last)
         };
         Box::new([channel(0), channel(1), channel(2)])
     }
 }
 
-/// The table of a preprocessing, or of the program's own.
-pub(super) fn table(preprocess: Option<&Preprocess>) -> Table {
-    preprocess.map_or_else(plain_table, Preprocess::table)
+/// The table of a preprocessing, or of the program's own, for a model that takes such numbers.
+///
+/// # Errors
+/// When the model takes bytes and the preprocessing makes other numbers of them.
+pub(super) fn table(preprocess: Option<&Preprocess>, numbers: Numbers) -> Result<Table> {
+    let table = match (preprocess, numbers) {
+        (Some(preprocess), _) => preprocess.table(),
+        (None, Numbers::Over255) => plain_table(),
+        (None, Numbers::Bytes) => table_of_bytes(),
+    };
+    ensure!(
+        numbers == Numbers::Over255 || table == table_of_bytes(),
+        "the model takes bytes (uint8), and its preprocessing makes other numbers of them; --preprocess names a file with \
+         `\"scale\": {{\"times\": 1}}` and no mean, std or offset, or tf-hub, which resizes only"
+    );
+    Ok(table)
+}
+
+/// Each byte as it is.
+fn table_of_bytes() -> Table {
+    Box::new([std::array::from_fn(|byte| byte as f32); 3])
 }
 
 /// The configuration beside a model, or above its folder where that is `onnx`; where the model is a link, also beside what it
@@ -266,12 +300,22 @@ fn beside(model: &Path) -> Option<PathBuf> {
         if transformers.is_file() {
             return Some(transformers);
         }
-        // Many models have a file of this name; timm's says what it is.
-        let timm = folder.join("config.json");
-        let json: Value = serde_json::from_slice(&fs::read(&timm).ok()?).ok()?;
-        of_timm(&json).map(|_| timm)
+        // Other kinds of models have files of these names too.
+        let said = |name: &str, is_known: fn(&Value) -> bool| {
+            let path = folder.join(name);
+            let json: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+            is_known(&json).then_some(path)
+        };
+        said("processor_config.json", |json| {
+            json.get(OF_PICTURES).is_some()
+        })
+        .or_else(|| said("config.json", |json| of_timm(json).is_some()))
     })
 }
+
+/// Where `processor_config.json` has what `preprocessor_config.json` has otherwise: `transformers` 5 writes one file for
+/// pictures and words.
+const OF_PICTURES: &str = "image_processor";
 
 fn is_of_transformers(json: &Value) -> bool {
     [
@@ -284,7 +328,22 @@ fn is_of_transformers(json: &Value) -> bool {
 }
 
 /// The image processors of `transformers` that do what is read here, and nothing else.
-const PROCESSORS: [&str; 7] = ["CLIP", "ViT", "Siglip", "Bit", "ConvNext", "Beit", "DeiT"];
+const PROCESSORS: [&str; 14] = [
+    "CLIP",
+    "ViT",
+    "Siglip",
+    "Bit",
+    "ConvNext",
+    "Beit",
+    "DeiT",
+    "EfficientNet",
+    "Levit",
+    "MobileNetV1",
+    "MobileNetV2",
+    "Pvt",
+    "Blip",
+    "ChineseCLIP",
+];
 
 /// `preprocessor_config.json`, with the meaning of `transformers`' processors with `backend="pil"`.
 fn of_transformers(json: &Value) -> Result<Preprocess> {
@@ -301,12 +360,17 @@ fn of_transformers(json: &Value) -> Result<Preprocess> {
         PROCESSORS.join(", ")
     );
     let flag = |key: &str, default: bool| json.get(key).and_then(Value::as_bool).unwrap_or(default);
-    let crops = flag("do_center_crop", matches!(name, "CLIP" | "Bit" | "DeiT"));
+    // Those whose size is the shortest side by default, and that of what is cropped.
+    let keeps_ratio = matches!(
+        name,
+        "CLIP" | "ChineseCLIP" | "Bit" | "Levit" | "MobileNetV1" | "MobileNetV2"
+    );
+    let crops = flag("do_center_crop", keeps_ratio || name == "DeiT");
     ensure!(flag("do_resize", true), "`do_resize` is false");
     ensure!(!flag("do_pad", false), "`do_pad` is true");
     let size = json.get("size").context("it has no `size`")?;
     let shortest = match name {
-        "CLIP" | "Bit" | "ConvNext" => side(size, "shortest_edge"),
+        _ if keeps_ratio || name == "ConvNext" => side(size, "shortest_edge"),
         _ => (size.get("shortest_edge")).and_then(|side| side.as_u64().map(|side| side as usize)),
     };
     let crop = json.get("crop_size").filter(|_| crops);
@@ -319,6 +383,11 @@ fn of_transformers(json: &Value) -> Result<Preprocess> {
             let part = json.get("crop_pct").and_then(Value::as_f64);
             let part = part.unwrap_or(224.0 / 256.0);
             (Resize::Shortest((side as f64 / part) as usize), [side; 2])
+        }
+        // `LevitImageProcessor.resize`.
+        (Some(side), Some(crop)) if name == "Levit" => {
+            let side = (256.0 / 224.0 * side as f64) as usize;
+            (Resize::Shortest(side), crop)
         }
         (Some(side), Some(crop)) => (Resize::Shortest(side), crop),
         (Some(_), None) => {
@@ -347,8 +416,12 @@ fn of_transformers(json: &Value) -> Result<Preprocess> {
         false => 1.0,
     };
     let normalizes = flag("do_normalize", true);
-    let three = |key: &str, default: f64| match json.get(key).filter(|_| normalizes) {
-        None if normalizes => bail!("it has no `{key}`"),
+    // `EfficientNetImageProcessor` ends with a division, whether it has normalized or not.
+    let is_efficient_net = name == "EfficientNet";
+    let divides = is_efficient_net && flag("include_top", true);
+    let offset = is_efficient_net && flag("rescale_offset", false) && flag("do_rescale", true);
+    let three = |key: &str, wanted: bool, default: f64| match json.get(key).filter(|_| wanted) {
+        None if wanted => bail!("it has no `{key}`"),
         None => Ok([default; 3]),
         Some(Value::Number(one)) => Ok([one.as_f64().unwrap_or(default); 3]),
         Some(three) => <[f64; 3]>::deserialize(three).with_context(|| format!("`{key}`")),
@@ -360,8 +433,10 @@ fn of_transformers(json: &Value) -> Result<Preprocess> {
         rounding: Rounding::Down,
         filter,
         scale: Scale::Times(scale),
-        mean: three("image_mean", 0.0)?,
-        std: three("image_std", 1.0)?,
+        offset: if offset { -1.0 } else { 0.0 },
+        mean: three("image_mean", normalizes, 0.0)?,
+        std: three("image_std", normalizes || divides, 1.0)?,
+        std_twice: normalizes && divides,
         channels: match flag("do_flip_channel_order", false) {
             true => Channels::Bgr,
             false => Channels::Rgb,
@@ -422,8 +497,10 @@ fn read_timm(config: &Value, input: &Value, part: f64) -> Result<Preprocess> {
             }
         },
         scale: Scale::Over255,
+        offset: 0.0,
         mean: three("mean")?,
         std: three("std")?,
+        std_twice: false,
         channels: Channels::Rgb,
     })
 }

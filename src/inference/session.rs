@@ -9,14 +9,15 @@ use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueTy
 use super::finish::add_features;
 use super::model::{Form, Model, ModelError};
 use super::provider::Provider;
-use super::rewrite::{Feed, Layout, Table, feature_output};
+use super::rewrite::{Feed, Layout, Output, Table, feature_output};
 use super::runtime::{Placement, SessionOptions};
+use crate::pictures::preprocessing::Numbers;
 use crate::storage::recipe::Finish;
 
-const NEEDED_INPUT: &str = "one float32 input of shape [n, height, width, 3] or [n, 3, height, width]; where the height \
+const NEEDED_INPUT: &str = "one float32 or uint8 input of shape [n, height, width, 3] or [n, 3, height, width]; where the height \
                             and width are open, --preprocess gives them";
-const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d], or of shape [n, tokens, d] with --pool, that is the only one, or has \
-                             one of the names that are known (feature_vector, image_embeds, pooler_output), or that \
+const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d], or of shape [n, tokens, d] with --pool, that is the only such one, or \
+                             has one of the names that are known (feature_vector, image_embeds, pooler_output), or that \
                              --output-name names";
 
 /// A model in ONNX Runtime.
@@ -67,6 +68,7 @@ impl OnnxModel {
             height,
             width,
             layout,
+            numbers: Numbers::Over255,
             // A GPU plans anew for each size of batch that it has not met, while others may use it.
             fixed_batch: fixed_batch.or(options.batch.filter(|_| provider.is_gpu())),
             dimension: 0,
@@ -296,9 +298,9 @@ fn output_of(outputs: &[Outlet], options: &SessionOptions) -> Result<String, Mod
         found: format!("the model gives {}", describe(outputs)),
         needed: NEEDED_OUTPUT,
     };
-    let names: Vec<&str> = outputs.iter().map(Outlet::name).collect();
+    let known: Vec<Output<'_>> = outputs.iter().map(name_and_axes).collect();
     let pooled = options.finish.pool.is_some();
-    let chosen = feature_output(&names, options.output_name.as_deref(), pooled);
+    let chosen = feature_output(&known, options.output_name.as_deref(), pooled);
     let output = &outputs[chosen.ok_or_else(unfit)?];
     match output.dtype() {
         ValueType::Tensor {
@@ -308,6 +310,15 @@ fn output_of(outputs: &[Outlet], options: &SessionOptions) -> Result<String, Mod
         } if shape.len() >= 2 || shape.is_empty() => Ok(output.name().to_owned()),
         _ => Err(unfit()),
     }
+}
+
+/// The name of an output, and how many axes it has where that is known.
+pub(super) fn name_and_axes(outlet: &Outlet) -> Output<'_> {
+    let axes = match outlet.dtype() {
+        ValueType::Tensor { shape, .. } => Some(shape.len()),
+        _ => None,
+    };
+    (outlet.name(), axes.filter(|axes| *axes > 0))
 }
 
 /// Names, types and shapes, for people.

@@ -15,8 +15,9 @@ use super::finish::add_features;
 use super::loader::LazyRuntime;
 use super::message::RuntimeMessage;
 use super::model_file::ModelFile;
-use super::rewrite::{self, TEXT_FEATURES};
+use super::rewrite::{self, Output, TEXT_FEATURES, words_output};
 use super::runtime::SessionOptions;
+use super::session::name_and_axes;
 use crate::storage::recipe::{Finish, Recipe};
 use crate::support::mutex::lock;
 
@@ -103,11 +104,8 @@ impl TextModel {
             .with_context(|| format!("{} is no tokenizer", tokenizer_file.display()))?;
         let model = ModelFile::read(Some(graph))?.bytes;
         // A graph that also makes features of pictures is cut.
-        let mut cuts = TEXT_FEATURES.iter().filter_map(|output| {
-            let cut = rewrite::meet(&model, Some(output), false);
-            cut.ok().flatten()
-        });
-        let model = cuts.next().map_or(model, Into::into);
+        let met = rewrite::meet(&model, &words_output).ok().flatten();
+        let model = met.map_or(model, |met| met.model.into());
         let (session, _) = (runtime.get()?)
             .session(&model, &SessionOptions::default())
             .map_err(RuntimeMessage::from)?;
@@ -225,19 +223,18 @@ fn inputs(outlets: &[Outlet]) -> Result<Vec<(TextInput, String, bool)>> {
     Ok(inputs)
 }
 
-/// The output to use: the only one, or the one whose name tells.
+/// The name of the output to use.
 fn output(outlets: &[Outlet]) -> Result<String> {
-    let names: Vec<&str> = outlets.iter().map(Outlet::name).collect();
-    let known = TEXT_FEATURES.iter().find(|name| names.contains(name));
-    let only = names.first().filter(|_| names.len() == 1);
-    let output = known.or(only).with_context(|| {
+    let known: Vec<Output<'_>> = outlets.iter().map(name_and_axes).collect();
+    let chosen = words_output(&known).with_context(|| {
+        let names: Vec<&str> = outlets.iter().map(Outlet::name).collect();
         format!(
             "it gives {}; a graph for words gives {}",
             names.join(", "),
             TEXT_FEATURES.join(" or ")
         )
     })?;
-    Ok((*output).to_owned())
+    Ok(outlets[chosen].name().to_owned())
 }
 
 /// How many tokens an input takes, where the graph says so.

@@ -14,8 +14,21 @@ const ON_GPU: &str = "nvJPEG or ";
 /// What the line says of pictures that are turned.
 const UPRIGHT: &str = ", EXIF orientation applied";
 
+/// What the numbers of an input are, by themselves: a `preprocess` in the recipe changes them further.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Numbers {
+    /// The levels of the channels over 255, as floats.
+    #[default]
+    Over255,
+    /// The levels as they are, 0 to 255.
+    Bytes,
+}
+
+/// How the line ends where the levels stay what they are.
+const BYTES: &str = ", as bytes";
+
 /// How this program makes the input of a model that takes `width` x `height` pixels.
-pub fn describe(width: usize, height: usize, options: &PixelOptions) -> String {
+pub fn describe(width: usize, height: usize, numbers: Numbers, options: &PixelOptions) -> String {
     let channels = if options.bgr { "BGR" } else { "RGB" };
     let size = match options.fit.resize {
         Resize::Squash => format!("{width}x{height}"),
@@ -23,15 +36,22 @@ pub fn describe(width: usize, height: usize, options: &PixelOptions) -> String {
         Resize::Shortest(side) => format!("shorter side {side}, middle {width}x{height}"),
     };
     let filter = options.filter.name();
-    format!("{channels}, {filter} {size}{}", after_the_size(options))
+    format!(
+        "{channels}, {filter} {size}{}",
+        after_the_size(numbers, options)
+    )
 }
 
-/// The same for the size of a recorded line.
+/// The same for the size and the numbers of a recorded line.
 pub fn describe_as_recorded(recorded: &str, options: &PixelOptions) -> String {
     let size = recorded
         .find(PILLOW)
         .map_or(recorded, |end| &recorded[..end]);
-    format!("{size}{}", after_the_size(options))
+    let numbers = match recorded.ends_with(BYTES) {
+        true => Numbers::Bytes,
+        false => Numbers::Over255,
+    };
+    format!("{size}{}", after_the_size(numbers, options))
 }
 
 /// The options that a recorded line stands for; by default where it does not say.
@@ -51,7 +71,7 @@ pub fn recorded_options(recorded: &str) -> PixelOptions {
     }
 }
 
-fn after_the_size(options: &PixelOptions) -> String {
+fn after_the_size(numbers: Numbers, options: &PixelOptions) -> String {
     let pillow = options.pillow.number();
     let scaled = if options.scaled_decode { SCALED } else { "" };
     let upright = if options.apply_orientation {
@@ -60,7 +80,11 @@ fn after_the_size(options: &PixelOptions) -> String {
         ""
     };
     let on_gpu = if options.decode_on_gpu { ON_GPU } else { "" };
-    format!("{PILLOW}{pillow}, JPEG by {on_gpu}{JPEG_DECODER}{scaled}{upright}, / 255")
+    let numbers = match numbers {
+        Numbers::Over255 => ", / 255",
+        Numbers::Bytes => BYTES,
+    };
+    format!("{PILLOW}{pillow}, JPEG by {on_gpu}{JPEG_DECODER}{scaled}{upright}{numbers}")
 }
 
 #[cfg(test)]
@@ -80,9 +104,11 @@ mod tests {
                     decode_on_gpu,
                     ..PixelOptions::default()
                 };
-                let line = describe(12, 10, &options);
-                assert_eq!(recorded_options(&line), options, "{line}");
-                assert_eq!(describe_as_recorded(&line, &options), line);
+                for numbers in [Numbers::Over255, Numbers::Bytes] {
+                    let line = describe(12, 10, numbers, &options);
+                    assert_eq!(recorded_options(&line), options, "{line}");
+                    assert_eq!(describe_as_recorded(&line, &options), line);
+                }
             }
         }
     }
@@ -92,7 +118,7 @@ mod tests {
     fn the_line_of_recipes_before_there_was_a_choice_stays_as_it_was() {
         let expected = format!("RGB, bicubic 224x224 as Pillow 13, JPEG by {JPEG_DECODER}, / 255");
         let options = PixelOptions::default();
-        assert_eq!(describe(224, 224, &options), expected);
+        assert_eq!(describe(224, 224, Numbers::Over255, &options), expected);
         assert_eq!(recorded_options(&expected), options);
         let other = PixelOptions {
             pillow: PillowVersion::V12,

@@ -124,7 +124,10 @@ fn a_model_that_cannot_be_used_is_a_problem() {
     for (model, says) in [
         ("missing.onnx", "cannot read the model missing.onnx"),
         ("garbage.onnx", "garbage.onnx is no whole ONNX model"),
-        (unfit.to_str().unwrap(), "needed: one float32 input"),
+        (
+            unfit.to_str().unwrap(),
+            "needed: one float32 or uint8 input",
+        ),
     ] {
         let outcome = doctor(&env, &runtime, &["--model", model]);
         assert!(

@@ -866,7 +866,7 @@ fn unfit_models_are_refused_with_what_was_found_and_what_is_needed() {
     need_runtime!();
     let env = TestEnv::new();
     pictures(&env, 2);
-    let input = "needed: one float32 input of shape [n, height, width, 3] or [n, 3, height, width]";
+    let input = "needed: one float32 or uint8 input of shape [n, height, width, 3] or [n, 3, height, width]";
     let output = "needed: a float32 output of shape [n, d]";
     env.write("garbage.onnx", "this is no model");
     env.write("empty.onnx", "");

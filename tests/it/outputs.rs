@@ -5,17 +5,20 @@ use std::fs;
 use crate::{Outcome, TestEnv, finish, need_python, need_runtime, python, read_feature, succeed};
 
 /// Makes `models/NAME.onnx` of pictures of 4 x 4 pixels: `last_hidden_state`, whose tokens are the channels, and where it is
-/// asked for `pooler_output`, the largest value of each.
+/// asked for `pooler_output`, the largest value of each. `view_1` and `amax` are the same under names that tell nothing, as
+/// PyTorch's exporter gives them.
 fn model(env: &TestEnv, name: &str, outputs: &str) {
     let script = "
 import sys, onnx
 from onnx import helper, TensorProto
 value = lambda name, *shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, ['n', *shape])
-shapes = {'last_hidden_state': (3, 16), 'pooler_output': (3,), 'flat': (48,)}
+shapes = {'last_hidden_state': (3, 16), 'pooler_output': (3,), 'flat': (48,), 'view_1': (3, 16), 'amax': (3,)}
 graph = helper.make_graph(
     [helper.make_node('Reshape', ['pixels', 'tokens'], ['last_hidden_state']),
      helper.make_node('ReduceMax', ['pixels'], ['pooler_output'], axes=[2, 3], keepdims=0),
-     helper.make_node('Flatten', ['pixels'], ['flat'])],
+     helper.make_node('Flatten', ['pixels'], ['flat']),
+     helper.make_node('Identity', ['last_hidden_state'], ['view_1']),
+     helper.make_node('Identity', ['pooler_output'], ['amax'])],
     'tokens', [value('pixels', 3, 4, 4)], [value(name, *shapes[name]) for name in sys.argv[2:]],
     [helper.make_tensor('tokens', TensorProto.INT64, [3], [0, 3, 16])])
 onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), sys.argv[1])
@@ -59,6 +62,8 @@ fn tokens_are_pooled_and_features_normalized_as_asked_and_as_recorded() {
     model(&env, "both", "last_hidden_state pooler_output");
     model(&env, "tokens", "last_hidden_state");
     model(&env, "flat", "flat");
+    model(&env, "unnamed", "view_1 amax");
+    model(&env, "ambiguous", "amax view_1 flat");
     let feature = |features: &str| read_feature(&env.path(format!("{features}/on/e./one.ppm.npy")));
     extract(&env, "flat", "flat", &[]).exits(0);
     let pixels = feature("flat/flat");
@@ -73,6 +78,14 @@ fn tokens_are_pooled_and_features_normalized_as_asked_and_as_recorded() {
     // And with --pool the one that has tokens.
     extract(&env, "both", "cls", &["--pool", "cls"]).exits(0);
     assert_eq!(feature("cls/both"), channels[0]);
+    // Where no name tells, the shape does.
+    extract(&env, "unnamed", "plain", &[]).exits(0);
+    assert_eq!(feature("plain/unnamed"), largest);
+    extract(&env, "unnamed", "cls", &["--pool", "cls"]).exits(0);
+    assert_eq!(feature("cls/unnamed"), channels[0]);
+    extract(&env, "ambiguous", "plain", &[])
+        .exits(1)
+        .says(&["`amax`", "`flat`", "--output-name"]);
     extract(&env, "tokens", "mean", &["--pool", "mean", "--normalize"]).exits(0);
     let mean = |at: usize| {
         channels

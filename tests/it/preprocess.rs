@@ -172,14 +172,34 @@ fn the_input_is_that_of_transformers() {
     let shared = need_shared!();
     let env = TestEnv::new();
     let entries = photographs(&env, &shared);
-    const KINDS: [&str; 6] = ["CLIP", "ViT", "Siglip", "Bit", "ConvNext", "Beit"];
+    const KINDS: [&str; 16] = [
+        "CLIP",
+        "ViT",
+        "Siglip",
+        "Bit",
+        "ConvNext",
+        "Beit",
+        "DeiT",
+        "EfficientNet",
+        "EfficientNet-offset",
+        "EfficientNet-top",
+        "Levit",
+        "MobileNetV1",
+        "MobileNetV2",
+        "Pvt",
+        "Blip",
+        "ChineseCLIP",
+    ];
     for kind in KINDS {
         flat_model(&env, &format!("{kind}/model"), ["h", "w"]);
     }
     let save = r#"
 import sys, transformers
+changes = {"offset": {"rescale_offset": True, "include_top": False}, "top": {"do_normalize": False}}
 for kind in sys.argv[2:]:
-    getattr(transformers, kind + "ImageProcessorPil")().save_pretrained(f"{sys.argv[1]}/{kind}")
+    name, _, change = kind.partition("-")
+    processor = getattr(transformers, name + "ImageProcessorPil")(**changes.get(change, {}))
+    processor.save_pretrained(f"{sys.argv[1]}/{kind}")
 "#;
     let mut python = python(&["transformers"]).unwrap();
     succeed(
@@ -286,4 +306,108 @@ fn a_preprocessing_that_does_not_fit_is_refused() {
             .says(&[says]);
         assert!(!env.path("features/flat").exists(), "{preprocess}");
     }
+}
+
+/// Makes `models/NAME.onnx`, whose input is uint8 and whose feature is that as floats.
+fn model_of_bytes(env: &TestEnv, name: &str, shape: [&str; 4]) {
+    let script = "
+import sys, onnx
+from onnx import helper, TensorProto
+shape = [int(side) if side.isdigit() else side for side in sys.argv[2:]]
+nodes = [helper.make_node('Cast', ['pixels'], ['floats'], to=TensorProto.FLOAT),
+         helper.make_node('Flatten', ['floats'], ['feature_vector'])]
+graph = helper.make_graph(
+    nodes, 'bytes', [helper.make_tensor_value_info('pixels', TensorProto.UINT8, shape)],
+    [helper.make_tensor_value_info('feature_vector', TensorProto.FLOAT, ['n', 'd'])])
+onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), sys.argv[1])
+";
+    let path = env.path(format!("models/{name}.onnx"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut python = python(&["onnx"]).unwrap();
+    succeed(python.args(["-c", script]).arg(path).args(shape));
+}
+
+#[test]
+fn a_model_that_takes_bytes_gets_them_as_they_are() {
+    need_runtime!();
+    need_python!("onnx");
+    let env = TestEnv::new();
+    let pixels: Vec<u8> = (0..24).map(|at| at * 10).collect();
+    env.write("media/first.ppm", [b"P6\n4 2\n255\n", &pixels[..]].concat());
+    env.picture("second.ppm", 2);
+    env.objects(&["first.ppm", "second.ppm"]);
+    model_of_bytes(&env, "pixels", ["n", "2", "4", "3"]);
+    model_of_bytes(&env, "planes", ["1", "3", "2", "4"]);
+    model_of_bytes(&env, "open", ["n", "3", "h", "w"]);
+    env.write(
+        "bytes.json",
+        r#"{"width": 4, "height": 2, "scale": {"times": 1}}"#,
+    );
+    env.write("floats.json", r#"{"width": 4, "height": 2}"#);
+    let feature = |model: &str| {
+        let file = fs::read(env.path(format!("features/{model}/fi/rs/first.ppm.npy"))).unwrap();
+        let floats = file[file.len() - 24 * 4..].as_chunks().0.iter();
+        floats
+            .map(|four| f32::from_le_bytes(*four))
+            .collect::<Vec<_>>()
+    };
+    let expected: Vec<f32> = pixels.iter().map(|level| f32::from(*level)).collect();
+    let planes: Vec<f32> = (0..3)
+        .flat_map(|channel| expected.iter().skip(channel).step_by(3).copied())
+        .collect();
+    extract(&env, "models/pixels.onnx", &[]).exits(0);
+    extract(&env, "models/planes.onnx", &[]).exits(0);
+    extract(&env, "models/open.onnx", &["--preprocess", "bytes.json"]).exits(0);
+    assert_eq!(feature("pixels"), expected);
+    assert_eq!(feature("planes"), planes);
+    assert_eq!(feature("open"), planes);
+    let recipe = fs::read_to_string(env.path("features/pixels/recipe.json")).unwrap();
+    assert!(recipe.contains(", as bytes\""), "{recipe}");
+    // Run again with nothing to do, and asked for a picture, it is the same recipe.
+    extract(&env, "models/pixels.onnx", &[]).exits(0);
+    let mut search = env.command(["search", "--feature-dir", "features", "media/first.ppm"]);
+    search.arg("--model").arg(env.path("models/pixels.onnx"));
+    if let Some(runtime) = crate::runtime() {
+        search.arg("--runtime").arg(runtime);
+    }
+    let found = finish(search);
+    found.exits(0);
+    let nearest = found.stdout.lines().next().unwrap().split_whitespace();
+    assert_eq!(nearest.collect::<Vec<_>>(), ["first.ppm", "0"], "{found}");
+    assert!(!found.stderr.contains("differ"), "{found}");
+
+    let other = ["--preprocess", "floats.json", "--feature-dir", "other"];
+    let mut command = env.command(["extract", "--provider", "cpu", "--media-dir", "media"]);
+    command
+        .args(other)
+        .arg("--model")
+        .arg(env.path("models/pixels.onnx"));
+    if let Some(runtime) = crate::runtime() {
+        command.arg("--runtime").arg(runtime);
+    }
+    finish(command)
+        .exits(1)
+        .says(&["takes bytes (uint8)", "no mean, std or offset"]);
+    assert!(!env.path("other/pixels").exists());
+}
+
+#[test]
+fn a_processor_of_pictures_and_words_says_how_pictures_are_fed() {
+    need_runtime!();
+    need_python!("onnx");
+    let env = TestEnv::new();
+    env.picture("first.ppm", 1);
+    env.objects(&["first.ppm"]);
+    flat_model(&env, "clip/onnx/vision_model", ["h", "w"]);
+    let pictures = serde_json::json!({"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 8},
+        "crop_size": {"height": 8, "width": 8}, "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]});
+    let both = serde_json::json!({"processor_class": "CLIPProcessor", "image_processor": pictures});
+    env.write("models/clip/processor_config.json", both.to_string());
+    extract(&env, "models/clip", &[])
+        .exits(0)
+        .says(&["preprocessing: ", "processor_config.json"]);
+    let recipe = fs::read_to_string(env.path("features/clip/recipe.json")).unwrap();
+    let recipe: serde_json::Value = serde_json::from_str(&recipe).unwrap();
+    assert_eq!(recipe["preprocess"]["resize"]["shortest"], 8);
+    assert_eq!(recipe["preprocess"]["mean"][0], 0.5);
 }

@@ -344,7 +344,12 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options, ids: IdKind) -> R
         format: 1,
         model_sha256: source.sha256.to_owned(),
         output: form.output.clone(),
-        preprocessing: preprocessing::describe(form.width, form.height, &options.pixels),
+        preprocessing: preprocessing::describe(
+            form.width,
+            form.height,
+            form.numbers,
+            &options.pixels,
+        ),
         dimension: form.dimension,
         dtype: "<f4".into(),
         finish: source.finish,

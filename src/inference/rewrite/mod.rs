@@ -34,7 +34,7 @@ use prost::Message;
 use serde::Serialize;
 
 pub use external::{external_files, with_external_data};
-pub use meet::{TEXT_FEATURES, feature_output, meet};
+pub use meet::{Met, Output, TEXT_FEATURES, feature_output, meet, words_output};
 use proto::{EXTERNAL, Graph, ModelProto, TensorHeader, is_default_domain};
 use values::Values;
 

@@ -273,6 +273,12 @@ impl ValueInfo {
         self.r#type.as_mut()?.tensor_type.as_mut()
     }
 
+    /// How many axes it has, when it is a tensor and the model says so.
+    pub fn axes(&self) -> Option<usize> {
+        let shape = self.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()?;
+        Some(shape.dim.len())
+    }
+
     /// The axes, when it is a tensor of known rank.
     pub fn dims_mut(&mut self) -> Option<&mut Vec<Dimension>> {
         Some(&mut self.tensor_mut()?.shape.as_mut()?.dim)
