@@ -104,7 +104,7 @@ pub struct FeatureArguments {
     /// features that were made with one of those.
     #[arg(long, value_enum, value_name = "VERSION", default_value = "13")]
     pillow: PillowArgument,
-    /// Pictures per call of the model [default: 1 on the CPU, 8 with OpenVINO, 64 on a GPU].
+    /// Pictures per call of the model [default: 1 on the CPU, or 4 where that is faster, 8 with OpenVINO, 64 on a GPU].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     batch_size: Option<usize>,
     /// Threads that read, run and write [default: one for each processor that the process may use].

@@ -1,5 +1,7 @@
 //! Whether two models give the same features, seen on one picture.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use crate::inference::{Model, OnnxModel};
@@ -11,6 +13,14 @@ pub fn difference(one: &mut OnnxModel, other: &mut OnnxModel) -> Result<f64> {
     one.run(&pixels, &mut ours)?;
     other.run(&pixels, &mut theirs)?;
     Ok(apart(&ours, &theirs))
+}
+
+/// How long a call with one picture takes, which is not the first one.
+pub fn call_time(model: &mut OnnxModel) -> Result<Duration> {
+    let pixels = probe_picture(model.form().width, model.form().height);
+    let started = Instant::now();
+    model.run(&pixels, &mut Vec::new())?;
+    Ok(started.elapsed())
 }
 
 /// How far a model's feature of one picture is from that of the same picture when `batch` pictures are in a call, relative
