@@ -306,20 +306,20 @@ impl OnnxEngine {
         };
         let mut first = first;
         let may_choose = options.batch_size.is_none() && fixed.is_none() && !options.exact;
+        let model = first.as_mut().unwrap_or(&mut reference);
         if may_choose && engine.session.provider == Provider::Cpu {
-            let model = first.as_mut().unwrap_or(&mut reference);
             engine.batch = engine.cpu_batch(model)?;
-        } else if engine.batch > 1 && !engine.session.provider.is_gpu() {
-            let model = first.as_mut().unwrap_or(&mut reference);
-            if let Err(error) = engine.check_batch(model) {
-                // Where the graph leaves the batch open, one picture a call gives each its own feature.
-                ensure!(model.form().fixed_batch.is_none(), error);
-                lines.push(format!(
-                    "one picture a call instead of {}: {error}",
-                    engine.batch
-                ));
-                engine.batch = 1;
-            }
+        } else if engine.batch > 1
+            && !engine.session.provider.is_gpu()
+            && let Err(error) = engine.check_batch(model)
+        {
+            // Where the graph leaves the batch open, one picture a call gives each its own feature.
+            ensure!(model.form().fixed_batch.is_none(), error);
+            lines.push(format!(
+                "one picture a call instead of {}: {error}",
+                engine.batch
+            ));
+            engine.batch = 1;
         }
         note(&format!(
             "provider: {} ({why}), ONNX Runtime {}",

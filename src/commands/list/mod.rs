@@ -592,6 +592,21 @@ mod tests {
         assert_eq!(lines, expected);
     }
 
+    /// All JPEG files of a tree, as the command lists them by itself.
+    fn whole_tree(media_dir: &Path) -> Options {
+        Options {
+            media_dir: media_dir.to_owned(),
+            subdirectory: None,
+            extensions: vec!["jpg".into()],
+            ignore_case: false,
+            follow_links: false,
+            hidden: false,
+            exclude: Vec::new(),
+            ids: IdKind::Name,
+            output: Output::Stdout,
+        }
+    }
+
     #[test]
     fn folders_and_filter_are_those_of_the_list() {
         let media = tempfile::tempdir().unwrap();
@@ -599,15 +614,8 @@ mod tests {
             fs::create_dir_all(media.path().join(folder)).unwrap();
         }
         let mut options = Options {
-            media_dir: media.path().to_owned(),
-            subdirectory: None,
-            extensions: vec!["jpg".into()],
-            ignore_case: false,
-            follow_links: false,
-            hidden: false,
             exclude: vec!["out".into(), "no*".into()],
-            ids: IdKind::Name,
-            output: Output::Stdout,
+            ..whole_tree(media.path())
         };
         let walked = |options: &Options| {
             let mut found = folders(options).unwrap();
@@ -645,15 +653,8 @@ mod tests {
     #[test]
     fn extensions_match_as_find_does() {
         let mut options = Options {
-            media_dir: PathBuf::new(),
-            subdirectory: None,
             extensions: vec!["jpg".into(), "tar.gz".into()],
-            ignore_case: false,
-            follow_links: false,
-            hidden: false,
-            exclude: Vec::new(),
-            ids: IdKind::Name,
-            output: Output::Stdout,
+            ..whole_tree(Path::new(""))
         };
         for (name, matches, matches_any_case) in [
             ("a.jpg", true, true),
