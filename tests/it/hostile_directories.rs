@@ -39,11 +39,13 @@ const TRAPS: [&str; 5] = [
 ];
 
 /// Every name below a model's directory that this program reads, writes or removes.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 23] = [
     ".0000.features.npy.tmp",
     ".0000.object_ids.npy.tmp",
     ".0000.sources.npy.tmp",
     ".failures.jsonl.tmp",
+    ".claims",
+    ".claims/0",
     ".lock",
     ".recipe.json.tmp",
     ".SHA256SUMS.tmp",

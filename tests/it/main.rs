@@ -182,7 +182,7 @@ impl TestEnv {
 /// What is below a directory: directories end in `/`, files have their content.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// The files and directories below a path; none where it does not exist. The lock file, which stays, is left out. The lines
+/// The files and directories below a path; none where it does not exist. The files for locks, which stay, are left out. The lines
 /// of a record of sources are in order, each once: killed runs and other threads make others of it, which says the same.
 pub fn tree(path: &Path) -> Tree {
     let mut found = Tree::new();
@@ -195,9 +195,13 @@ pub fn tree(path: &Path) -> Tree {
             .unwrap()
             .to_string_lossy()
             .into_owned();
+        let is_for_locks = |part: &str| part == ".lock" || part == ".claims";
+        if name.split('/').any(is_for_locks) {
+            continue;
+        }
         if entry.file_type().is_dir() {
             found.insert(name + "/", Vec::new());
-        } else if entry.file_name() != ".lock" {
+        } else {
             let content = if entry.file_name() == "sources.jsonl" && entry.file_type().is_file() {
                 let text = fs::read_to_string(entry.path()).unwrap();
                 let lines: BTreeSet<&str> = text.lines().collect();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -11,20 +11,12 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::ModelDir;
-use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
 /// The file below a model's directory whose locks tell processes what others have claimed.
 const LOCK: &str = ".lock";
 
 impl ModelDir {
-    /// Opens the file whose locks tell other processes which objects this one has claimed.
-    pub fn claims(&self) -> io::Result<Claims> {
-        Ok(Claims {
-            file: self.lock_file()?,
-        })
-    }
-
     /// Takes the lock that lets one `concat` at a time work here.
     pub fn lock_packing(&self) -> io::Result<Packing> {
         for _ in 0..HOLDER_POLLS {
@@ -99,24 +91,30 @@ impl ModelDir {
         })
     }
 
-    fn lock_file(&self) -> io::Result<File> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let opened = fault::step("create the lock file", || {
-            openat(&self.root, LOCK, flags, Mode::from_bits_truncate(0o666))
-        });
-        let in_the_way = || io::Error::other(format!("{LOCK} is not a regular file; move it away"));
-        let file: File = match opened {
-            Ok(file) => file.into(),
-            Err(Errno::ELOOP | Errno::EISDIR) => return Err(in_the_way()),
-            Err(error) => return Err(error.into()),
-        };
-        if !file.metadata()?.is_file() {
-            return Err(in_the_way());
-        }
+    pub(super) fn lock_file(&self) -> io::Result<File> {
+        let file = open_lock(&self.root, LOCK)?;
         let mut lock = byte_lock(REPORT_OFFSET, libc::F_WRLCK);
         let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
         asked.map_err(without_locks)?;
         Ok(file)
+    }
+}
+
+/// Opens a file for its locks, and makes it where it does not exist.
+pub(super) fn open_lock(directory: &OwnedFd, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = fault::step("create the lock file", || {
+        openat(directory, name, flags, Mode::from_bits_truncate(0o666))
+    });
+    let in_the_way = || io::Error::other(format!("{name} is not a regular file; move it away"));
+    let file: File = match opened {
+        Ok(file) => file.into(),
+        Err(Errno::ELOOP | Errno::EISDIR) => return Err(in_the_way()),
+        Err(error) => return Err(error.into()),
+    };
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(in_the_way()),
     }
 }
 
@@ -145,28 +143,6 @@ impl Drop for PackingLock {
     }
 }
 
-/// Tells the processes that share a directory which objects they have claimed.
-///
-/// A claim is a lock on one byte of a file, at an offset made from the object id. The system gives it up when the
-/// process ends, however it ends, so there are no stale claims.
-#[derive(Debug)]
-pub struct Claims {
-    file: File,
-}
-
-impl Claims {
-    /// Claims an object for this process; `false` when another process has it.
-    pub fn claim(&self, id: &ObjectId) -> io::Result<bool> {
-        lock_byte(&self.file, claim_offset(id), libc::F_WRLCK)
-    }
-
-    /// Gives up a claim.
-    pub fn release(&self, id: &ObjectId) {
-        // Cannot fail on a file that could be locked; and if it did, the claim would end with the process.
-        let _ = lock_byte(&self.file, claim_offset(id), libc::F_UNLCK);
-    }
-}
-
 /// The lock under which processes add to a file that they share.
 #[derive(Debug)]
 pub(crate) struct RecordLock {
@@ -192,22 +168,10 @@ impl RecordLock {
     }
 }
 
-/// Offsets of locks, above every one that [`claim_offset`] makes.
+/// Offsets of locks.
 const PACKING_OFFSET: i64 = 1 << 62;
 const REPORT_OFFSET: i64 = PACKING_OFFSET + 1;
 const SOURCES_OFFSET: i64 = PACKING_OFFSET + 2;
-
-/// An offset that is the same in every process, below 2^62: FNV-1a of the id. Two ids that share one are merely
-/// never worked on by two processes at the same moment.
-fn claim_offset(id: &ObjectId) -> i64 {
-    let hash = id
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    (hash >> 2) as i64
-}
 
 /// Why the lock file is of no use, by what the system says when it is asked for a lock. Without locks, several copies
 /// would lose each other's failures; and a copy cannot know that it is alone.

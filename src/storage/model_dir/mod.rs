@@ -9,10 +9,12 @@
 //! | `mod.rs` | the directory, and the feature of one object |
 //! | `nested.rs` | all per-object files, and their directories |
 //! | `scratch.rs` | writing a feature aside, and the leftovers of killed processes |
-//! | `locks.rs` | claims on objects, and the locks of `concat` and of what processes record together |
+//! | `claims.rs` | which objects each process has claimed |
+//! | `locks.rs` | the locks of `concat` and of what processes record together |
 //! | `choose.rs` | which model's directory is meant |
 
 mod choose;
+mod claims;
 mod locks;
 mod nested;
 mod scratch;
@@ -30,8 +32,9 @@ use thiserror::Error;
 
 pub use choose::model_directory;
 pub(crate) use choose::model_stem;
+pub use claims::Claims;
 pub(crate) use locks::RecordLock;
-pub use locks::{Claims, Packing, PackingLock};
+pub use locks::{Packing, PackingLock};
 pub(crate) use nested::{NestedFiles, PerObjectFile, ReadFile};
 pub use scratch::Scratch;
 
