@@ -1,7 +1,7 @@
 //! How long each stage of a picture's way takes on one core.
 //!
 //! ```text
-//! cargo bench --bench stages -- MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | fp16] [batch=N] [runtime=FILE]
+//! cargo bench --bench stages -- MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | tf32 | fp16] [batch=N] [runtime=FILE]
 //!     [scratch=DIR] [exhaustive] [workspace] [nhwc]
 //! ```
 //!
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
         .collect();
     let [media_dir, model, rounds, options @ ..] = &arguments[..] else {
         anyhow::bail!(
-            "usage: stages MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | fp16] [batch=N] [runtime=FILE] [scratch=DIR] \
+            "usage: stages MEDIA_DIR MODEL ROUNDS [exact | bf16 | cuda | tf32 | fp16] [batch=N] [runtime=FILE] [scratch=DIR] \
              [exhaustive] [workspace] [nhwc]"
         );
     };
@@ -47,12 +47,17 @@ fn main() -> Result<()> {
             .filter_map(|option| option.strip_prefix(name));
         values.next().map(str::to_owned)
     };
-    let (provider, precision) = match (has("bf16"), has("fp16"), has("cuda")) {
-        (true, _, _) => (Provider::OpenVino, Precision::Bf16),
-        (_, true, _) => (Provider::Cuda, Precision::Fp16),
-        (_, _, true) => (Provider::Cuda, Precision::Fp32),
-        _ => (Provider::Cpu, Precision::Fp32),
-    };
+    let kinds = [
+        ("bf16", Provider::OpenVino, Precision::Bf16),
+        ("tf32", Provider::Cuda, Precision::Tf32),
+        ("fp16", Provider::Cuda, Precision::Fp16),
+        ("cuda", Provider::Cuda, Precision::Fp32),
+    ];
+    let kind = kinds.into_iter().find(|(word, ..)| has(word));
+    let (provider, precision) = kind.map_or(
+        (Provider::Cpu, Precision::Fp32),
+        |(_, provider, precision)| (provider, precision),
+    );
     let engine_options = inference::Options {
         wanted: Wanted::Only(provider),
         precision,

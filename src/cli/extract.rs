@@ -71,7 +71,7 @@ pub struct FeatureArguments {
     #[arg(long, value_enum, default_value = "auto")]
     provider: ProviderArgument,
     /// Number format of the model's computation; fewer bits are faster, and the difference from fp32 is printed. bf16 runs
-    /// on the CPU through OpenVINO, fp16 on a GPU.
+    /// on the CPU through OpenVINO, tf32 and fp16 on a GPU.
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
     /// Bit-identical to onnxruntime in Python; disables graph rewriting, so slower.
@@ -130,6 +130,7 @@ enum ProviderArgument {
 enum PrecisionArgument {
     Fp32,
     Bf16,
+    Tf32,
     Fp16,
 }
 
@@ -212,6 +213,7 @@ impl FeatureArguments {
         let precision = match self.precision {
             PrecisionArgument::Fp32 => Precision::Fp32,
             PrecisionArgument::Bf16 => Precision::Bf16,
+            PrecisionArgument::Tf32 => Precision::Tf32,
             PrecisionArgument::Fp16 => Precision::Fp16,
         };
         let runtime = self.model.runtime;

@@ -38,7 +38,7 @@ use super::shared::{
     mut_arg("output_name", |argument| argument.help(
         "Output of the model, for features of the Python scripts [default: the only one, or one of a known name]"
     )),
-    mut_arg("device", |argument| argument.help("Number of the GPU, for features in fp16")),
+    mut_arg("device", |argument| argument.help("Number of the GPU, for features in tf32 and fp16")),
 )]
 pub struct SearchArguments {
     /// Picture file, or object id whose feature is extracted; `-` reads queries from standard input, one per line.

@@ -99,7 +99,7 @@ impl QueryModel {
             wanted: Wanted::Only(match precision {
                 Precision::Fp32 => Provider::Cpu,
                 Precision::Bf16 => Provider::OpenVino,
-                Precision::Fp16 => Provider::Cuda,
+                Precision::Tf32 | Precision::Fp16 => Provider::Cuda,
             }),
             precision,
             device: options.device,

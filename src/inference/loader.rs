@@ -434,7 +434,7 @@ impl OnnxEngine {
         let difference = batch_difference(model, self.batch)?;
         let most = match self.session.precision {
             Precision::Fp32 => MAX_DIFFERENCE,
-            Precision::Bf16 | Precision::Fp16 => MAX_DIFFERENCE_IN_HALF,
+            Precision::Bf16 | Precision::Tf32 | Precision::Fp16 => MAX_DIFFERENCE_IN_HALF,
         };
         ensure!(
             difference <= most,
@@ -502,7 +502,7 @@ fn provider_for(options: &Options) -> Result<Wanted> {
             provider.name()
         ),
         (Wanted::Auto, Precision::Bf16) => Wanted::Only(Provider::OpenVino),
-        (Wanted::Auto, Precision::Fp16) => Wanted::Only(Provider::Cuda),
+        (Wanted::Auto, Precision::Tf32 | Precision::Fp16) => Wanted::Only(Provider::Cuda),
         (Wanted::Only(provider), _) if !provider.computes_in(precision) => bail!(
             "the {} provider does not compute in {}; {}",
             provider.name(),

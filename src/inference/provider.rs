@@ -46,6 +46,8 @@ impl Provider {
         match precision {
             Precision::Fp32 => true,
             Precision::Bf16 => self == Provider::OpenVino,
+            // TensorRT computes fp32 that way where it likes.
+            Precision::Tf32 => self == Provider::Cuda,
             Precision::Fp16 => self.is_gpu(),
         }
     }

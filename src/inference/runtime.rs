@@ -218,7 +218,7 @@ fn dispatch(options: &SessionOptions) -> Option<ExecutionProviderDispatch> {
             // processor can, and pins the threads of all sessions to the same cores.
             let precision = match precision {
                 Precision::Bf16 => "bf16",
-                Precision::Fp32 | Precision::Fp16 => "f32",
+                Precision::Fp32 | Precision::Tf32 | Precision::Fp16 => "f32",
             };
             let properties = serde_json::json!({"CPU": {
                 "INFERENCE_PRECISION_HINT": precision,
@@ -231,8 +231,7 @@ fn dispatch(options: &SessionOptions) -> Option<ExecutionProviderDispatch> {
                 .with_arbitrary_config("load_config", properties)
                 .build()
         }
-        // Other programs may share the device: memory as it is needed. TF32 has 11 significant bits, which is not what
-        // fp32 promises.
+        // Other programs may share the device: memory as it is needed. fp32 promises more bits than TF32 has.
         Provider::Cuda => ep::CUDA::default()
             .with_device_id(device)
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
@@ -242,7 +241,7 @@ fn dispatch(options: &SessionOptions) -> Option<ExecutionProviderDispatch> {
             })
             .with_conv_max_workspace(options.cuda.max_workspace)
             .with_prefer_nhwc(options.cuda.prefer_nhwc)
-            .with_tf32(precision == Precision::Fp16)
+            .with_tf32(precision != Precision::Fp32)
             .build(),
         Provider::TensorRt => ep::TensorRT::default()
             .with_device_id(device)

@@ -56,6 +56,8 @@ pub enum Precision {
     Fp32,
     /// 8 significant bits, the exponents of f32; on processors that have instructions for it.
     Bf16,
+    /// 11 significant bits in products, the exponents of f32, and sums in f32; on a GPU.
+    Tf32,
     /// 11 significant bits, up to 65504; on a GPU.
     Fp16,
 }
@@ -66,6 +68,7 @@ impl Precision {
         match self {
             Precision::Fp32 => "fp32",
             Precision::Bf16 => "bf16",
+            Precision::Tf32 => "tf32",
             Precision::Fp16 => "fp16",
         }
     }
