@@ -38,7 +38,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::inference::Engine;
 use crate::inference::rewrite::Rewrites;
 use crate::inference::{Form, Precision, Preprocess, Provider};
-use crate::pictures::{PixelOptions, preprocessing};
+use crate::pictures::{GpuReader, PixelOptions, preprocessing};
 use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
@@ -111,6 +111,8 @@ pub struct Source<'a> {
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
     /// The model, once it runs; it stays for the next run with this source. Begins empty.
     pub running: OnceCell<Pool>,
+    /// What decodes on the GPU, likewise.
+    pub decoder: OnceCell<GpuReader>,
 }
 
 impl Source<'_> {
@@ -122,6 +124,18 @@ impl Source<'_> {
         let engine = (self.start)()?;
         on_gpu::check(options, engine.as_ref())?;
         Ok(self.running.get_or_init(|| Pool::new(engine, workers)))
+    }
+
+    /// What decodes on the GPU that runs the model, where one shall.
+    fn decoder(&self, options: &Options, pool: &Pool) -> Result<Option<&GpuReader>> {
+        if !options.pixels.decode_on_gpu {
+            return Ok(None);
+        }
+        if let Some(decoder) = self.decoder.get() {
+            return Ok(Some(decoder));
+        }
+        let decoder = on_gpu::open(options, self.device, pool)?;
+        Ok(Some(self.decoder.get_or_init(|| decoder)))
     }
 }
 
@@ -225,10 +239,7 @@ pub fn extract(
         if recorded.is_none() && options.exact {
             continued::check_pillow(options, &list, &plan.sample, &directory, pool, progress)?;
         }
-        let gpu = match options.pixels.decode_on_gpu {
-            true => Some(on_gpu::open(options, source.device, pool)?),
-            false => None,
-        };
+        let gpu = source.decoder(options, pool)?;
         recipe(source, &form, options, list.id_kind()).agree(path)?;
         let comparison = Comparison::new(pool.engine(), gpu.is_some(), progress)?;
         let work = Work {
@@ -242,7 +253,7 @@ pub fn extract(
             report: &report,
             sources: &sources,
             pool,
-            gpu: gpu.as_ref(),
+            gpu,
             form: &form,
             comparison: comparison.as_ref(),
             counts: &counts,
@@ -427,6 +438,7 @@ mod tests {
             finish: Finish::default(),
             start: &|| Ok(Box::new(engine())),
             running: OnceCell::new(),
+            decoder: OnceCell::new(),
         };
         let (progress, interrupt) = (Progress::new(true), Interrupt::default());
         extract(options, &source, &progress, &interrupt)
