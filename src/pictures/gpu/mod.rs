@@ -67,10 +67,7 @@ pub enum GpuError {
 pub struct GpuReader {
     options: PixelOptions,
     to: Size,
-    driver: Arc<Driver>,
-    nvjpeg: Arc<Nvjpeg>,
-    /// Made when all others are at work: each takes 0.17 s.
-    lanes: [Mutex<Option<Lane>>; LANES],
+    lanes: Vec<Mutex<Lane>>,
     turn: AtomicUsize,
 }
 
@@ -85,12 +82,17 @@ impl GpuReader {
         width: usize,
         height: usize,
     ) -> Result<Self, GpuError> {
+        let driver = Arc::new(Driver::load(device)?);
+        let nvjpeg = Arc::new(Nvjpeg::load()?);
+        let to = Size { width, height };
+        let mut lanes = Vec::new();
+        for _ in 0..LANES {
+            lanes.push(Mutex::new(Lane::new(&driver, &nvjpeg, options.pillow, to)?));
+        }
         let reader = GpuReader {
             options,
-            to: Size { width, height },
-            driver: Arc::new(Driver::load(device)?),
-            nvjpeg: Arc::new(Nvjpeg::load()?),
-            lanes: Default::default(),
+            to,
+            lanes,
             turn: AtomicUsize::new(0),
         };
         reader.check_resampling()?;
@@ -115,16 +117,8 @@ impl GpuReader {
     pub fn read(&self, files: &[&[u8]], out: &mut [&mut [u8]]) -> Result<Vec<bool>, GpuError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let free = self.lanes.iter().find_map(|lane| lane.try_lock().ok());
-        let mut lane = free.unwrap_or_else(|| lock(&self.lanes[turn % LANES]));
-        self.made(&mut lane)?.read(files, out)
-    }
-
-    fn made<'a>(&self, lane: &'a mut Option<Lane>) -> Result<&'a mut Lane, GpuError> {
-        let made = match lane.take() {
-            Some(made) => made,
-            None => Lane::new(&self.driver, &self.nvjpeg, self.options.pillow, self.to)?,
-        };
-        Ok(lane.insert(made))
+        let mut lane = free.unwrap_or_else(|| lock(&self.lanes[turn % self.lanes.len()]));
+        lane.read(files, out)
     }
 
     /// Resamples a few pictures on the device and on the processor.
@@ -138,8 +132,7 @@ impl GpuReader {
             resampler.resample(&pictures[at], sizes[at], &mut out, self.to);
             out
         });
-        let mut lane = lock(&self.lanes[0]);
-        let found = self.made(&mut lane)?.resample(&sizes, &pictures)?;
+        let found = lock(&self.lanes[0]).resample(&sizes, &pictures)?;
         match found == expected.concat() {
             true => Ok(()),
             false => Err(GpuError::Differs),
