@@ -82,9 +82,9 @@ packages:
 python: packages
 	@setup/python.sh
 
-# MobileNetV3, fetched and converted; needs the internet.
+# MobileNetV3, fetched and converted; or the model NAME of models/models.json, FROM a mirror. Needs the internet.
 model: packages
-	$(PYTHON) models/fetch_mobilenet_v3.py
+	$(PYTHON) $(if $(NAME),models/fetch_model.py $(NAME) $(if $(FROM),--from $(FROM)),models/fetch_mobilenet_v3.py)
 
 # The licences of all that is in the program; fails where one is missing.
 notices: packages

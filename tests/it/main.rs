@@ -10,6 +10,7 @@ mod examples;
 mod export;
 mod extract;
 mod faults;
+mod fetch_model;
 mod follow;
 mod golden;
 #[cfg(feature = "heic")]
