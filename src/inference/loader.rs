@@ -1,12 +1,12 @@
 //! From what the user asked for to models that run: finds and loads ONNX Runtime, and chooses the provider.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use prost::bytes::Bytes;
 
 use super::model::{Form, Model, ModelError};
 use super::model_file::ModelFile;
@@ -191,7 +191,7 @@ const MAX_DIFFERENCE_IN_HALF: f64 = 5e-2;
 pub struct OnnxEngine {
     runtime: Runtime,
     /// The model's own graph.
-    original: Cow<'static, [u8]>,
+    original: Bytes,
     /// What that takes and gives.
     form: Form,
     /// How it wants its pictures.
@@ -247,8 +247,8 @@ impl OnnxEngine {
         let pooled = options.finish.pool.is_some();
         let choose = |outputs: &[Output<'_>]| rewrite::feature_output(outputs, output, pooled);
         let (original, numbers) = match rewrite::meet(&model.bytes, &choose).ok().flatten() {
-            Some(met) if met.takes_bytes => (met.model.into(), Numbers::Bytes),
-            Some(met) => (met.model.into(), Numbers::Over255),
+            Some(met) if met.takes_bytes => (met.model, Numbers::Bytes),
+            Some(met) => (met.model, Numbers::Over255),
             None => (model.bytes, Numbers::Over255),
         };
         let feed = Feed::Floats(preprocess::table(options.preprocess.as_ref(), numbers)?);

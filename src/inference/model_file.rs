@@ -1,11 +1,11 @@
 //! The files of a model, or the model inside the program.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use prost::bytes::Bytes;
 
 use crate::inference::default_model;
 use crate::inference::rewrite::{external_files, with_external_data};
@@ -26,7 +26,7 @@ pub struct ModelFile {
     /// The name of its directory of features.
     pub stem: String,
     /// The ONNX graph, with all weights in it.
-    pub bytes: Cow<'static, [u8]>,
+    pub bytes: Bytes,
     /// SHA-256, in hexadecimal: of the graph's file, and where weights are in files of their own, then of each of them in
     /// the order of their names: the name as the graph has it, a zero byte, and the file.
     pub sha256: String,
@@ -57,8 +57,9 @@ impl ModelFile {
             })?,
             false => path.to_owned(),
         };
-        let bytes =
-            fs::read(&file).with_context(|| format!("cannot read the model {}", file.display()))?;
+        let bytes: Bytes = fs::read(&file)
+            .with_context(|| format!("cannot read the model {}", file.display()))?
+            .into();
         if let Some(other) = other_kind(&bytes) {
             bail!("{} is no ONNX model: {other}", file.display());
         }
@@ -85,7 +86,7 @@ impl ModelFile {
         };
         Ok(ModelFile {
             stem,
-            bytes: bytes.into(),
+            bytes,
             sha256: checksum.finish(),
             is_default: false,
         })
@@ -132,7 +133,7 @@ impl ModelFile {
     pub fn inside() -> Self {
         ModelFile {
             stem: default_model::STEM.to_owned(),
-            bytes: default_model::BYTES.into(),
+            bytes: Bytes::from_static(default_model::BYTES),
             sha256: checksum::of_bytes(default_model::BYTES),
             is_default: true,
         }

@@ -334,6 +334,8 @@ fn describe(outlets: &[Outlet]) -> String {
 mod tests {
     use std::sync::LazyLock;
 
+    use prost::bytes::Bytes;
+
     use super::*;
     use crate::inference::rewrite::{Target, plain_table, rewrite};
     use crate::inference::{Places, Runtime, default_model};
@@ -356,9 +358,13 @@ mod tests {
             return None;
         };
         let target = Target::Gpu { batch, half: false };
-        let rewritten = rewrite(default_model::BYTES, target, &plain_table())
-            .unwrap()
-            .unwrap();
+        let rewritten = rewrite(
+            &Bytes::from_static(default_model::BYTES),
+            target,
+            &plain_table(),
+        )
+        .unwrap()
+        .unwrap();
         assert_eq!(rewritten.feed, Some(Feed::Bytes));
         let options = SessionOptions::default();
         let opened = runtime.open(&rewritten.model, &Feed::Bytes, &options, &[]);

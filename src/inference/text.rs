@@ -105,7 +105,7 @@ impl TextModel {
         let model = ModelFile::read(Some(graph))?.bytes;
         // A graph that also makes features of pictures is cut.
         let met = rewrite::meet(&model, &words_output).ok().flatten();
-        let model = met.map_or(model, |met| met.model.into());
+        let model = met.map_or(model, |met| met.model);
         let (session, _) = (runtime.get()?)
             .session(&model, &SessionOptions::default())
             .map_err(RuntimeMessage::from)?;

@@ -415,7 +415,9 @@ mod tests {
         let mut model = graph(&["a = Add x wide", "b = Clip a zero six", "y = Div b six"]);
         let wide = super::super::test_graphs::tensor("wide", &[1, 1, 1, 1, 1], &[3.0]);
         let graph = model.graph.as_mut().unwrap();
-        graph.initializer.push(prost::Message::encode_to_vec(&wide));
+        graph
+            .initializer
+            .push(prost::Message::encode_to_vec(&wide).into());
         assert!(rewritten(&model).is_none());
     }
 

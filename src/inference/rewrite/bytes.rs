@@ -38,7 +38,7 @@ pub fn take_bytes(graph: &mut Graph) -> Option<Feed> {
         raw_data: Some(255_f32.to_le_bytes().to_vec()),
         ..Tensor::default()
     };
-    graph.initializer.push(most.encode_to_vec());
+    graph.initializer.push(most.encode_to_vec().into());
     let input = graph.input[0].tensor_mut()?;
     input.elem_type = Some(UINT8);
     if layout == Layout::Nchw {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 use super::GraphError;
 use super::proto::{EXTERNAL, Graph, ModelProto, Tensor, TensorHeader};
@@ -14,8 +15,8 @@ const MOST_BYTES: u64 = i32::MAX as u64;
 ///
 /// # Errors
 /// When the bytes are not an ONNX model.
-pub fn external_files(model: &[u8]) -> Result<Vec<String>, GraphError> {
-    let model = ModelProto::decode(model)?;
+pub fn external_files(model: &Bytes) -> Result<Vec<String>, GraphError> {
+    let model = ModelProto::decode(model.clone())?;
     let graph = model.graph.as_ref().ok_or(GraphError::NoGraph)?;
     let mut names: Vec<String> = external(graph)
         .map(|(_, header)| header.entry("location").unwrap_or_default().to_owned())
@@ -30,10 +31,10 @@ pub fn external_files(model: &[u8]) -> Result<Vec<String>, GraphError> {
 /// # Errors
 /// When a file is shorter than the model says, or the whole would be too large.
 pub fn with_external_data(
-    model: &[u8],
+    model: &Bytes,
     files: &BTreeMap<String, Vec<u8>>,
-) -> Result<Vec<u8>, GraphError> {
-    let mut model = ModelProto::decode(model)?;
+) -> Result<Bytes, GraphError> {
+    let mut model = ModelProto::decode(model.clone())?;
     let graph = model.graph.as_mut().ok_or(GraphError::NoGraph)?;
     let found: Vec<(usize, TensorHeader)> = external(graph).collect();
     for (number, header) in found {
@@ -50,10 +51,10 @@ pub fn with_external_data(
             raw_data: Some(data.to_vec()),
             ..Tensor::default()
         };
-        graph.initializer[number] = tensor.encode_to_vec();
+        graph.initializer[number] = tensor.encode_to_vec().into();
     }
     match model.encoded_len() as u64 {
-        ..=MOST_BYTES => Ok(model.encode_to_vec()),
+        ..=MOST_BYTES => Ok(model.encode_to_vec().into()),
         bytes => Err(GraphError::TooLarge { bytes }),
     }
 }
@@ -62,7 +63,7 @@ pub fn with_external_data(
 fn external(graph: &Graph) -> impl Iterator<Item = (usize, TensorHeader)> {
     let headers = graph.initializer.iter().enumerate();
     headers.filter_map(|(number, bytes)| {
-        let header = TensorHeader::decode(bytes.as_slice()).ok()?;
+        let header = TensorHeader::decode(&bytes[..]).ok()?;
         (header.data_location() == EXTERNAL).then_some((number, header))
     })
 }
@@ -107,33 +108,41 @@ mod tests {
                 entry("length", "8"),
             ],
         };
-        split.graph.as_mut().unwrap().initializer = vec![header.encode_to_vec()];
+        split.graph.as_mut().unwrap().initializer = vec![header.encode_to_vec().into()];
         (whole, split)
     }
 
     #[test]
     fn weights_of_another_file_come_into_the_model() {
         let (whole, split) = split();
-        let split = split.encode_to_vec();
+        let split = split.encode_to_vec().into();
         assert_eq!(external_files(&split).unwrap(), ["weights.bin"]);
-        assert!(external_files(&whole.encode_to_vec()).unwrap().is_empty());
+        assert!(
+            external_files(&whole.encode_to_vec().into())
+                .unwrap()
+                .is_empty()
+        );
 
         let mut data = vec![9; 4];
         data.extend([1.5_f32, -2.0].iter().flat_map(|value| value.to_le_bytes()));
         data.push(9);
         let files = BTreeMap::from([("weights.bin".to_owned(), data)]);
         let found = with_external_data(&split, &files).unwrap();
-        let found = ModelProto::decode(found.as_slice()).unwrap();
+        let found = ModelProto::decode(&found[..]).unwrap();
         let weight = &found.graph.as_ref().unwrap().initializer[0];
-        let weight = Tensor::decode(weight.as_slice()).unwrap();
+        let weight = Tensor::decode(&weight[..]).unwrap();
         assert_eq!((weight.floats(), weight.dims), (vec![1.5, -2.0], vec![2]));
-        assert!(external_files(&found.encode_to_vec()).unwrap().is_empty());
+        assert!(
+            external_files(&found.encode_to_vec().into())
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_file_that_is_too_short_is_an_error_that_names_it() {
         let files = BTreeMap::from([("weights.bin".to_owned(), vec![0; 11])]);
-        let error = with_external_data(&split().1.encode_to_vec(), &files).unwrap_err();
+        let error = with_external_data(&split().1.encode_to_vec().into(), &files).unwrap_err();
         assert!(error.to_string().contains("weights.bin"), "{error}");
     }
 }

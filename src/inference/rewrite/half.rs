@@ -63,7 +63,7 @@ pub fn compute_in_half(graph: &mut Graph) -> Result<(), GraphError> {
     }
     for bytes in &mut graph.initializer {
         if let Some(converted) = in_half(bytes)? {
-            *bytes = converted;
+            *bytes = converted.into();
         }
     }
     // What stands there of types is no longer true, and the runtime infers them anyway.
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(graph.node[3].output, ["y"]);
         assert_eq!(graph.node[1].input[0], graph.node[0].output[0]);
         assert_eq!(graph.node[3].input, graph.node[2].output);
-        let weights = Tensor::decode(graph.initializer[0].as_slice()).unwrap();
+        let weights = Tensor::decode(&graph.initializer[0][..]).unwrap();
         assert_eq!(weights.data_type(), FLOAT16);
         let halves: Vec<f32> = (weights.raw_data().chunks(2))
             .map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32())

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 use super::cast::{cast_input, cast_output};
 use super::proto::{
@@ -18,7 +19,7 @@ use super::{GraphError, remove, remove_unused};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Met {
     /// The new model, as the bytes of an `.onnx` file.
-    pub model: Vec<u8>,
+    pub model: Bytes,
     /// Whether its input was uint8: the f32 that it takes now are to be bytes, 0 to 255.
     pub takes_bytes: bool,
 }
@@ -33,11 +34,11 @@ pub type Output<'a> = (&'a str, Option<usize>);
 /// # Errors
 /// When the bytes are not an ONNX model.
 pub fn meet(
-    model: &[u8],
+    model: &Bytes,
     choose: &dyn Fn(&[Output<'_>]) -> Option<usize>,
 ) -> Result<Option<Met>, GraphError> {
     let length = model.len();
-    let mut model = ModelProto::decode(model)?;
+    let mut model = ModelProto::decode(model.clone())?;
     // Functions see their inputs alone, so that what is around them may change.
     let known = model.encoded_len() == length && model.training_info.is_empty();
     let graph = model.graph.as_mut().ok_or(GraphError::NoGraph)?;
@@ -54,7 +55,7 @@ pub fn meet(
     let input = widen_input(graph);
     let is_cast = input.is_some() | widen_output(graph, &name);
     Ok((is_cut || is_cast).then(|| Met {
-        model: model.encode_to_vec(),
+        model: model.encode_to_vec().into(),
         takes_bytes: input == Some(UINT8),
     }))
 }
@@ -136,7 +137,7 @@ fn cut_to(graph: &mut Graph, output: &str) -> bool {
 /// The names of the weights, which older graphs also name as inputs.
 fn weights(graph: &Graph) -> HashSet<String> {
     let headers = graph.initializer.iter();
-    let headers = headers.filter_map(|bytes| TensorHeader::decode(bytes.as_slice()).ok());
+    let headers = headers.filter_map(|bytes| TensorHeader::decode(&bytes[..]).ok());
     headers.map(|header| header.name().to_owned()).collect()
 }
 
@@ -217,8 +218,8 @@ mod tests {
 
     fn met(model: &ModelProto, output: Option<&str>) -> Option<Graph> {
         let choose = |outputs: &[Output<'_>]| feature_output(outputs, output, false);
-        let met = meet(&model.encode_to_vec(), &choose).unwrap()?;
-        ModelProto::decode(met.model.as_slice()).unwrap().graph
+        let met = meet(&model.encode_to_vec().into(), &choose).unwrap()?;
+        ModelProto::decode(&met.model[..]).unwrap().graph
     }
 
     #[test]
@@ -266,14 +267,11 @@ mod tests {
         let mut model = model(&[1, 2, 2, 3], vec![node("y", "Relu", "x")], Vec::new());
         let graph = model.graph.as_mut().unwrap();
         graph.input[0].tensor_mut().unwrap().elem_type = Some(UINT8);
-        let met = meet(&model.encode_to_vec(), &words_output)
+        let met = meet(&model.encode_to_vec().into(), &words_output)
             .unwrap()
             .unwrap();
         assert!(met.takes_bytes);
-        let graph = ModelProto::decode(met.model.as_slice())
-            .unwrap()
-            .graph
-            .unwrap();
+        let graph = ModelProto::decode(&met.model[..]).unwrap().graph.unwrap();
         assert_eq!(operators(&graph), ["Cast", "Relu"]);
         let to = graph.node[0].attribute("to").unwrap().i;
         assert_eq!(to, Some(i64::from(UINT8)));

@@ -31,6 +31,7 @@ mod values;
 use std::collections::HashSet;
 
 use prost::Message;
+use prost::bytes::Bytes;
 use serde::Serialize;
 
 pub use external::{external_files, with_external_data};
@@ -66,7 +67,7 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rewritten {
     /// The new model, as the bytes of an `.onnx` file.
-    pub model: Vec<u8>,
+    pub model: Bytes,
     /// How the new model wants its pictures. `None` when it wants them as the old one did.
     pub feed: Option<Feed>,
     /// What was done.
@@ -166,19 +167,19 @@ pub enum GraphError {
 /// Rewrites a model that gets its pictures by `table`; `None` when there is nothing to do, or when it is better left alone.
 ///
 /// Names, types and shapes of inputs and outputs stay, but for the batch axis where it is fixed, and for the input when
-/// [`Rewritten::feed`] says so. Features differ from the old model's by rounding only. The weights are copied twice, into
-/// the message and out of it.
+/// [`Rewritten::feed`] says so. Features differ from the old model's by rounding only. The weights are copied once, out
+/// of the message.
 ///
 /// # Errors
 ///
 /// When the bytes are not an ONNX model, or cannot be made to compute in f16 and shall.
 pub fn rewrite(
-    model: &[u8],
+    model: &Bytes,
     target: Target,
     table: &Table,
 ) -> Result<Option<Rewritten>, GraphError> {
     let length = model.len();
-    let mut model = ModelProto::decode(model)?;
+    let mut model = ModelProto::decode(model.clone())?;
     // A message that does not keep its length has fields that would get lost.
     let known = model.encoded_len() == length && is_plain(&model);
     let opset = opset(&model).filter(|opset| *opset >= OLDEST_OPSET);
@@ -232,7 +233,7 @@ pub fn rewrite(
         }
     }
     Ok(Some(Rewritten {
-        model: model.encode_to_vec(),
+        model: model.encode_to_vec().into(),
         feed,
         report,
     }))
@@ -266,8 +267,7 @@ fn has_subgraph_or_external_data(graph: &Graph) -> bool {
         .flat_map(|node| node.attributes())
         .any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
     let external = graph.initializer.iter().any(|tensor| {
-        TensorHeader::decode(tensor.as_slice())
-            .is_ok_and(|header| header.data_location() == EXTERNAL)
+        TensorHeader::decode(&tensor[..]).is_ok_and(|header| header.data_location() == EXTERNAL)
     });
     subgraph || external || !graph.sparse_initializer.is_empty()
 }
@@ -312,7 +312,7 @@ fn remove_unused(graph: &mut Graph) {
     let is_input = |name: &str| graph.input.iter().any(|input| input.name() == name);
     let keep_tensor: Vec<bool> = (graph.initializer.iter())
         .map(|tensor| {
-            TensorHeader::decode(tensor.as_slice()).map_or(true, |header| {
+            TensorHeader::decode(&tensor[..]).map_or(true, |header| {
                 values.uses(header.name()) > 0 || is_input(header.name())
             })
         })
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn rewritten_model_is_in_opset_14_and_without_unused_constants() {
         let (graph, rewritten) = rewritten(&hard_swish()).unwrap();
-        let model = ModelProto::decode(rewritten.model.as_slice()).unwrap();
+        let model = ModelProto::decode(&rewritten.model[..]).unwrap();
         assert_eq!(opset(&model), Some(14));
         assert_eq!(operators(&graph), ["HardSwish"]);
         assert!(graph.initializer.is_empty());
@@ -365,7 +365,7 @@ mod tests {
         let mut model = hard_swish();
         let exact = Target::Cpu { exact: true };
         assert_eq!(
-            rewrite(&model.encode_to_vec(), exact, &plain_table()).unwrap(),
+            rewrite(&model.encode_to_vec().into(), exact, &plain_table()).unwrap(),
             None
         );
         let graph = model.graph.as_mut().unwrap();
@@ -373,10 +373,10 @@ mod tests {
         graph.node.insert(0, node("double", "Mul", "x six"));
         graph.read_instead("x", "double");
         graph.node[0].input[0] = "x".to_string();
-        let rewritten = rewrite(&model.encode_to_vec(), exact, &plain_table())
+        let rewritten = rewrite(&model.encode_to_vec().into(), exact, &plain_table())
             .unwrap()
             .unwrap();
-        let again = ModelProto::decode(rewritten.model.as_slice()).unwrap();
+        let again = ModelProto::decode(&rewritten.model[..]).unwrap();
         assert_eq!(
             operators(&again.graph.unwrap()),
             ["Add", "Clip", "Mul", "Mul"]
@@ -389,7 +389,7 @@ mod tests {
         let mut model = hard_swish();
         model.opset_import[0].version = Some(17);
         let (_, rewritten) = rewritten(&model).unwrap();
-        let model = ModelProto::decode(rewritten.model.as_slice()).unwrap();
+        let model = ModelProto::decode(&rewritten.model[..]).unwrap();
         assert_eq!(opset(&model), Some(17));
     }
 
@@ -404,7 +404,7 @@ mod tests {
             operators(&graph),
             ["HardSigmoid", "Mul", "BatchNormalization"]
         );
-        let model = ModelProto::decode(rewritten.model.as_slice()).unwrap();
+        let model = ModelProto::decode(&rewritten.model[..]).unwrap();
         assert_eq!(opset(&model), Some(13));
     }
 
@@ -445,7 +445,7 @@ mod tests {
                     ..TensorHeader::default()
                 };
                 let graph = model.graph.as_mut().unwrap();
-                graph.initializer.push(external.encode_to_vec());
+                graph.initializer.push(external.encode_to_vec().into());
             }),
             ("operators of another domain", |model| {
                 for node in &mut model.graph.as_mut().unwrap().node {
@@ -457,7 +457,7 @@ mod tests {
             let mut model = hard_swish();
             change(&mut model);
             assert_eq!(
-                rewrite(&model.encode_to_vec(), CPU, &plain_table()).unwrap(),
+                rewrite(&model.encode_to_vec().into(), CPU, &plain_table()).unwrap(),
                 None,
                 "{what}"
             );
@@ -469,29 +469,30 @@ mod tests {
         let mut bytes = hard_swish().encode_to_vec();
         // Field 99 of ModelProto, one byte long.
         bytes.extend([0x9a, 0x06, 0x01, 0x00]);
-        assert_eq!(rewrite(&bytes, CPU, &plain_table()).unwrap(), None);
+        assert_eq!(rewrite(&bytes.into(), CPU, &plain_table()).unwrap(), None);
     }
 
     #[test]
     fn bytes_that_are_no_model_are_an_error_and_never_a_panic() {
-        let model = hard_swish().encode_to_vec();
+        let model = Bytes::from(hard_swish().encode_to_vec());
+        let picture = Bytes::from_static(b"\xff\xd8\xff\xe0 a picture");
         assert!(matches!(
-            rewrite(&[], CPU, &plain_table()),
+            rewrite(&Bytes::new(), CPU, &plain_table()),
             Err(GraphError::NoGraph)
         ));
         assert!(matches!(
-            rewrite(b"\xff\xd8\xff\xe0 a picture", CPU, &plain_table()),
+            rewrite(&picture, CPU, &plain_table()),
             Err(GraphError::Malformed(_))
         ));
         for end in 1..model.len() {
-            let cut = rewrite(&model[..end], CPU, &plain_table());
+            let cut = rewrite(&model.slice(..end), CPU, &plain_table());
             assert!(!matches!(cut, Ok(Some(_))), "cut off after {end} bytes");
         }
         for at in 0..model.len() {
             for flip in [0x01, 0x80, 0xff] {
-                let mut damaged = model.clone();
+                let mut damaged = model.to_vec();
                 damaged[at] ^= flip;
-                let _ = rewrite(&damaged, CPU, &plain_table());
+                let _ = rewrite(&damaged.into(), CPU, &plain_table());
             }
         }
     }

@@ -43,7 +43,7 @@ pub fn to_matrix_product(graph: &mut Graph) -> usize {
 
     // From the last to the first, so that the numbers still to come stay right.
     for (found, [flat, product]) in found.iter().zip(&names).rev() {
-        graph.initializer[found.initializer] = found.matrix.encode_to_vec();
+        graph.initializer[found.initializer] = found.matrix.encode_to_vec().into();
         let node = &graph.node[found.node];
         let mut inputs = vec![flat.as_str()];
         inputs.extend(node.input[1..].iter().map(String::as_str));
@@ -61,7 +61,7 @@ pub fn to_matrix_product(graph: &mut Graph) -> usize {
         name: Some(axes),
         ..Tensor::default()
     };
-    graph.initializer.push(axes.encode_to_vec());
+    graph.initializer.push(axes.encode_to_vec().into());
     found.len()
 }
 
@@ -88,11 +88,11 @@ fn large_pooled_convolution(graph: &Graph, values: &Values, number: usize) -> Op
         return None;
     }
     let initializer = graph.initializer.iter().position(|tensor| {
-        TensorHeader::decode(tensor.as_slice()).is_ok_and(|header| {
+        TensorHeader::decode(&tensor[..]).is_ok_and(|header| {
             header.name() == weights && header.data_type() == FLOAT && is_large(&header.dims)
         })
     })?;
-    let mut matrix = Tensor::decode(graph.initializer[initializer].as_slice()).ok()?;
+    let mut matrix = Tensor::decode(&graph.initializer[initializer][..]).ok()?;
     matrix.dims.truncate(2);
     Some(Found {
         node: number,
@@ -157,9 +157,9 @@ mod tests {
         );
         assert_eq!(graph.node[2].input, ["c/flat", "w", "b"]);
         assert_eq!(graph.node[3].output, ["c"]);
-        let weights = Tensor::decode(graph.initializer[0].as_slice()).unwrap();
+        let weights = Tensor::decode(&graph.initializer[0][..]).unwrap();
         assert_eq!(weights.dims, [OUTPUTS, INPUTS]);
-        let axes = Tensor::decode(graph.initializer[2].as_slice()).unwrap();
+        let axes = Tensor::decode(&graph.initializer[2][..]).unwrap();
         assert_eq!(axes.name(), "spatial_axes");
         assert_eq!(axes.int64_data, [2, 3]);
     }
@@ -195,7 +195,7 @@ mod tests {
         }
         let mut small = head(|node| node);
         let graph = small.graph.as_mut().unwrap();
-        graph.initializer[0] = tensor("w", &[1, 2, 1, 1], &[0.0; 2]).encode_to_vec();
+        graph.initializer[0] = tensor("w", &[1, 2, 1, 1], &[0.0; 2]).encode_to_vec().into();
         assert!(rewritten(&small).is_none(), "small");
     }
 }

@@ -6,6 +6,7 @@
 //! read, which is how the caller notices.
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 /// `ModelProto`.
 #[derive(Clone, PartialEq, Message)]
@@ -52,8 +53,9 @@ pub struct Graph {
     pub node: Vec<Node>,
     #[prost(string, optional, tag = "2")]
     pub name: Option<String>,
-    #[prost(bytes = "vec", repeated, tag = "5")]
-    pub initializer: Vec<Vec<u8>>,
+    /// Parts of the model that was read, not copies.
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub initializer: Vec<Bytes>,
     #[prost(string, optional, tag = "10")]
     pub doc_string: Option<String>,
     #[prost(message, repeated, tag = "11")]

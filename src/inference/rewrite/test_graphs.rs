@@ -42,7 +42,9 @@ pub fn model(shape: &[i64], nodes: Vec<Node>, constants: Vec<Tensor>) -> ModelPr
         graph: Some(Graph {
             node: nodes,
             name: Some("test".to_string()),
-            initializer: constants.iter().map(Tensor::encode_to_vec).collect(),
+            initializer: (constants.iter())
+                .map(|one| one.encode_to_vec().into())
+                .collect(),
             input: vec![value("x", shape)],
             output: vec![value("y", shape)],
             ..Graph::default()
@@ -74,8 +76,8 @@ pub fn node(name: &str, op: &str, inputs: &str) -> Node {
 
 /// What `rewrite` makes of a model, read again.
 pub fn rewritten(model: &ModelProto) -> Option<(Graph, Rewritten)> {
-    let rewritten = rewrite(&model.encode_to_vec(), CPU, &plain_table()).unwrap()?;
-    let again = ModelProto::decode(rewritten.model.as_slice()).unwrap();
+    let rewritten = rewrite(&model.encode_to_vec().into(), CPU, &plain_table()).unwrap()?;
+    let again = ModelProto::decode(&rewritten.model[..]).unwrap();
     assert_eq!(
         rewrite(&rewritten.model, CPU, &plain_table()).unwrap(),
         None,

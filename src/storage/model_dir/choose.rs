@@ -1,7 +1,7 @@
 //! Which model's directory to use.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use walkdir::WalkDir;
@@ -89,9 +89,15 @@ fn holds_features(directory: &Path) -> bool {
             .any(|entry| entry.file_name().as_encoded_bytes().ends_with(b".npy"))
 }
 
-/// The directory name of a model's features: the file name of the model without its last extension.
+/// The directory name of a model's features: the file name of the model without its last extension. `.` and `..` are the
+/// folders that they lead to.
 pub(crate) fn model_stem(model: &Path) -> Option<String> {
-    let stem = model.file_stem()?.to_str()?;
+    let last = model.components().next_back()?;
+    let named = match last {
+        Component::CurDir | Component::ParentDir => fs::canonicalize(model).ok()?,
+        _ => model.to_owned(),
+    };
+    let stem = named.file_stem()?.to_str()?;
     (!stem.starts_with('.')).then(|| stem.to_owned())
 }
 
@@ -109,6 +115,11 @@ mod tests {
             model_stem(Path::new("models/v1.2.onnx")).as_deref(),
             Some("v1.2")
         );
-        assert_eq!(model_stem(Path::new("..")), None);
+        assert_eq!(model_stem(Path::new("models/.hidden")), None);
+        let here = std::env::current_dir().unwrap();
+        let name = here.file_stem().unwrap().to_str();
+        assert_eq!(model_stem(Path::new(".")).as_deref(), name);
+        assert_eq!(model_stem(Path::new("src/..")).as_deref(), name);
+        assert_eq!(model_stem(Path::new("/")), None);
     }
 }
