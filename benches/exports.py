@@ -2,6 +2,7 @@
 """Models as people export them, run by simsearch, beside the frameworks that they come from.
 
     python3 benches/exports.py [--only WORD]
+    python3 benches/exports.py --processors
     python3 benches/exports.py --speed
 
 Makes a virtual environment below target/ with the packages of exports.txt (6 GB), and in it models with random weights:
@@ -10,6 +11,9 @@ each of them, from its folder, from another one, and behind links as in a cache 
 with those that the framework itself makes with its own preprocessing in fp32, and the distances of `search --text` with
 those that transformers makes of the same words. Prints Markdown, and fails where a run fails, the bytes of the three
 places differ, a cosine is below 0.9999, or a picture is nearer to another one than to itself.
+
+With --processors, compares what models see instead: the values that each processor of transformers makes of the photographs,
+with Pillow and with torchvision, bit by bit.
 
 With --speed, times CLIP ViT-B/32 in its real size instead, beside loops in Python, in turns.
 """
@@ -20,6 +24,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -472,6 +477,43 @@ def check_all(checker, only):
         sys.exit("exports: not as it should be: " + "; ".join(checker.problems))
 
 
+# Those that have both kinds.
+PROCESSORS = ["CLIP", "ViT", "Siglip", "Bit", "ConvNext", "Beit", "DeiT", "Levit", "MobileNetV1", "MobileNetV2", "Pvt"]
+
+
+def check_processors(checker):
+    """What each processor makes of the pictures beside what a model sees that gives its input back."""
+    rows = []
+    for name in PROCESSORS:
+        folder = checker.work / name
+        processors = {
+            "torchvision": getattr(transformers, f"{name}ImageProcessor")(),
+            "pil": getattr(transformers, f"{name}ImageProcessorPil")(),
+        }
+        processors["torchvision"].save_pretrained(folder)
+        values = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"])
+        feature = onnx.helper.make_tensor_value_info("feature_vector", onnx.TensorProto.FLOAT, ["n", "d"])
+        node = onnx.helper.make_node("Flatten", ["pixels"], ["feature_vector"])
+        graph = onnx.helper.make_graph([node], "flat", [values], [feature])
+        opset = onnx.helper.make_opsetid("", 17)
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), folder / "model.onnx")
+        for backend, processor in processors.items():
+            common.say(f"exports: {name}, {backend}")
+            found, directory = checker.extract(folder, checker.work, ["--backend", backend])
+            different = 0
+            for path, feature in zip(checker.paths, found):
+                picture = PIL.Image.open(path).convert("RGB")
+                values = numpy.asarray(processor(picture, return_tensors="np")["pixel_values"][0], numpy.float32)
+                different += int((values.reshape(-1).view(numpy.int32) != feature.view(numpy.int32)).sum())
+            shutil.rmtree(directory)
+            rows.append([name, backend, f"{different:,} of {found.size:,}"])
+            if different > 0:
+                checker.problems.append(f"{name} with {backend}")
+    common.table(["processor", "backend", "values that differ"], rows)
+    if checker.problems:
+        sys.exit("exports: other values: " + "; ".join(checker.problems))
+
+
 def time_clip(program, shared, work, count, rounds):
     """Pictures a second of CLIP ViT-B/32, f32, on the CPU: the whole command, and loops without the imports."""
     torch.manual_seed(0)
@@ -535,6 +577,7 @@ def processor_seconds():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="only the functions `of_…` here whose names have this word in them")
+    parser.add_argument("--processors", action="store_true", help="compare the values that processors make")
     parser.add_argument("--speed", action="store_true", help="time CLIP ViT-B/32")
     parser.add_argument("--objects", type=int, default=760, help="how many pictures --speed takes")
     parser.add_argument("--rounds", type=int, default=3, help="how often --speed times each way")
@@ -548,6 +591,8 @@ def main():
         if arguments.speed:
             print(common.describe_machine(), end="\n\n", flush=True)
             time_clip(program, shared, work, arguments.objects, arguments.rounds)
+        elif arguments.processors:
+            check_processors(Checker(program, shared, work))
         else:
             check_all(Checker(program, shared, work), arguments.only)
 
@@ -555,7 +600,7 @@ def main():
 def import_packages():
     """What only the environment has."""
     warnings.simplefilter("ignore")
-    for name in ("keras", "numpy", "onnxruntime", "PIL.Image", "timm", "tokenizers", "torch", "transformers"):
+    for name in ("keras", "numpy", "onnx", "onnxruntime", "PIL.Image", "timm", "tokenizers", "torch", "transformers"):
         globals()[name.split(".")[0]] = __import__(name)
 
 

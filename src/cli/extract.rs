@@ -10,10 +10,10 @@ use clap::{Args, ValueEnum};
 
 use simsearch::commands::extract;
 use simsearch::inference::{
-    self, CudaOptions, Engine, Finish, ModelFile, OnnxEngine, Places, Pool, Precision, Preprocess,
-    Provider, Wanted,
+    self, Backend, CudaOptions, Engine, Finish, ModelFile, OnnxEngine, Places, Pool, Precision,
+    Preprocess, Provider, Wanted,
 };
-use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PillowVersion, PixelOptions};
+use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PixelOptions, Resampling};
 use simsearch::storage::object_id::IdKind;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
@@ -93,6 +93,16 @@ pub struct FeatureArguments {
     /// file of one of these kinds.
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     preprocess: String,
+    /// Whose pixels to make where --preprocess is of transformers: those of its processors with Pillow (`pil`), or with
+    /// torchvision, which it takes by default where that is installed.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHICH",
+        default_value = "pil",
+        conflicts_with = "pillow"
+    )]
+    backend: BackendArgument,
     /// What becomes of a model's output that has a vector for each token of the picture: the first one (`cls`), or the mean
     /// of all (`mean`). With `none` such an output is refused.
     #[arg(long, value_enum, value_name = "HOW", default_value = "none")]
@@ -152,6 +162,12 @@ enum DecodeArgument {
     Gpu,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BackendArgument {
+    Pil,
+    Torchvision,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PoolArgument {
     None,
@@ -198,15 +214,22 @@ impl FeatureArguments {
         if let Some((_, from)) = &found {
             progress.note(&format!("preprocessing: {}", from.display()));
         }
-        let preprocess = found.map(|(preprocess, _)| preprocess);
+        let mut preprocess = found.map(|(preprocess, _)| preprocess);
+        if self.backend == BackendArgument::Torchvision {
+            let found = preprocess.context(
+                "--backend torchvision is for models of transformers: their preprocessor_config.json belongs beside the model, or \
+                 --preprocess names clip, siglip or dinov2",
+            )?;
+            preprocess = Some(found.with_backend(Backend::Torchvision)?);
+        }
         let pixels = PixelOptions {
             max_pixels: self.max_pixels,
             scaled_decode: self.scaled_decode,
             decode_on_gpu: self.decode == DecodeArgument::Gpu,
             apply_orientation: self.exif_orientation == ExifOrientationArgument::Apply,
-            pillow: match self.pillow {
-                PillowArgument::V12 => PillowVersion::V12,
-                PillowArgument::V13 => PillowVersion::V13,
+            resampling: match self.pillow {
+                PillowArgument::V12 => Resampling::Pillow12,
+                PillowArgument::V13 => Resampling::Pillow13,
             },
             ..PixelOptions::default()
         };

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::rewrite::{Table, plain_table};
 use crate::pictures::preprocessing::Numbers;
-use crate::pictures::{Filter, Fit, PixelOptions, Resize, Rounding, Size};
+use crate::pictures::{Filter, Fit, PixelOptions, Resampling, Resize, Rounding, Size};
 
 /// How a picture becomes the input of a model. The recipe records it whole.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,27 @@ pub struct Preprocess {
     /// The order of the channels.
     #[serde(default)]
     pub channels: Channels,
+    /// Which of the two processors of `transformers` is meant.
+    #[serde(default, skip_serializing_if = "Backend::is_pil")]
+    pub backend: Backend,
+}
+
+/// The processors of `transformers` come in two kinds, whose pixels differ by up to 2 levels where the aspect ratio is kept, and
+/// by up to 11 where a picture is squeezed; the names are those of their option `backend`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Pillow resizes.
+    #[default]
+    Pil,
+    /// torchvision resizes, and `scale`, `mean` and `std` are one step.
+    Torchvision,
+}
+
+impl Backend {
+    fn is_pil(&self) -> bool {
+        *self == Backend::Pil
+    }
 }
 
 /// What becomes of a byte.
@@ -142,6 +163,7 @@ impl Preprocess {
             std,
             std_twice: false,
             channels: Channels::Rgb,
+            backend: Backend::Pil,
         })
     }
 
@@ -214,7 +236,24 @@ impl Preprocess {
             self.std.iter().all(|std| *std != 0.0),
             "`std` is zero, and nothing can be divided by that"
         );
+        let is_of_transformers =
+            matches!(self.scale, Scale::Times(_)) && self.offset == 0.0 && !self.std_twice;
+        let is_weighed = matches!(self.filter, Filter::Bilinear | Filter::Bicubic);
+        ensure!(
+            self.backend.is_pil() || is_of_transformers && is_weighed,
+            "the backend torchvision is known for processors of transformers that are bilinear or bicubic, other than \
+             EfficientNet's; leave out --backend"
+        );
         Ok(())
+    }
+
+    /// The same with another backend.
+    ///
+    /// # Errors
+    /// When it is not known what that does.
+    pub fn with_backend(self, backend: Backend) -> Result<Self> {
+        let other = Preprocess { backend, ..self };
+        other.check().map(|()| other)
     }
 
     fn size(&self) -> Size {
@@ -237,12 +276,19 @@ impl Preprocess {
             fit: self.fit(),
             filter: self.filter,
             bgr: self.channels == Channels::Bgr,
+            resampling: match self.backend {
+                Backend::Pil => options.resampling,
+                Backend::Torchvision => Resampling::Torchvision,
+            },
             ..options
         }
     }
 
     /// What each byte of each channel becomes.
     pub fn table(&self) -> Table {
+        if let (Backend::Torchvision, Scale::Times(factor)) = (self.backend, self.scale) {
+            return self.table_of_torchvision(factor);
+        }
         let scaled = |byte: usize| match self.scale {
             Scale::Over255 => byte as f32 / 255.0,
             Scale::Times(factor) => (byte as f64 * factor) as f32,
@@ -251,6 +297,21 @@ impl Preprocess {
             let (mean, std) = (self.mean[channel] as f32, self.std[channel] as f32);
             let last = if self.std_twice { std } else { 1.0 };
             std::array::from_fn(|byte| (scaled(byte) + self.offset as f32 - mean) / std / last)
+        };
+        Box::new([channel(0), channel(1), channel(2)])
+    }
+
+    /// The order of operations of `rescale_and_normalize` in `image_processing_backends.py`, in f32.
+    fn table_of_torchvision(&self, factor: f64) -> Table {
+        let normalizes = (self.mean, self.std) != ([0.0; 3], [1.0; 3]);
+        let levels = (1.0 / factor) as f32;
+        let channel = |channel: usize| {
+            let mean = self.mean[channel] as f32 * levels;
+            let std = self.std[channel] as f32 * levels;
+            std::array::from_fn(|byte| match normalizes {
+                true => (byte as f32 - mean) / std,
+                false => byte as f32 * factor as f32,
+            })
         };
         Box::new([channel(0), channel(1), channel(2)])
     }
@@ -441,6 +502,7 @@ fn of_transformers(json: &Value) -> Result<Preprocess> {
             true => Channels::Bgr,
             false => Channels::Rgb,
         },
+        backend: Backend::Pil,
     })
 }
 
@@ -502,6 +564,7 @@ fn read_timm(config: &Value, input: &Value, part: f64) -> Result<Preprocess> {
         std: three("std")?,
         std_twice: false,
         channels: Channels::Rgb,
+        backend: Backend::Pil,
     })
 }
 

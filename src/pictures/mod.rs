@@ -47,5 +47,5 @@ pub use gpu::{GpuError, GpuReader};
 pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
 pub use panics::catches_panics;
 pub use reader::{PictureReader, PixelOptions};
-pub use resample::{Filter, PillowVersion, Resampler};
+pub use resample::{Filter, Resampler, Resampling};
 pub use size::{Size, stated_size};

@@ -1,9 +1,9 @@
 //! How pictures become the model's input, in a line: what a recipe records.
 
-use super::{JPEG_DECODER, PillowVersion, PixelOptions, Resize};
+use super::{JPEG_DECODER, PixelOptions, Resampling, Resize};
 
-/// Whose way of resampling it is, without the number: after the size in the line.
-const PILLOW: &str = " as Pillow ";
+/// What comes before whose way of resampling it is, behind the size.
+const AS: &str = " as ";
 
 /// What the line says of pictures that the JPEG decoder has shrunk.
 const SCALED: &str = ", JPEG scaled while decoding to 4 times that or more";
@@ -44,9 +44,7 @@ pub fn describe(width: usize, height: usize, numbers: Numbers, options: &PixelOp
 
 /// The same for the size and the numbers of a recorded line.
 pub fn describe_as_recorded(recorded: &str, options: &PixelOptions) -> String {
-    let size = recorded
-        .find(PILLOW)
-        .map_or(recorded, |end| &recorded[..end]);
+    let size = recorded.find(AS).map_or(recorded, |end| &recorded[..end]);
     let numbers = match recorded.ends_with(BYTES) {
         true => Numbers::Bytes,
         false => Numbers::Over255,
@@ -57,22 +55,21 @@ pub fn describe_as_recorded(recorded: &str, options: &PixelOptions) -> String {
 /// The options that a recorded line stands for; by default where it does not say.
 pub fn recorded_options(recorded: &str) -> PixelOptions {
     let default = PixelOptions::default();
-    let says =
-        |version: &PillowVersion| recorded.contains(&format!("{PILLOW}{},", version.number()));
+    let says = |resampling: &Resampling| recorded.contains(&format!("{AS}{},", resampling.name()));
     PixelOptions {
         scaled_decode: recorded.contains(SCALED),
         apply_orientation: recorded.contains(UPRIGHT),
         decode_on_gpu: recorded.contains(ON_GPU),
-        pillow: PillowVersion::ALL
+        resampling: Resampling::ALL
             .into_iter()
             .find(says)
-            .unwrap_or(default.pillow),
+            .unwrap_or(default.resampling),
         ..default
     }
 }
 
 fn after_the_size(numbers: Numbers, options: &PixelOptions) -> String {
-    let pillow = options.pillow.number();
+    let resampling = options.resampling.name();
     let scaled = if options.scaled_decode { SCALED } else { "" };
     let upright = if options.apply_orientation {
         UPRIGHT
@@ -84,7 +81,7 @@ fn after_the_size(numbers: Numbers, options: &PixelOptions) -> String {
         Numbers::Over255 => ", / 255",
         Numbers::Bytes => BYTES,
     };
-    format!("{PILLOW}{pillow}, JPEG by {on_gpu}{JPEG_DECODER}{scaled}{upright}{numbers}")
+    format!("{AS}{resampling}, JPEG by {on_gpu}{JPEG_DECODER}{scaled}{upright}{numbers}")
 }
 
 #[cfg(test)]
@@ -93,12 +90,12 @@ mod tests {
 
     #[test]
     fn what_a_line_says_makes_the_same_line_again() {
-        for pillow in PillowVersion::ALL {
+        for resampling in Resampling::ALL {
             for choices in 0..8 {
                 let [scaled_decode, apply_orientation, decode_on_gpu] =
                     [1, 2, 4].map(|bit| choices & bit != 0);
                 let options = PixelOptions {
-                    pillow,
+                    resampling,
                     scaled_decode,
                     apply_orientation,
                     decode_on_gpu,
@@ -121,7 +118,7 @@ mod tests {
         assert_eq!(describe(224, 224, Numbers::Over255, &options), expected);
         assert_eq!(recorded_options(&expected), options);
         let other = PixelOptions {
-            pillow: PillowVersion::V12,
+            resampling: Resampling::Pillow12,
             ..options
         };
         assert_eq!(

@@ -6,7 +6,7 @@ use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
 use super::panics::catch_panic;
 use super::resample::RowResampler;
-use super::{Filter, Fit, PictureError, PillowVersion, Resampler, Resize, Size, orientation};
+use super::{Filter, Fit, PictureError, Resampler, Resampling, Resize, Size, orientation};
 use crate::support::fault;
 
 /// Options of a [`PictureReader`].
@@ -25,7 +25,7 @@ pub struct PixelOptions {
     /// but no longer Pillow's exact pixels. Default: false.
     pub decode_on_gpu: bool,
     /// Whose pixels a change of size gives. Default: those of Pillow 13.
-    pub pillow: PillowVersion,
+    pub resampling: Resampling,
     /// How a picture becomes one of the model's size. Default: each side by itself.
     pub fit: Fit,
     /// What weighs the pixels when the size changes. Default: bicubic.
@@ -41,7 +41,7 @@ impl Default for PixelOptions {
             scaled_decode: false,
             apply_orientation: false,
             decode_on_gpu: false,
-            pillow: PillowVersion::default(),
+            resampling: Resampling::default(),
             fit: Fit::default(),
             filter: Filter::default(),
             bgr: false,
@@ -64,7 +64,7 @@ impl PictureReader {
         Self {
             options,
             picture: Picture::default(),
-            resampler: Resampler::with_filter(options.pillow, options.filter),
+            resampler: Resampler::with_filter(options.resampling, options.filter),
         }
     }
 
@@ -221,7 +221,7 @@ impl PictureReader {
     fn give_back_large_buffers(&mut self) {
         if (self.picture.capacity() + self.resampler.capacity()) as u64 > OWN_MEMORY {
             self.picture = Picture::default();
-            self.resampler = Resampler::with_filter(self.options.pillow, self.options.filter);
+            self.resampler = Resampler::with_filter(self.options.resampling, self.options.filter);
         }
     }
 }

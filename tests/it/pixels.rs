@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use simsearch::pictures::{PictureError, PictureReader, PillowVersion, PixelOptions};
+use simsearch::pictures::{PictureError, PictureReader, PixelOptions, Resampling};
 
 use crate::TestEnv;
 
@@ -70,9 +70,9 @@ fn picture(name: &str) -> Vec<u8> {
 
 /// What Pillow 13.0.0 makes of every picture. For Pillow 12 with what 12.3.0 makes of those that it reads the same and
 /// resizes otherwise.
-fn expectations(pillow: PillowVersion) -> Vec<Expectation> {
+fn expectations(pillow: Resampling) -> Vec<Expectation> {
     let mut expectations = read_list("pixels.sha256");
-    if pillow == PillowVersion::V12 {
+    if pillow == Resampling::Pillow12 {
         for other in read_list("pixels_pillow12.sha256") {
             let of_this = |expected: &&mut Expectation| {
                 (expected.width, expected.height, &expected.name)
@@ -130,18 +130,18 @@ fn listed(name: &str, list: &[(&str, &str)]) -> bool {
 
 #[test]
 fn every_format_and_mode_comes_out_as_pillow_reads_it() {
-    comes_out_as_of(PillowVersion::V13);
+    comes_out_as_of(Resampling::Pillow13);
 }
 
 #[test]
 fn tall_pictures_come_out_as_pillow_12_resizes_them_and_all_others_as_before() {
-    comes_out_as_of(PillowVersion::V12);
+    comes_out_as_of(Resampling::Pillow12);
 }
 
-fn comes_out_as_of(pillow: PillowVersion) {
+fn comes_out_as_of(pillow: Resampling) {
     let exact_jpeg = cfg!(feature = "turbojpeg");
     let mut reader = PictureReader::new(PixelOptions {
-        pillow,
+        resampling: pillow,
         ..PixelOptions::default()
     });
     let mut wrong = Vec::new();

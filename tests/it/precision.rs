@@ -195,7 +195,9 @@ fn real_weights_in_fp16_keep_their_features() {
         batch: 4,
         half: true,
     };
-    let rewritten = rewrite(&original.clone().into(), target, &plain_table()).unwrap().unwrap();
+    let rewritten = rewrite(&original.clone().into(), target, &plain_table())
+        .unwrap()
+        .unwrap();
     let mut plain = (runtime.open(&original, &Feed::default(), &options, &[])).unwrap();
     let mut half = (runtime.open(&rewritten.model, &Feed::Bytes, &options, &[])).unwrap();
     let mut reader = PictureReader::new(PixelOptions::default());
@@ -239,7 +241,9 @@ fn what_a_gpu_is_given_computes_the_same() {
         plain.run(&pixels, &mut expected).unwrap();
         for (half, tolerance) in [(false, 1e-6), (true, 4e-3)] {
             let target = Target::Gpu { batch: 3, half };
-            let rewritten = rewrite(&original.clone().into(), target, &plain_table()).unwrap().unwrap();
+            let rewritten = rewrite(&original.clone().into(), target, &plain_table())
+                .unwrap()
+                .unwrap();
             assert_eq!(rewritten.report.batch, Some(3));
             assert_eq!(rewritten.feed, Some(Feed::Bytes));
             let mut model = runtime

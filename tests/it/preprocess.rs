@@ -61,6 +61,35 @@ from PIL import Image
 config = json.loads(sys.argv[1])
 features, media = map(pathlib.Path, sys.argv[2:4])
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
+
+def by_torchvision(picture, whole):
+    """Bicubic, with coefficients of 16 bits: along the rows first, then along the columns."""
+    def cubic(x):
+        x = np.abs(x)
+        near, far = ((1.5 * x - 2.5) * x) * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
+        return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    def along_rows(levels, length):
+        before = levels.shape[1]
+        scale = before / length
+        wide = max(scale, 1.0)
+        runs = []
+        for position in range(length):
+            center = scale * (position + 0.5)
+            start = max(int(center - 2 * wide + 0.5), 0)
+            end = min(int(center + 2 * wide + 0.5), before)
+            weights = cubic((np.arange(start, end) - center + 0.5) / wide)
+            runs.append((start, end, weights / sum(weights)))
+        most = max(weights.max() for _, _, weights in runs)
+        bits = next((bits for bits in range(22) if int(0.5 + most * 2 ** (bits + 1)) >= 2**15), 22)
+        out = np.empty((levels.shape[0], length, 3), np.uint8)
+        for position, (start, end, weights) in enumerate(runs):
+            short = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int64)
+            sums = (levels[:, start:end].astype(np.int64) * short[:, None]).sum(1)
+            out[:, position] = np.clip((sums + 2 ** (bits - 1)) >> bits, 0, 255)
+        return out
+    levels = along_rows(np.asarray(picture), whole[0])
+    return Image.fromarray(along_rows(levels.transpose(1, 0, 2), whole[1]).transpose(1, 0, 2))
+
 size = (config["width"], config["height"])
 for name in sys.argv[4:]:
     picture = Image.open(media / name).convert("RGB")
@@ -72,17 +101,22 @@ for name in sys.argv[4:]:
     else:
         side, (width, height) = resize["shortest"], picture.size
         whole = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
-    picture = picture.resize(whole, FILTERS[config["filter"]])
+    is_of_torchvision = config.get("backend") == "torchvision"
+    picture = by_torchvision(picture, whole) if is_of_torchvision else picture.resize(whole, FILTERS[config["filter"]])
     margins = [round((a - b) / 2) if config["rounding"] == "even" else (a - b) // 2 for a, b in zip(whole, size)]
     picture = picture.crop((*margins, margins[0] + size[0], margins[1] + size[1]))
     values = np.asarray(picture)
     if config["channels"] == "bgr":
         values = values[..., ::-1]
-    if config["scale"] == "/255":
+    mean, std = np.array(config["mean"], np.float32), np.array(config["std"], np.float32)
+    if is_of_torchvision:
+        levels = np.float32(1 / config["scale"]["times"])
+        values, mean, std = values.astype(np.float32), mean * levels, std * levels
+    elif config["scale"] == "/255":
         values = values.astype(np.float32) / np.float32(255)
     else:
         values = (values.astype(np.float64) * config["scale"]["times"]).astype(np.float32)
-    values = (values - np.array(config["mean"], np.float32)) / np.array(config["std"], np.float32)
+    values = (values - mean) / std
     expected = values.transpose(2, 0, 1).reshape(-1)
     found = np.load(features / name[:2] / name[2:4] / f"{name}.npy")
     assert found.dtype == np.float32 and found.shape == expected.shape, (name, found.shape, expected.shape)
@@ -128,6 +162,20 @@ fn the_input_is_that_of_pillow_and_numpy_to_the_last_bit() {
             "exact",
             own(
                 serde_json::json!({"resize": {"exact": [61, 44]}, "filter": "lanczos", "width": 48}),
+            ),
+        ),
+        (
+            "torchvision",
+            own(
+                serde_json::json!({"backend": "torchvision", "mean": imagenet, "std": [0.229, 0.224, 0.225],
+                "scale": {"times": 0.003_921_568_627_450_98}}),
+            ),
+        ),
+        (
+            "torchvision-shortest",
+            own(
+                serde_json::json!({"backend": "torchvision", "resize": {"shortest": 61}, "mean": imagenet,
+                "scale": {"times": 0.003_921_568_627_450_98}}),
             ),
         ),
         (
@@ -410,4 +458,33 @@ fn a_processor_of_pictures_and_words_says_how_pictures_are_fed() {
     let recipe: serde_json::Value = serde_json::from_str(&recipe).unwrap();
     assert_eq!(recipe["preprocess"]["resize"]["shortest"], 8);
     assert_eq!(recipe["preprocess"]["mean"][0], 0.5);
+}
+
+#[test]
+fn the_backend_of_transformers_can_be_chosen_where_the_configuration_is_of_transformers() {
+    need_runtime!();
+    need_python!("onnx");
+    let env = TestEnv::new();
+    env.picture("first.ppm", 1);
+    env.objects(&["first.ppm"]);
+    flat_model(&env, "flat", ["h", "w"]);
+    let backend = ["--backend", "torchvision"];
+    let extract = |more: &[&str]| extract(&env, "models/flat.onnx", &[&backend[..], more].concat());
+    extract(&["--preprocess", "tf-hub"])
+        .exits(1)
+        .says(&["preprocessor_config.json", "clip, siglip or dinov2"]);
+    extract(&["--preprocess", "imagenet"])
+        .exits(1)
+        .says(&["leave out --backend"]);
+    extract(&["--preprocess", "clip", "--pillow", "12"]).exits(2);
+    extract(&["--preprocess", "clip"]).exits(0);
+    let recipe = fs::read_to_string(env.path("features/flat/recipe.json")).unwrap();
+    let recipe: serde_json::Value = serde_json::from_str(&recipe).unwrap();
+    assert_eq!(recipe["preprocess"]["backend"], "torchvision");
+    let line = recipe["preprocessing"].as_str().unwrap();
+    assert!(line.contains(" as torchvision, "), "{line}");
+    // The other one would be mixed with it.
+    crate::preprocess::extract(&env, "models/flat.onnx", &["--preprocess", "clip"])
+        .exits(1)
+        .says(&["another --feature-dir"]);
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use super::Options;
 use crate::inference::Form;
 use crate::inference::pool::Pool;
-use crate::pictures::{OWN_MEMORY, PictureReader, PillowVersion, PixelOptions};
+use crate::pictures::{OWN_MEMORY, PictureReader, PixelOptions, Resampling};
 use crate::similarity::collection::MappedShard;
 use crate::storage::media::read_file;
 use crate::storage::model_dir::{FeatureState, ModelDir};
@@ -17,6 +17,9 @@ use crate::support::progress::Progress;
 
 /// How many features are made again. One of nine photographs is of use; the plan's sample has some seven of them.
 const ENOUGH: usize = 8;
+
+/// The versions that make other pixels.
+const PILLOWS: [Resampling; 2] = [Resampling::Pillow12, Resampling::Pillow13];
 
 /// Makes a few features of the directory again, of pictures that Pillow 12 and 13 resize differently, and compares the
 /// bits. `sample` are indices into the list, of objects that have a feature. To be called where the model runs as with
@@ -36,9 +39,9 @@ pub fn check_pillow(
     let features = features(&ids.collect::<Result<Vec<_>, _>>()?, directory)
         .with_context(|| format!("cannot read {}", directory.path().display()))?;
     let &Form { width, height, .. } = pool.engine().form();
-    let mut readers = PillowVersion::ALL.map(|pillow| {
+    let mut readers = PILLOWS.map(|resampling| {
         PictureReader::new(PixelOptions {
-            pillow,
+            resampling,
             ..options.pixels
         })
     });
@@ -78,18 +81,17 @@ pub fn check_pillow(
     judge(options, made, fitting, progress)
 }
 
-/// Says what came out, where something is wrong: `made` features, of which as many fit each of [`PillowVersion::ALL`].
+/// Says what came out, where something is wrong: `made` features, of which as many fit each of [`PILLOWS`].
 ///
 /// Where the version is plainly the other one, that is an error and no warning: a warning is overlooked, the directory
 /// would hold features made in two ways ever after, and the same command with the other number is all that is needed.
 fn judge(options: &Options, made: usize, fitting: [usize; 2], progress: &Progress) -> Result<()> {
     let path = options.directory.display();
-    let asked = options.pixels.pillow;
-    let (other, fit_asked, fit_other) = match asked {
-        PillowVersion::V12 => (PillowVersion::V13, fitting[0], fitting[1]),
-        PillowVersion::V13 => (PillowVersion::V12, fitting[1], fitting[0]),
+    let (asked, other, fit_asked, fit_other) = match options.pixels.resampling {
+        Resampling::Pillow12 => (12, 13, fitting[0], fitting[1]),
+        Resampling::Pillow13 => (13, 12, fitting[1], fitting[0]),
+        Resampling::Torchvision => return Ok(()),
     };
-    let (asked, other) = (asked.number(), other.number());
     if made == 0 || (fit_asked > 0 && fit_other == 0) {
         return Ok(());
     }

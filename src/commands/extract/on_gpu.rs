@@ -9,7 +9,7 @@ use super::cause::Cause;
 use super::work::{Shared, Waiting, Work, Worker};
 use crate::inference::pool::Pool;
 use crate::inference::{Engine, Form};
-use crate::pictures::{Filter, Fit, GpuReader, PixelOptions};
+use crate::pictures::{Filter, Fit, GpuReader, PixelOptions, Resampling};
 
 /// A reader on the GPU that runs the model, as [`check`] has made sure.
 ///
@@ -34,13 +34,20 @@ pub fn check(options: &Options, engine: &dyn Engine) -> Result<()> {
         provider.name()
     );
     let PixelOptions {
-        fit, filter, bgr, ..
+        fit,
+        filter,
+        bgr,
+        resampling,
+        ..
     } = options.pixels;
+    let is_plain = fit == Fit::default()
+        && filter == Filter::default()
+        && !bgr
+        && resampling != Resampling::Torchvision;
     ensure!(
-        fit == Fit::default() && filter == Filter::default() && !bgr
-            || !options.pixels.decode_on_gpu,
-        "--decode gpu only resizes to the model's size, bicubic, in RGB, and --preprocess asks for something else; leave out \
-         --decode gpu"
+        is_plain || !options.pixels.decode_on_gpu,
+        "--decode gpu only resizes to the model's size, bicubic, in RGB, as Pillow does, and --preprocess or --backend asks for \
+         something else; leave out --decode gpu"
     );
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::driver::{DeviceMemory, Driver, PinnedMemory, Stream};
 use super::nvjpeg::{Decoder, Nvjpeg};
 use crate::pictures::resample::Coefficients;
 use crate::pictures::size::CHANNELS;
-use crate::pictures::{PillowVersion, Size};
+use crate::pictures::{Resampling, Size};
 
 /// Where pictures begin in the device's memory, in bytes.
 const ALIGNMENT: usize = 256;
@@ -24,7 +24,7 @@ const OUT_OF_MEMORY: i32 = 2;
 /// Everything that one batch on the device needs; used again for the next.
 pub(super) struct Lane {
     driver: Arc<Driver>,
-    pillow: PillowVersion,
+    resampling: Resampling,
     to: Size,
     decoder: Decoder,
     stream: Stream,
@@ -81,12 +81,12 @@ impl Lane {
     pub(super) fn new(
         driver: &Arc<Driver>,
         nvjpeg: &Arc<Nvjpeg>,
-        pillow: PillowVersion,
+        resampling: Resampling,
         to: Size,
     ) -> Result<Self, GpuError> {
         Ok(Lane {
             driver: driver.clone(),
-            pillow,
+            resampling,
             to,
             decoder: Decoder::new(nvjpeg)?,
             stream: Stream::new(driver)?,
@@ -206,7 +206,7 @@ impl Lane {
         let to = self.to;
         let middles: Vec<Size> = places
             .iter()
-            .map(|&(_, from)| self.pillow.middle(from, to, to))
+            .map(|&(_, from)| self.resampling.middle(from, to, to))
             .collect();
         let offsets = offsets(middles.iter().map(|middle| middle.rgb_len()));
         let between = self.between.reserve(offsets[places.len()])?;
@@ -420,15 +420,15 @@ mod tests {
             height: 16,
         };
         let sizes = [(31, 17), (20, 40), (9, 16), (20, 16), (12, 90)];
-        for pillow in PillowVersion::ALL {
+        for resampling in Resampling::ALL {
             for order in [Order::Planes, Order::Pixels] {
                 for (width, height) in sizes {
                     let size = Size { width, height };
                     let picture = test_picture(size);
                     let mut expected = vec![0; to.rgb_len()];
-                    Resampler::new(pillow).resample(&picture, size, &mut expected, to);
+                    Resampler::new(resampling).resample(&picture, size, &mut expected, to);
 
-                    let middle = pillow.middle(size, to, to);
+                    let middle = resampling.middle(size, to, to);
                     let between = size.rgb_len();
                     let pixels = between + middle.rgb_len();
                     let address = (pixels + to.rgb_len()).next_multiple_of(ALIGNMENT);
@@ -458,7 +458,7 @@ mod tests {
                         run(pass, &mut memory);
                     }
                     let found = &memory[pixels..][..to.rgb_len()];
-                    assert!(found == expected, "{size:?}, {pillow:?}");
+                    assert!(found == expected, "{size:?}, {resampling:?}");
                 }
             }
         }

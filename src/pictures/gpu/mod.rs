@@ -87,7 +87,12 @@ impl GpuReader {
         let to = Size { width, height };
         let mut lanes = Vec::new();
         for _ in 0..LANES {
-            lanes.push(Mutex::new(Lane::new(&driver, &nvjpeg, options.pillow, to)?));
+            lanes.push(Mutex::new(Lane::new(
+                &driver,
+                &nvjpeg,
+                options.resampling,
+                to,
+            )?));
         }
         let reader = GpuReader {
             options,
@@ -126,7 +131,7 @@ impl GpuReader {
         let sizes = [(97, 101), (640, 481), (500, 1900), (300, 30)];
         let sizes = sizes.map(|(width, height)| Size { width, height });
         let pictures = sizes.map(test_picture);
-        let mut resampler = Resampler::new(self.options.pillow);
+        let mut resampler = Resampler::new(self.options.resampling);
         let expected = [0, 1, 2, 3].map(|at| {
             let mut out = vec![0; self.to.rgb_len()];
             resampler.resample(&pictures[at], sizes[at], &mut out, self.to);

@@ -1,10 +1,10 @@
-//! Changes the size of an RGB picture exactly as Pillow does.
+//! Changes the size of an RGB picture exactly as Pillow does, or torchvision.
 //!
 //! With antialiasing, bicubic if not told otherwise, in two passes, one per axis, with 8-bit pixels between them. Every output pixel is the
 //! rounded sum of a run of source pixels times coefficients in fixed point, so the arithmetic is all in integers and
 //! its result does not depend on the order of the sums: the versions for AVX-512 and AVX2 and the portable one agree to the
 //! bit with each other and with `ImagingResample` in Pillow (`src/libImaging/Resample.c`). The order of the passes does show in the
-//! result, and [`PillowVersion`] says whose it is.
+//! result, and [`Resampling`] says whose it is. torchvision has the same sums, and coarser coefficients.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -75,37 +75,42 @@ impl Filter {
     }
 }
 
-/// Whose order of the two passes it is. There are only 8 bits between them, so that the order shows: in one of nine
-/// photographs at 224 x 224, by up to 12 levels.
+/// Whose pixels a change of size gives. There are only 8 bits between the two passes, so that their order shows: in one of
+/// nine photographs at 224 x 224, by up to 12 levels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PillowVersion {
+pub enum Resampling {
     /// Pillow 12.3.0: the horizontal pass first, except where the picture is more than 100 times as high as wide and gets
     /// lower. Pillow 9.5.0 to 12.1.1 do the same without that exception.
-    V12,
+    Pillow12,
     /// Pillow 13.0.0: the vertical pass first where it throws away clearly more (its pull request 9549).
     #[default]
-    V13,
+    Pillow13,
+    /// torchvision 0.29 with PyTorch 2.15, on bytes on the CPU, antialiased: the horizontal pass first, and coefficients of
+    /// 16 bits (`upsample_avx_bilinear_bicubic_uint8` in its `UpSampleKernelAVXAntialias.h`).
+    Torchvision,
 }
 
-impl PillowVersion {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::V12, Self::V13];
+impl Resampling {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pillow12, Self::Pillow13, Self::Torchvision];
 
-    /// The number that people know it by.
-    pub fn number(self) -> u32 {
+    /// What recipes call it.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::V12 => 12,
-            Self::V13 => 13,
+            Self::Pillow12 => "Pillow 12",
+            Self::Pillow13 => "Pillow 13",
+            Self::Torchvision => "torchvision",
         }
     }
 
-    /// For 13 this was found by comparing both orders with the 13.0.0 wheel on random sizes, many of them next to the
+    /// For Pillow 13 this was found by comparing both orders with the 13.0.0 wheel on random sizes, many of them next to the
     /// boundary; for 12 it is what `Image.resize` says.
     fn starts_vertically(self, from: Size, to: Size) -> bool {
         let gone = |from: usize, to: usize| from as i64 - to as i64;
         let clearly_more = match self {
-            Self::V12 => from.height > from.width * 100,
-            Self::V13 => gone(from.height, to.height) > 2 * gone(from.width, to.width),
+            Self::Pillow12 => from.height > from.width * 100,
+            Self::Pillow13 => gone(from.height, to.height) > 2 * gone(from.width, to.width),
+            Self::Torchvision => false,
         };
         from.height > to.height && clearly_more
     }
@@ -128,7 +133,7 @@ impl PillowVersion {
 /// Changes the size of pictures; keeps its buffers from one picture to the next.
 #[derive(Debug)]
 pub struct Resampler {
-    pillow: PillowVersion,
+    resampling: Resampling,
     kernel: Kernel,
     coefficients: Coefficients,
     /// What the first pass gives.
@@ -139,27 +144,30 @@ pub struct Resampler {
 
 impl Resampler {
     /// A resampler that uses AVX2 where the processor has it.
-    pub fn new(pillow: PillowVersion) -> Self {
-        Self::with_filter(pillow, Filter::default())
+    pub fn new(resampling: Resampling) -> Self {
+        Self::with_filter(resampling, Filter::default())
     }
 
     /// The same with another filter than the bicubic one.
-    pub fn with_filter(pillow: PillowVersion, filter: Filter) -> Self {
-        let mut resampler = Self::with_kernel(pillow, Kernel::detect());
+    pub fn with_filter(resampling: Resampling, filter: Filter) -> Self {
+        let mut resampler = Self::with_kernel(resampling, Kernel::detect());
         resampler.coefficients.filter = filter;
         resampler
     }
 
     /// A resampler that uses no more than what every processor has: for tests and benchmarks, the result is the same.
-    pub fn portable(pillow: PillowVersion) -> Self {
-        Self::with_kernel(pillow, Kernel::Portable)
+    pub fn portable(resampling: Resampling) -> Self {
+        Self::with_kernel(resampling, Kernel::Portable)
     }
 
-    fn with_kernel(pillow: PillowVersion, kernel: Kernel) -> Self {
+    fn with_kernel(resampling: Resampling, kernel: Kernel) -> Self {
         Self {
-            pillow,
+            resampling,
             kernel,
-            coefficients: Coefficients::default(),
+            coefficients: Coefficients {
+                are_short: resampling == Resampling::Torchvision,
+                ..Coefficients::default()
+            },
             between: Vec::new(),
             rows: Vec::new(),
         }
@@ -210,9 +218,9 @@ impl Resampler {
             self.horizontal(source, from, out, across);
         } else {
             let mut between = std::mem::take(&mut self.between);
-            let middle = self.pillow.middle(from, whole, part);
+            let middle = self.resampling.middle(from, whole, part);
             between.resize(middle.rgb_len(), 0);
-            if self.pillow.starts_vertically(from, whole) {
+            if self.resampling.starts_vertically(from, whole) {
                 self.vertical(source, from, &mut between, down);
                 self.horizontal(&between, middle, out, across);
             } else {
@@ -329,6 +337,8 @@ pub(super) struct Coefficients {
     /// Room for one run's coefficients, a multiple of 4.
     stride: usize,
     filter: Filter,
+    /// Whether coefficients have 16 bits, as torchvision's.
+    are_short: bool,
     weights: Vec<f64>,
 }
 
@@ -413,7 +423,6 @@ impl Coefficients {
         let scale = from as f64 / whole as f64;
         // A filter narrower than one pixel would leave pixels out: it grows when shrinking, never shrinks.
         let filter_scale = scale.max(1.0);
-        let support = filter.support() * filter_scale;
         self.stride = self.longest_run(from, whole).next_multiple_of(4);
         self.runs.clear();
         self.fixed.clear();
@@ -422,6 +431,10 @@ impl Coefficients {
         self.fixed.reserve(count * self.stride);
         self.pairs.reserve(count * self.stride / 2);
         self.quads.reserve(count * self.stride / 4);
+        let bits = match self.are_short {
+            true => self.short_bits(from, whole),
+            false => PRECISION_BITS,
+        };
         // Pillow looks the nearest pixel up elsewhere (`Geometry.c`), where it adds up the positions.
         let mut nearest = scale * 0.5;
         for position in 0..first + count {
@@ -433,27 +446,19 @@ impl Coefficients {
             if position < first {
                 continue;
             }
-            // The casts saturate at zero, where Pillow clamps.
             let (start, end) = match filter {
                 Filter::Nearest => {
                     let start = (center as usize).min(from - 1);
+                    self.weights.clear();
+                    self.weights.push(filter.weight(0.0));
                     (start, start + 1)
                 }
-                _ => (
-                    (center - support + 0.5) as usize,
-                    ((center + support + 0.5) as usize).min(from),
-                ),
+                _ => self.weigh(center, filter_scale, from),
             };
-            let inverse = 1.0 / filter_scale;
-            self.weights.clear();
-            self.weights.extend(
-                (0..end - start)
-                    .map(|step| filter.weight(((step + start) as f64 - center + 0.5) * inverse)),
-            );
             let sum: f64 = self.weights.iter().sum();
             let first = self.fixed.len();
             self.fixed
-                .extend(self.weights.iter().map(|weight| fixed_point(weight / sum)));
+                .extend((self.weights.iter()).map(|weight| fixed_point(weight / sum, bits)));
             self.fixed.resize(first + self.stride, 0);
             self.pairs.extend(
                 self.fixed[first..]
@@ -467,6 +472,39 @@ impl Coefficients {
                 len: end - start,
             });
         }
+    }
+
+    /// Makes `weights` those around `center`, before they are divided by their sum; gives where they begin and end.
+    fn weigh(&mut self, center: f64, filter_scale: f64, from: usize) -> (usize, usize) {
+        let support = self.filter.support() * filter_scale;
+        // The casts saturate at zero, where Pillow clamps.
+        let start = (center - support + 0.5) as usize;
+        let end = ((center + support + 0.5) as usize).min(from);
+        let inverse = 1.0 / filter_scale;
+        let filter = self.filter;
+        let distance = |step: usize| ((step + start) as f64 - center + 0.5) * inverse;
+        self.weights.clear();
+        self.weights
+            .extend((0..end - start).map(|step| filter.weight(distance(step))));
+        (start, end)
+    }
+
+    /// How many fractional bits a coefficient has in torchvision: as many as the largest of the axis leaves in 16, and no more
+    /// than 22.
+    fn short_bits(&mut self, from: usize, to: usize) -> u32 {
+        let scale = from as f64 / to as f64;
+        let mut most = 0.0_f64;
+        for position in 0..to {
+            self.weigh((position as f64 + 0.5) * scale, scale.max(1.0), from);
+            let sum: f64 = self.weights.iter().sum();
+            let largest = self.weights.iter().map(|weight| weight / sum);
+            most = largest.fold(most, f64::max);
+        }
+        let is_too_large =
+            |bits: &u32| 0.5 + most * f64::from(1 << (bits + 1)) >= f64::from(1 << 15);
+        (0..PRECISION_BITS)
+            .find(is_too_large)
+            .unwrap_or(PRECISION_BITS)
     }
 
     /// All coefficients, `[runs, stride]`, and the stride.
@@ -491,10 +529,13 @@ impl Coefficients {
     }
 }
 
-fn fixed_point(weight: f64) -> i32 {
-    let scaled = weight * f64::from(1 << PRECISION_BITS);
+/// A weight with [`PRECISION_BITS`] fractional bits, of which it has `bits` and the others are zero: sums are then what they
+/// would be with fewer.
+fn fixed_point(weight: f64, bits: u32) -> i32 {
+    let scaled = weight * f64::from(1 << bits);
     // Rounds half away from zero: the cast cuts the fraction off.
-    (scaled + 0.5_f64.copysign(scaled)) as i32
+    let rounded = (scaled + 0.5_f64.copysign(scaled)) as i32;
+    rounded << (PRECISION_BITS - bits)
 }
 
 fn bicubic(x: f64) -> f64 {
@@ -643,7 +684,7 @@ mod tests {
     fn all_kernels_agree_on_every_kind_of_size_and_so_do_rows() {
         let sides = [1, 2, 3, 4, 5, 7, 15, 16, 17, 33, 64, 100, 223, 341];
         let targets = [(1, 1), (7, 5), (5, 7), (16, 3), (31, 64), (224, 96)];
-        for pillow in PillowVersion::ALL {
+        for pillow in Resampling::ALL {
             let mut portable = Resampler::portable(pillow);
             let mut resamplers: Vec<_> = (kernels().into_iter())
                 .map(|kernel| Resampler::with_kernel(pillow, kernel))
@@ -681,7 +722,7 @@ mod tests {
         };
         for ((width, height), pillow) in sizes
             .into_iter()
-            .flat_map(|size| PillowVersion::ALL.map(|pillow| (size, pillow)))
+            .flat_map(|size| Resampling::ALL.map(|pillow| (size, pillow)))
         {
             let from = Size { width, height };
             let mut resampler = Resampler::new(pillow);
@@ -754,7 +795,7 @@ mod tests {
                 height: 60,
             },
         );
-        let mut resampler = Resampler::new(PillowVersion::V13);
+        let mut resampler = Resampler::new(Resampling::Pillow13);
         let flat = resampled(&mut resampler, &vec![77; from.rgb_len()], from, to);
         assert!(flat.iter().all(|&value| value == 77));
     }
@@ -766,19 +807,19 @@ mod tests {
             height: 224,
         };
         for (width, height, vertical) in [
-            (500, 375, [false, false]),
-            (375, 500, [false, false]),
-            (224, 225, [false, true]),
-            (300, 376, [false, false]),
-            (300, 377, [false, true]),
-            (100, 200, [false, false]),
-            (100, 225, [false, true]),
-            (3, 300, [false, true]),
-            (3, 301, [true, true]),
-            (2, 224, [false, false]),
+            (500, 375, [false, false, false]),
+            (375, 500, [false, false, false]),
+            (224, 225, [false, true, false]),
+            (300, 376, [false, false, false]),
+            (300, 377, [false, true, false]),
+            (100, 200, [false, false, false]),
+            (100, 225, [false, true, false]),
+            (3, 300, [false, true, false]),
+            (3, 301, [true, true, false]),
+            (2, 224, [false, false, false]),
         ] {
             let from = Size { width, height };
-            let starts = PillowVersion::ALL.map(|pillow| pillow.starts_vertically(from, to));
+            let starts = Resampling::ALL.map(|one| one.starts_vertically(from, to));
             assert_eq!(starts, vertical, "{width}x{height}");
         }
     }
@@ -806,11 +847,35 @@ mod tests {
                 157, 156, 105, 153, 93, 122, 126, 89, 91, 93, 149, 30,
             ],
         ];
-        for (pillow, expected) in PillowVersion::ALL.into_iter().zip(expected) {
+        for (pillow, expected) in Resampling::ALL.into_iter().zip(expected) {
             for make in [Resampler::new, Resampler::portable] {
                 let found = resampled(&mut make(pillow), &noise(from, 1), from, to);
                 assert_eq!(found, expected, "{pillow:?}");
             }
+        }
+    }
+
+    /// What torchvision 0.29.2 makes of `noise` with `resize(…, [2, 4], BICUBIC, antialias=True)`, on bytes. Pillow's
+    /// coefficients give another level in two places.
+    #[test]
+    fn torchvision_has_coefficients_of_16_bits() {
+        let from = Size {
+            width: 44,
+            height: 35,
+        };
+        let to = Size {
+            width: 4,
+            height: 2,
+        };
+        let expected = [
+            130, 142, 123, 127, 133, 119, 132, 129, 132, 129, 132, 125, //
+            124, 137, 124, 126, 133, 123, 126, 115, 131, 131, 120, 128,
+        ];
+        for make in [Resampler::new, Resampler::portable] {
+            let resampled =
+                |resampling| resampled(&mut make(resampling), &noise(from, 1), from, to);
+            assert_eq!(resampled(Resampling::Torchvision), expected);
+            assert_ne!(resampled(Resampling::Pillow12), expected);
         }
     }
 }

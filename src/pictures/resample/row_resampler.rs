@@ -67,7 +67,7 @@ impl<'a> RowResampler<'a> {
             (true, true) => Pass::Neither,
             (true, false) => Pass::Vertical,
             (false, true) => Pass::Horizontal,
-            _ if self.resampler.pillow.starts_vertically(from, self.to) => Pass::Vertical,
+            _ if self.resampler.resampling.starts_vertically(from, self.to) => Pass::Vertical,
             _ => Pass::Horizontal,
         }
     }
