@@ -87,8 +87,7 @@ fn main() -> Result<()> {
     let dimension = model.form().dimension;
 
     let media_dir = Path::new(media_dir);
-    let list = fs::read(media_dir.join("objects.txt")).context("no list of objects")?;
-    let list = ObjectList::parse(list, IdKind::Name)?;
+    let list = ObjectList::read(&media_dir.join("objects.txt"), IdKind::Name)?;
     let entries: Vec<&str> = list.entries().take(1000).collect();
     let temporary = tempfile::tempdir()?;
     let scratch_folder =

@@ -15,6 +15,7 @@ use simsearch::inference::{
 };
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PillowVersion, PixelOptions};
 use simsearch::storage::object_id::IdKind;
+use simsearch::storage::part::Part;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
 
@@ -30,6 +31,10 @@ pub struct ExtractArguments {
     media: MediaArguments,
     #[command(flatten)]
     features: FeatureArguments,
+    /// Take one of N parts of the list: I from 0 to N - 1. An object belongs to the same part everywhere, by its id, so that
+    /// machines or jobs without a common disk can divide the list. A feature directory keeps the N of its first part.
+    #[arg(long, value_name = "I/N")]
+    part: Option<Part>,
     /// Seed of the order in which objects are taken [default: random].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -259,6 +264,7 @@ impl Making {
         extract::Options {
             media_dir,
             objects,
+            part: None,
             directory: self.directory.clone(),
             ids: self.ids,
             workers: self.workers,
@@ -317,6 +323,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     let is_list_named = arguments.media.names_a_list();
     let (media_dir, objects) = arguments.media.media_and_objects();
     let options = extract::Options {
+        part: arguments.part,
         seed: arguments.seed,
         limit: arguments.limit,
         max_errors: arguments.max_errors,
@@ -329,7 +336,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;
     report_extract(&summary, &progress);
     arguments.json.print(&summary)?;
-    if summary.listed == 0 && is_list_named {
+    if summary.in_file == 0 && is_list_named {
         progress.warn(&format!(
             "the list of objects {} is empty",
             options.objects.display()

@@ -8,7 +8,12 @@
 //! | `SIMSEARCH_FAULT="kill 7"` | the process ends by SIGKILL in place of its 7th step, counted over all threads |
 //! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"` | the 7th step is not taken, and fails with this error |
 //! | `SIMSEARCH_FAULT="panic 7"` | the decoder of the 7th picture panics; no step has a fault |
+//! | `SIMSEARCH_FAULT="stale look-ups"` | a feature that was absent stays so, as with NFS, until its folders are opened anew |
 //! | `SIMSEARCH_STEPS=FILE` | each step that was taken, and the fault, adds a line to this file |
+
+use std::path::Path;
+#[cfg(feature = "fault-points")]
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
@@ -43,6 +48,34 @@ pub fn step<T, E: From<Errno>>(name: &str, call: impl FnOnce() -> Result<T, E>) 
         record(name);
     }
     taken
+}
+
+/// Looks a path up from a folder that is open.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn look_up<T>(_path: &Path, look: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
+    look()
+}
+
+/// Looks a path up from a folder that is open. Where that was asked for, what was absent once stays absent: so it is with a
+/// client of NFS for as long as it keeps what it knows of the folders.
+#[cfg(feature = "fault-points")]
+pub fn look_up<T>(path: &Path, look: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
+    use std::collections::HashSet;
+    use std::sync::{LazyLock, Mutex, PoisonError};
+    static ABSENT: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+    if std::env::var("SIMSEARCH_FAULT").is_ok_and(|fault| fault == "stale look-ups") {
+        let mut absent = ABSENT.lock().unwrap_or_else(PoisonError::into_inner);
+        if absent.contains(path) {
+            return Err(Errno::ENOENT);
+        }
+        let found = look();
+        if matches!(found, Err(Errno::ENOENT)) {
+            absent.insert(path.to_owned());
+        }
+        return found;
+    }
+    look()
 }
 
 /// Decodes a picture, or panics in its place, as a decoder with a bug does.

@@ -204,7 +204,7 @@ fn is_of_use(
     if !claims.claim(&id)? {
         return Ok(true);
     }
-    let state = directory.feature_state(&id, buffer);
+    let state = directory.newest_feature_state(&id, buffer);
     claims.release(&id);
     Ok(match state {
         Ok(FeatureState::Complete(_)) => {

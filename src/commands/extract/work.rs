@@ -367,7 +367,7 @@ impl Work<'_> {
         id: &ObjectId,
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
-        match self.directory.feature_state(id, buffer) {
+        match self.directory.newest_feature_state(id, buffer) {
             Ok(FeatureState::Complete(dimension)) => {
                 Ok(dimension == self.form.dimension
                     && !self.plan.is_still_stale(self.directory, id))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use nix::errno::Errno;
@@ -9,7 +10,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::object_id::{IdKind, ObjectId};
 
-use super::{kill, pictures_and_broken_ones, start, state};
+use super::{kill, need_fault_points, pictures_and_broken_ones, start, state};
 use crate::{TestEnv, files_ending, need_runtime, until, wait};
 
 #[test]
@@ -114,4 +115,53 @@ fn a_killed_copy_leaves_no_claims_behind() {
     let [done, skipped, failed, left] = outcome.exits(3).counts();
     assert_eq!(done + skipped, entries.len() as u64 * 9 / 10, "{outcome}");
     assert_eq!([failed, left], [entries.len() as u64 / 10, 0], "{outcome}");
+}
+
+/// As on NFS, where what a machine has found absent in a folder stays so until the folder is opened anew.
+#[test]
+fn what_another_machine_made_meanwhile_is_not_made_again_in_folders_whose_look_ups_are_stale() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let entries: Vec<String> = (0..4).map(|at| format!("object/{at:04}.jpg")).collect();
+    (0..)
+        .zip(&entries)
+        .for_each(|(at, entry)| env.picture(entry, at));
+    env.objects(&entries);
+    env.extract("nhwc", &[]).exits(0);
+    let path = env.path("features/nhwc");
+    let ids: Vec<ObjectId> = (entries.iter())
+        .map(|entry| ObjectId::from_entry(IdKind::Name, entry).unwrap())
+        .collect();
+    // The nested folders stay.
+    let features = ids.iter().map(|id| path.join(id.feature_path()));
+    let features: Vec<(PathBuf, Vec<u8>)> = features
+        .map(|path| (path.clone(), fs::read(&path).unwrap()))
+        .collect();
+    features
+        .iter()
+        .for_each(|(path, _)| fs::remove_file(path).unwrap());
+
+    // This is the other machine: it has claimed all, makes them, and gives them up.
+    let directory = ModelDir::open(&path).unwrap();
+    let claims = directory.claims().unwrap();
+    assert!(ids.iter().all(|id| claims.claim(id).unwrap()));
+    let steps = env.path("steps");
+    let mut command = env.extract_command("nhwc", &["--json"]);
+    command
+        .env("SIMSEARCH_FAULT", "stale look-ups")
+        .env("SIMSEARCH_STEPS", &steps)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let copy = command.spawn().unwrap();
+    // It has looked at all of them by then.
+    assert!(until(
+        || fs::read_to_string(&steps).is_ok_and(|steps| steps.contains("create the scratch lock"))
+    ));
+    for (path, feature) in &features {
+        fs::write(path, feature).unwrap();
+    }
+    drop(claims);
+    let outcome = wait("a copy with stale look-ups".into(), copy);
+    assert_eq!(outcome.exits(0).counts(), [0, 4, 0, 0], "{outcome}");
 }

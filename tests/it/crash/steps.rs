@@ -5,22 +5,12 @@ use std::fs;
 use std::process::Command;
 
 use super::{
-    PACK, assert_readable, kills, numbered, record_of, restore, state, states_to_pack,
-    write_feature, write_features,
+    PACK, assert_readable, kills, need_fault_points, numbered, record_of, restore, state,
+    states_to_pack, write_feature, write_features,
 };
 use crate::{
-    Outcome, TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, skip,
-    stored_picture,
+    Outcome, TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, stored_picture,
 };
-
-/// Ends the test where the program was built without its fault points.
-macro_rules! need_fault_points {
-    () => {
-        if !cfg!(feature = "fault-points") {
-            skip!("the program is built without fault points; `make test` builds it with them");
-        }
-    };
-}
 
 /// What became of a run that was to meet a fault.
 struct Faulty {
