@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use simsearch::inference::{
     self, ConvolutionSearch, CudaOptions, Engine, ModelFile, OnnxEngine, Places, Precision,
     Provider, Wanted,

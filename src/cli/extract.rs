@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -48,6 +49,10 @@ pub struct ExtractArguments {
     /// anything else for a task that failed.
     #[arg(long, value_enum, default_value = "any", value_name = "WHEN")]
     fail_on: FailOnArgument,
+    /// End within so many seconds of a Ctrl-C or a TERM, also where a disk or a GPU does not answer; what was begun is done again
+    /// by the next run. For schedulers that kill after a while [default: as long as what was begun takes].
+    #[arg(long, value_name = "SECONDS", value_parser = at_least_one)]
+    grace: Option<usize>,
     /// Retry only objects that failed before, including files that are not pictures.
     #[arg(long)]
     retry_failed: bool,
@@ -319,6 +324,16 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     leave_panics_of_decoders_to_the_report();
     let progress = arguments.quiet.progress();
     let interrupt = Interrupt::install().context("cannot catch signals")?;
+    if let Some(grace) = arguments.grace {
+        let progress = arguments.quiet.progress();
+        let say = move || {
+            progress.warn(&format!(
+                "ended {grace} s after the signal, as --grace asks; the same command goes on from here"
+            ));
+        };
+        (interrupt.end_within(Duration::from_secs(grace as u64), say))
+            .context("cannot catch signals")?;
+    }
     let making = arguments.features.read_model(&progress)?;
     let is_list_named = arguments.media.names_a_list();
     let (media_dir, objects) = arguments.media.media_and_objects();
@@ -405,7 +420,8 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
     } else if summary.claimed_elsewhere > 0 {
         progress.warn(&format!(
             "another process holds {} and makes no progress; end it if it is stopped or stuck, and run the same command \
-             again",
+             again. If its machine has lost its power, the server of the disk gives them free by itself (NFS 4 after 90 \
+             seconds; NFS 3 when that machine is up again)",
             counted(summary.claimed_elsewhere as u64, "object")
         ));
     } else if summary.left > 0 {

@@ -1333,7 +1333,7 @@ fn the_parts_of_a_list_make_together_what_a_run_without_them_makes() {
     assert_eq!(failures(&env, "nhwc").len(), all_failed);
 
     for malformed in ["3/3", "3", "-1/3", "0/0", "1/3/5", ""] {
-        let outcome = env.extract("nhwc", &["--part", malformed]);
+        let outcome = env.extract("nhwc", &[&format!("--part={malformed}")]);
         outcome.exits(2).says(&["I/N", "--part"]);
     }
     let outcome = env.extract("nhwc", &["--part", "0/4"]);

@@ -8,6 +8,7 @@
 //! | `work.rs` | the workers: read, decode, run, write |
 //! | `on_gpu.rs` | the same for pictures that a GPU decodes |
 //! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
+//! | `reads.rs` | names reads that hang |
 //! | `packed.rs` | what other processes pack meanwhile |
 //! | `memory.rs` | the memory for decoding that the workers share |
 //! | `cause.rs` | why an object failed |
@@ -23,6 +24,7 @@ mod on_gpu;
 mod packed;
 mod plan;
 mod queue;
+mod reads;
 mod standing;
 mod waiting;
 mod work;

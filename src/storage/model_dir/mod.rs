@@ -10,9 +10,11 @@
 //! | `nested.rs` | all per-object files, and their directories |
 //! | `scratch.rs` | writing a feature aside, and the leftovers of killed processes |
 //! | `locks.rs` | claims on objects, and the locks of `concat` and of what processes record together |
+//! | `lease.rs` | what keeps processes apart that change shards, where locks prove nothing |
 //! | `choose.rs` | which model's directory is meant |
 
 mod choose;
+mod lease;
 mod locks;
 mod nested;
 mod scratch;
@@ -30,6 +32,7 @@ use thiserror::Error;
 
 pub use choose::model_directory;
 pub(crate) use choose::model_stem;
+pub use lease::{Lease, Leased, Say};
 pub(crate) use locks::RecordLock;
 pub use locks::{Claims, Packing, PackingLock};
 pub(crate) use nested::{NestedFiles, PerObjectFile, ReadFile};
