@@ -178,8 +178,10 @@ pub fn change(
         remove_shard(directory, sums, number)?;
         return Ok(false);
     }
-    let (of_shard, sums_of_rows) =
-        write_staying(path, number, next, &ids, change).with_context(changing)?;
+    let Written {
+        files: of_shard,
+        rows,
+    } = write_staying(path, number, next, &ids, change).with_context(changing)?;
     let marker = path.join(number.replacement_marker(next));
     fault::step("say which shard is replaced", || File::create_new(&marker))
         .with_context(changing)?;
@@ -193,39 +195,46 @@ pub fn change(
     let staying = ids.iter().enumerate();
     let staying = staying.filter(|(row, _)| !leaving.contains(row));
     let staying = staying.map(|(_, id)| id.as_str());
-    shard::read_back(path, next, staying, &sums_of_rows)?;
+    shard::read_back(path, next, staying, &rows)?;
     remove_replaced(directory, sums, number, next)?;
     Ok(true)
 }
 
-/// Writes the rows that stay under the temporary names of a new shard; returns the checksums of its files and of its rows.
+/// The checksums of a shard that was written.
+struct Written {
+    files: Vec<(ShardFile, String)>,
+    rows: Vec<u32>,
+}
+
+/// Writes the rows that stay under the temporary names of a new shard.
 fn write_staying(
     path: &Path,
     number: ShardNumber,
     next: ShardNumber,
     ids: &[String],
     change: &Change,
-) -> Result<(Vec<(ShardFile, String)>, Vec<u32>)> {
+) -> Result<Written> {
     let features_path = path.join(number.file_name(ShardFile::Features));
     let (_, dimension, offset) = shard::features_shape(&features_path)?;
     let mut features = BufReader::with_capacity(1 << 18, regular::open(&features_path)?);
     features.seek(SeekFrom::Start(offset as u64))?;
     let mut writer = ShardWriter::create(path, next, dimension)?;
     let mut feature = vec![0; dimension * 4];
-    let (mut staying, mut sums) = (Vec::new(), Vec::new());
+    let (mut staying, mut rows) = (Vec::new(), Vec::new());
     for row in 0..ids.len() {
         features.read_exact(&mut feature)?;
         if !change.leaving.contains(&row) {
             writer.push(&feature)?;
             staying.push(row);
-            sums.push(feature_sum(&feature));
+            rows.push(feature_sum(&feature));
         }
     }
     let sources: Vec<_> = (staying.iter())
         .map(|row| change.sources[*row].as_ref())
         .collect();
     let ids = staying.iter().map(|row| ids[*row].as_str());
-    Ok((writer.finish(ids, &sources)?, sums))
+    let files = writer.finish(ids, &sources)?;
+    Ok(Written { files, rows })
 }
 
 /// Removes a shard that another one replaces, which is in place.
