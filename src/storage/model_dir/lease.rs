@@ -53,7 +53,7 @@ impl Purpose {
     }
 }
 
-/// The answer to [`ModelDir::lease`].
+/// The answer to [`ModelDir::lease_index`].
 #[derive(Debug)]
 pub enum Leased {
     /// This process may go on, as long as it keeps the lease.
