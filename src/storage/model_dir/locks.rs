@@ -80,7 +80,14 @@ impl ModelDir {
             // It has just begun and not named itself yet, or is about to end.
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Locked::HeldBy("another process".to_owned()))
+        Ok(Locked::HeldBy(self.name_of_packer()?))
+    }
+
+    /// The name of the process that has the lock, where the lock file does not tell: on NFS its machine keeps that for a while,
+    /// and the lease does.
+    fn name_of_packer(&self) -> io::Result<String> {
+        let holder = self.lease_holder(Purpose::Packing, true)?;
+        Ok(holder.unwrap_or_else(|| "another process".to_owned()))
     }
 
     /// What the process that packs here at this moment says about itself. Takes no lock and writes nothing.
@@ -99,7 +106,7 @@ impl ModelDir {
         let mut holder = String::new();
         file.read_to_string(&mut holder)?;
         Ok(Some(match holder.trim() {
-            "" => "another process".to_owned(),
+            "" => self.name_of_packer()?,
             holder => holder.to_owned(),
         }))
     }
