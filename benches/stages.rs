@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use simsearch::inference::{
     self, ConvolutionSearch, CudaOptions, Engine, ModelFile, OnnxEngine, Places, Precision,
     Provider, Wanted,
@@ -92,8 +92,7 @@ fn main() -> Result<()> {
     let dimension = model.form().dimension;
 
     let media_dir = Path::new(media_dir);
-    let list = fs::read(media_dir.join("objects.txt")).context("no list of objects")?;
-    let list = ObjectList::parse(list, IdKind::Name)?;
+    let list = ObjectList::read(&media_dir.join("objects.txt"), IdKind::Name)?;
     let entries: Vec<&str> = list.entries().take(1000).collect();
     let temporary = tempfile::tempdir()?;
     let scratch_folder =

@@ -36,7 +36,7 @@
 //!    not changed stays failed; the rest is pending, in shuffled order.
 //! 3. A worker claims the object, with a lock that other processes see ([`storage::model_dir`]), and reads its file
 //!    (`storage::media`). An object that another process has claimed is put off, asked for again at the end, and left
-//!    after a minute (`queue.rs` of [`commands::extract`]).
+//!    after two minutes (`queue.rs` of [`commands::extract`]).
 //! 4. The bytes become RGB pixels of the model's input size ([`pictures::PictureReader`]).
 //! 5. The pixels of a batch become features in a session that the worker borrows ([`inference::pool`],
 //!    [`inference::Model`]).

@@ -9,7 +9,7 @@ use simsearch::storage::object_list::ObjectList;
 
 fuzz_target!(|bytes: &[u8]| {
     let kind = [IdKind::Name, IdKind::Path][bytes.len() % 2];
-    let Ok(list) = ObjectList::parse(bytes.to_vec(), kind) else {
+    let Ok(list) = ObjectList::parse(&mut &bytes[..], kind, None) else {
         assert!(std::str::from_utf8(bytes).is_err());
         return;
     };

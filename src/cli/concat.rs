@@ -44,7 +44,7 @@ pub fn run(arguments: ConcatArguments) -> Result<ExitCode> {
     let summary = match concat::concat(&options, &progress)? {
         ConcatOutcome::Packed(summary) => summary,
         ConcatOutcome::HeldBy(holder) => {
-            return Ok(held_by(&holder, &options.directory, &progress));
+            return Ok(held_by("packed", &holder, &options.directory, &progress));
         }
     };
     progress.note(&format!(

@@ -10,15 +10,18 @@ use simsearch::commands::export;
 use simsearch::support::progress::duration;
 
 use super::print::SOME_FAILED;
-use super::shared::{JsonArgument, ModelDirArguments, QuietArgument};
+use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one};
 
 #[derive(Debug, Args)]
 pub struct ExportArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// The Parquet file to write; an existing one is replaced.
+    /// The Parquet file to write; an existing one is replaced. With --rows-per-file the folder for several.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// Write files of N rows each, `<model>-00000.parquet` and so on, the last with what is left.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    rows_per_file: Option<usize>,
     #[command(flatten)]
     json: JsonArgument,
     #[command(flatten)]
@@ -30,15 +33,20 @@ pub fn run(arguments: ExportArguments) -> Result<ExitCode> {
     let options = export::Options {
         directory: arguments.model_dir.directory()?,
         output: arguments.output,
+        rows_per_file: arguments.rows_per_file,
     };
     let summary = export::export(&options)?;
     for file in &summary.left_out {
         progress.warn(&format!("left out: {file}"));
     }
     progress.note(&format!(
-        "exported {} features of {} numbers to {} ({} MB) in {}",
+        "exported {} features of {} numbers to {}{} ({} MB) in {}",
         summary.rows,
         summary.dimension,
+        match summary.files {
+            1 => String::new(),
+            files => format!("{files} files in "),
+        },
         options.output.display(),
         summary.bytes.div_ceil(1_000_000),
         duration(summary.seconds)

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -15,6 +16,7 @@ use simsearch::inference::{
 };
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PixelOptions, Resampling};
 use simsearch::storage::object_id::IdKind;
+use simsearch::storage::part::Part;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
 
@@ -30,6 +32,10 @@ pub struct ExtractArguments {
     media: MediaArguments,
     #[command(flatten)]
     features: FeatureArguments,
+    /// Take one of N parts of the list: I from 0 to N - 1. An object belongs to the same part everywhere, by its id, so that
+    /// machines or jobs without a common disk can divide the list. A feature directory keeps the N of its first part.
+    #[arg(long, value_name = "I/N")]
+    part: Option<Part>,
     /// Seed of the order in which objects are taken [default: random].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -43,6 +49,10 @@ pub struct ExtractArguments {
     /// anything else for a task that failed.
     #[arg(long, value_enum, default_value = "any", value_name = "WHEN")]
     fail_on: FailOnArgument,
+    /// End within so many seconds of a Ctrl-C or a TERM, also where a disk or a GPU does not answer; what was begun is done again
+    /// by the next run. For schedulers that kill after a while [default: as long as what was begun takes].
+    #[arg(long, value_name = "SECONDS", value_parser = at_least_one)]
+    grace: Option<usize>,
     /// Retry only objects that failed before, including files that are not pictures.
     #[arg(long)]
     retry_failed: bool,
@@ -284,6 +294,7 @@ impl Making {
         extract::Options {
             media_dir,
             objects,
+            part: None,
             directory: self.directory.clone(),
             ids: self.ids,
             workers: self.workers,
@@ -339,10 +350,21 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     leave_panics_of_decoders_to_the_report();
     let progress = arguments.quiet.progress();
     let interrupt = Interrupt::install().context("cannot catch signals")?;
+    if let Some(grace) = arguments.grace {
+        let progress = arguments.quiet.progress();
+        let say = move || {
+            progress.warn(&format!(
+                "ended {grace} s after the signal, as --grace asks; the same command goes on from here"
+            ));
+        };
+        (interrupt.end_within(Duration::from_secs(grace as u64), say))
+            .context("cannot catch signals")?;
+    }
     let making = arguments.features.read_model(&progress)?;
     let is_list_named = arguments.media.names_a_list();
     let (media_dir, objects) = arguments.media.media_and_objects();
     let options = extract::Options {
+        part: arguments.part,
         seed: arguments.seed,
         limit: arguments.limit,
         max_errors: arguments.max_errors,
@@ -357,7 +379,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     std::mem::forget(source);
     report_extract(&summary, &progress);
     arguments.json.print(&summary)?;
-    if summary.listed == 0 && is_list_named {
+    if summary.in_file == 0 && is_list_named {
         progress.warn(&format!(
             "the list of objects {} is empty",
             options.objects.display()
@@ -426,7 +448,8 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
     } else if summary.claimed_elsewhere > 0 {
         progress.warn(&format!(
             "another process holds {} and makes no progress; end it if it is stopped or stuck, and run the same command \
-             again",
+             again. If its machine has lost its power, the server of the disk gives them free by itself (NFS 4 after 90 \
+             seconds; NFS 3 when that machine is up again)",
             counted(summary.claimed_elsewhere as u64, "object")
         ));
     } else if summary.left > 0 {

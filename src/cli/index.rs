@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use simsearch::commands::index;
+use simsearch::commands::index::{self, IndexOutcome};
 use simsearch::similarity::hnsw::Storage;
 use simsearch::support::progress::duration;
 
-use super::print::counted;
+use super::print::{counted, held_by};
 use super::shared::{JsonArgument, MetricArgument, ModelDirArguments, QuietArgument};
 
 #[derive(Debug, Args)]
@@ -44,7 +44,12 @@ pub fn run(arguments: IndexArguments) -> Result<ExitCode> {
             StorageArgument::I8 => Storage::I8,
         }),
     };
-    let summary = index::index(&options, &progress)?;
+    let summary = match index::index(&options, &progress)? {
+        IndexOutcome::Indexed(summary) => summary,
+        IndexOutcome::HeldBy(holder) => {
+            return Ok(held_by("indexed", &holder, &options.directory, &progress));
+        }
+    };
     progress.note(&format!(
         "added {} features in {}; the index now holds {} features from {}, and finds {:.1} % of the 10 nearest ({} objects, \
          {} candidates)",

@@ -15,11 +15,11 @@ pub const FOUND_DUPLICATES: u8 = 4;
 /// Exit code: another process works on the same directory.
 const LOCKED: u8 = 11;
 
-/// Says that another process packs the directory.
-pub fn held_by(holder: &str, directory: &Path, progress: &Progress) -> ExitCode {
+/// Says that the directory is being `packed`, or indexed, by another process.
+pub fn held_by(packed: &str, holder: &str, directory: &Path, progress: &Progress) -> ExitCode {
     let directory = directory.display();
     progress.error(&format!(
-        "{directory} is being packed by {holder}; try again later"
+        "{directory} is being {packed} by {holder}; try again later"
     ));
     LOCKED.into()
 }

@@ -39,10 +39,10 @@ pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
         dry_run: arguments.dry_run,
         yes: arguments.yes,
     };
-    let summary = match prune::prune(&options)? {
+    let summary = match prune::prune(&options, &progress)? {
         PruneOutcome::Pruned(summary) => summary,
         PruneOutcome::HeldBy(holder) => {
-            return Ok(held_by(&holder, &options.directory, &progress));
+            return Ok(held_by("packed", &holder, &options.directory, &progress));
         }
         PruneOutcome::Refused(why) => bail!(why),
     };

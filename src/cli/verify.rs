@@ -34,7 +34,7 @@ pub fn run(arguments: VerifyArguments) -> Result<ExitCode> {
     let report = match verify::verify(&options)? {
         VerifyOutcome::Checked(report) => report,
         VerifyOutcome::HeldBy(holder) => {
-            return Ok(held_by(&holder, &options.directory, &progress));
+            return Ok(held_by("packed", &holder, &options.directory, &progress));
         }
     };
     if arguments.json.json {

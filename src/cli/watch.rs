@@ -208,7 +208,7 @@ impl Passes<'_> {
             );
             return Ok(pass);
         }
-        match prune::prune(&self.prune)? {
+        match prune::prune(&self.prune, progress)? {
             PruneOutcome::Pruned(pruned) => did.removed = pruned.object_ids.len(),
             PruneOutcome::HeldBy(_) => pass = Pass::Again,
             PruneOutcome::Refused(why) => progress.warn(&format!("nothing is pruned: {why}")),

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::similarity::collection::{Collection, Part, Position};
 use crate::similarity::hnsw::{ApproximateIndex, Description, FILE_NAME, Opened, Recall, Storage};
 use crate::similarity::scan::{Metric, Neighbour, nearest_of};
 use crate::storage::files::complete;
+use crate::storage::model_dir::{Leased, ModelDir};
 use crate::support::progress::Progress;
 
 /// What an index is to find of the ten nearest.
@@ -66,12 +67,21 @@ impl Summary {
     }
 }
 
+/// How a run ended.
+#[derive(Debug)]
+pub enum IndexOutcome {
+    /// The index holds all shards.
+    Indexed(Summary),
+    /// Another process is writing the index; the text names it.
+    HeldBy(String),
+}
+
 /// Makes the index of all shards, or adds those that it does not hold yet. An index that cannot be used, or is for other
 /// distances or of another type than asked for, is rebuilt.
 ///
 /// # Errors
 /// When there are no shards, or a file cannot be read or written. Then the old index stays.
-pub fn index(options: &Options, progress: &Progress) -> Result<Summary> {
+pub fn index(options: &Options, progress: &Progress) -> Result<IndexOutcome> {
     let started = Instant::now();
     let directory = &options.directory;
     let collection = Collection::open(directory)?;
@@ -86,6 +96,12 @@ pub fn index(options: &Options, progress: &Progress) -> Result<Summary> {
         "{} holds no shards; `simsearch concat` makes them",
         directory.display()
     );
+    let lease = ModelDir::open(directory)
+        .and_then(|opened| opened.lease_index(&|line| progress.note(line)));
+    let lease = match lease.with_context(|| format!("cannot lock {}", directory.display()))? {
+        Leased::Taken(lease) => lease,
+        Leased::HeldBy(holder) => return Ok(IndexOutcome::HeldBy(holder)),
+    };
     complete::remove_leftover(&directory.join(FILE_NAME))?;
     let mut index = match existing(options, &collection, progress)? {
         Some(index) => index,
@@ -112,6 +128,7 @@ pub fn index(options: &Options, progress: &Progress) -> Result<Summary> {
     let mut bytes = None;
     if is_new || missing > 0 {
         measure(&mut index, &collection);
+        lease.check()?;
         bytes = Some(index.save(directory)?);
     }
     let Description {
@@ -123,7 +140,7 @@ pub fn index(options: &Options, progress: &Progress) -> Result<Summary> {
         ref shards,
         ..
     } = *index.description();
-    Ok(Summary {
+    Ok(IndexOutcome::Indexed(Summary {
         vectors,
         added,
         shards: shards.len(),
@@ -134,7 +151,7 @@ pub fn index(options: &Options, progress: &Progress) -> Result<Summary> {
         expansion,
         bytes,
         seconds: started.elapsed().as_secs_f64(),
-    })
+    }))
 }
 
 /// The index that is there, where it can be added to.

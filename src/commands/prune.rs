@@ -20,6 +20,7 @@ use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{RecordedSources, SourceRecord};
+use crate::support::progress::Progress;
 
 /// How many listed pictures, evenly over the list, are looked for before the media directory is taken for one whose disk is
 /// not mounted; and how many must have been below a folder before it is, where that is empty.
@@ -76,16 +77,16 @@ pub enum PruneOutcome {
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub fn prune(options: &Options) -> Result<PruneOutcome> {
+pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
     let started = Instant::now();
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
     let id_kind = Recipe::id_kind(path)?;
     let directory = ModelDir::open(path).with_context(reading)?;
-    let (_lock, mut sums) = if options.dry_run {
+    let (lock, mut sums) = if options.dry_run {
         (None, None)
     } else {
-        let locked = directory.lock_packing();
+        let locked = directory.lock_packing(&|line| progress.note(line));
         match locked.with_context(|| format!("cannot lock {}", path.display()))? {
             Packing::HeldBy(holder) => return Ok(PruneOutcome::HeldBy(holder)),
             Packing::Locked(lock) => {
@@ -128,6 +129,10 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
             return Ok(PruneOutcome::Refused(why));
         }
     }
+    let check = || match &lock {
+        Some(lock) => lock.check(),
+        None => Ok(()),
+    };
     if !options.dry_run {
         if let Some(sums) = &mut sums {
             for (number, leaving) in shards {
@@ -135,9 +140,11 @@ pub fn prune(options: &Options) -> Result<PruneOutcome> {
                 let sources = shard::sources(path, number, rows)?;
                 let next = ShardFiles::list(path)?.next_number();
                 let change = Change { leaving, sources };
+                check()?;
                 shard_changes::change(&directory, sums, number, next, &change)?;
             }
         }
+        check()?;
         (directory.remove_features(&files)).context("cannot remove what is not listed")?;
         // A killed run may have left some.
         for nested in &nested.empty {

@@ -48,3 +48,11 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     checksum.update(bytes);
     checksum.finish()
 }
+
+/// The first eight bytes of the checksum of bytes, as a big-endian number.
+pub fn first_eight_bytes(bytes: &[u8]) -> u64 {
+    let sum = Sha256::digest(bytes);
+    let mut first = [0; 8];
+    first.copy_from_slice(&sum[..8]);
+    u64::from_be_bytes(first)
+}

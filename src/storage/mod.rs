@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`object_id`], [`object_list`] | the name of an object, and the file `objects.txt` |
+//! | [`part`] | which objects of a list are in which part of it |
 //! | `folder` | a folder of the media directory, for questions about what is below it |
 //! | `media` | which file an object id stands for, and how a picture file is read |
 //! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
@@ -25,6 +26,7 @@ pub(crate) mod name_filter;
 pub mod npy;
 pub mod object_id;
 pub mod object_list;
+pub mod part;
 pub(crate) mod recipe;
 pub mod sha256sums;
 pub mod shard;

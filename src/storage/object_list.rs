@@ -1,8 +1,8 @@
 //! The list of objects, `objects.txt`.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
 
@@ -10,15 +10,18 @@ use anyhow::{Context, Result};
 use thiserror::Error;
 
 use crate::storage::object_id::{BadEntry, IdKind, ObjectId};
+use crate::storage::part::Part;
 
 /// The lines of an `objects.txt`, in the order of the file.
 ///
-/// The text is held once; each line costs 16 bytes more.
+/// The text is held once; each line costs 16 bytes more. Of a part of a list nothing else is held.
 #[derive(Debug, Default)]
 pub struct ObjectList {
     id_kind: IdKind,
     text: String,
     lines: Vec<Range<usize>>,
+    /// How many lines the file has that are not blank.
+    in_file: usize,
 }
 
 /// What a line of a list is.
@@ -49,64 +52,68 @@ impl ObjectList {
 
     /// Reads the list in a file, or on standard input, whose objects have ids of that kind.
     pub fn read(path: &Path, id_kind: IdKind) -> Result<Self> {
-        let read = match path.as_os_str() == Self::STDIN {
-            true => {
-                let mut bytes = Vec::new();
-                io::stdin().read_to_end(&mut bytes).map(|_| bytes)
-            }
-            false => fs::read(path),
-        };
-        let bytes = read.with_context(|| match path.exists() {
-            true => format!("cannot read the list of objects {}", path.display()),
+        Self::read_part(path, id_kind, None)
+    }
+
+    /// The same for a part of it.
+    pub fn read_part(path: &Path, id_kind: IdKind, part: Option<Part>) -> Result<Self> {
+        let reading = || format!("cannot read the list of objects {}", path.display());
+        if path.as_os_str() == Self::STDIN {
+            return Self::parse(&mut io::stdin().lock(), id_kind, part).with_context(reading);
+        }
+        let file = File::open(path).with_context(|| match path.exists() {
+            true => reading(),
             false => format!(
                 "there is no list of objects at {}; `simsearch list` makes it",
                 path.display()
             ),
         })?;
-        Self::parse(bytes, id_kind)
-            .with_context(|| format!("cannot read the list of objects {}", path.display()))
+        Self::parse(&mut BufReader::with_capacity(1 << 18, file), id_kind, part)
+            .with_context(reading)
     }
 
     /// Reads a list: one path per line. A byte order mark, blank lines, a missing final newline and (where the
     /// first line ends so) CRLF line ends are all accepted. Lines are not checked here: see
-    /// [`ObjectId::from_entry`].
-    pub fn parse(bytes: Vec<u8>, id_kind: IdKind) -> Result<Self, NotText> {
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes()[..valid]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
-            NotText { line }
-        })?;
-        let start = if text.starts_with('\u{feff}') {
-            '\u{feff}'.len_utf8()
-        } else {
-            0
-        };
-        let crlf = text[start..]
-            .split('\n')
-            .next()
-            .is_some_and(|first| first.ends_with('\r'));
-        let mut lines = Vec::new();
-        let mut at = start;
-        for line in text[start..].split('\n') {
-            let shown = if crlf {
-                line.strip_suffix('\r').unwrap_or(line)
-            } else {
-                line
-            };
-            if !shown.is_empty() {
-                lines.push(at..at + shown.len());
-            }
-            at += line.len() + 1;
-        }
-        lines.shrink_to_fit();
-        Ok(ObjectList {
+    /// [`ObjectId::from_entry`]. A line that is no object belongs to a part as if it were one.
+    ///
+    /// # Errors
+    /// Those of the reader, and [`NotText`].
+    pub fn parse(from: &mut impl BufRead, id_kind: IdKind, part: Option<Part>) -> Result<Self> {
+        let mut list = ObjectList {
             id_kind,
-            text,
-            lines,
-        })
+            ..Self::default()
+        };
+        let mut bytes = Vec::new();
+        let mut crlf = false;
+        for number in 1.. {
+            bytes.clear();
+            if from.read_until(b'\n', &mut bytes)? == 0 {
+                break;
+            }
+            let line = str::from_utf8(&bytes).map_err(|_| NotText { line: number })?;
+            let line = line.strip_suffix('\n').unwrap_or(line);
+            let line = match number {
+                1 => line.strip_prefix('\u{feff}').unwrap_or(line),
+                _ => line,
+            };
+            crlf |= number == 1 && line.ends_with('\r');
+            let entry = match crlf {
+                true => line.strip_suffix('\r').unwrap_or(line),
+                false => line,
+            };
+            if entry.is_empty() {
+                continue;
+            }
+            list.in_file += 1;
+            if part.is_none_or(|part| part.holds(id_kind.of_entry(entry))) {
+                let start = list.text.len();
+                list.text.push_str(entry);
+                list.lines.push(start..list.text.len());
+            }
+        }
+        list.text.shrink_to_fit();
+        list.lines.shrink_to_fit();
+        Ok(list)
     }
 
     /// How many objects are listed.
@@ -117,6 +124,11 @@ impl ObjectList {
     /// Whether nothing is listed.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
+    }
+
+    /// How many lines the whole list has, where this may be a part of it.
+    pub fn in_file(&self) -> usize {
+        self.in_file
     }
 
     /// The path of object `index`, relative to the media directory.
@@ -168,6 +180,10 @@ impl ObjectList {
 mod tests {
     use super::*;
 
+    fn parse(mut bytes: &[u8]) -> Result<ObjectList> {
+        ObjectList::parse(&mut bytes, IdKind::Name, None)
+    }
+
     #[test]
     fn a_list_is_read_however_its_lines_end() {
         for (bytes, expected) in [
@@ -179,7 +195,7 @@ mod tests {
             ("\u{feff}", vec![]),
             ("a.jpg\nodd\r\n", vec!["a.jpg", "odd\r"]),
         ] {
-            let list = ObjectList::parse(bytes.into(), IdKind::Name).unwrap();
+            let list = parse(bytes.as_bytes()).unwrap();
             assert_eq!(list.entries().collect::<Vec<_>>(), expected, "{bytes:?}");
         }
     }
@@ -187,7 +203,7 @@ mod tests {
     #[test]
     fn of_lines_with_one_object_id_the_first_is_the_object() {
         let lines = b"a/x.jpg\nb/x.jpg\na/x.jpg\n../y.jpg\nx.jpg.jpg\n";
-        let list = ObjectList::parse(lines.into(), IdKind::Name).unwrap();
+        let list = parse(lines).unwrap();
         let lines: Vec<Line<'_>> = list.lines().collect();
         let twice = format!("a/x.jpg has the same object id and comes first; {KEEP_BOTH}");
         let outside = BadEntry::ParentComponent.to_string();
@@ -205,8 +221,36 @@ mod tests {
 
     #[test]
     fn a_list_that_is_not_text_names_the_line() {
-        let lines = b"a.jpg\nb.jpg\n\xff.jpg\n".to_vec();
-        let error = ObjectList::parse(lines, IdKind::Name).unwrap_err();
-        assert_eq!(error.line, 3);
+        let error = parse(b"a.jpg\nb.jpg\n\xff.jpg\n").unwrap_err();
+        assert_eq!(error.downcast_ref::<NotText>().unwrap().line, 3);
+    }
+
+    #[test]
+    fn every_line_is_in_one_part_and_those_of_one_object_id_are_in_the_same() {
+        let lines: Vec<String> = (0..1000).map(|at| format!("a/{at}.jpg")).collect();
+        let again = (0..1000).map(|at| format!("b/{at}.jpg"));
+        let lines: Vec<String> = lines.into_iter().chain(again).collect();
+        let text = lines.join("\n");
+        let mut seen = Vec::new();
+        for index in 0..7 {
+            let part = format!("{index}/7").parse().unwrap();
+            let list = ObjectList::parse(&mut text.as_bytes(), IdKind::Name, Some(part)).unwrap();
+            assert_eq!(list.in_file(), lines.len());
+            // By chance one in seven.
+            assert!((200..400).contains(&list.len()), "{index}: {}", list.len());
+            let (first, second) = (0..list.len())
+                .partition::<Vec<usize>, _>(|line| list.entry(*line).starts_with('a'));
+            let ids = |of: Vec<usize>| {
+                of.into_iter()
+                    .map(|line| list.id(line).to_owned())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(ids(first), ids(second), "{index}");
+            seen.extend(list.entries().map(str::to_owned));
+        }
+        let mut lines = lines;
+        lines.sort_unstable();
+        seen.sort_unstable();
+        assert_eq!(seen, lines);
     }
 }

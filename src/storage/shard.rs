@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::regular;
 use crate::storage::npy::{self, NpyError};
-use crate::storage::sources::Source;
+use crate::storage::sources::{Source, feature_sum};
 use crate::support::fault;
 
 /// The number of a shard; at least four digits in its file names.
@@ -128,6 +128,12 @@ pub enum ShardError {
         other_path: PathBuf,
         others: usize,
     },
+    /// A shard that was written is another one when it is read.
+    #[error(
+        "{} is not what this run has written: another process writes there too, or the disk is damaged. What was packed into it          is still there; look with `simsearch verify`, and run the same command again on one machine alone",
+        path.display()
+    )]
+    Overwritten { path: PathBuf },
     /// One file of a pair is missing.
     #[error(
         "{} is alone, its other half {} is missing: put that back, or move this file away and run \
@@ -499,6 +505,41 @@ fn create_afresh(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true);
     fault::step("create a temporary file", || options.open(path))
+}
+
+/// Reads a shard that is in place, as whoever comes next finds it, and compares it with what was to be written: the object ids
+/// and the checksum ([`feature_sum`]) of each row. What was packed is removed after this alone.
+///
+/// # Errors
+/// When the shard cannot be read, or is another one.
+pub(crate) fn read_back<'i>(
+    directory: &Path,
+    number: ShardNumber,
+    ids: impl Iterator<Item = &'i str>,
+    sums: &[u32],
+) -> Result<(), ShardError> {
+    let path = directory.join(number.file_name(ShardFile::Features));
+    let found = object_ids(directory, number)?;
+    let (_, dimension, offset) = features_shape(&path)?;
+    let read_sums = || -> io::Result<Vec<u32>> {
+        let mut features = BufReader::with_capacity(1 << 18, regular::open(&path)?);
+        features.seek(SeekFrom::Start(offset as u64))?;
+        let mut row = vec![0; dimension * 4];
+        let rows = 0..found.len();
+        rows.map(|_| {
+            features.read_exact(&mut row)?;
+            Ok(feature_sum(&row))
+        })
+        .collect()
+    };
+    let read = read_sums().map_err(|source| ShardError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    match read == sums && ids.eq(found.iter().map(String::as_str)) {
+        true => Ok(()),
+        false => Err(ShardError::Overwritten { path }),
+    }
 }
 
 /// Puts a file of a shard in place: renames the temporary file to its final name.

@@ -18,7 +18,7 @@ use crate::storage::files::regular;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardFile, ShardFiles, ShardNumber, ShardWriter};
-use crate::storage::sources::Source;
+use crate::storage::sources::{Source, feature_sum};
 use crate::support::fault;
 
 /// Brings a directory in order in which a process was killed that changed shards; returns the checksums that it has then.
@@ -75,12 +75,32 @@ pub fn finish_what_was_killed(directory: &ModelDir) -> Result<Sha256Sums> {
         let files = ShardFiles::list(path)?;
         for (&old, &new) in &files.replacements {
             match files.is_complete(new) {
-                true => remove_replaced(directory, &mut sums, old, new)?,
+                true => {
+                    check_sums(directory, &sums, new)?;
+                    remove_replaced(directory, &mut sums, old, new)?;
+                }
                 false => remove_marker(directory, old, new)?,
             }
         }
     }
     Ok(sums)
+}
+
+/// Fails where a file of a shard is not the one whose checksum is recorded.
+fn check_sums(directory: &ModelDir, sums: &Sha256Sums, number: ShardNumber) -> Result<()> {
+    for file in ShardFile::PAIR {
+        let name = number.file_name(file);
+        let path = directory.path().join(&name);
+        let sum = checksum::of_file(&path);
+        let sum = sum.with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(
+            sums.sum(&name) == Some(&sum),
+            "{} has another checksum than {} says, so that the shard which it replaces stays; look with `simsearch verify`",
+            path.display(),
+            Sha256Sums::FILE_NAME
+        );
+    }
+    Ok(())
 }
 
 /// Puts new sources of a shard that is there in place, where their checksum is recorded: then they are whole. Removes them
@@ -158,7 +178,10 @@ pub fn change(
         remove_shard(directory, sums, number)?;
         return Ok(false);
     }
-    let of_shard = write_staying(path, number, next, &ids, change).with_context(changing)?;
+    let Written {
+        files: of_shard,
+        rows,
+    } = write_staying(path, number, next, &ids, change).with_context(changing)?;
     let marker = path.join(number.replacement_marker(next));
     fault::step("say which shard is replaced", || File::create_new(&marker))
         .with_context(changing)?;
@@ -169,37 +192,49 @@ pub fn change(
             put_in_place(directory, next, file)?;
         }
     }
+    let staying = ids.iter().enumerate();
+    let staying = staying.filter(|(row, _)| !leaving.contains(row));
+    let staying = staying.map(|(_, id)| id.as_str());
+    shard::read_back(path, next, staying, &rows)?;
     remove_replaced(directory, sums, number, next)?;
     Ok(true)
 }
 
-/// Writes the rows that stay under the temporary names of a new shard; returns the checksums.
+/// The checksums of a shard that was written.
+struct Written {
+    files: Vec<(ShardFile, String)>,
+    rows: Vec<u32>,
+}
+
+/// Writes the rows that stay under the temporary names of a new shard.
 fn write_staying(
     path: &Path,
     number: ShardNumber,
     next: ShardNumber,
     ids: &[String],
     change: &Change,
-) -> Result<Vec<(ShardFile, String)>> {
+) -> Result<Written> {
     let features_path = path.join(number.file_name(ShardFile::Features));
     let (_, dimension, offset) = shard::features_shape(&features_path)?;
     let mut features = BufReader::with_capacity(1 << 18, regular::open(&features_path)?);
     features.seek(SeekFrom::Start(offset as u64))?;
     let mut writer = ShardWriter::create(path, next, dimension)?;
     let mut feature = vec![0; dimension * 4];
-    let mut staying = Vec::new();
+    let (mut staying, mut rows) = (Vec::new(), Vec::new());
     for row in 0..ids.len() {
         features.read_exact(&mut feature)?;
         if !change.leaving.contains(&row) {
             writer.push(&feature)?;
             staying.push(row);
+            rows.push(feature_sum(&feature));
         }
     }
     let sources: Vec<_> = (staying.iter())
         .map(|row| change.sources[*row].as_ref())
         .collect();
     let ids = staying.iter().map(|row| ids[*row].as_str());
-    Ok(writer.finish(ids, &sources)?)
+    let files = writer.finish(ids, &sources)?;
+    Ok(Written { files, rows })
 }
 
 /// Removes a shard that another one replaces, which is in place.

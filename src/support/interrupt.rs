@@ -3,9 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::exit;
 
 /// Makes a write beyond the limit of file size (`ulimit -f`) an error that names the file; else the process would be
 /// killed.
@@ -32,6 +36,24 @@ impl Interrupt {
             flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)?;
         }
         Ok(interrupt)
+    }
+
+    /// Ends the process when it is still there so long after the first signal, as a second signal would: what it has begun is
+    /// left, as by a kill. `say` is called before that.
+    pub fn end_within(
+        &self,
+        grace: Duration,
+        say: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let wait = move || {
+            if let Some(signal) = signals.forever().next() {
+                thread::sleep(grace);
+                say();
+                exit(128 + signal);
+            }
+        };
+        thread::Builder::new().spawn(wait).map(drop)
     }
 
     /// The signal that asked the run to stop.

@@ -605,11 +605,11 @@ fn damaged_shards_stop_the_run_before_anything_changes() {
 fn the_second_of_two_says_who_holds_the_lock() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..3));
-    let before = env.tree("features/model");
     let directory = ModelDir::open(&env.path("features/model")).unwrap();
-    let Packing::Locked(lock) = directory.lock_packing().unwrap() else {
+    let Packing::Locked(lock) = directory.lock_packing(&|_| {}).unwrap() else {
         panic!("nobody else holds the lock");
     };
+    let before = env.tree("features/model");
     let holder = format!("is being packed by process {} on ", std::process::id());
     for more in [&[][..], &["--quiet"]] {
         env.concat(more)
@@ -707,14 +707,23 @@ fn a_models_own_directory_is_not_taken_for_the_root() {
 }
 
 #[test]
-fn a_holder_that_has_not_named_itself_is_another_process() {
+fn a_holder_that_the_lock_file_does_not_name_is_named_by_its_lease() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..1));
     let directory = ModelDir::open(&env.path("features/model")).unwrap();
-    let Packing::Locked(_lock) = directory.lock_packing().unwrap() else {
+    let Packing::Locked(_lock) = directory.lock_packing(&|_| {}).unwrap() else {
         panic!("nobody else is here");
     };
     fs::write(env.path("features/model/.lock"), "").unwrap();
+    let holder = format!("is being packed by process {} on ", std::process::id());
+    env.concat(&[]).exits(11).says(&[&holder]);
+    // As an earlier version, which has none.
+    for entry in fs::read_dir(env.path("features/model")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "lease") {
+            fs::remove_file(path).unwrap();
+        }
+    }
     env.concat(&[])
         .exits(11)
         .says(&["is being packed by another process"]);

@@ -174,3 +174,81 @@ fn a_torn_file_is_named_and_the_others_are_exported() {
     outcome.exits(3).says(&["00003.jpg.npy"]);
     assert_eq!(outcome.json()["rows"], 4);
 }
+
+/// That the files of a folder in order are the table of one file, and how many rows each has.
+const TOGETHER: &str = r#"
+import sys
+from pathlib import Path
+import duckdb, pyarrow as pa, pyarrow.parquet as pq
+
+folder, table = Path(sys.argv[1]), sys.argv[2]
+files = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+whole = pq.read_table(table)
+assert pa.concat_tables(files).combine_chunks().equals(whole.combine_chunks())
+assert files[0].schema.metadata == whole.schema.metadata
+rows = duckdb.sql(f"SELECT count(*) FROM '{folder}/*.parquet'").fetchall()
+assert rows == [(whole.num_rows,)], rows
+print(*(f.num_rows for f in files))
+"#;
+
+#[test]
+fn several_files_are_together_the_table_of_one_and_have_the_same_names_each_time() {
+    let mut python = need_python!("numpy", "pyarrow", "duckdb");
+    let env = TestEnv::new();
+    write_shard(&env, 0, 10_050, 5, &rows(1, 10_050, 5));
+    write_shard(&env, 1, 7, 5, &rows(2, 7, 5));
+    env.write(
+        Path::new("features/model").join(nested("per_object.jpg")),
+        feature_file(&rows(3, 1, 5)),
+    );
+    export(&env, &[]).exits(0);
+    let several = |rows: &str| {
+        let arguments = ["export", "--feature-dir", "features", "--json"];
+        let output = ["--output", "several/", "--rows-per-file", rows];
+        env.run(arguments.iter().chain(&output))
+    };
+    env.write("several/notes.txt", "somebody's");
+    env.write("several/other-00009.parquet", "somebody's");
+    for _ in 0..2 {
+        let summary = several("4000").exits(0).json();
+        assert_eq!([&summary["rows"], &summary["files"]], [10_058, 3]);
+        let names: Vec<String> = env.tree("several").into_keys().collect();
+        let expected = [
+            "model-00000.parquet",
+            "model-00001.parquet",
+            "model-00002.parquet",
+            "notes.txt",
+            "other-00009.parquet",
+        ];
+        assert_eq!(names, expected);
+    }
+    fs::remove_file(env.path("several/other-00009.parquet")).unwrap();
+    let (folder, table) = (env.path("several"), env.path("out.parquet"));
+    let printed = succeed(python.args(["-c", TOGETHER]).args([&folder, &table]));
+    assert_eq!(printed, "4000 4000 2058\n");
+    // Those that an earlier export had more go.
+    assert_eq!(several("10058").exits(0).json()["files"], 1);
+    assert!(!env.path("several/model-00001.parquet").exists());
+    assert_eq!(
+        fs::read(env.path("several/model-00000.parquet")).unwrap(),
+        fs::read(&table).unwrap()
+    );
+}
+
+#[test]
+fn a_folder_needs_the_rows_of_its_files() {
+    let env = TestEnv::new();
+    write_features(&env, &numbered(0..3));
+    let output = [
+        "export",
+        "--feature-dir",
+        "features",
+        "--output",
+        "several/",
+    ];
+    env.run(output)
+        .exits(1)
+        .says(&["several/ is a folder", "--rows-per-file"]);
+    let more = ["--rows-per-file", "0"];
+    env.run(output.iter().chain(&more)).exits(2);
+}

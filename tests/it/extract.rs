@@ -1305,6 +1305,69 @@ fn an_empty_list_is_done_at_once() {
 }
 
 #[test]
+fn the_parts_of_a_list_make_together_what_a_run_without_them_makes() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let mut entries = pictures(&env, 12);
+    entries.extend(["../above.jpg", "/absolute.jpg", "object/no"].map(str::to_owned));
+    env.objects(&entries);
+    env.extract("nhwc", &[]).exits(3);
+    let expected = features(&env, "nhwc");
+    let all_failed = failures(&env, "nhwc").len();
+    fs::remove_dir_all(env.path("features")).unwrap();
+
+    let (mut listed, mut done) = (0, 0);
+    for part in ["0/3", "1/3", "2/3"] {
+        let outcome = env.extract("nhwc", &["--json", "--part", part]);
+        outcome.says(&[&format!("part {part}: "), " of 15 listed objects"]);
+        let [made, skipped, failed, left] = outcome.counts();
+        assert_eq!([skipped, left], [0, 0], "{outcome}");
+        assert_eq!(outcome.json()["listed"], made + failed, "{outcome}");
+        assert!(made < 12, "{outcome}");
+        listed += made + failed;
+        done += made;
+    }
+    assert_eq!([listed, done], [15, 12]);
+    assert_same_tree(&features(&env, "nhwc"), &expected);
+    // A part leaves the failures of the others in the report.
+    assert_eq!(failures(&env, "nhwc").len(), all_failed);
+
+    for malformed in ["3/3", "3", "-1/3", "0/0", "1/3/5", ""] {
+        let outcome = env.extract("nhwc", &[&format!("--part={malformed}")]);
+        outcome.exits(2).says(&["I/N", "--part"]);
+    }
+    let outcome = env.extract("nhwc", &["--part", "0/4"]);
+    outcome
+        .exits(1)
+        .says(&["features/nhwc/parts.json", "3 parts", "--part I/3"]);
+    // No scheduler is asked.
+    let mut command = env.extract_command("nhwc", &["--json"]);
+    command
+        .env("SLURM_ARRAY_TASK_ID", "1")
+        .env("SLURM_ARRAY_TASK_COUNT", "3");
+    assert_eq!(finish(command).exits(3).counts()[1], 12);
+}
+
+#[test]
+fn a_part_without_objects_is_done_and_an_empty_list_is_none() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 1);
+    let mut codes = BTreeSet::new();
+    for index in 0..8 {
+        let part = format!("{index}/8");
+        let named = ["--json", "--objects", "media/objects.txt", "--part", &part];
+        codes.insert(env.extract("nhwc", &named).exits(0).counts()[0]);
+    }
+    assert_eq!(codes, BTreeSet::from([0, 1]));
+    env.objects(&[""; 0]);
+    let named = ["--objects", "media/objects.txt", "--part", "0/8"];
+    env.extract("nhwc", &named)
+        .exits(3)
+        .says(&["media/objects.txt is empty"]);
+}
+
+#[test]
 fn a_list_comes_from_standard_input_and_an_empty_one_there_is_an_error() {
     need_runtime!();
     let env = TestEnv::new();

@@ -714,6 +714,6 @@ fn an_output_that_takes_nothing_does_not_change_the_exit_code() {
             .says(&["cannot write to standard output", "free some space"]);
     }
     let holder = simsearch::storage::model_dir::ModelDir::open(&env.path("features/nhwc")).unwrap();
-    let _held = holder.lock_packing().unwrap();
+    let _held = holder.lock_packing(&|_| {}).unwrap();
     run("2>/dev/full", &concat).exits(11);
 }

@@ -3,6 +3,7 @@
 mod completions;
 mod concat;
 mod crash;
+mod deploy;
 mod descriptor;
 mod doctor;
 mod duplicates;

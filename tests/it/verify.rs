@@ -470,7 +470,7 @@ fn a_directory_that_is_being_packed_is_left_alone() {
     let env = TestEnv::new();
     three_shards(&env);
     let directory = ModelDir::open(&env.path("features/model")).unwrap();
-    let Packing::Locked(lock) = directory.lock_packing().unwrap() else {
+    let Packing::Locked(lock) = directory.lock_packing(&|_| {}).unwrap() else {
         panic!("nobody else holds the lock");
     };
     let holder = format!("is being packed by process {} on ", std::process::id());

@@ -1,7 +1,8 @@
 //! Command: packs per-object files into shard pairs.
 //!
 //! Each shard is written under temporary names and made durable; then its checksums are recorded in `SHA256SUMS`; then
-//! its features, its sources and its object ids get their final names, in this order; then the per-object files are removed.
+//! its features, its sources and its object ids get their final names, in this order; then the shard is read back, and the
+//! per-object files that are in it are removed.
 //! Killed at any instant, the next call knows from the names alone how far this one came: where there are only temporary
 //! files, the shard is written again; where the features are in place and the ids still temporary, the renames are made
 //! good; where both are in place, the per-object files of its ids are removed.
@@ -102,8 +103,8 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
             path.display()
         )
     })?;
-    let _lock = match directory
-        .lock_packing()
+    let lock = match directory
+        .lock_packing(&|line| progress.note(line))
         .with_context(|| format!("cannot lock {}", path.display()))?
     {
         Packing::Locked(lock) => lock,
@@ -141,6 +142,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         reading::compare_with_packed(&directory, &mut files, &pairs, &recorded, &mut refusals)?;
     summary.already_packed = compared.already_packed;
     for (number, change) in &compared.changes {
+        lock.check()?;
         let next = ShardFiles::list(path)?.next_number();
         shard_changes::change(&directory, &mut sums, *number, next, change)?;
         summary.replaced += change.leaving.len();
@@ -149,7 +151,9 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     if !files.is_empty() {
         let dimension = reading::dimension(&directory, &pairs, &files)?;
         let first = ShardFiles::list(path)?.next_number();
-        let packer = Packer::new(options, &directory, &mut sums, first, dimension, &recorded);
+        let packer = Packer::new(
+            options, &directory, &lock, &mut sums, first, dimension, &recorded,
+        );
         let result = packer.pack(&files, &mut refusals, &mut summary, &mut packed);
         if result.is_err() {
             // What a full disk cut short would keep it full; the next call would remove it anyway.
@@ -204,7 +208,7 @@ fn is_of_use(
     if !claims.claim(&id)? {
         return Ok(true);
     }
-    let state = directory.feature_state(&id, buffer);
+    let state = directory.newest_feature_state(&id, buffer);
     claims.release(&id);
     Ok(match state {
         Ok(FeatureState::Complete(_)) => {

@@ -8,11 +8,12 @@ use rayon::prelude::*;
 
 use super::reading::{check_dimension, read_feature};
 use super::{Options, Refusals, Summary};
-use crate::storage::model_dir::{ModelDir, PerObjectFile, ReadFile};
+use crate::storage::model_dir::{ModelDir, PackingLock, PerObjectFile, ReadFile};
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{ShardFile, ShardNumber, ShardWriter};
+use crate::storage::shard::{self, ShardFile, ShardNumber, ShardWriter};
 use crate::storage::shard_changes::{put_in_place, remove_temporary};
 use crate::storage::sources::{RecordedSources, feature_sum};
+use crate::support::fault;
 use crate::support::hints::concerns_the_run;
 use crate::support::mutex::lock;
 
@@ -25,6 +26,7 @@ const FILES_A_JOB: usize = 8;
 /// Packs files into shards that come after those of the directory.
 pub struct Packer<'a> {
     directory: &'a ModelDir,
+    packing: &'a PackingLock,
     sums: &'a mut Sha256Sums,
     /// The number of the first shard.
     first: ShardNumber,
@@ -42,6 +44,8 @@ struct Written<'f> {
     number: ShardNumber,
     writer: ShardWriter,
     files: Vec<ReadFile<'f>>,
+    /// The checksum of each feature.
+    feature_sums: Vec<u32>,
     /// For each, the index of its source in the record, where it is there.
     sources: Vec<Option<usize>>,
 }
@@ -49,8 +53,9 @@ struct Written<'f> {
 /// A per-object file and what is in it.
 struct Feature<'f, 'd> {
     file: ReadFile<'f>,
-    /// Its numbers.
+    /// Its numbers, and their checksum.
     data: &'d [u8],
+    sum: u32,
     /// The index of its source in the record, where it is there.
     source: Option<usize>,
 }
@@ -60,6 +65,7 @@ impl<'a> Packer<'a> {
     pub fn new(
         options: &Options,
         directory: &'a ModelDir,
+        packing: &'a PackingLock,
         sums: &'a mut Sha256Sums,
         first: ShardNumber,
         dimension: Option<usize>,
@@ -67,6 +73,7 @@ impl<'a> Packer<'a> {
     ) -> Self {
         Packer {
             directory,
+            packing,
             sums,
             first,
             rows: options.rows,
@@ -87,6 +94,7 @@ impl<'a> Packer<'a> {
     ) -> Result<()> {
         let Packer {
             directory,
+            packing,
             sums,
             recorded,
             ..
@@ -117,7 +125,8 @@ impl<'a> Packer<'a> {
                         next
                     },
                     || {
-                        let shard = written.map(|shard| commit(directory, sums, recorded, shard));
+                        let shard =
+                            written.map(|shard| commit(directory, packing, sums, recorded, shard));
                         shard.transpose()
                     },
                 );
@@ -147,9 +156,10 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// Makes a shard durable and visible; returns the files that are packed in it, and the indices of their sources.
+/// Makes a shard durable and visible, and reads it back; returns the files that are packed in it, and the indices of their sources.
 fn commit<'f>(
     directory: &ModelDir,
+    packing: &PackingLock,
     sums: &mut Sha256Sums,
     recorded: &RecordedSources,
     shard: Written<'f>,
@@ -158,19 +168,25 @@ fn commit<'f>(
         number,
         writer,
         files,
+        feature_sums,
         sources,
     } = shard;
-    let commit = || {
+    let commit = || -> Result<()> {
         let of_rows = (sources.iter()).map(|index| Some(&recorded.made()[(*index)?].source));
         let of_rows: Vec<_> = of_rows.collect();
         let ids = files.iter().map(|read| read.file.object_id());
         let of_shard = writer.finish(ids, &of_rows)?;
+        packing.check()?;
         // This makes the temporary files' names durable as well.
         sums.record(number, &of_shard)?;
-        let files = ShardFile::ALL.into_iter();
-        files
+        let of_all = ShardFile::ALL.into_iter();
+        of_all
             .filter(|file| of_shard.iter().any(|(written, _)| written == file))
-            .try_for_each(|file| put_in_place(directory, number, file))
+            .try_for_each(|file| put_in_place(directory, number, file))?;
+        fault::overwritten(&directory.path().join(number.file_name(ShardFile::Features)))?;
+        let ids = files.iter().map(|read| read.file.object_id());
+        shard::read_back(directory.path(), number, ids, &feature_sums)?;
+        Ok(packing.check()?)
     };
     commit().with_context(|| cannot_write(directory, number))?;
     Ok((files, sources))
@@ -214,8 +230,13 @@ impl<'f> Unpacked<'_, 'f, '_> {
                 .map(|(file, buffer)| {
                     let id = file.object_id();
                     let (file, data) = read_feature(directory, *file, dimension, buffer)?;
-                    let source = recorded.find(id, feature_sum(data));
-                    Ok(Feature { file, data, source })
+                    let sum = feature_sum(data);
+                    Ok(Feature {
+                        file,
+                        data,
+                        sum,
+                        source: recorded.find(id, sum),
+                    })
                 })
                 .collect();
             for (file, read) in ahead.iter().zip(read) {
@@ -252,7 +273,12 @@ impl<'f> Unpacked<'_, 'f, '_> {
     }
 
     fn append(&self, shard: &mut Option<Written<'f>>, feature: Feature<'f, '_>) -> io::Result<()> {
-        let Feature { file, data, source } = feature;
+        let Feature {
+            file,
+            data,
+            sum,
+            source,
+        } = feature;
         let shard = match shard {
             Some(shard) => shard,
             none => {
@@ -261,12 +287,14 @@ impl<'f> Unpacked<'_, 'f, '_> {
                     number,
                     writer: ShardWriter::create(path, number, data.len() / 4)?,
                     files: Vec::new(),
+                    feature_sums: Vec::new(),
                     sources: Vec::new(),
                 })
             }
         };
         shard.writer.push(data)?;
         shard.files.push(file);
+        shard.feature_sums.push(sum);
         shard.sources.push(source);
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! | `work.rs` | the workers: read, decode, run, write |
 //! | `on_gpu.rs` | the same for pictures that a GPU decodes |
 //! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
+//! | `reads.rs` | names reads that hang |
 //! | `packed.rs` | what other processes pack meanwhile |
 //! | `memory.rs` | the memory for decoding that the workers share |
 //! | `cause.rs` | why an object failed |
@@ -23,6 +24,7 @@ mod on_gpu;
 mod packed;
 mod plan;
 mod queue;
+mod reads;
 mod standing;
 mod waiting;
 mod work;
@@ -43,6 +45,7 @@ use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
+use crate::storage::part::Part;
 use crate::storage::recipe::{Finish, Recipe, RecipeError};
 use crate::storage::shard::ShardFiles;
 use crate::storage::sources::SourceRecord;
@@ -65,6 +68,8 @@ pub struct Options {
     pub media_dir: PathBuf,
     /// The list of objects, `-` for standard input. Default: `MEDIA_DIR/objects.txt`.
     pub objects: PathBuf,
+    /// The part of the list that is to be extracted. Default: all of it.
+    pub part: Option<Part>,
     /// The model's directory of features, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
     /// What object ids are. Default: what they are in the directory, and names in a new one.
@@ -142,8 +147,11 @@ impl Source<'_> {
 /// What a run did.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Summary {
-    /// Objects in the list.
+    /// Objects in the list, or in the part of it.
     pub listed: usize,
+    /// Objects in the whole list.
+    #[serde(skip)]
+    pub in_file: usize,
     /// Features written by this run.
     pub done: u64,
     /// Objects that had a feature, of a file that is another one now.
@@ -195,16 +203,24 @@ pub fn extract(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     let started = Instant::now();
-    let list = ObjectList::read(&options.objects, choose_ids(options)?)?;
+    let list = ObjectList::read_part(&options.objects, choose_ids(options)?, options.part)?;
     check_media_directory(&options.media_dir)?;
     let is_file = fs::metadata(&options.objects).is_ok_and(|metadata| metadata.is_file());
     ensure!(
-        is_file || !list.is_empty(),
+        is_file || list.in_file() > 0,
         "the list of objects {} is empty; what was to write it may have failed",
         options.objects.display()
     );
     let path = &options.directory;
     let workers = options.workers.unwrap_or_else(processors);
+    if let Some(part) = options.part {
+        part.is_recorded(path)?;
+        progress.note(&format!(
+            "part {part}: {} of {} listed objects",
+            list.len(),
+            list.in_file()
+        ));
+    }
     // A model that does not run leaves no directory.
     if !path.exists() && !list.is_empty() {
         source.run(options, workers)?;
@@ -229,6 +245,7 @@ pub fn extract(
         if let Some(recorded) = &recorded {
             recipe_as_recorded(source, recorded, options).agree(path)?;
         }
+        record_parts(options)?;
         directory
             .remove_leftovers()
             .with_context(|| format!("cannot tidy {}", path.display()))?;
@@ -241,6 +258,7 @@ pub fn extract(
         }
         let gpu = source.decoder(options, pool)?;
         recipe(source, &form, options, list.id_kind()).agree(path)?;
+        record_parts(options)?;
         let comparison = Comparison::new(pool.engine(), gpu.is_some(), progress)?;
         let work = Work {
             options,
@@ -288,6 +306,7 @@ pub fn extract(
     let seconds = started.elapsed().as_secs_f64();
     Ok(Summary {
         listed: list.len(),
+        in_file: list.in_file(),
         done,
         changed: plan.changed,
         moved: plan.moved.len(),
@@ -321,6 +340,14 @@ pub fn choose_ids(options: &Options) -> Result<IdKind> {
         }
         .into()),
         (there, asked) => Ok(there.or(asked).unwrap_or_default()),
+    }
+}
+
+/// So that a run with another number of parts is refused here, which would leave objects out.
+fn record_parts(options: &Options) -> Result<()> {
+    match options.part {
+        Some(part) => Ok(part.record(&options.directory)?),
+        None => Ok(()),
     }
 }
 
@@ -412,6 +439,7 @@ mod tests {
         let options = Options {
             media_dir: root.to_owned(),
             objects,
+            part: None,
             directory: root.join("features"),
             ids: None,
             workers: Some(2),

@@ -14,6 +14,7 @@ use crate::storage::files::FileStamp;
 use crate::storage::model_dir::{FeatureState, ModelDir};
 use crate::storage::object_id::{IdKind, ObjectId};
 use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::part::Part;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
 use crate::storage::sources::{Made, Source};
@@ -44,6 +45,7 @@ pub struct Plan {
     /// The lines that are not objects, by the id under which they are reported.
     bad_lines: HashSet<String>,
     id_kind: IdKind,
+    part: Option<Part>,
 }
 
 /// The feature of an object whose file is another one now.
@@ -124,15 +126,18 @@ impl Plan {
             resolved,
             bad_lines,
             id_kind: list.id_kind(),
+            part: options.part,
         })
     }
 
     /// Whether a failure in the report is overtaken: by a feature, or because the bad line is not in the list. (A run
-    /// with another list reports that list's bad lines anew, so that none goes unseen.)
+    /// with another list reports that list's bad lines anew, so that none goes unseen. Those of other parts stay.)
     pub fn is_resolved(&self, directory: &ModelDir, failure: &Failure) -> bool {
         let id = &*failure.id;
         if failure.class == Class::BadEntry {
-            return !self.bad_lines.contains(id);
+            let entry = self.id_kind.of_entry(&failure.path);
+            let is_here = self.part.is_none_or(|part| part.holds(entry));
+            return is_here && !self.bad_lines.contains(id);
         }
         self.resolved.contains(id)
             || ObjectId::new(self.id_kind, id).is_ok_and(|id| {

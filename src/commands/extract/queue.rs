@@ -134,7 +134,8 @@ impl<'a> Queue<'a> {
     fn say_waiting(&self, count: usize, progress: &Progress) {
         let plural = if count == 1 { "" } else { "s" };
         progress.warn(&format!(
-            "another process holds {count} object{plural} and makes no progress; waiting up to {}",
+            "another process, which may be on a machine that has lost its power, holds {count} object{plural} and makes no \
+             progress; waiting up to {}",
             duration(self.patience.as_secs_f64())
         ));
     }

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 /// How long a run waits without progress. A group of pictures takes seconds at most, so that a process which gives up
-/// none of its objects for a minute is stopped or stuck; and if it only is very slow, it does them all the same.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// none of its objects for a minute is stopped or stuck; and if it only is very slow, it does them all the same. Two minutes,
+/// since a server of NFS 4 gives the locks of a machine that has lost its power free after 90 seconds.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// After which part of its patience a run says that it waits: 10 seconds of a minute.
-const SAY_AFTER: u32 = 6;
+/// After which part of its patience a run says that it waits: 10 seconds of two minutes.
+const SAY_AFTER: u32 = 12;
 
 /// What to do about objects that another process still holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_says_once_that_it_waits_and_gives_up_after_a_minute_without_progress() {
+    fn it_says_once_that_it_waits_and_gives_up_after_two_minutes_without_progress() {
         let begin = Instant::now();
         let mut waited = Waited::new(PATIENCE);
         let mut at = |second| waited.nothing(begin + Duration::from_secs(second));
@@ -70,18 +71,18 @@ mod tests {
             (109, Waiting::Wait),
             (110, Waiting::Say),
             (111, Waiting::Wait),
-            (159, Waiting::Wait),
+            (219, Waiting::Wait),
         ] {
             assert_eq!(at(second), expected, "{second}");
         }
         waited.progress();
         let mut at = |second| waited.nothing(begin + Duration::from_secs(second));
         for (second, expected) in [
-            (160, Waiting::Wait),
-            (175, Waiting::Wait),
-            (219, Waiting::Wait),
-            (220, Waiting::GiveUp),
-            (221, Waiting::GiveUp),
+            (220, Waiting::Wait),
+            (235, Waiting::Wait),
+            (339, Waiting::Wait),
+            (340, Waiting::GiveUp),
+            (341, Waiting::GiveUp),
         ] {
             assert_eq!(at(second), expected, "{second}");
         }

@@ -15,6 +15,7 @@ use super::mounted::Mounted;
 use super::packed::Packed;
 use super::plan::Plan;
 use super::queue::Queue;
+use super::reads::Reads;
 use crate::inference::pool::Pool;
 use crate::inference::{Form, Model};
 use crate::pictures::{GpuReader, OWN_MEMORY, PictureError, PictureReader};
@@ -73,6 +74,7 @@ pub(super) struct Shared<'a> {
     queue: Queue<'a>,
     packed: Mutex<Packed<'a>>,
     memory: Memory,
+    reads: Reads,
     pub(super) decoded_on_gpu: AtomicU64,
     failures: AtomicUsize,
     stop: AtomicBool,
@@ -144,6 +146,7 @@ impl Work<'_> {
             .with_context(preparing)?,
             packed: Mutex::new(Packed::new(path, self.plan.next_shard, &self.plan.stale)),
             memory: Memory::new(self.workers),
+            reads: Reads::new(self.workers),
             decoded_on_gpu: AtomicU64::new(0),
             failures: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -167,7 +170,9 @@ impl Work<'_> {
             if self.is_on_gpu() {
                 scope.spawn(|| end_with(self.pool.with(|_| Ok(()))));
             }
+            scope.spawn(|| shared.reads.watch(self.progress));
             pool.broadcast(|context| end_with(self.work(&shared, context.index())));
+            shared.reads.end();
         });
         self.progress.end();
         let claimed_elsewhere = match self.stopped(&shared) {
@@ -367,7 +372,7 @@ impl Work<'_> {
         id: &ObjectId,
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
-        match self.directory.feature_state(id, buffer) {
+        match self.directory.newest_feature_state(id, buffer) {
             Ok(FeatureState::Complete(dimension)) => {
                 Ok(dimension == self.form.dimension
                     && !self.plan.is_still_stale(self.directory, id))
@@ -406,7 +411,9 @@ impl Work<'_> {
         worker: &mut Worker,
     ) -> Result<Result<FileStamp, Cause>> {
         let path = self.options.media_dir.join(entry);
-        let file = match read_file(&path, &mut worker.bytes) {
+        let Worker { slot, bytes, .. } = worker;
+        let read = (shared.reads).read(*slot, &path, || read_file(&path, bytes));
+        let file = match read {
             Ok(file) => file,
             Err(error) if concerns_the_run(&error) => {
                 return Err(Error::new(error).context(format!("cannot read {}", path.display())));
@@ -497,6 +504,7 @@ impl Work<'_> {
             if let Some(cause) = Cause::of_feature(feature) {
                 self.fail(shared, id, entry, cause)?;
             } else {
+                self.look_for_another(id, bytes);
                 bytes.clear();
                 npy::append_feature(feature, bytes);
                 match shared
@@ -512,6 +520,19 @@ impl Work<'_> {
             shared.queue.release(id);
         }
         Ok(())
+    }
+
+    /// Says so where another process has made the feature of an object that this one has claimed.
+    fn look_for_another(&self, id: &ObjectId, buffer: &mut Vec<u8>) {
+        let there = self.directory.feature_state(id, buffer);
+        if matches!(there, Ok(FeatureState::Complete(dimension)) if dimension == self.form.dimension)
+            && !self.plan.is_still_stale(self.directory, id)
+        {
+            self.progress.warn(
+                "another process makes objects that this one has claimed: locks do not hold between them here, so that \
+                 some objects are done twice; nothing is lost",
+            );
+        }
     }
 
     fn fail_to_write(

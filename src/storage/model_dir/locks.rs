@@ -11,36 +11,75 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::ModelDir;
+use super::lease::{Lease, Leased, Purpose, Say};
 use crate::support::fault;
 
 /// The file below a model's directory whose locks tell processes what others have claimed.
 const LOCK: &str = ".lock";
 
 impl ModelDir {
-    /// Takes the lock that lets one `concat` at a time work here.
-    pub fn lock_packing(&self) -> io::Result<Packing> {
+    /// Takes the lock that lets one `concat` at a time work here, and then the lease, since a lock that succeeds proves nothing.
+    /// `say` gets a line for each process that was killed here.
+    pub fn lock_packing(&self, say: Say<'_>) -> io::Result<Packing> {
+        let mut file = match self.lock_to_pack()? {
+            Locked::Here(file) => file,
+            Locked::HeldBy(holder) => return Ok(Packing::HeldBy(holder)),
+        };
+        let is_locked = !fault::locks_prove_nothing();
+        let lease = match self.lease(Purpose::Packing, is_locked, say)? {
+            Leased::Taken(lease) => lease,
+            Leased::HeldBy(holder) => return Ok(Packing::HeldBy(holder)),
+        };
+        let host = nix::unistd::gethostname()?;
+        let holder = format!(
+            "process {} on {}\n",
+            std::process::id(),
+            host.to_string_lossy()
+        );
+        fault::step("empty the lock file", || file.set_len(0))?;
+        fault::step("name the holder", || file.write_all(holder.as_bytes()))?;
+        Ok(Packing::Locked(PackingLock { file, lease }))
+    }
+
+    /// Takes the lease for the one `index` at a time that writes here. It may be made while another process packs.
+    pub fn lease_index(&self, say: Say<'_>) -> io::Result<Leased> {
+        let file = self.lock_file()?;
+        if !lock_byte(&file, INDEXING_OFFSET, libc::F_WRLCK)? {
+            let holder = self.lease_holder(Purpose::Indexing, true)?;
+            return Ok(Leased::HeldBy(
+                holder.unwrap_or_else(|| "another process".to_owned()),
+            ));
+        }
+        let is_locked = !fault::locks_prove_nothing();
+        let mut leased = self.lease(Purpose::Indexing, is_locked, say)?;
+        if let Leased::Taken(lease) = &mut leased {
+            lease.lock = Some(file);
+        }
+        Ok(leased)
+    }
+
+    fn lock_to_pack(&self) -> io::Result<Locked> {
         for _ in 0..HOLDER_POLLS {
             let mut file = self.lock_file()?;
             if lock_byte(&file, PACKING_OFFSET, libc::F_WRLCK)? {
-                let host = nix::unistd::gethostname()?;
-                let holder = format!(
-                    "process {} on {}\n",
-                    std::process::id(),
-                    host.to_string_lossy()
-                );
-                fault::step("empty the lock file", || file.set_len(0))?;
-                fault::step("name the holder", || file.write_all(holder.as_bytes()))?;
-                return Ok(Packing::Locked(PackingLock { file }));
+                return Ok(Locked::Here(file));
             }
             let mut holder = String::new();
             file.read_to_string(&mut holder)?;
             if holder.ends_with('\n') {
-                return Ok(Packing::HeldBy(holder.trim().to_owned()));
+                return Ok(Locked::HeldBy(holder.trim().to_owned()));
             }
             // It has just begun and not named itself yet, or is about to end.
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Packing::HeldBy("another process".to_owned()))
+        Ok(Locked::HeldBy(self.name_of_packer()?))
+    }
+
+    /// The name of the process that has the lock, where the lock file does not tell: on NFS its machine keeps that for a while,
+    /// and the lease does.
+    fn name_of_packer(&self) -> io::Result<String> {
+        let holder = self.lease_holder(Purpose::Packing, true)?;
+        Ok(holder.unwrap_or_else(|| "another process".to_owned()))
     }
 
     /// What the process that packs here at this moment says about itself. Takes no lock and writes nothing.
@@ -52,15 +91,14 @@ impl ModelDir {
             Err(error) => return Err(error.into()),
         };
         let mut lock = byte_lock(PACKING_OFFSET, libc::F_WRLCK);
-        // Where the file system has no such locks, nothing can pack.
         let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
         if asked.is_err() || lock.l_type == libc::F_UNLCK as libc::c_short {
-            return Ok(None);
+            return self.lease_holder(Purpose::Packing, false);
         }
         let mut holder = String::new();
         file.read_to_string(&mut holder)?;
         Ok(Some(match holder.trim() {
-            "" => "another process".to_owned(),
+            "" => self.name_of_packer()?,
             holder => holder.to_owned(),
         }))
     }
@@ -93,9 +131,7 @@ impl ModelDir {
 
     pub(super) fn lock_file(&self) -> io::Result<File> {
         let file = open_lock(&self.root, LOCK)?;
-        let mut lock = byte_lock(REPORT_OFFSET, libc::F_WRLCK);
-        let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
-        asked.map_err(without_locks)?;
+        probe(&file)?;
         Ok(file)
     }
 }
@@ -118,6 +154,23 @@ pub(super) fn open_lock(directory: &OwnedFd, name: &str) -> io::Result<File> {
     }
 }
 
+/// Fails where there are no locks. Asks with the call that is used later: 9p has no F_OFD_GETLK, and has locks.
+fn probe(file: &File) -> io::Result<()> {
+    let set = |kind| {
+        let lock = byte_lock(PROBE_OFFSET, kind);
+        fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock))
+    };
+    match set(libc::F_WRLCK) {
+        // Another process tries at this moment.
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(()),
+        Err(error) => Err(without_locks(error)),
+        Ok(_) => {
+            set(libc::F_UNLCK)?;
+            Ok(())
+        }
+    }
+}
+
 /// How many times, a millisecond apart, a process that holds the lock is asked for its name.
 const HOLDER_POLLS: usize = 1000;
 
@@ -130,10 +183,25 @@ pub enum Packing {
     HeldBy(String),
 }
 
+/// Whether this process has the lock.
+enum Locked {
+    Here(File),
+    HeldBy(String),
+}
+
 /// The lock of a running `concat`; given up when dropped, or when the process ends in whatever way.
 #[derive(Debug)]
 pub struct PackingLock {
     file: File,
+    lease: Lease,
+}
+
+impl PackingLock {
+    /// Fails where another process has taken over, since this one seemed to have ended. Called before each step that removes
+    /// something or puts it in place.
+    pub fn check(&self) -> io::Result<()> {
+        self.lease.check()
+    }
 }
 
 impl Drop for PackingLock {
@@ -172,17 +240,21 @@ impl RecordLock {
 const PACKING_OFFSET: i64 = 1 << 62;
 const REPORT_OFFSET: i64 = PACKING_OFFSET + 1;
 const SOURCES_OFFSET: i64 = PACKING_OFFSET + 2;
+const PROBE_OFFSET: i64 = PACKING_OFFSET + 3;
+const INDEXING_OFFSET: i64 = PACKING_OFFSET + 4;
 
 /// Why the lock file is of no use, by what the system says when it is asked for a lock. Without locks, several copies
 /// would lose each other's failures; and a copy cannot know that it is alone.
 fn without_locks(error: Errno) -> io::Error {
     match error {
-        Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS => io::Error::other(format!(
-            "its file system does not support locks ({}); name a --feature-dir on another one, or have it mounted with locks \
+        Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL => {
+            io::Error::other(format!(
+                "its file system does not support locks ({}); name a --feature-dir on another one, or have it mounted with locks \
              (NFS: version 4; or version 3 with rpc.statd, or with the option `nolock` where only this machine works \
              there)",
-            error.desc()
-        )),
+                error.desc()
+            ))
+        }
         error => error.into(),
     }
 }
@@ -190,6 +262,9 @@ fn without_locks(error: Errno) -> io::Error {
 /// Sets or clears the lock on one byte of a file; `false` when another process holds it. The lock belongs to the
 /// open file, not to the process, so that closing another handle of the same file does not lose it.
 pub(super) fn lock_byte(file: &File, offset: i64, kind: libc::c_int) -> io::Result<bool> {
+    if fault::locks_prove_nothing() {
+        return Ok(true);
+    }
     match fcntl(
         file.as_fd(),
         FcntlArg::F_OFD_SETLK(&byte_lock(offset, kind)),
@@ -216,7 +291,12 @@ mod tests {
 
     #[test]
     fn a_file_system_without_locks_is_an_error_with_a_hint() {
-        for error in [Errno::ENOLCK, Errno::EOPNOTSUPP, Errno::ENOSYS] {
+        for error in [
+            Errno::ENOLCK,
+            Errno::EOPNOTSUPP,
+            Errno::ENOSYS,
+            Errno::EINVAL,
+        ] {
             let message = without_locks(error).to_string();
             for part in ["does not support locks", error.desc(), "--feature-dir"] {
                 assert!(message.contains(part), "{part}: {message}");

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
@@ -11,6 +11,7 @@ use nix::libc;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::lease::{Beating, is_left_over};
 use super::locks::lock_byte;
 use super::{DIRECTORY, ModelDir, has_no_name};
 use crate::storage::object_id::ObjectId;
@@ -33,7 +34,7 @@ impl ModelDir {
                 Err(error) => return Err(error.into()),
             }
             match openat(&self.root, SCRATCH, DIRECTORY, Mode::empty()) {
-                Ok(directory) => match Scratch::begin(directory, self.root.try_clone()?)? {
+                Ok(directory) => match Scratch::begin(self, directory)? {
                     Some(scratch) => return Ok(scratch),
                     None => continue,
                 },
@@ -66,8 +67,9 @@ fn not_opened(error: Errno) -> io::Error {
 /// Room for the files of this process that are not complete yet, on the file system of the features: names in the
 /// `.tmp` directory that begin with a prefix of its own.
 ///
-/// The process holds a lock on `<prefix>.lock`. Where nobody holds it, the files with that prefix are leftovers of a
-/// killed process, and the next [`ModelDir::scratch`] removes them.
+/// The process holds a lock on `<prefix>.lock`, and gives signs of life in it. Where nobody holds it, and it does not show
+/// that another machine lives whose locks are not seen here, the files with that prefix are leftovers of a killed process, and
+/// the next [`ModelDir::scratch`] removes them.
 #[derive(Debug)]
 pub struct Scratch {
     /// The `.tmp` directory.
@@ -77,12 +79,12 @@ pub struct Scratch {
     prefix: String,
     /// Held as long as this process has unfinished files.
     _lock: File,
+    _beating: Beating,
 }
 
 impl Scratch {
     /// `None` when the directory went away meanwhile.
-    fn begin(directory: OwnedFd, root: OwnedFd) -> io::Result<Option<Self>> {
-        remove_leftovers(&directory)?;
+    fn begin(of: &ModelDir, directory: OwnedFd) -> io::Result<Option<Self>> {
         loop {
             let prefix = format!("{:016x}", rand::random::<u64>());
             let name = format!("{prefix}{LOCK_SUFFIX}");
@@ -105,11 +107,15 @@ impl Scratch {
             let mine =
                 lock_byte(&lock, 0, libc::F_WRLCK).unwrap_or(true) && lock.metadata()?.nlink() > 0;
             if mine {
+                let path = of.path.join(SCRATCH).join(&name);
+                let beating = Beating::in_file(directory.try_clone()?, path, name.clone())?;
+                remove_leftovers(&directory, &name)?;
                 return Ok(Some(Scratch {
                     directory,
-                    root,
+                    root: of.root.try_clone()?,
                     prefix,
                     _lock: lock,
+                    _beating: beating,
                 }));
             }
         }
@@ -170,17 +176,24 @@ impl Drop for Scratch {
 /// Ends the names of the files that tell whether a prefix is in use.
 const LOCK_SUFFIX: &str = ".lock";
 
-/// Removes the files of processes that have ended.
-fn remove_leftovers(directory: &OwnedFd) -> io::Result<()> {
+/// Removes the files of processes that have ended; `own` is the lock of this one.
+fn remove_leftovers(directory: &OwnedFd, own: &str) -> io::Result<()> {
     for name in names_in(directory)? {
         let Some(prefix) = name.strip_suffix(LOCK_SUFFIX) else {
             continue;
         };
+        if name == own {
+            continue;
+        }
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let Ok(lock) = openat(directory, name.as_str(), flags, Mode::empty()) else {
             continue;
         };
-        if let Ok(true) = lock_byte(&lock.into(), 0, libc::F_WRLCK) {
+        // The lock is kept until the files are removed.
+        let lock = File::from(lock);
+        if let Ok(true) = lock_byte(&lock, 0, libc::F_WRLCK)
+            && let Ok(true) = is_left_over(directory, &name, own)
+        {
             remove_with_prefix(directory, prefix)?;
         }
     }
@@ -208,10 +221,39 @@ fn remove_with_prefix(directory: &OwnedFd, prefix: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn names_in(directory: &OwnedFd) -> io::Result<Vec<String>> {
+/// The names in a directory, which is opened anew.
+pub(super) fn names_in(directory: &impl AsFd) -> io::Result<Vec<String>> {
     let mut entries = nix::dir::Dir::openat(directory, ".", DIRECTORY, Mode::empty())?;
     let names = entries
         .iter()
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn unfinished_files_of_another_machine_go_when_it_is_silent_and_not_before() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = ModelDir::create(root.path()).unwrap();
+        let files = ["0123456789abcdef.lock", "0123456789abcdef.0"]
+            .map(|name| root.path().join(SCRATCH).join(name));
+        fs::create_dir(root.path().join(SCRATCH)).unwrap();
+        let owner = r#"{"process":1,"host":"a","boot_id":"b","device":1,"pid_namespace":"","started":1,"beat":1}"#;
+        for file in &files {
+            fs::write(file, owner).unwrap();
+        }
+        // Its lock is free, as it would be where locks hold for one mount only.
+        drop(directory.scratch().unwrap());
+        assert!(files.iter().all(|file| file.exists()));
+        let lock = File::options().write(true).open(&files[0]).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(120);
+        lock.set_modified(long_ago).unwrap();
+        drop(directory.scratch().unwrap());
+        assert!(!root.path().join(SCRATCH).exists());
+    }
 }

@@ -14,6 +14,19 @@ use simsearch::storage::npy;
 
 use crate::{TestEnv, Tree, feature_file, files_ending, ppm, stored_picture, wait};
 
+/// Ends the test where the program was built without its fault points.
+macro_rules! need_fault_points {
+    () => {
+        if !cfg!(feature = "fault-points") {
+            crate::skip!(
+                "the program is built without fault points; `make test` builds it with them"
+            );
+        }
+    };
+}
+
+use need_fault_points;
+
 /// How many kills at random moments: a few in CI, `SIMSEARCH_KILLS` in `make crash-test`.
 fn kills() -> usize {
     named("SIMSEARCH_KILLS").unwrap_or(6)

@@ -1,0 +1,786 @@
+//! Leases: what keeps two processes apart that change shards, where a lock that succeeds proves nothing.
+//!
+//! Through sshfs, s3fs, rclone, or NFS without locks, a lock holds for one mount only, and two `concat` on two machines lost
+//! features. So a process that is about to change shards first makes a file of its own, `.packing.<random>.lease`, and then
+//! lists the directory. Of two that do so at once at least one sees the other, and leaves; whether the file system makes
+//! files exclusively does not matter. The file names its process, and while this lives it writes the file again and again.
+//!
+//! A lease that a process has left behind goes when it is certain that it has ended. On this machine the lock tells, which
+//! holds between all who see the same mounted file system; where that is another mount, the number of the process does, since
+//! the lease has the boot and the time of its start. On another machine it must have been silent for [`Times::silent`], by the
+//! clock of the file system, and then for [`Times::watch`] while it is looked at, whatever the clocks say.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use serde::{Deserialize, Serialize};
+
+use super::scratch::names_in;
+use super::{DIRECTORY, ModelDir};
+use crate::storage::files::FileStamp;
+use crate::support::fault;
+use crate::support::mutex::lock;
+use crate::support::progress::duration;
+
+/// How a process is told what has become of others.
+pub type Say<'a> = &'a dyn Fn(&str);
+
+/// What the holder of a lease does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It changes shards.
+    Packing,
+    /// It writes the index.
+    Indexing,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Purpose::Packing => "packing",
+            Purpose::Indexing => "indexing",
+        }
+    }
+}
+
+/// The answer to [`ModelDir::lease_index`].
+#[derive(Debug)]
+pub enum Leased {
+    /// This process may go on, as long as it keeps the lease.
+    Taken(Lease),
+    /// Another process has one; the text is what it says about itself.
+    HeldBy(String),
+}
+
+/// How long what takes.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// Between two signs of life. Ten seconds: a small write.
+    beat: Duration,
+    /// How old the last sign of a process on another machine is when it may have ended. Sixty seconds: NFS keeps what it knows
+    /// of a file for as long, unless it is opened anew.
+    silent: Duration,
+    /// How long a silent one is watched before its lease is removed. Thirty seconds: sshfs keeps what it knows for twenty.
+    watch: Duration,
+}
+
+const TIMES: Times = Times {
+    beat: Duration::from_secs(10),
+    silent: Duration::from_secs(60),
+    watch: Duration::from_secs(30),
+};
+
+/// How long a process waits for another one that came at the same moment to leave. It takes two calls.
+const CONTENTION: Duration = Duration::from_secs(2);
+/// How often it looks.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The length of a lease's file: every sign of life writes over the whole of the one before. The system's names of a host and
+/// of a boot are short.
+const LENGTH: usize = 1024;
+
+/// A lease; given back when dropped. The next process removes one that was not.
+#[derive(Debug)]
+pub struct Lease {
+    beating: Beating,
+    /// Where a lock goes with it.
+    pub(super) lock: Option<File>,
+}
+
+impl ModelDir {
+    /// Takes the lease for a purpose. `say` gets a line for each process that has left one behind. Where `is_locked`, this
+    /// process has the lock for that purpose.
+    pub(super) fn lease(
+        &self,
+        purpose: Purpose,
+        is_locked: bool,
+        say: Say<'_>,
+    ) -> io::Result<Leased> {
+        self.lease_within(purpose, TIMES, is_locked, say)
+    }
+
+    fn lease_within(
+        &self,
+        purpose: Purpose,
+        times: Times,
+        is_locked: bool,
+        say: Say<'_>,
+    ) -> io::Result<Leased> {
+        let this = Owner::this(&self.root)?;
+        let lease = Lease::begin(self, purpose, times, this.clone())?;
+        let begun = Instant::now();
+        loop {
+            match lease.find_other(purpose, &this, is_locked, say)? {
+                None => {
+                    // Who comes now need not wait for this one to give way.
+                    lease.beating.heart.beat()?;
+                    return Ok(Leased::Taken(lease));
+                }
+                Some(other) if other.gives_way_to(&lease) && begun.elapsed() < CONTENTION => {
+                    thread::sleep(POLL);
+                }
+                Some(other) => return Ok(Leased::HeldBy(other.name_of_owner())),
+            }
+        }
+    }
+
+    /// Who has a lease, as far as that can be told by looking once; `is_locked` says whether somebody has the lock for that
+    /// purpose. Takes none and writes nothing.
+    pub(super) fn lease_holder(
+        &self,
+        purpose: Purpose,
+        is_locked: bool,
+    ) -> io::Result<Option<String>> {
+        let this = Owner::this(&self.root)?;
+        for name in names_of_leases(&self.root, purpose)? {
+            let Some(other) = Seen::read(&self.root, &name)? else {
+                continue;
+            };
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = now.map_or(0, |now| now.as_nanos() as i64);
+            let is_silent = other.age(now) > TIMES.silent + TIMES.watch;
+            let is_free = !is_locked && !fault::locks_prove_nothing();
+            if !other.has_ended(&this, is_free) && !is_silent {
+                return Ok(Some(other.name_of_owner()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Lease {
+    fn begin(
+        directory: &ModelDir,
+        purpose: Purpose,
+        times: Times,
+        owner: Owner,
+    ) -> io::Result<Self> {
+        let name = format!(".{}.{:016x}.lease", purpose.name(), rand::random::<u64>());
+        let content = owner.content()?;
+        let root = directory.root.try_clone()?;
+        let written = fault::step("take a lease", || {
+            let flags = OFlag::O_WRONLY
+                | OFlag::O_CREAT
+                | OFlag::O_EXCL
+                | OFlag::O_NOFOLLOW
+                | OFlag::O_CLOEXEC;
+            let mode = Mode::from_bits_truncate(0o666);
+            let file = File::from(openat(&root, name.as_str(), flags, mode)?);
+            file.write_all_at(&content, 0)
+        });
+        if let Err(error) = written {
+            let _ = unlinkat(&root, name.as_str(), UnlinkatFlags::NoRemoveDir);
+            return Err(error);
+        }
+        let path = directory.path.join(&name);
+        let beating = Beating::begin(root, path, name, times, owner)?;
+        Ok(Lease {
+            beating,
+            lock: None,
+        })
+    }
+
+    /// Fails where another process has taken the lease away: this one was stopped for so long that it counted as ended. What it
+    /// is about to change may be changed by the other one.
+    pub fn check(&self) -> io::Result<()> {
+        let heart = &self.beating.heart;
+        let last = *lock(&heart.last);
+        // Where the machine slept, or its clock was turned back, the lease is looked for.
+        match last.elapsed() {
+            Ok(elapsed) if elapsed < heart.times.silent / 2 => Ok(()),
+            _ => heart.beat(),
+        }
+    }
+
+    /// The lease of another process that counts. Those of processes that have ended are removed.
+    fn find_other(
+        &self,
+        purpose: Purpose,
+        this: &Owner,
+        is_locked: bool,
+        say: Say<'_>,
+    ) -> io::Result<Option<Seen>> {
+        let Heart {
+            directory: root,
+            name,
+            times,
+            ..
+        } = &*self.beating.heart;
+        for other in names_of_leases(root, purpose)? {
+            if other == *name {
+                continue;
+            }
+            let Some(seen) = Seen::read(root, &other)? else {
+                continue;
+            };
+            let owner = seen.name_of_owner();
+            if !seen.has_ended(this, is_locked) {
+                // Both times are of the clock of the file system.
+                let now = Seen::read(root, name)?.map_or(0, |own| own.stamp.modified);
+                let age = seen.age(now);
+                if age < times.silent {
+                    return Ok(Some(seen));
+                }
+                say(&format!(
+                    "{owner} has a lease here and has given no sign of life for {}; waiting {} for one",
+                    duration(age.as_secs_f64()),
+                    duration(times.watch.as_secs_f64())
+                ));
+                let begun = Instant::now();
+                let mut still = Some(seen.clone());
+                while still.as_ref() == Some(&seen) && begun.elapsed() < times.watch {
+                    thread::sleep(POLL.min(times.watch));
+                    still = Seen::read(root, &other)?;
+                }
+                match still {
+                    None => continue,
+                    Some(now) if now != seen => return Ok(Some(now)),
+                    Some(_) => {}
+                }
+            }
+            say(&format!(
+                "{owner} has ended without finishing what it did here; this run takes over"
+            ));
+            let removed = fault::step("remove the lease of a process that has ended", || {
+                unlinkat(root, other.as_str(), UnlinkatFlags::NoRemoveDir)
+            });
+            match removed {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.beating.stop();
+        let heart = &self.beating.heart;
+        // Where it cannot be removed, the next process sees that this one has ended.
+        let _ = fault::step("give a lease back", || {
+            let name = heart.name.as_str();
+            unlinkat(&heart.directory, name, UnlinkatFlags::NoRemoveDir)
+        });
+    }
+}
+
+/// A thread that gives signs of life in a file that is there, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Beating {
+    heart: Arc<Heart>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Beating {
+    /// For a file in a directory that other machines look at.
+    pub fn in_file(directory: OwnedFd, path: PathBuf, name: String) -> io::Result<Self> {
+        let owner = Owner::this(&directory)?;
+        let beating = Self::begin(directory, path, name, TIMES, owner)?;
+        beating.heart.beat()?;
+        Ok(beating)
+    }
+
+    fn begin(
+        directory: OwnedFd,
+        path: PathBuf,
+        name: String,
+        times: Times,
+        owner: Owner,
+    ) -> io::Result<Self> {
+        let heart = Arc::new(Heart {
+            directory,
+            path,
+            name,
+            times,
+            owner: Mutex::new(owner),
+            last: Mutex::new(SystemTime::now()),
+            stopped: Mutex::new(false),
+            stop: Condvar::new(),
+        });
+        let beating = Arc::clone(&heart);
+        let thread = thread::Builder::new().spawn(move || beating.beat_until_stopped())?;
+        Ok(Beating {
+            heart,
+            thread: Some(thread),
+        })
+    }
+
+    fn stop(&mut self) {
+        *lock(&self.heart.stopped) = true;
+        self.heart.stop.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Whether a file that belonged to another process is left over: nobody has its lock, which this process has taken, and it has
+/// given no sign of life for long, or has certainly ended. `own` is a file that was just written.
+pub(super) fn is_left_over(directory: &OwnedFd, name: &str, own: &str) -> io::Result<bool> {
+    let this = Owner::this(directory)?;
+    let (Some(seen), Some(own)) = (Seen::read(directory, name)?, Seen::read(directory, own)?)
+    else {
+        return Ok(false);
+    };
+    Ok(seen.owner.is_none()
+        || seen.has_ended(&this, !fault::locks_prove_nothing())
+        || seen.age(own.stamp.modified) >= TIMES.silent)
+}
+
+/// What gives signs of life.
+#[derive(Debug)]
+struct Heart {
+    /// Where the file is.
+    directory: OwnedFd,
+    path: PathBuf,
+    name: String,
+    times: Times,
+    owner: Mutex<Owner>,
+    /// When the last sign was given.
+    last: Mutex<SystemTime>,
+    stopped: Mutex<bool>,
+    stop: Condvar,
+}
+
+impl Heart {
+    fn beat_until_stopped(&self) {
+        let mut stopped = lock(&self.stopped);
+        while !*stopped {
+            let waited = self.stop.wait_timeout(stopped, self.times.beat);
+            (stopped, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !*stopped {
+                // The next step that changes a shard finds out, where this stays so.
+                let _ = self.beat();
+            }
+        }
+    }
+
+    /// Gives a sign of life.
+    ///
+    /// # Errors
+    /// When the lease is not there any more, or cannot be written.
+    fn beat(&self) -> io::Result<()> {
+        let mut owner = lock(&self.owner);
+        owner.beat += 1;
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // The directory is opened anew, so that NFS asks its server.
+        let file = openat(&self.directory, ".", DIRECTORY, Mode::empty())
+            .and_then(|root| openat(&root, self.name.as_str(), flags, Mode::empty()));
+        let file = match file {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT) => {
+                return Err(io::Error::other(format!(
+                    "another process has taken over while this one was stopped or cut off ({} is gone); nothing more is \
+                     changed, run the same command again",
+                    self.path.display()
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        file.write_all_at(&owner.content()?, 0)?;
+        drop(file);
+        *lock(&self.last) = SystemTime::now();
+        Ok(())
+    }
+}
+
+/// What a process says about itself in its lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    process: u32,
+    host: String,
+    /// Which boot of which machine it is.
+    boot_id: String,
+    /// The file system as it is mounted there.
+    device: u64,
+    /// In which its number holds; containers have their own.
+    pid_namespace: String,
+    /// When it was started, in the ticks of that boot.
+    started: u64,
+    /// Counts its signs of life.
+    beat: u64,
+}
+
+impl Owner {
+    /// This process, in a directory.
+    fn this(directory: &OwnedFd) -> io::Result<Self> {
+        let process = std::process::id();
+        let host = nix::unistd::gethostname()?;
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let pid_namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        Ok(Owner {
+            process,
+            host: host.to_string_lossy().into_owned(),
+            boot_id: boot_id.trim().to_owned(),
+            device: File::from(directory.try_clone()?).metadata()?.dev(),
+            pid_namespace: pid_namespace.to_string_lossy().into_owned(),
+            started: start_of(process).unwrap_or_default(),
+            beat: 0,
+        })
+    }
+
+    fn content(&self) -> io::Result<Vec<u8>> {
+        let mut content = serde_json::to_vec(self)?;
+        // Spaces after JSON are nothing.
+        content.resize(content.len().max(LENGTH - 1), b' ');
+        content.push(b'\n');
+        Ok(content)
+    }
+
+    /// Whether a process that is seen from `this` one has certainly ended. Where `is_locked`, this one has a lock that the
+    /// other would have.
+    fn has_ended(&self, this: &Owner, is_locked: bool) -> bool {
+        if this.boot_id.is_empty() || self.boot_id != this.boot_id {
+            return false;
+        }
+        let is_gone = self.pid_namespace == this.pid_namespace
+            // Where processes of others are hidden, that one is not seen says nothing.
+            && start_of(1).is_some()
+            && start_of(self.process) != Some(self.started);
+        is_gone || (is_locked && self.device == this.device)
+    }
+}
+
+/// When a running process was started; none where there is no such process.
+fn start_of(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name of the program comes first, in parentheses, and may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?;
+    // A zombie has ended.
+    (!["Z", "X"].contains(&state)).then_some(())?;
+    // The 22nd field of proc(5), where the state is the third.
+    fields.nth(18)?.parse().ok()
+}
+
+/// A lease as it was when it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    name: String,
+    /// None where its process was killed before it wrote anything, or has not come to it.
+    owner: Option<Owner>,
+    stamp: FileStamp,
+}
+
+impl Seen {
+    /// Looks at a lease; none where it is gone.
+    fn read(root: &OwnedFd, name: &str) -> io::Result<Option<Self>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let in_the_way = || io::Error::other(format!("{name} is not a regular file; move it away"));
+        let file = match openat(root, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => return Err(in_the_way()),
+            Err(error) => return Err(error.into()),
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(in_the_way());
+        }
+        let mut content = Vec::new();
+        file.take(LENGTH as u64).read_to_end(&mut content)?;
+        Ok(Some(Seen {
+            name: name.to_owned(),
+            owner: serde_json::from_slice(&content).ok(),
+            stamp: FileStamp::of(&metadata),
+        }))
+    }
+
+    fn has_ended(&self, this: &Owner, is_locked: bool) -> bool {
+        (self.owner.as_ref()).is_some_and(|owner| owner.has_ended(this, is_locked))
+    }
+
+    /// How long ago the last sign of life was given, where it is `now` by the clock of the file system.
+    fn age(&self, now: i64) -> Duration {
+        let age = now.saturating_sub(self.stamp.modified);
+        Duration::from_nanos(u64::try_from(age).unwrap_or_default())
+    }
+
+    fn name_of_owner(&self) -> String {
+        match &self.owner {
+            Some(owner) => format!("process {} on {}", owner.process, owner.host),
+            None => "a process that has not named itself".to_owned(),
+        }
+    }
+
+    /// Whether its process, if it has come at this moment, leaves: that whose name is the greater one.
+    fn gives_way_to(&self, lease: &Lease) -> bool {
+        self.name > lease.beating.heart.name
+            && self.owner.as_ref().is_none_or(|owner| owner.beat == 0)
+    }
+}
+
+/// The names of all leases for a purpose. The directory is opened anew.
+fn names_of_leases(root: &impl AsFd, purpose: Purpose) -> io::Result<Vec<String>> {
+    let mut names = names_in(root)?;
+    let prefix = format!(".{}.", purpose.name());
+    names.retain(|name| {
+        let random = name.strip_prefix(&prefix);
+        let random = random.and_then(|name| name.strip_suffix(".lease"));
+        random.is_some_and(|random| random.len() == 16)
+    });
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const SHORT: Times = Times {
+        beat: Duration::from_secs(3600),
+        silent: Duration::from_secs(60),
+        watch: Duration::from_millis(60),
+    };
+
+    /// A model's directory, and what was said.
+    struct Place {
+        _root: tempfile::TempDir,
+        directory: ModelDir,
+        said: Mutex<Vec<String>>,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            Place {
+                directory: ModelDir::create(root.path()).unwrap(),
+                _root: root,
+                said: Mutex::default(),
+            }
+        }
+
+        fn lease(&self) -> Leased {
+            let say = |line: &str| lock(&self.said).push(line.to_owned());
+            (self
+                .directory
+                .lease_within(Purpose::Packing, SHORT, false, &say))
+            .unwrap()
+        }
+
+        fn this(&self) -> Owner {
+            Owner::this(&self.directory.root).unwrap()
+        }
+
+        fn elsewhere(&self) -> Owner {
+            Owner {
+                host: "elsewhere".into(),
+                boot_id: "another".into(),
+                ..self.this()
+            }
+        }
+
+        /// Leaves the lease of a process, whose last sign of life is so old.
+        fn leave(&self, owner: &Owner, age: Duration) -> PathBuf {
+            let path = self
+                .directory
+                .path()
+                .join(".packing.0123456789abcdef.lease");
+            fs::write(&path, owner.content().unwrap()).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+            path
+        }
+
+        fn said(&self) -> String {
+            lock(&self.said).join("\n")
+        }
+    }
+
+    fn held(leased: Leased) -> Option<String> {
+        match leased {
+            Leased::HeldBy(holder) => Some(holder),
+            Leased::Taken(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_lease_keeps_others_out_until_it_is_given_back_and_leaves_nothing() {
+        let place = Place::new();
+        let Leased::Taken(lease) = place.lease() else {
+            panic!("nobody else is here");
+        };
+        let this = format!("process {} on ", std::process::id());
+        assert!(held(place.lease()).unwrap().starts_with(&this));
+        let holder = |purpose, is_locked| {
+            let holder = place.directory.lease_holder(purpose, is_locked);
+            holder.unwrap()
+        };
+        assert!(holder(Purpose::Packing, true).unwrap().starts_with(&this));
+        assert_eq!(holder(Purpose::Indexing, true), None);
+        // One of this mount without a lock was left over.
+        assert_eq!(holder(Purpose::Packing, false), None);
+        lease.check().unwrap();
+        drop(lease);
+        assert_eq!(held(place.lease()), None);
+        assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 0);
+        assert_eq!(place.said(), "");
+    }
+
+    #[test]
+    fn the_lease_of_a_process_that_has_ended_on_this_machine_is_taken_over_at_once() {
+        let place = Place::new();
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let ended = Owner {
+            process: child.id(),
+            ..place.this()
+        };
+        // Another one may have its number by now.
+        let renumbered = Owner {
+            started: 1,
+            ..place.this()
+        };
+        for owner in [ended, renumbered] {
+            place.leave(&owner, Duration::ZERO);
+            assert!(
+                place
+                    .directory
+                    .lease_holder(Purpose::Packing, true)
+                    .unwrap()
+                    .is_none()
+            );
+            assert_eq!(held(place.lease()), None);
+            let named = format!("process {} on {} has ended", owner.process, owner.host);
+            assert!(place.said().contains(&named), "{}", place.said());
+        }
+    }
+
+    #[test]
+    fn a_lease_of_this_mount_is_left_over_where_this_process_has_the_lock() {
+        let place = Place::new();
+        let elsewhere = Owner {
+            pid_namespace: "of a container".into(),
+            ..place.this()
+        };
+        place.leave(&elsewhere, Duration::ZERO);
+        let lease = |is_locked| {
+            place
+                .directory
+                .lease_within(Purpose::Packing, SHORT, is_locked, &|_| {})
+                .unwrap()
+        };
+        assert!(held(lease(false)).is_some());
+        let other_mount = Owner {
+            device: elsewhere.device + 1,
+            ..elsewhere.clone()
+        };
+        place.leave(&other_mount, Duration::ZERO);
+        assert!(held(lease(true)).is_some());
+        place.leave(&elsewhere, Duration::ZERO);
+        assert_eq!(held(lease(true)), None);
+    }
+
+    #[test]
+    fn the_lease_of_another_machine_is_taken_over_when_it_stays_silent_and_not_before() {
+        let place = Place::new();
+        let path = place.leave(&place.elsewhere(), SHORT.silent / 2);
+        assert!(held(place.lease()).unwrap().contains("elsewhere"));
+        assert_eq!(place.said(), "");
+        place.leave(&place.elsewhere(), SHORT.silent * 5);
+        assert_eq!(held(place.lease()), None);
+        let said = place.said();
+        assert!(
+            said.contains("elsewhere has a lease here and has given no sign of life for 5 min"),
+            "{said}"
+        );
+        assert!(said.contains("elsewhere has ended"), "{said}");
+        assert!(!path.exists());
+        // One that was killed before it wrote anything.
+        place.leave(&place.elsewhere(), Duration::ZERO);
+        let file = File::create(&path).unwrap();
+        assert!(
+            held(place.lease())
+                .unwrap()
+                .contains("has not named itself")
+        );
+        file.set_modified(SystemTime::now() - SHORT.silent * 2)
+            .unwrap();
+        assert_eq!(held(place.lease()), None);
+    }
+
+    #[test]
+    fn a_lease_whose_clock_is_behind_is_kept_when_it_gives_a_sign_while_it_is_watched() {
+        let place = Place::new();
+        place.leave(&place.elsewhere(), SHORT.silent * 5);
+        let say = |_: &str| {
+            // It is watched from now on.
+            let signed = Owner {
+                beat: 1,
+                ..place.elsewhere()
+            };
+            place.leave(&signed, SHORT.silent * 5);
+        };
+        let leased = place
+            .directory
+            .lease_within(Purpose::Packing, SHORT, false, &say)
+            .unwrap();
+        assert!(held(leased).unwrap().contains("elsewhere"));
+    }
+
+    #[test]
+    fn a_process_whose_lease_was_taken_away_changes_nothing_more() {
+        let place = Place::new();
+        let never = Times {
+            silent: Duration::ZERO,
+            ..SHORT
+        };
+        let leased = place
+            .directory
+            .lease_within(Purpose::Packing, never, false, &|_| {});
+        let Ok(Leased::Taken(lease)) = leased else {
+            panic!("nobody else is here");
+        };
+        lease.check().unwrap();
+        fs::remove_file(&lease.beating.heart.path).unwrap();
+        let error = lease.check().unwrap_err();
+        assert!(error.to_string().contains("taken over"), "{error}");
+    }
+
+    #[test]
+    fn of_processes_that_come_at_once_one_at_most_has_the_lease() {
+        let place = Place::new();
+        for _ in 0..20 {
+            let taken = thread::scope(|scope| {
+                let at_once: Vec<_> = (0..4)
+                    .map(|_| {
+                        let directory = &place.directory;
+                        scope.spawn(|| {
+                            directory.lease_within(Purpose::Packing, SHORT, false, &|_| {})
+                        })
+                    })
+                    .collect();
+                // All are kept until the last has its answer.
+                let at_once: Vec<_> = at_once
+                    .into_iter()
+                    .map(|one| one.join().unwrap().unwrap())
+                    .collect();
+                at_once
+                    .into_iter()
+                    .filter(|one| matches!(one, Leased::Taken(_)))
+                    .count()
+            });
+            assert!(taken <= 1, "{taken}");
+        }
+        assert_eq!(held(place.lease()), None);
+    }
+}

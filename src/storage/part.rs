@@ -1,0 +1,203 @@
+//! Parts of a list of objects, so that several machines or jobs take each its own.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::storage::checksum;
+use crate::storage::files::{complete, regular};
+
+/// One of `of` parts of a list: the objects whose ids lead to `index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// From 0, below `of`.
+    index: u32,
+    of: u32,
+}
+
+/// A part is not `I/N`.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("must be I/N, two whole numbers with I from 0 to N - 1, such as 3/64")]
+pub struct NoPart;
+
+impl FromStr for Part {
+    type Err = NoPart;
+
+    fn from_str(text: &str) -> Result<Self, NoPart> {
+        let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => digits.parse::<u32>().map_err(|_| NoPart),
+            false => Err(NoPart),
+        };
+        let (index, of) = text.split_once('/').ok_or(NoPart)?;
+        let (index, of) = (number(index)?, number(of)?);
+        match index < of {
+            true => Ok(Part { index, of }),
+            false => Err(NoPart),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}/{}", self.index, self.of)
+    }
+}
+
+impl Part {
+    /// Whether an object belongs to it: the first eight bytes of the SHA-256 of its id, as a big-endian number, leave the rest
+    /// `index` when they are divided by `of`. That is the same on every machine and in every version.
+    pub fn holds(self, id: &str) -> bool {
+        checksum::first_eight_bytes(id.as_bytes()) % u64::from(self.of) == u64::from(self.index)
+    }
+
+    /// Records in a model's directory into how many parts the list is divided there, where that is not recorded yet.
+    ///
+    /// # Errors
+    /// When the directory has another number, or the record cannot be read or written.
+    pub fn record(self, directory: &Path) -> Result<(), PartsError> {
+        if self.is_recorded(directory)? {
+            return Ok(());
+        }
+        let path = directory.join(FILE_NAME);
+        let parts = serde_json::json!(Parts { parts: self.of });
+        match complete::create(&path, |file| writeln!(file, "{parts}")) {
+            // Another part was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.is_recorded(directory).map(drop)
+            }
+            made => made.map_err(|source| PartsError::Io { path, source }),
+        }
+    }
+
+    /// Whether the number of parts is recorded in a model's directory.
+    ///
+    /// # Errors
+    /// When the directory has another number, or the record cannot be read.
+    pub fn is_recorded(self, directory: &Path) -> Result<bool, PartsError> {
+        let path = directory.join(FILE_NAME);
+        let bytes = match regular::read_own(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(PartsError::Io { path, source }),
+        };
+        match serde_json::from_slice::<Parts>(&bytes) {
+            Ok(Parts { parts }) if parts == self.of => Ok(true),
+            Ok(Parts { parts }) => Err(PartsError::OtherNumber {
+                path,
+                there: parts,
+                here: self.of,
+            }),
+            Err(source) => Err(PartsError::Damaged { path, source }),
+        }
+    }
+}
+
+/// The record of the number of parts in a model's directory.
+const FILE_NAME: &str = "parts.json";
+
+/// What is in it.
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    parts: u32,
+}
+
+/// Why a part cannot go into a directory.
+#[allow(missing_docs, reason = "the messages tell what the fields are")]
+#[derive(Debug, Error)]
+pub enum PartsError {
+    /// The record cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The record is not one.
+    #[error(
+        "{} does not say into how many parts the list is divided; remove it, and the next run with --part writes it again",
+        path.display()
+    )]
+    Damaged {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The list is divided differently there.
+    #[error(
+        "{} says that the list is divided into {there} parts there, not into {here}; use --part I/{there}, or another \
+         --feature-dir",
+        path.display()
+    )]
+    OtherNumber {
+        path: PathBuf,
+        there: u32,
+        here: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_part_is_two_numbers_the_first_of_which_is_the_smaller_one() {
+        for (text, expected) in [
+            ("0/1", Some((0, 1))),
+            ("63/64", Some((63, 64))),
+            ("007/0064", Some((7, 64))),
+            ("64/64", None),
+            ("0/0", None),
+            ("1", None),
+            ("", None),
+            ("/", None),
+            ("1/", None),
+            ("/2", None),
+            ("+1/2", None),
+            ("-1/2", None),
+            (" 1/2", None),
+            ("1/2/3", None),
+            ("1.0/2", None),
+            ("0/4294967296", None),
+        ] {
+            let expected = expected.map(|(index, of)| Part { index, of });
+            assert_eq!(text.parse().ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_ids_are_those_of_python() {
+        // int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big") % n
+        for (id, of, expected) in [
+            ("a.jpg", 64, 58),
+            ("2021/IMG_0001.jpg", 1000, 153),
+            ("straße.png", 7, 3),
+        ] {
+            let holding = (0..of).filter(|&index| Part { index, of }.holds(id));
+            assert_eq!(holding.collect::<Vec<_>>(), [expected], "{id}");
+        }
+    }
+
+    #[test]
+    fn another_number_of_parts_is_refused_and_so_is_what_is_no_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let part = |text: &str| text.parse::<Part>().unwrap();
+        part("3/64").record(path).unwrap();
+        part("4/64").record(path).unwrap();
+        let error = part("3/32").record(path).unwrap_err();
+        assert!(error.to_string().contains("--part I/64"), "{error}");
+        let record = path.join(FILE_NAME);
+        fs::write(&record, "64").unwrap();
+        let error = part("3/64").record(path).unwrap_err();
+        assert!(matches!(error, PartsError::Damaged { .. }), "{error}");
+        fs::remove_file(&record).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &record).unwrap();
+        let error = part("3/64").record(path).unwrap_err();
+        assert!(matches!(error, PartsError::Io { .. }), "{error}");
+    }
+}
