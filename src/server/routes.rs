@@ -9,9 +9,9 @@ use axum::extract::multipart::Multipart;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use rand::seq::index;
@@ -24,7 +24,7 @@ use super::answer::Problem;
 use super::metrics::{self, Gauges};
 use super::scans::Question;
 use super::work::MAX_UPLOAD_BYTES;
-use super::{App, guard, page};
+use super::{App, BasePath, guard, page};
 use crate::inference::embed::QueryError;
 use crate::pictures::thumbnail::Thumbnail;
 use crate::pictures::{Format, PictureReader, PixelOptions};
@@ -46,8 +46,7 @@ type Answer = Result<Response, Problem>;
 
 /// All addresses, and what holds for each of them.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", get(|| async { page::file("") }))
+    let addresses = Router::new()
         .route("/page/{name}", get(page_file))
         .route("/similar", get(similar_to_words).post(similar_to_upload))
         .route("/similar/{*object_id}", get(similar_to_object))
@@ -55,7 +54,15 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/object/{*object_id}", get(object))
         .route("/thumbnail/{*object_id}", get(thumbnail))
         .route("/healthz", get(healthz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics));
+    let router = match app.base_path.as_str() {
+        "" => addresses.route("/", get(whole_page)),
+        path => Router::new()
+            .nest(path, addresses)
+            .route(path, get(with_slash))
+            .route(&format!("{path}/"), get(whole_page)),
+    };
+    router
         .fallback(|| async { Problem::not_found("there is nothing at this address") })
         .method_not_allowed_fallback(|| async {
             let message = "this address does not answer this method";
@@ -83,7 +90,12 @@ async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> R
 /// Counts what is asked, by address and status.
 async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let endpoint = endpoint(request.uri().path());
+    let path = request.uri().path();
+    let endpoint = match path.strip_prefix(app.base_path.as_str()) {
+        Some("") => "page",
+        Some(path) => endpoint(path),
+        None => "other",
+    };
     let response = next.run(request).await;
     let status = response.status().as_u16();
     app.metrics.answered(endpoint, status, started.elapsed());
@@ -519,6 +531,43 @@ async fn metrics(State(app): State<Arc<App>>, _: Parameters<NoParameters>) -> Re
         uploads: app.work.uploads(),
     });
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+/// The page. Its addresses are relative, so that it works below any path that ends in a slash; where a proxy says which path it
+/// took off, the page says it to the browser, who may have left out the slash.
+async fn whole_page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+    let prefix = match app.trust_proxy {
+        true => forwarded_prefix(&headers)?,
+        false => None,
+    };
+    let base = prefix.map(|prefix| format!("{}{}/", prefix.as_str(), app.base_path.as_str()));
+    Ok(page::whole(base.as_deref()))
+}
+
+/// The path that a proxy took off the address, where it says so.
+fn forwarded_prefix(headers: &HeaderMap) -> Result<Option<BasePath>, Problem> {
+    let mut prefixes = headers.get_all("x-forwarded-prefix").iter();
+    let prefix = match (prefixes.next(), prefixes.next()) {
+        (None, _) => return Ok(None),
+        (Some(prefix), None) => prefix.to_str().ok(),
+        (Some(_), Some(_)) => None,
+    };
+    match prefix.and_then(|prefix| prefix.parse().ok()) {
+        Some(prefix) => Ok(Some(prefix)),
+        None => Err(Problem::bad_request(
+            "X-Forwarded-Prefix must be one path, such as /photos",
+        )),
+    }
+}
+
+/// The page's addresses are relative to a path that ends in a slash.
+async fn with_slash(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    let path = app.base_path.as_str();
+    let last = &path[path.rfind('/').map_or(0, |slash| slash + 1)..];
+    let query = uri
+        .query()
+        .map_or(String::new(), |query| format!("?{query}"));
+    Redirect::permanent(&format!("{last}/{query}")).into_response()
 }
 
 async fn page_file(name: Result<Path<String>, PathRejection>) -> Answer {

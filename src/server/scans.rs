@@ -124,8 +124,8 @@ mod tests {
     use super::*;
     use std::fs;
 
-    use crate::server::Options;
     use crate::server::metrics::Gauges;
+    use crate::server::{BasePath, Options};
     use crate::storage::npy;
     use crate::storage::object_id::{IdKind, ObjectId};
     use crate::support::progress::Progress;
@@ -149,7 +149,8 @@ mod tests {
             media_dir: root.to_owned(),
             objects: root.join("objects.txt"),
             follow_links: false,
-            listen: ([127, 0, 0, 1], 0).into(),
+            base_path: BasePath::default(),
+            trust_proxy: false,
             allowed_hosts: Vec::new(),
             allowed_origin: None,
             patience: Duration::from_secs(30),

@@ -5,6 +5,7 @@ Screenshots go to FOLDER. Ends with an error where something is not as it should
 
 works URL PICTURE             a server with the pictures that `browser.rs` writes, one of which is the file PICTURE
 without-uploads URL PICTURE   a server of two pictures that takes none from outside; PICTURE is a file to drop
+below URL                     a server of some pictures at this address, which has a path
 words URL                     a server of three pictures of a colour each, whose model knows the words
 fills URL FROM TO             a server without features, until the directory FROM is moved to TO
 file PATH                     a page of `simsearch search --html`
@@ -39,7 +40,7 @@ def main():
     program, folder, scene, *arguments = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = {"works": works, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
+    scenes = {"works": works, "below": below, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
     with Chromium(program) as browser:
         browser.window(1400, 900)
         scenes[scene](browser, folder, *arguments)
@@ -330,6 +331,29 @@ def without_uploads(browser, folder, url, picture):
     nothing_from_outside(browser, url)
 
 
+def below(browser, folder, url):
+    browser.open(url)
+    browser.until(f"{LINKS}.length > 3")
+    check(browser.run("getComputedStyle(document.querySelector('header')).position") == "sticky", "the page has its style")
+    id = browser.run(f"{LINKS}[0].dataset.id")
+    address = browser.run(f"{LINKS}[0].href")
+    check(address == f"{url.rstrip('/')}/?id={id}", f"an address that can be shared, not {address}")
+    browser.click("#results li a")
+    browser.until(f"{ID} === {json.dumps(id)}")
+    for _ in range(2):
+        browser.until("document.querySelector('#query img')?.naturalWidth > 0")
+        browser.until(f"{LINKS}.length > 3 && {LINKS}[0].querySelector('img').naturalWidth > 0")
+        # And the same where somebody was sent the address.
+        browser.open(address)
+    browser.click("[data-view=map]")
+    browser.until("document.querySelectorAll('.map li').length > 3")
+    browser.run("history.back()")
+    browser.until("document.querySelector('.grid') !== null")
+    browser.click(".name")
+    browser.until("document.querySelector('#query')?.innerText.includes('takes no pictures')")
+    nothing_from_outside(browser, url.rstrip("/"))
+
+
 def words(browser, folder, url):
     def shown(words, first):
         browser.until(f"document.querySelector('#query .words')?.innerText === {json.dumps(words)}")
@@ -393,7 +417,8 @@ def file(browser, folder, path):
 def nothing_from_outside(browser, url):
     """Of all that happened: requests went to the server alone, and nothing was refused or failed in the page."""
     for _, asked in browser.requests():
-        check(asked.startswith((f"{url}/", "data:", "blob:", "about:")), f"the page asks {asked}")
+        inside = asked == url or asked.startswith((f"{url}/", "data:", "blob:", "about:"))
+        check(inside, f"the page asks {asked}")
     check(not browser.complaints(), f"the page fails: {browser.complaints()}")
 
 

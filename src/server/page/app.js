@@ -1,8 +1,8 @@
 // The page: what is shown follows from the address and the state of its entry in the browser's history.
 //
-//   /?id=OBJECT_ID&view=map   the neighbours of an object
-//   /?text=WORDS              what fits words best
-//   /                         random objects, {random: [ids]}, or those of an upload, {upload: {name, preview, found}}
+//   ?id=OBJECT_ID&view=map    the neighbours of an object
+//   ?text=WORDS               what fits words best
+//   (none)                    random objects, {random: [ids]}, or those of an upload, {upload: {name, preview, found}}
 
 import { element, distanceText, grid, map } from "./results.js";
 import { health, picture, Problem, randomObjects, similarToFile, similarToObject, similarToWords, thumbnail } from "./server.js";
@@ -31,7 +31,7 @@ function address({ id, text } = {}, as = view()) {
   if (id) wanted.set("id", id);
   else if (text) wanted.set("text", text);
   if (as === "map") wanted.set("view", "map");
-  return wanted.size ? `/?${wanted}` : "/";
+  return wanted.size ? `./?${wanted}` : "./";
 }
 
 const neighboursOf = (id) => address({ id });

@@ -1,5 +1,6 @@
 //! `simsearch serve`: what it answers, and how it begins and ends.
 
+mod addresses;
 mod browser;
 pub mod client;
 mod live;
@@ -234,11 +235,11 @@ fn the_page_and_what_a_machine_asks_are_there() {
     assert!(page.header("content-type").starts_with("text/html"));
     let html = String::from_utf8(page.body).unwrap();
     let files: Vec<&str> = (html.split(['"']))
-        .filter(|text| text.starts_with("/page/"))
+        .filter(|text| text.starts_with("page/"))
         .collect();
     assert!(files.len() >= 3, "{html}");
     for file in files {
-        assert_eq!(server.get(file).status, 200, "{file}");
+        assert_eq!(server.get(&format!("/{file}")).status, 200, "{file}");
     }
     let health = server.get("/healthz").json();
     assert_eq!(
