@@ -11,6 +11,8 @@
 //! | `connections.rs` | clients that come and go: how many, how slow, and the end |
 //! | `paced.rs` | how fast a client has to take an answer |
 //! | `routes.rs` | what each address answers |
+//! | `parameters.rs` | the parameters of an address |
+//! | `openapi.rs` | the description of the interface for programs |
 //! | `guard.rs` | who may ask, and the headers of every answer |
 //! | `base_path.rs` | the path below which the server stands |
 //! | `answer.rs` | errors as JSON |
@@ -29,8 +31,10 @@ mod guard;
 mod listener;
 mod live;
 mod metrics;
+mod openapi;
 mod paced;
 mod page;
+mod parameters;
 mod routes;
 mod scans;
 mod work;
