@@ -12,7 +12,7 @@ use clap::Args;
 use simsearch::inference::embed::{self, QueryModel};
 use simsearch::inference::text::TextModel;
 use simsearch::inference::{LazyRuntime, ModelFile};
-use simsearch::server::{self, BasePath, Listen, Listener};
+use simsearch::server::{self, BasePath, Listen, Listener, Token};
 use simsearch::storage::model_dir::model_directory;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::Progress;
@@ -37,10 +37,14 @@ pub struct ServeArguments {
     /// Path below which the page and all other addresses are, such as /photos, where a proxy passes it on [default: none].
     #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = base_path)]
     base_path: BasePath,
-    /// Believe the header X-Forwarded-Prefix, with which a proxy says which path it took off. Only for servers that nobody
-    /// reaches but through one that sets it.
+    /// Believe the headers X-Forwarded-Prefix, with which a proxy says which path it took off, and X-Forwarded-Proto. Only for
+    /// servers that nobody reaches but through one that sets them.
     #[arg(long)]
     trust_proxy: bool,
+    /// File with a secret in one line, 16 characters or more: only those who know it are answered. A program sends it as
+    /// `Authorization: Bearer TOKEN`; a browser opens /?token=TOKEN once and keeps a cookie.
+    #[arg(long, value_name = "FILE")]
+    auth_token_file: Option<PathBuf>,
     /// Another name under which browsers may reach this server, such as pictures.example.org, or *.example.org for all names
     /// below one; may be repeated.
     #[arg(long = "allow-host", value_name = "HOST")]
@@ -94,6 +98,9 @@ fn listener(named: Option<Listen>) -> Result<Listener> {
 pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let listener = listener(arguments.listen)?;
     let progress = Arc::new(Progress::new(false));
+    let token = arguments.auth_token_file;
+    let token = token.map(|path| Token::read(&path, |line| progress.warn(line)));
+    let token = token.transpose()?;
     let interrupt = Interrupt::install().context("cannot catch signals")?;
     let named = arguments.model.path();
     let directory = model_directory(&arguments.features.feature_dir, named)?;
@@ -134,7 +141,7 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
         _ => Ok(None),
     };
     server::serve(
-        &listener, &options, open_model, open_text, &progress, &interrupt,
+        &listener, token, &options, open_model, open_text, &progress, &interrupt,
     )?;
     Ok(ExitCode::SUCCESS)
 }

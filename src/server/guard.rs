@@ -74,7 +74,7 @@ impl Guard {
             Some(origin) => CorsLayer::new()
                 .allow_origin(origin.clone())
                 .allow_methods([axum::http::Method::GET, axum::http::Method::POST])
-                .allow_headers([header::CONTENT_TYPE]),
+                .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]),
             None => CorsLayer::new(),
         }
     }

@@ -14,6 +14,7 @@
 //! | `parameters.rs` | the parameters of an address |
 //! | `openapi.rs` | the description of the interface for programs |
 //! | `guard.rs` | who may ask, and the headers of every answer |
+//! | `token.rs` | the secret that clients have to know, where there is one |
 //! | `base_path.rs` | the path below which the server stands |
 //! | `answer.rs` | errors as JSON |
 //! | `live.rs` | the collection and the list, read again when they change |
@@ -37,6 +38,7 @@ mod page;
 mod parameters;
 mod routes;
 mod scans;
+mod token;
 mod work;
 
 use std::path::PathBuf;
@@ -57,6 +59,7 @@ pub use listener::{Listen, Listener};
 use live::Live;
 use metrics::Metrics;
 use scans::Scans;
+pub use token::Token;
 use work::Work;
 pub use work::{MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS};
 
@@ -73,7 +76,7 @@ pub struct Options {
     pub follow_links: bool,
     /// The path below which all addresses are. Default: the root.
     pub base_path: BasePath,
-    /// Whether `X-Forwarded-Prefix` is believed, which only a proxy may be able to set. Default: no.
+    /// Whether `X-Forwarded-Prefix` and `X-Forwarded-Proto` are believed, which only a proxy may be able to set. Default: no.
     pub trust_proxy: bool,
     /// Names of this server apart from `localhost` and the address that it listens on; `*.example.org` are all below one.
     /// Default: none.
@@ -99,13 +102,15 @@ struct App {
     guard: Guard,
     base_path: BasePath,
     trust_proxy: bool,
+    token: Option<Token>,
     patience: Duration,
 }
 
-/// Serves until a signal ends it. `open_model` and `open_text` get the dimension of the features; where they fail, uploads or
+/// Serves those who know the token, or everybody where there is none, until a signal ends it. `open_model` and `open_text` get the dimension of the features; where they fail, uploads or
 /// words are refused, and all else works. The latter gives `None` where the model knows no words.
 pub fn serve(
     listener: &Listener,
+    token: Option<Token>,
     options: &Options,
     open_model: impl FnOnce(usize) -> Result<QueryModel>,
     open_text: impl FnOnce(usize) -> Result<Option<TextModel>>,
@@ -155,6 +160,7 @@ pub fn serve(
         guard,
         base_path: options.base_path.clone(),
         trust_proxy: options.trust_proxy,
+        token,
         patience: options.patience,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()

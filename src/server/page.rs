@@ -37,7 +37,15 @@ const FILES: [(&str, &str, &[u8]); 6] = [
 /// The page itself, with the address that those in it are relative to, where it is known. It is made of characters that mean
 /// nothing in HTML.
 pub fn whole(base: Option<&str>) -> Response {
-    let html = include_str!("page/index.html");
+    with_base(include_str!("page/index.html"), base)
+}
+
+/// What those see who do not know the token.
+pub fn without_token(base: Option<&str>) -> Response {
+    with_base(include_str!("page/without_token.html"), base)
+}
+
+fn with_base(html: &str, base: Option<&str>) -> Response {
     let html = match base {
         Some(base) => html.replacen("<head>", &format!("<head>\n  <base href=\"{base}\">"), 1),
         None => html.to_owned(),

@@ -24,7 +24,7 @@ use super::metrics::{self, Gauges};
 use super::parameters::{self, ObjectId, Parameters, Wanted};
 use super::scans::{Method, Question};
 use super::work::MAX_UPLOAD_BYTES;
-use super::{App, BasePath, guard, openapi, page};
+use super::{App, BasePath, guard, openapi, page, token};
 use crate::inference::embed::QueryError;
 use crate::pictures::thumbnail::Thumbnail;
 use crate::pictures::{Format, PictureReader, PixelOptions};
@@ -64,6 +64,10 @@ pub fn router(app: Arc<App>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, message)
         })
         .layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            token::require,
+        ))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), in_time))
         .layer(app.guard.cors())
         .layer(middleware::from_fn_with_state(
@@ -85,19 +89,45 @@ async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> R
 /// Counts what is asked, by address and status.
 async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let path = request.uri().path();
-    let endpoint = match path.strip_prefix(app.base_path.as_str()) {
-        Some("") => "page",
-        Some(path) => endpoint(path),
-        None => "other",
-    };
+    let endpoint = app.endpoint(request.uri().path());
     let response = next.run(request).await;
     let status = response.status().as_u16();
     app.metrics.answered(endpoint, status, started.elapsed());
     response
 }
 
-/// The name under which an address is counted: one of a few, whatever clients ask.
+impl App {
+    /// The name under which an address is counted: one of a few, whatever clients ask.
+    pub fn endpoint(&self, path: &str) -> &'static str {
+        match path.strip_prefix(self.base_path.as_str()) {
+            Some("") => "page",
+            Some(path) => endpoint(path),
+            None => "other",
+        }
+    }
+
+    /// Whether it is the address of the page itself.
+    pub fn is_page(&self, path: &str) -> bool {
+        path.strip_prefix(self.base_path.as_str()) == Some("/")
+    }
+
+    /// Whether strangers are answered at an address: the files of the page are in every copy of the program, and the health check
+    /// tells them less.
+    pub fn is_public(&self, path: &str) -> bool {
+        match path.strip_prefix(self.base_path.as_str()) {
+            Some("") => true,
+            Some(path) => path.starts_with("/page/") || path == "/healthz",
+            None => false,
+        }
+    }
+
+    /// Whether a client came by TLS, as far as a proxy says so.
+    pub fn is_https(&self, headers: &HeaderMap) -> bool {
+        let protocol = headers.get("x-forwarded-proto");
+        self.trust_proxy && protocol.is_some_and(|protocol| protocol == "https")
+    }
+}
+
 fn endpoint(path: &str) -> &'static str {
     const NAMES: [&str; 9] = [
         "",
@@ -523,12 +553,15 @@ pub async fn thumbnail(
 pub struct Health {
     /// `ok`.
     status: &'static str,
-    /// Objects that are searched.
-    objects: usize,
+    /// Objects that are searched. This and what follows is not told to those who do not know the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects: Option<usize>,
     /// Whether it takes pictures.
-    uploads: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uploads: Option<bool>,
     /// Whether it takes words.
-    words: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<bool>,
 }
 
 /// Whether the server is well, and what it can do.
@@ -540,12 +573,14 @@ pub struct Health {
 pub async fn healthz(
     State(app): State<Arc<App>>,
     _: Parameters<parameters::Nothing>,
+    headers: HeaderMap,
 ) -> Json<Health> {
+    let told = token::is_admitted(&app, &headers).then_some(&app);
     Json(Health {
         status: "ok",
-        objects: app.live.features().collection.len(),
-        uploads: app.model.is_ok(),
-        words: app.text.is_some(),
+        objects: told.map(|app| app.live.features().collection.len()),
+        uploads: told.map(|app| app.model.is_ok()),
+        words: told.map(|app| app.text.is_some()),
     })
 }
 
@@ -572,18 +607,23 @@ async fn openapi(
     headers: HeaderMap,
 ) -> Answer {
     let path = outer_path(&app, &headers)?.unwrap_or_else(|| app.base_path.as_str().to_owned());
-    Ok(Json(openapi::document(&path)).into_response())
+    let document = openapi::document(&path, app.token.is_some());
+    Ok(Json(document).into_response())
 }
 
 /// The page. Its addresses are relative, so that it works below any path that ends in a slash; where a proxy says which path it
 /// took off, the page says it to the browser, who may have left out the slash.
 async fn whole_page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
-    let base = outer_path(&app, &headers)?.map(|path| format!("{path}/"));
-    Ok(page::whole(base.as_deref()))
+    Ok(page::whole(base(&app, &headers)?.as_deref()))
+}
+
+/// What the page's addresses are relative to, where a proxy says which path it took off.
+pub fn base(app: &App, headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    Ok(outer_path(app, headers)?.map(|path| format!("{path}/")))
 }
 
 /// The path below which a client sees the addresses, where a proxy says which path it took off.
-fn outer_path(app: &App, headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub fn outer_path(app: &App, headers: &HeaderMap) -> Result<Option<String>, Problem> {
     if !app.trust_proxy {
         return Ok(None);
     }

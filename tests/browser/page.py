@@ -6,6 +6,7 @@ Screenshots go to FOLDER. Ends with an error where something is not as it should
 works URL PICTURE             a server with the pictures that `browser.rs` writes, one of which is the file PICTURE
 without-uploads URL PICTURE   a server of two pictures that takes none from outside; PICTURE is a file to drop
 below URL                     a server of some pictures at this address, which has a path
+token URL TOKEN                a server of some pictures that wants this token
 words URL                     a server of three pictures of a colour each, whose model knows the words
 fills URL FROM TO             a server without features, until the directory FROM is moved to TO
 file PATH                     a page of `simsearch search --html`
@@ -40,7 +41,7 @@ def main():
     program, folder, scene, *arguments = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = {"works": works, "below": below, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
+    scenes = {"works": works, "below": below, "token": token, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
     with Chromium(program) as browser:
         browser.window(1400, 900)
         scenes[scene](browser, folder, *arguments)
@@ -352,6 +353,20 @@ def below(browser, folder, url):
     browser.click(".name")
     browser.until("document.querySelector('#query')?.innerText.includes('takes no pictures')")
     nothing_from_outside(browser, url.rstrip("/"))
+
+
+def token(browser, folder, url, token):
+    browser.open(f"{url}/")
+    browser.until("document.querySelector('h1')?.innerText === 'This server wants its token'")
+    browser.screenshot(folder / "without-token.png")
+    # It leads on to another address.
+    browser.run(f"location.href = './?token={token}&view=map'")
+    browser.until(f"{LINKS}.length > 3")
+    check(browser.run("location.search") == "?view=map", "the token is gone from the address")
+    check(browser.run("document.cookie") == "", "no script sees the cookie")
+    browser.until(f"{LINKS}[0].querySelector('img').naturalWidth > 0")
+    browser.open(f"{url}/")
+    browser.until(f"{LINKS}.length > 3")
 
 
 def words(browser, folder, url):

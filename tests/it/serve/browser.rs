@@ -105,6 +105,21 @@ fn the_page_works_behind_nginx_below_a_path() {
 }
 
 #[test]
+fn the_page_opens_with_a_token_once() {
+    let mut browser = need_browser!("token");
+    let (env, token) = (TestEnv::new(), "a-token-of-this-test");
+    let ids = numbered(0..6);
+    write_features(&env, &ids);
+    for (seed, id) in ids.iter().enumerate() {
+        env.write(Path::new("media").join(id), jpeg(&ppm(300, 200, seed)));
+    }
+    env.objects(&ids);
+    env.write("token", token);
+    let server = Server::start(&env, &["--auth-token-file", "token"]);
+    works(browser.arg(url(&server)).arg(token));
+}
+
+#[test]
 fn words_are_looked_up_in_the_page() {
     need_runtime!();
     need_python!("onnx", "tokenizers");

@@ -5,6 +5,7 @@ mod browser;
 pub mod client;
 mod live;
 mod refusals;
+mod token;
 
 use std::path::Path;
 
