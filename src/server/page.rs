@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::Problem;
 
-const FILES: [(&str, &str, &[u8]); 6] = [
+const FILES: [(&str, &str, &[u8]); 7] = [
     (
         "style.css",
         "text/css; charset=utf-8",
@@ -21,6 +21,11 @@ const FILES: [(&str, &str, &[u8]); 6] = [
         "server.js",
         "text/javascript; charset=utf-8",
         include_bytes!("page/server.js"),
+    ),
+    (
+        "filters.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("page/filters.js"),
     ),
     (
         "results.js",

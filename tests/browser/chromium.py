@@ -114,6 +114,14 @@ class Chromium:
             time.sleep(0.05)
         raise AssertionError(f"never came true: {script}\n{self.run('document.body.innerText')}")
 
+    def wait(self, is_true, what):
+        """Waits for something outside the page."""
+        end = time.monotonic() + PATIENCE
+        while not is_true():
+            if time.monotonic() > end:
+                raise AssertionError(f"never came true: {what}")
+            time.sleep(0.05)
+
     def event(self, method, since):
         """Waits for an event, and gives what came with it."""
         end = time.monotonic() + PATIENCE

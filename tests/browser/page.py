@@ -6,16 +6,21 @@ Screenshots go to FOLDER. Ends with an error where something is not as it should
 works URL PICTURE             a server with the pictures that `browser.rs` writes, one of which is the file PICTURE
 without-uploads URL PICTURE   a server of two pictures that takes none from outside; PICTURE is a file to drop
 below URL                     a server of some pictures at this address, which has a path
-token URL TOKEN                a server of some pictures that wants this token
+filters URL PICTURE           a server of more pictures than the page asks for, in the folders a and b/c and of three shapes, one of which
+                              is the file PICTURE
+accessible URL AXE ID         a server with an object ID; AXE is the file of axe-core
+token URL TOKEN               a server of some pictures that wants this token
 words URL                     a server of three pictures of a colour each, whose model knows the words
 fills URL FROM TO             a server without features, until the directory FROM is moved to TO
 file PATH                     a page of `simsearch search --html`
 """
+import csv
 import itertools
 import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 
 from chromium import Chromium
@@ -41,7 +46,7 @@ def main():
     program, folder, scene, *arguments = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = {"works": works, "below": below, "token": token, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
+    scenes = {"works": works, "below": below, "token": token, "filters": filters, "accessible": accessible, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
     with Chromium(program) as browser:
         browser.window(1400, 900)
         scenes[scene](browser, folder, *arguments)
@@ -353,6 +358,118 @@ def below(browser, folder, url):
     browser.click(".name")
     browser.until("document.querySelector('#query')?.innerText.includes('takes no pictures')")
     nothing_from_outside(browser, url.rstrip("/"))
+
+
+def filters(browser, folder, url, picture):
+    picture = pathlib.Path(picture)
+    shown = f"{LINKS}.filter(l => !l.parentElement.hidden)"
+    paths = f"{shown}.map(l => l.dataset.path)"
+    similar = lambda more: browser.run(
+        f"fetch('similar/{picture.name}?limit=1000{more}')"
+        f".then(a => a.json()).then(a => a.similarImages.filter(i => i.objectId !== '{picture.name}'))"
+    )
+    choose = lambda name, script: browser.run(
+        f"(field => {{ {script}; field.dispatchEvent(new Event('input', {{ bubbles: true }}));"
+        f" field.dispatchEvent(new Event('change', {{ bubbles: true }})) }})(document.querySelector('#filters [name={name}]'))"
+    )
+    address = f"{url}/?id={picture.name}"
+    browser.open(address)
+    browser.until(f"{LINKS}.length === {NEIGHBOURS}")
+    everything = [one["path"] for one in similar("")]
+    # More come when the end is near, until there are no more.
+    for _ in range(9):
+        browser.run("scrollTo(0, document.body.scrollHeight)")
+        browser.run("new Promise(done => setTimeout(done, 50))")
+    browser.until(f"{LINKS}.length === {len(everything)}")
+    check(browser.run(paths) == everything, "all are shown once, nearest first")
+    check(browser.run(STATUS).startswith(f"{len(everything)} most similar"), browser.run(STATUS))
+    # The slider hides what is farther, and the address says so.
+    browser.run("scrollTo(0, 0)")
+    choose("distance", "field.value = 100")
+    near = browser.run(paths)
+    check(0 < len(near) < len(everything) and near == everything[: len(near)], f"the nearest {len(near)}")
+    most = browser.run("Number(new URLSearchParams(location.search).get('maxDistance'))")
+    check(near == [one["path"] for one in similar(f"&maxDistance={most}")], f"those at {most} at most")
+    browser.screenshot(folder / "filtered.png")
+    browser.open(f"{address}&maxDistance={most}")
+    browser.until(f"{shown}.length === {len(near)}")
+    check(browser.run("document.querySelector('#filters output').value").startswith("up to "), "the form says what is asked for")
+    # A folder.
+    browser.open(address)
+    browser.until(f"{LINKS}.length === {NEIGHBOURS}")
+    folders = browser.run("[...document.querySelectorAll('#folders option')].map(o => o.value)")
+    check(folders == ["a", "b", "b/c"], f"the folders to choose from: {folders}")
+    choose("within", "field.value = 'b'")
+    inside = [one["path"] for one in similar("&within=b")]
+    check(0 < len(inside) < len(everything) and all(path.startswith("b/c/") for path in inside), f"{inside}")
+    browser.until(f"{shown}.length === {min(len(inside), NEIGHBOURS)} && {paths}.every(p => p.startsWith('b/c/'))")
+    check("within=b" in browser.run("location.search"), "the address has the folder")
+    choose("within", "field.value = 'nowhere'")
+    browser.until("document.querySelector('.message')?.innerText.includes('no listed object is below')")
+    browser.run("history.back()")
+    browser.until(f"{shown}.length > 3")
+    choose("within", "field.value = ''")
+    # Those of one shape.
+    browser.until(f"{shown}.length === {NEIGHBOURS}")
+    choose("same", "field.checked = true")
+    browser.until("location.search.includes('orientation=same')")
+    wide = f"{shown}.every(l => l.querySelector('img').naturalWidth > 1.05 * l.querySelector('img').naturalHeight)"
+    for _ in range(9):
+        browser.run("scrollTo(0, document.body.scrollHeight)")
+        browser.run("new Promise(done => setTimeout(done, 100))")
+    expected = [path for path in everything if "wide" in path]
+    browser.until(f"{shown}.length === {len(expected)}")
+    check(browser.run(wide) and browser.run(paths) == expected, "those that are wide, as the query")
+    browser.screenshot(folder / "same-orientation.png")
+    # The list of them, copied and downloaded.
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    browser.run("scrollTo(0, 0)")
+    browser.click("#copy")
+    browser.until(f"{STATUS}.includes('copied')")
+    check(browser.run("navigator.clipboard.readText()").split("\n") == [*expected, ""], "a path on each line")
+    downloads = folder / "downloads"
+    shutil.rmtree(downloads, ignore_errors=True)
+    downloads.mkdir()
+    browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads.resolve()))
+    browser.click("#download")
+    browser.wait(lambda: (downloads / "similar.csv").exists(), "the list is downloaded")
+    with open(downloads / "similar.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    check([row["path"] for row in rows] == expected, f"a row for each: {rows[:2]}")
+    check(all(row["object_id"] == pathlib.Path(row["path"]).name and float(row["distance"]) > 0 for row in rows), "all columns")
+    # A map has the same filters.
+    browser.click("[data-view=map]")
+    browser.until(f"{DRAWN} && {LINKS}.every(l => l.dataset.path.includes('wide'))")
+    # A picture from outside is sent again for more.
+    browser.open(f"{url}/")
+    browser.until(f"{LINKS}.length > 3")
+    browser.drop("#query", picture)
+    browser.until(f"{LINKS}.length === {NEIGHBOURS}")
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.until(f"{LINKS}.length === {len(everything) + 1}")
+    nothing_from_outside(browser, url)
+
+
+def accessible(browser, folder, url, axe, id):
+    axe = pathlib.Path(axe).read_text()
+    found = {}
+    for path, until in (
+        ("/", f"{LINKS}.length > 3"),
+        (f"/?id={id}", f"{LINKS}.length > 3"),
+        (f"/?id={id}&view=map", f"{LINKS}.length > 3"),
+        (f"/?id={id}&within=nowhere", "document.querySelector('.message') !== null"),
+    ):
+        for width, dark in ((1400, False), (1400, True), (390, False)):
+            browser.window(width, 900, dark)
+            browser.open(f"{url}{path}")
+            browser.until(until)
+            browser.run(f"(() => {{ {axe} }})()")
+            report = browser.run("axe.run().then(({ violations, passes }) => ({ violations, passes: passes.length }))")
+            check(report["passes"] > 10, f"axe-core looks at {path}")
+            for one in report["violations"]:
+                nodes = [node["html"][:200] for node in one["nodes"][:3]]
+                found[f"{path} {width} {'dark' if dark else 'light'}: {one['id']}: {one['help']}"] = nodes
+    check(not found, json.dumps(found, indent=1))
 
 
 def token(browser, folder, url, token):

@@ -104,6 +104,51 @@ fn the_page_works_behind_nginx_below_a_path() {
     }
 }
 
+/// A server of 150 pictures in two folders, wide, high and as wide as high, and one of them.
+fn pictures_in_folders(env: &TestEnv) -> Server {
+    let entries: Vec<String> = (0..150)
+        .map(|seed| {
+            let (folder, shape) = (["a", "b/c"][seed % 2], ["wide", "high", "even"][seed % 3]);
+            format!("{folder}/{shape}{seed:03}.jpg")
+        })
+        .collect();
+    for (seed, entry) in entries.iter().enumerate() {
+        let (width, height) = [(60, 40), (40, 60), (50, 50)][seed % 3];
+        env.write(
+            Path::new("media").join(entry),
+            jpeg(&ppm(width, height, seed)),
+        );
+    }
+    env.objects(&entries);
+    env.extract("nhwc", &[]).exits(0);
+    env.concat(&[]).exits(0);
+    let model = crate::model_file("nhwc");
+    Server::start(env, &["--model", model.to_str().unwrap()])
+}
+
+#[test]
+fn the_page_shows_those_of_a_folder_a_distance_or_an_orientation_and_as_many_as_there_are() {
+    need_runtime!();
+    let mut browser = need_browser!("filters");
+    let env = TestEnv::new();
+    let server = pictures_in_folders(&env);
+    let picture = env.path("media/a/wide000.jpg");
+    works(browser.arg(url(&server)).arg(picture));
+}
+
+#[test]
+fn axe_core_finds_nothing_that_keeps_people_from_using_the_page() {
+    need_runtime!();
+    let mut browser = need_browser!("accessible");
+    let axe = Path::new(ROOT).join("target/axe/axe-4.14.1.min.js");
+    if !axe.exists() {
+        skip!("axe-core is not in target/axe; `make axe` fetches it, where there is npm");
+    }
+    let env = TestEnv::new();
+    let server = pictures_in_folders(&env);
+    works(browser.arg(url(&server)).arg(axe).arg("wide000.jpg"));
+}
+
 #[test]
 fn the_page_opens_with_a_token_once() {
     let mut browser = need_browser!("token");
