@@ -9,10 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use simsearch::commands::duplicates::{self, Keep};
 use simsearch::inference::embed::{self, QueryModel};
 use simsearch::inference::text::TextModel;
 use simsearch::inference::{LazyRuntime, ModelFile};
-use simsearch::server::{self, BasePath, Listen, Listener, Token};
+use simsearch::server::{self, BasePath, Found, Listen, Listener, Token};
+use simsearch::similarity::scan::Metric;
 use simsearch::storage::model_dir::model_directory;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::Progress;
@@ -45,6 +47,9 @@ pub struct ServeArguments {
     /// `Authorization: Bearer TOKEN`; a browser opens /?token=TOKEN once and keeps a cookie.
     #[arg(long, value_name = "FILE")]
     auth_token_file: Option<PathBuf>,
+    /// Take decisions about duplicates from the page, and remember them beside the model's directory. No picture is touched.
+    #[arg(long)]
+    allow_changes: bool,
     /// Another name under which browsers may reach this server, such as pictures.example.org, or *.example.org for all names
     /// below one; may be repeated.
     #[arg(long = "allow-host", value_name = "HOST")]
@@ -112,6 +117,8 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
         follow_links: arguments.follow_links,
         base_path: arguments.base_path,
         trust_proxy: arguments.trust_proxy,
+        token,
+        allow_changes: arguments.allow_changes,
         allowed_hosts: arguments.allowed_hosts,
         allowed_origin: arguments.allowed_origin,
         patience: Duration::from_secs(arguments.timeout),
@@ -140,8 +147,54 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
         Some(Ok(_)) => TextModel::open(&directory, length, model, &lazy_runtime).map(Some),
         _ => Ok(None),
     };
+    let places = (
+        options.directory.clone(),
+        options.media_dir.clone(),
+        options.objects.clone(),
+    );
+    let find_groups = move |max_distance| {
+        let (directory, media_dir, objects) = places.clone();
+        find_groups(&duplicates::Options {
+            directory,
+            metric: Metric::Euclidean,
+            max_distance,
+            media: Some((media_dir, objects)),
+            within: None,
+            against: None,
+            not_same_folder: false,
+            linked: false,
+            keep: Keep::default(),
+            html: None,
+        })
+    };
     server::serve(
-        &listener, token, &options, open_model, open_text, &progress, &interrupt,
+        &listener,
+        &options,
+        open_model,
+        open_text,
+        Box::new(find_groups),
+        &progress,
+        &interrupt,
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The groups of duplicates, as the server shows them.
+fn find_groups(options: &duplicates::Options) -> Result<Found> {
+    let found = duplicates::duplicates(options, &Progress::new(true))?;
+    let groups = found.groups.into_iter().map(|group| {
+        let members = group.members.into_iter().map(|member| server::Member {
+            object_id: member.object_id,
+            path: member.path,
+            distance: member.distance,
+            width: member.file.width,
+            height: member.file.height,
+            bytes: member.file.bytes,
+        });
+        members.collect()
+    });
+    Ok(Found {
+        max_distance: found.max_distance,
+        groups: groups.collect(),
+    })
 }

@@ -17,6 +17,7 @@
 //! | `token.rs` | the secret that clients have to know, where there is one |
 //! | `base_path.rs` | the path below which the server stands |
 //! | `answer.rs` | errors as JSON |
+//! | `groups.rs`, `decisions.rs` | the groups of duplicates, and what people have decided about them |
 //! | `live.rs` | the collection and the list, read again when they change |
 //! | `scans.rs` | one pass over the data for all who wait |
 //! | `work.rs` | how many pictures may be in memory, and decoded, at once |
@@ -28,6 +29,8 @@ mod answer;
 mod base_path;
 mod beneath;
 mod connections;
+mod decisions;
+mod groups;
 mod guard;
 mod listener;
 mod live;
@@ -54,6 +57,9 @@ use crate::support::interrupt::Interrupt;
 use crate::support::progress::Progress;
 pub use base_path::BasePath;
 use beneath::MediaDir;
+use decisions::DecisionFile;
+use groups::Groups;
+pub use groups::{Find, Found, Member};
 use guard::Guard;
 pub use listener::{Listen, Listener};
 use live::Live;
@@ -78,6 +84,10 @@ pub struct Options {
     pub base_path: BasePath,
     /// Whether `X-Forwarded-Prefix` and `X-Forwarded-Proto` are believed, which only a proxy may be able to set. Default: no.
     pub trust_proxy: bool,
+    /// The secret of those who are answered. Default: none, and everybody is.
+    pub token: Option<Token>,
+    /// Whether decisions about duplicates are taken. Default: no.
+    pub allow_changes: bool,
     /// Names of this server apart from `localhost` and the address that it listens on; `*.example.org` are all below one.
     /// Default: none.
     pub allowed_hosts: Vec<String>,
@@ -103,17 +113,20 @@ struct App {
     base_path: BasePath,
     trust_proxy: bool,
     token: Option<Token>,
+    groups: Groups,
+    allow_changes: bool,
     patience: Duration,
 }
 
 /// Serves those who know the token, or everybody where there is none, until a signal ends it. `open_model` and `open_text` get the dimension of the features; where they fail, uploads or
-/// words are refused, and all else works. The latter gives `None` where the model knows no words.
+/// words are refused, and all else works. The latter gives `None` where the model knows no words. `find_groups` finds the groups of
+/// duplicates.
 pub fn serve(
     listener: &Listener,
-    token: Option<Token>,
     options: &Options,
     open_model: impl FnOnce(usize) -> Result<QueryModel>,
     open_text: impl FnOnce(usize) -> Result<Option<TextModel>>,
+    find_groups: Find,
     progress: &Arc<Progress>,
     interrupt: &Interrupt,
 ) -> Result<()> {
@@ -160,7 +173,9 @@ pub fn serve(
         guard,
         base_path: options.base_path.clone(),
         trust_proxy: options.trust_proxy,
-        token,
+        token: options.token.clone(),
+        groups: Groups::new(find_groups, DecisionFile::of(&options.directory)),
+        allow_changes: options.allow_changes,
         patience: options.patience,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -19,6 +19,8 @@ use super::routes;
         routes::object,
         routes::thumbnail,
         routes::random,
+        routes::duplicates,
+        routes::decide,
         routes::healthz,
         routes::metrics,
     )

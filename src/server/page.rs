@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::Problem;
 
-const FILES: [(&str, &str, &[u8]); 7] = [
+const FILES: [(&str, &str, &[u8]); 8] = [
     (
         "style.css",
         "text/css; charset=utf-8",
@@ -26,6 +26,11 @@ const FILES: [(&str, &str, &[u8]); 7] = [
         "filters.js",
         "text/javascript; charset=utf-8",
         include_bytes!("page/filters.js"),
+    ),
+    (
+        "groups.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("page/groups.js"),
     ),
     (
         "results.js",

@@ -133,10 +133,7 @@ pub struct Wanted {
 impl Neighbours {
     /// Checks them; `metric` is that of where none is given.
     pub fn wanted(self, metric: Metric) -> Result<Wanted, Problem> {
-        let max_distance = self.max_distance.unwrap_or(f64::INFINITY);
-        if max_distance.is_nan() || max_distance < 0.0 {
-            return Err(Problem::bad_request("maxDistance must be 0 or more"));
-        }
+        let max_distance = distance(self.max_distance.unwrap_or(f64::INFINITY))?;
         // The page's field for a folder may be empty.
         let within = self.within.filter(|folder| !folder.as_os_str().is_empty());
         let approximate = self.approximate.unwrap_or(false);
@@ -155,6 +152,31 @@ impl Neighbours {
             within,
             approximate,
         })
+    }
+}
+
+/// Which groups of duplicates are wanted.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+pub struct Duplicates {
+    /// The most of them.
+    #[param(minimum = 1, maximum = 10_000, default = 100)]
+    limit: Option<usize>,
+    /// How far duplicates may be from each other; where it is not given, what is known for the model.
+    #[param(minimum = 0)]
+    max_distance: Option<f64>,
+}
+
+impl Duplicates {
+    /// Checks the limit.
+    pub fn limit(&self) -> Result<usize, Problem> {
+        limit(self.limit)
+    }
+
+    /// Checks the distance.
+    pub fn max_distance(&self) -> Result<Option<f64>, Problem> {
+        self.max_distance.map(distance).transpose()
     }
 }
 
@@ -177,6 +199,13 @@ impl Random {
     /// Checks it.
     pub fn limit(&self) -> Result<usize, Problem> {
         limit(self.limit)
+    }
+}
+
+fn distance(asked: f64) -> Result<f64, Problem> {
+    match asked >= 0.0 {
+        true => Ok(asked),
+        false => Err(Problem::bad_request("maxDistance must be 0 or more")),
     }
 }
 

@@ -1,12 +1,13 @@
 //! What each address answers.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::Multipart;
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -14,12 +15,14 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use rand::seq::index;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 
 use super::answer::{ErrorBody, Problem};
+use super::decisions::Decision;
+use super::groups::{self, Member};
 use super::metrics::{self, Gauges};
 use super::parameters::{self, ObjectId, Parameters, Wanted};
 use super::scans::{Method, Question};
@@ -45,6 +48,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/similar", get(similar_to_words).post(similar_to_upload))
         .route("/similar/{*object_id}", get(similar_to_object))
         .route("/random", get(random))
+        .route("/duplicates", get(duplicates).post(decide))
         .route("/object/{*object_id}", get(object))
         .route("/thumbnail/{*object_id}", get(thumbnail))
         .route("/healthz", get(healthz))
@@ -129,11 +133,12 @@ impl App {
 }
 
 fn endpoint(path: &str) -> &'static str {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 10] = [
         "",
         "page",
         "similar",
         "random",
+        "duplicates",
         "object",
         "thumbnail",
         "healthz",
@@ -398,6 +403,112 @@ pub async fn random(
         .take(limit)
         .collect();
     Ok(Json(RandomObjects { object_ids }).into_response())
+}
+
+/// Groups of pictures that are copies of each other.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DuplicateGroups {
+    /// The largest distance of duplicates.
+    max_distance: f64,
+    /// Groups about which nothing is decided, those beyond the limit included.
+    undecided: usize,
+    /// The members of each group, the one to keep first.
+    groups: Vec<Vec<Member>>,
+    /// Whether this server takes decisions.
+    allow_changes: bool,
+}
+
+/// The groups of duplicates about which nothing is decided.
+#[utoipa::path(
+    get,
+    path = "/duplicates",
+    params(parameters::Duplicates),
+    responses(
+        (status = 200, description = "What was found", body = DuplicateGroups),
+        (status = "default", description = "What is wrong", body = ErrorBody),
+    )
+)]
+pub async fn duplicates(
+    State(app): State<Arc<App>>,
+    Parameters(parameters, _): Parameters<parameters::Duplicates>,
+) -> Answer {
+    let (limit, asked) = (parameters.limit()?, parameters.max_distance()?);
+    // Held by the search itself, which goes on where the client is told that it takes too long: the next finds its groups.
+    let turn = Arc::clone(&app.groups.turn).lock_owned().await;
+    let worker = Arc::clone(&app);
+    let find = move || -> anyhow::Result<_> {
+        let _turn = turn;
+        let found = worker.groups.found(&worker.live, asked)?;
+        let decisions = worker.groups.decisions.read()?;
+        let undecided = groups::undecided(&found, &decisions, &worker.live.features());
+        Ok((found.max_distance, undecided))
+    };
+    let found = app.work.run(find).await?;
+    let (max_distance, mut groups) =
+        found.map_err(|why| Problem::new(StatusCode::NOT_IMPLEMENTED, format!("{why:#}")))?;
+    let undecided = groups.len();
+    groups.truncate(limit);
+    let answer = DuplicateGroups {
+        max_distance,
+        undecided,
+        groups,
+        allow_changes: app.allow_changes,
+    };
+    Ok(Json(answer).into_response())
+}
+
+/// What somebody decides about some objects.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Decided {
+    /// Two objects or more.
+    object_ids: Vec<String>,
+    /// The one of them to keep; null where they are no duplicates of each other.
+    keep: Option<String>,
+}
+
+/// Remembers a decision. No picture is touched.
+#[utoipa::path(
+    post,
+    path = "/duplicates",
+    request_body = Decided,
+    responses(
+        (status = 204, description = "It is remembered"),
+        (status = "default", description = "What is wrong", body = ErrorBody),
+    )
+)]
+pub async fn decide(
+    State(app): State<Arc<App>>,
+    _: Parameters<parameters::Nothing>,
+    decided: Result<Json<Decided>, JsonRejection>,
+) -> Answer {
+    if !app.allow_changes {
+        let message = "this server takes no decisions; start it with --allow-changes";
+        return Err(Problem::new(StatusCode::FORBIDDEN, message));
+    }
+    let Json(Decided { object_ids, keep }) = decided?;
+    let features = app.live.features();
+    let distinct: HashSet<&String> = object_ids.iter().collect();
+    if distinct.len() < 2 || distinct.len() < object_ids.len() {
+        let message = "a decision is about two objects or more, each once";
+        return Err(Problem::bad_request(message));
+    }
+    if keep.as_ref().is_some_and(|keep| !distinct.contains(keep)) {
+        return Err(Problem::bad_request("`keep` is none of the objects"));
+    }
+    if object_ids.iter().any(|id| features.find(id).is_none()) {
+        return Err(Problem::not_found(
+            "there is no feature of one of the objects",
+        ));
+    }
+    let decision = Decision { object_ids, keep };
+    let worker = Arc::clone(&app);
+    let written = app.work.run(move || worker.groups.decisions.add(&decision));
+    match written.await? {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(why) => Err(Problem::internal(format!("{why:#}"))),
+    }
 }
 
 /// The file of a listed object, by its id and by nothing else. One that is another file than the object's feature was made from is

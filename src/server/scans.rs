@@ -187,6 +187,8 @@ mod tests {
             follow_links: false,
             base_path: BasePath::default(),
             trust_proxy: false,
+            token: None,
+            allow_changes: false,
             allowed_hosts: Vec::new(),
             allowed_origin: None,
             patience: Duration::from_secs(30),

@@ -27,6 +27,7 @@ const COOKIE: &str = "simsearch";
 const COOKIE_AGE: u32 = 365 * 24 * 60 * 60;
 
 /// A secret. Its text is never printed.
+#[derive(Clone)]
 pub struct Token {
     text: String,
     /// The value of the cookie. Other servers of the same host get it too, whatever their port, and cannot tell the token from it.

@@ -9,7 +9,7 @@ import time
 PATIENCE = 60
 REQUEST = "Network.requestWillBeSent"
 # The keys that are pressed, and their numbers.
-KEYS = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowDown": 40}
+KEYS = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowDown": 40, "1": 49, "2": 50, "j": 74, "k": 75, "n": 78}
 
 
 class Chromium:

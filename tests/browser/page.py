@@ -8,6 +8,8 @@ without-uploads URL PICTURE   a server of two pictures that takes none from outs
 below URL                     a server of some pictures at this address, which has a path
 filters URL PICTURE           a server of more pictures than the page asks for, in the folders a and b/c and of three shapes, one of which
                               is the file PICTURE
+groups URL AXE                a server whose features make four groups up to 0.2, of 2, 3, 2 and 2 pictures, and that takes decisions; AXE is the
+                              file of axe-core, or empty
 accessible URL AXE ID         a server with an object ID; AXE is the file of axe-core
 token URL TOKEN               a server of some pictures that wants this token
 words URL                     a server of three pictures of a colour each, whose model knows the words
@@ -46,7 +48,7 @@ def main():
     program, folder, scene, *arguments = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = {"works": works, "below": below, "token": token, "filters": filters, "accessible": accessible, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
+    scenes = {"works": works, "below": below, "token": token, "filters": filters, "accessible": accessible, "groups": groups, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
     with Chromium(program) as browser:
         browser.window(1400, 900)
         scenes[scene](browser, folder, *arguments)
@@ -450,6 +452,59 @@ def filters(browser, folder, url, picture):
     nothing_from_outside(browser, url)
 
 
+def groups(browser, folder, url, axe):
+    shown = "[...document.querySelectorAll('.group')].map(g => [...g.querySelectorAll('.id')].map(i => i.innerText))"
+    focused = "[...document.querySelectorAll('.group')].indexOf(document.activeElement)"
+    browser.open(f"{url}/")
+    browser.until(f"{LINKS}.length > 3")
+    browser.click("#duplicates")
+    # How near duplicates are is not known for these features.
+    browser.until("document.querySelector('.problem')?.innerText.includes('is not known')")
+    browser.run("document.querySelector('.distance-of-groups input').value = '0.2'")
+    browser.click(".distance-of-groups button")
+    browser.until("document.querySelectorAll('.group').length === 4")
+    expected = [["a0.jpg", "a1.jpg"], ["b0.jpg", "b1.jpg", "b2.jpg"], ["c0.jpg", "c1.jpg"], ["d0.jpg", "d1.jpg"]]
+    check(browser.run(shown) == expected, browser.run(shown))
+    check("0.2" in browser.run("location.search"), "the address has the distance")
+    browser.screenshot(folder / "groups.png")
+    if axe:
+        violations = axe_violations(browser, pathlib.Path(axe).read_text(), "groups")
+        check(not violations, json.dumps(violations, indent=1))
+    # j and k go from group to group.
+    browser.run("document.activeElement.blur()")
+    for key, at in (("j", 0), ("j", 1), ("k", 0), ("k", 0), ("j", 1)):
+        browser.key(key)
+        check(browser.run(focused) == at, f"{key} goes to group {at}, not {browser.run(focused)}")
+    # A picture that is no duplicate leaves its group.
+    browser.click(".group:nth-child(2) li:nth-child(2) .decisions button:nth-child(2)")
+    expected[1] = ["b0.jpg", "b2.jpg"]
+    browser.until(f"JSON.stringify({shown}) === {json.dumps(json.dumps(expected, separators=(',', ':')))}")
+    # One to keep, by the key of its place, and one group that is none.
+    browser.run("document.querySelector('.group').focus()")
+    browser.key("2")
+    browser.until("document.querySelectorAll('.group').length === 3")
+    check(browser.run(shown) == expected[1:], browser.run(shown))
+    browser.run("document.querySelectorAll('.group')[1].focus()")
+    browser.key("n")
+    browser.until("document.querySelectorAll('.group').length === 2")
+    check(browser.run(shown) == [expected[1], expected[3]], browser.run(shown))
+    browser.until(f"{STATUS}.includes('2 groups of duplicates')")
+    browser.window(390, 844)
+    browser.screenshot(folder / "groups-narrow.png")
+    check(not browser.run("document.documentElement.scrollWidth > innerWidth"), "the page is wider than the window")
+    nothing_from_outside(browser, url)
+
+
+def axe_violations(browser, axe, where):
+    browser.run(f"(() => {{ {axe} }})()")
+    report = browser.run("axe.run().then(({ violations, passes }) => ({ violations, passes: passes.length }))")
+    check(report["passes"] > 10, f"axe-core looks at {where}")
+    return {
+        f"{where}: {one['id']}: {one['help']}": [node["html"][:200] for node in one["nodes"][:3]]
+        for one in report["violations"]
+    }
+
+
 def accessible(browser, folder, url, axe, id):
     axe = pathlib.Path(axe).read_text()
     found = {}
@@ -463,12 +518,7 @@ def accessible(browser, folder, url, axe, id):
             browser.window(width, 900, dark)
             browser.open(f"{url}{path}")
             browser.until(until)
-            browser.run(f"(() => {{ {axe} }})()")
-            report = browser.run("axe.run().then(({ violations, passes }) => ({ violations, passes: passes.length }))")
-            check(report["passes"] > 10, f"axe-core looks at {path}")
-            for one in report["violations"]:
-                nodes = [node["html"][:200] for node in one["nodes"][:3]]
-                found[f"{path} {width} {'dark' if dark else 'light'}: {one['id']}: {one['help']}"] = nodes
+            found |= axe_violations(browser, axe, f"{path} {width} {'dark' if dark else 'light'}")
     check(not found, json.dumps(found, indent=1))
 
 

@@ -2,9 +2,11 @@
 //
 //   ?id=OBJECT_ID&view=map    the neighbours of an object
 //   ?text=WORDS               what fits words best
+//   ?duplicates=DISTANCE      the groups of duplicates; without a number, at the distance that is known for the model
 //   (none)                    random objects, {random: [ids]}, or those of an upload, {upload: {name, preview, found}}
 
 import { chosen, fillForm, filtersOf, showLimit, toParameters } from "./filters.js";
+import { showGroups } from "./groups.js";
 import { distanceText, element, grid, map, place, shape } from "./results.js";
 import { health, MOST, picture, Problem, randomObjects, similarToFile, similarToObject, similarToWords, thumbnail } from "./server.js";
 
@@ -66,7 +68,10 @@ async function show() {
     button.setAttribute("aria-pressed", button.dataset.view === view());
   }
   const isSearch = Boolean(id || text || history.state?.upload);
+  const duplicates = parameters().get("duplicates");
   document.body.classList.toggle("random", !isSearch);
+  document.body.classList.toggle("duplicates", duplicates !== null);
+  $("#duplicates").setAttribute("aria-pressed", duplicates !== null);
   $("#filters").hidden = !isSearch;
   shown = null;
   point(null);
@@ -74,6 +79,7 @@ async function show() {
   try {
     if (id) await showNeighbours(id, signal);
     else if (text) await showFitting(text, signal);
+    else if (duplicates !== null) await showDuplicates(duplicates, signal);
     else if (history.state?.upload) await showUpload(history.state.upload, signal);
     else await showRandom(signal);
   } catch (error) {
@@ -90,6 +96,13 @@ async function showNeighbours(id, signal) {
   showQuery(image, "Query", id, picture(id));
   const more = (limit, within) => similarToObject(id, limit, within, signal);
   await showFound({ key: `id ${id}`, more, middle: thumbnail(id, 256) }, signal);
+}
+
+async function showDuplicates(distance, signal) {
+  document.title = "Duplicates - simsearch";
+  const groupsAt = (wanted) => `./?${new URLSearchParams({ duplicates: wanted })}`;
+  const neighbours = (id) => address({ id }, "grid", {});
+  await showGroups(results, { maxDistance: distance || null, say, neighbours, groupsAt, go, signal });
 }
 
 async function showFitting(text, signal) {
@@ -410,6 +423,7 @@ $("#words").addEventListener("submit", (event) => {
   if (text) go(address({ text }));
 });
 $("#random").addEventListener("click", showOthers);
+$("#duplicates").addEventListener("click", () => go("./?duplicates"));
 // An upload has the same address, with which the browser would show it again.
 $(".name").addEventListener("click", (event) => {
   if (elsewhere(event)) return;

@@ -51,6 +51,17 @@ export async function similarToFile(file, limit, within, signal) {
   return neighbours("similar", limit, within, { method: "POST", body: file, signal });
 }
 
+/** The groups of duplicates about which nothing is decided: `{maxDistance, undecided, groups, allowChanges}`. */
+export function duplicates(maxDistance, limit, signal) {
+  const wanted = new URLSearchParams({ limit });
+  if (maxDistance !== null) wanted.set("maxDistance", maxDistance);
+  return ask(`duplicates?${wanted}`, { signal });
+}
+
+/** Remembers `{objectIds, keep}`; `keep` is null where they are no duplicates of each other. */
+export const decide = (decision) =>
+  ask("duplicates", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(decision) });
+
 /** Some object ids to begin with. */
 export async function randomObjects(signal) {
   return (await ask("random?limit=60", { signal })).objectIds;

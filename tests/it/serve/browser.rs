@@ -1,7 +1,7 @@
 //! The page of `simsearch serve`, and that of `simsearch search --html`, in a real browser.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::client::{Server, begin};
@@ -137,13 +137,34 @@ fn the_page_shows_those_of_a_folder_a_distance_or_an_orientation_and_as_many_as_
 }
 
 #[test]
+fn groups_of_duplicates_are_looked_through_and_decided_with_the_keyboard() {
+    let mut browser = need_browser!("groups");
+    let env = super::groups::environment();
+    for id in super::groups::IDS {
+        // Those of a group are equal, so that the order is that of their age.
+        let seed = usize::from(id.as_bytes()[0]);
+        env.write(Path::new("media").join(id), jpeg(&ppm(300, 200, seed)));
+    }
+    let server = Server::start(&env, &["--allow-changes"]);
+    let axe = axe().map_or(String::new(), |path| path.to_str().unwrap().to_owned());
+    works(browser.arg(url(&server)).arg(axe));
+    let decided = std::fs::read_to_string(env.path("features/model.decisions.jsonl")).unwrap();
+    let expected = [
+        r#"{"object_ids":["b1.jpg","b0.jpg"],"keep":null}"#,
+        r#"{"object_ids":["b1.jpg","b2.jpg"],"keep":null}"#,
+        r#"{"object_ids":["a0.jpg","a1.jpg"],"keep":"a1.jpg"}"#,
+        r#"{"object_ids":["c0.jpg","c1.jpg"],"keep":null}"#,
+    ];
+    assert_eq!(decided.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn axe_core_finds_nothing_that_keeps_people_from_using_the_page() {
     need_runtime!();
     let mut browser = need_browser!("accessible");
-    let axe = Path::new(ROOT).join("target/axe/axe-4.14.1.min.js");
-    if !axe.exists() {
+    let Some(axe) = axe() else {
         skip!("axe-core is not in target/axe; `make axe` fetches it, where there is npm");
-    }
+    };
     let env = TestEnv::new();
     let server = pictures_in_folders(&env);
     works(browser.arg(url(&server)).arg(axe).arg("wide000.jpg"));
@@ -245,6 +266,12 @@ impl Drop for Killed {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// axe-core, where `make axe` has fetched it.
+fn axe() -> Option<PathBuf> {
+    let path = Path::new(ROOT).join("target/axe/axe-4.14.1.min.js");
+    path.exists().then_some(path)
 }
 
 /// Debian's is where only root looks.

@@ -3,6 +3,7 @@
 mod addresses;
 mod browser;
 pub mod client;
+mod groups;
 mod live;
 mod refusals;
 mod token;
@@ -201,7 +202,7 @@ fn the_interface_is_described_for_programs() {
     let url = format!("http://{}", server.address);
     let script = Path::new(ROOT).join("tests/openapi/check.py");
     let checked = succeed(python.arg(script).arg(url).arg("00000.jpg"));
-    assert_eq!(checked, "14 answers are as described\n");
+    assert_eq!(checked, "16 answers are as described\n");
     let document = server.get("/openapi.json").json();
     assert!(document["paths"]["/similar"]["post"].is_object());
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
