@@ -1,5 +1,6 @@
 //! The arguments of `serve`.
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -131,20 +132,27 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
     };
     let lazy_runtime = LazyRuntime::new(runtime.places());
     let model = arguments.model.file();
+    // The server asks for the model first.
+    let is_checked = Cell::new(false);
     let open_model = |length| {
         let model = ModelFile::read(model)?;
         let note = |line: &str| progress.note(line);
-        QueryModel::open(
+        let opened = QueryModel::open(
             &directory,
             length,
             model,
             &lazy_runtime,
             &query_options,
             &note,
-        )
+        )?;
+        is_checked.set(true);
+        Ok(opened)
     };
-    let open_text = |length| match model.map(ModelFile::for_words) {
-        Some(Ok(_)) => TextModel::open(&directory, length, model, &lazy_runtime).map(Some),
+    let open_text = |length| match (model.map(ModelFile::for_words), is_checked.get()) {
+        (Some(Ok(_)), true) => {
+            TextModel::open_checked(&directory, length, model, &lazy_runtime).map(Some)
+        }
+        (Some(Ok(_)), false) => TextModel::open(&directory, length, model, &lazy_runtime).map(Some),
         _ => Ok(None),
     };
     let places = (
