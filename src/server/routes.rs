@@ -437,16 +437,16 @@ pub async fn duplicates(
     // Held by the search itself, which goes on where the client is told that it takes too long: the next finds its groups.
     let turn = Arc::clone(&app.groups.turn).lock_owned().await;
     let worker = Arc::clone(&app);
-    let find = move || -> anyhow::Result<_> {
+    let find = move || -> Result<_, Problem> {
         let _turn = turn;
-        let found = worker.groups.found(&worker.live, asked)?;
-        let decisions = worker.groups.decisions.read()?;
+        let found = worker.groups.found(&worker.live, asked);
+        let found =
+            found.map_err(|why| Problem::new(StatusCode::NOT_IMPLEMENTED, format!("{why:#}")))?;
+        let decisions = worker.groups.decisions.read().map_err(of_decisions)?;
         let undecided = groups::undecided(&found, &decisions, &worker.live.features());
         Ok((found.max_distance, undecided))
     };
-    let found = app.work.run(find).await?;
-    let (max_distance, mut groups) =
-        found.map_err(|why| Problem::new(StatusCode::NOT_IMPLEMENTED, format!("{why:#}")))?;
+    let (max_distance, mut groups) = app.work.run(find).await??;
     let undecided = groups.len();
     groups.truncate(limit);
     let answer = DuplicateGroups {
@@ -505,10 +505,14 @@ pub async fn decide(
     let decision = Decision { object_ids, keep };
     let worker = Arc::clone(&app);
     let written = app.work.run(move || worker.groups.decisions.add(&decision));
-    match written.await? {
-        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Err(why) => Err(Problem::internal(format!("{why:#}"))),
-    }
+    written.await?.map_err(of_decisions)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Why decisions cannot be read or written. Where their file is, is not for the client to know.
+fn of_decisions(why: anyhow::Error) -> Problem {
+    let reason = why.root_cause();
+    Problem::internal(format!("the file of decisions cannot be used: {reason}"))
 }
 
 /// The file of a listed object, by its id and by nothing else. One that is another file than the object's feature was made from is

@@ -88,6 +88,14 @@ fn groups_are_those_of_the_command_and_what_is_decided_leaves_them() {
     let keep = r#"{"objectIds":["a0.jpg","a1.jpg"],"keep":"a1.jpg"}"#;
     assert_eq!(decide(&server, keep).status, 204);
     assert_eq!(groups(&asked()).len(), 3);
+    // What cannot be read is not taken for no decisions, and not written over.
+    let file = env.path("features/model.decisions.jsonl");
+    let decided = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "something else\n").unwrap();
+    let damaged = asked();
+    assert_eq!(damaged.status, 500);
+    assert!(!damaged.error().contains("features"), "{damaged:?}");
+    std::fs::write(&file, decided).unwrap();
     // Another server knows it too.
     let again = Server::start(&env, &[]);
     let read_only = again.get("/duplicates?maxDistance=0.2");
