@@ -29,12 +29,12 @@ archive = simsearch-$(version)-$(shell uname -m)-linux
 # What `simsearch --version` calls the revision; empty where this is not a git checkout.
 revision = $(shell git -C $(CURDIR) rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: demo test browser-test crash-test fuzz bench build setup openvino packages python model notices install archive clean
+.PHONY: demo test browser-test crash-test fuzz bench build setup openvino packages python axe model notices install archive clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
 
-test: setup python openvino
+test: setup python openvino axe
 	$(cargo_test)
 
 # What CI does with a dozen kills, with many.
@@ -54,7 +54,7 @@ fuzz: setup target/tools/bin/cargo-fuzz
 target/tools/bin/cargo-fuzz:
 	cargo install cargo-fuzz --version 0.13.2 --locked --root target/tools
 
-browser-test: setup python
+browser-test: setup python axe
 	@BROWSER=1 setup/packages.sh
 	$(cargo_test) --test it serve::browser
 
@@ -81,6 +81,10 @@ packages:
 
 python: packages
 	@setup/python.sh
+
+# For the browser tests.
+axe:
+	@setup/axe.sh
 
 # MobileNetV3, fetched and converted; or the model NAME of models/models.json, FROM a mirror. Needs the internet.
 model: packages

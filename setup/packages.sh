@@ -1,7 +1,8 @@
 #!/bin/sh
 # Sees to the system's tools that a build needs: C and C++ compilers, cmake and nasm (for libjpeg-turbo), meson and ninja (for
 # dav1d), and pip; where FEATURES has heic also libde265 with its headers.
-# With BROWSER=1 also to the browser of `make browser-test`.
+# With BROWSER=1 also to the browser of `make browser-test`, and with NGINX=1 to nginx, for the test that puts `serve` behind it: not
+# on everybody's machine, since Debian's package starts it.
 # Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
 set -eu
 
@@ -26,6 +27,9 @@ need c++ g++
 need python3 python3
 if [ -n "${BROWSER:-}" ]; then
     need chromium chromium
+fi
+if [ -n "${NGINX:-}" ]; then
+    [ -x /usr/sbin/nginx ] || need nginx nginx-light
 fi
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')

@@ -74,6 +74,21 @@ impl TextModel {
     ) -> Result<Self> {
         let recorded = Recipe::read(directory)?;
         check_model(directory, recorded.as_ref(), &ModelFile::read(model)?)?;
+        Self::open_checked(directory, dimension, model, runtime)
+    }
+
+    /// The same for a model that is known to be the one that made the features: its graph for pictures, of some hundred
+    /// megabytes, is not read.
+    ///
+    /// # Errors
+    /// When it has no half for words, or does not run here.
+    pub fn open_checked(
+        directory: &Path,
+        dimension: usize,
+        model: Option<&Path>,
+        runtime: &LazyRuntime,
+    ) -> Result<Self> {
+        let recorded = Recipe::read(directory)?;
         let path = model.context(
             "the model inside the program knows no words; models that do are CLIP and SigLIP, for example",
         )?;

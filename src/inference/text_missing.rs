@@ -16,6 +16,11 @@ impl TextModel {
         bail!("this program was built without the feature `text`, and knows no words")
     }
 
+    /// Refuses.
+    pub fn open_checked(_: &Path, _: usize, _: Option<&Path>, _: &LazyRuntime) -> Result<Self> {
+        bail!("this program was built without the feature `text`, and knows no words")
+    }
+
     /// Is never called.
     pub fn feature(&self, _: &str) -> Result<Vec<f32>, QueryError> {
         match *self {}

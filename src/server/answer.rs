@@ -2,11 +2,19 @@
 
 use axum::Json;
 use axum::extract::multipart::{MultipartError, MultipartRejection};
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// An error: a status, and a line for people. The body is `{"error": line}`.
+/// What is wrong, in a line.
+#[derive(Serialize, ToSchema)]
+pub struct ErrorBody {
+    error: String,
+}
+
+/// An error: a status, and a line for people.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -41,7 +49,9 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Json(serde_json::json!({ "error": self.message }));
+        let body = Json(ErrorBody {
+            error: self.message,
+        });
         let mut response = (self.status, body).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             let seconds = HeaderValue::from_static("1");
@@ -63,6 +73,7 @@ macro_rules! from_rejection {
 }
 from_rejection!(
     BytesRejection,
+    JsonRejection,
     MultipartError,
     MultipartRejection,
     PathRejection,

@@ -1,6 +1,6 @@
 //! Clients that come and go: how many there may be, how slow, and the end.
 
-use std::net::TcpListener;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +10,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_util::either::Either;
 
+use super::listener::Socket;
 use super::paced::Paced;
 use super::{App, routes};
 use crate::support::interrupt::Interrupt;
@@ -30,11 +33,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 const SIGNAL_POLL: Duration = Duration::from_millis(50);
 
 /// Answers until a signal comes, and then what was asked by then.
-pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) -> Result<()> {
-    // Those that are accepted have it too.
-    setsockopt(&listener, sockopt::SndBuf, &SEND_BUFFER)?;
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+pub async fn serve(socket: &Socket, app: Arc<App>, interrupt: &Interrupt) -> Result<()> {
+    let listener = Accepting::of(socket)?;
     let patience = app.patience;
     let metrics = Arc::clone(&app.metrics);
     let router = routes::router(app);
@@ -49,15 +49,13 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) 
         loop {
             let place = Arc::clone(&places).acquire_owned().await?;
             let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 // The client has gone again, or there are no file descriptors for now.
                 Err(_) => {
                     sleep(SIGNAL_POLL).await;
                     continue;
                 }
             };
-            // It makes answers faster, and is not needed.
-            let _ = stream.set_nodelay(true);
             let stream = TokioIo::new(Paced::new(stream, patience));
             let service = TowerToHyperService::new(router.clone());
             let connection = open.watch(http.serve_connection(stream, service));
@@ -80,6 +78,44 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, interrupt: &Interrupt) 
             drop(listener);
             let _ = timeout(LAST_ANSWERS, open.shutdown()).await;
             Ok(())
+        }
+    }
+}
+
+/// A socket in the hands of tokio.
+enum Accepting {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Accepting {
+    fn of(socket: &Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Socket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Accepting::Tcp(TcpListener::from_std(listener.try_clone()?)?)
+            }
+            Socket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Accepting::Unix(UnixListener::from_std(listener.try_clone()?)?)
+            }
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Either<TcpStream, UnixStream>> {
+        match self {
+            Accepting::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER)?;
+                // It makes answers faster, and is not needed.
+                let _ = stream.set_nodelay(true);
+                Ok(Either::Left(stream))
+            }
+            Accepting::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER)?;
+                Ok(Either::Right(stream))
+            }
         }
     }
 }

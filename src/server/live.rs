@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::Options;
 use crate::similarity::collection::{Collection, IdLookup, Position};
+use crate::similarity::hnsw::{ApproximateIndex, Opened};
+use crate::similarity::scan::Metric;
 use crate::storage::files::FileStamp;
 use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
@@ -24,7 +26,6 @@ const REST: u32 = 20;
 const REST_WHILE_NEW: u32 = 4;
 
 /// The features and the list as they are now.
-#[derive(Debug)]
 pub struct Live {
     directory: PathBuf,
     media_dir: PathBuf,
@@ -34,16 +35,21 @@ pub struct Live {
 }
 
 /// A collection that never changes, and the way from an id into it.
-#[derive(Debug)]
 pub struct Features {
     pub collection: Collection,
     pub lookup: IdLookup,
+    /// The index of these features, once it has been asked for.
+    index: Mutex<Option<Arc<ApproximateIndex>>>,
 }
 
 impl Features {
     fn of(collection: Collection) -> Self {
         let lookup = IdLookup::of(&collection);
-        Features { collection, lookup }
+        Features {
+            collection,
+            lookup,
+            index: Mutex::new(None),
+        }
     }
 
     /// Where the feature of an object is, and the feature.
@@ -94,6 +100,43 @@ impl Live {
     /// The list as it is now.
     pub fn media(&self) -> Arc<Media> {
         Arc::clone(&self.media.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The approximate index of some features, for a metric, or why there is none.
+    pub fn index(
+        &self,
+        features: &Features,
+        metric: Metric,
+    ) -> Result<Arc<ApproximateIndex>, String> {
+        let mut known = features
+            .index
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let index = match &*known {
+            Some(index) => Arc::clone(index),
+            None => {
+                let opened = ApproximateIndex::open(&self.directory, &features.collection);
+                let index = match opened.map_err(|error| format!("{error:#}"))? {
+                    Opened::Index(index) => Arc::from(index),
+                    Opened::Missing => {
+                        return Err(
+                            "there is no index here; `simsearch index` makes one".to_owned()
+                        );
+                    }
+                    Opened::Unusable(why) => {
+                        return Err(format!("{why}; `simsearch index` makes a new index"));
+                    }
+                };
+                Arc::clone(known.insert(index))
+            }
+        };
+        match index.description().metric == metric {
+            true => Ok(index),
+            false => Err(format!(
+                "the index is for another metric; `simsearch index --metric {}` makes one for this metric",
+                metric.name()
+            )),
+        }
     }
 
     fn refresh_features(&self) -> Result<()> {

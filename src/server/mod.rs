@@ -7,11 +7,17 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | what is held open, and the command from beginning to end |
+//! | `listener.rs` | where clients connect |
 //! | `connections.rs` | clients that come and go: how many, how slow, and the end |
 //! | `paced.rs` | how fast a client has to take an answer |
 //! | `routes.rs` | what each address answers |
+//! | `parameters.rs` | the parameters of an address |
+//! | `openapi.rs` | the description of the interface for programs |
 //! | `guard.rs` | who may ask, and the headers of every answer |
+//! | `token.rs` | the secret that clients have to know, where there is one |
+//! | `base_path.rs` | the path below which the server stands |
 //! | `answer.rs` | errors as JSON |
+//! | `groups.rs`, `decisions.rs` | the groups of duplicates, and what people have decided about them |
 //! | `live.rs` | the collection and the list, read again when they change |
 //! | `scans.rs` | one pass over the data for all who wait |
 //! | `work.rs` | how many pictures may be in memory, and decoded, at once |
@@ -20,37 +26,50 @@
 //! | `page.rs`, `page/` | the page |
 
 mod answer;
+mod base_path;
 mod beneath;
 mod connections;
+mod decisions;
+mod groups;
 mod guard;
+mod listener;
 mod live;
 mod metrics;
+mod openapi;
 mod paced;
 mod page;
+mod parameters;
 mod routes;
 mod scans;
+mod token;
 mod work;
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::unistd::gethostname;
 
 use crate::inference::embed::QueryModel;
 use crate::inference::text::TextModel;
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::Progress;
+pub use base_path::BasePath;
 use beneath::MediaDir;
+use decisions::DecisionFile;
+use groups::Groups;
+pub use groups::{Find, Found, Member};
 use guard::Guard;
+pub use listener::{Listen, Listener};
 use live::Live;
 use metrics::Metrics;
 use scans::Scans;
+pub use token::Token;
 use work::Work;
 pub use work::{MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS};
 
-/// What to serve, where, and to whom.
+/// What to serve, and to whom.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The model's directory, `FEATURE_DIR/<model stem>`.
@@ -61,9 +80,16 @@ pub struct Options {
     pub objects: PathBuf,
     /// Whether to show listed pictures to which symbolic links lead out of the media directory. Default: no.
     pub follow_links: bool,
-    /// Port 0 is any that is free. Default: `127.0.0.1:8080`.
-    pub listen: SocketAddr,
-    /// Names of this server apart from `localhost` and the address that it listens on. Default: none.
+    /// The path below which all addresses are. Default: the root.
+    pub base_path: BasePath,
+    /// Whether `X-Forwarded-Prefix` and `X-Forwarded-Proto` are believed, which only a proxy may be able to set. Default: no.
+    pub trust_proxy: bool,
+    /// The secret of those who are answered. Default: none, and everybody is.
+    pub token: Option<Token>,
+    /// Whether decisions about duplicates are taken. Default: no.
+    pub allow_changes: bool,
+    /// Names of this server apart from `localhost` and the address that it listens on; `*.example.org` are all below one.
+    /// Default: none.
     pub allowed_hosts: Vec<String>,
     /// Another site whose pages may ask, such as `http://localhost:3000`. Default: none.
     pub allowed_origin: Option<String>,
@@ -84,27 +110,29 @@ struct App {
     media: MediaDir,
     metrics: Arc<Metrics>,
     guard: Guard,
+    base_path: BasePath,
+    trust_proxy: bool,
+    token: Option<Token>,
+    groups: Groups,
+    allow_changes: bool,
     patience: Duration,
 }
 
-/// Serves until a signal ends it. `open_model` and `open_text` get the dimension of the features; where they fail, uploads or
-/// words are refused, and all else works. The latter gives `None` where the model knows no words.
+/// Serves those who know the token, or everybody where there is none, until a signal ends it. `open_model` and `open_text` get the dimension of the features; where they fail, uploads or
+/// words are refused, and all else works. The latter gives `None` where the model knows no words. `find_groups` finds the groups of
+/// duplicates.
 pub fn serve(
+    listener: &Listener,
     options: &Options,
     open_model: impl FnOnce(usize) -> Result<QueryModel>,
     open_text: impl FnOnce(usize) -> Result<Option<TextModel>>,
+    find_groups: Find,
     progress: &Arc<Progress>,
     interrupt: &Interrupt,
 ) -> Result<()> {
-    let listener = TcpListener::bind(options.listen).with_context(|| {
-        format!(
-            "cannot listen on {}; --listen names another address, and port 0 any port that is free",
-            options.listen
-        )
-    })?;
-    let address = listener.local_addr()?;
+    let address = listener.address()?;
     let guard = Guard::new(
-        address.ip(),
+        address.map(|address| address.ip()),
         &options.allowed_hosts,
         options.allowed_origin.as_deref(),
     )?;
@@ -143,6 +171,11 @@ pub fn serve(
         media,
         metrics,
         guard,
+        base_path: options.base_path.clone(),
+        trust_proxy: options.trust_proxy,
+        token: options.token.clone(),
+        groups: Groups::new(find_groups, DecisionFile::of(&options.directory)),
+        allow_changes: options.allow_changes,
         patience: options.patience,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -154,12 +187,29 @@ pub fn serve(
         collection.len(),
         options.directory.display()
     ));
-    progress.note(&format!("listening on http://{address}"));
+    let names = app.guard.names().join(", ");
+    match address {
+        Some(address) if address.ip().is_loopback() => {}
+        _ => progress.note(&format!(
+            "answers requests to {names}; --allow-host allows another name or address{}",
+            own_name().map_or(String::new(), |name| format!(", such as {name}")),
+        )),
+    }
+    let base_path = match options.base_path.as_str() {
+        "" => String::new(),
+        path => format!("{path}/"),
+    };
+    progress.note(&format!("listening on {}{base_path}", listener.shown()?));
     let served = runtime.block_on(async {
         let _watch = tokio::task::spawn(live::watch(live, Arc::clone(progress)));
-        connections::serve(listener, app, interrupt).await
+        connections::serve(&listener.socket, app, interrupt).await
     });
     // Threads that still work on a picture are not waited for: nobody wants the answer any more.
     runtime.shutdown_background();
     served
+}
+
+/// The name of this machine.
+fn own_name() -> Option<String> {
+    gethostname().ok()?.into_string().ok()
 }

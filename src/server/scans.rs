@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::live::{Features, Live};
 use super::metrics::Metrics;
-use crate::similarity::neighbours::{Method, Query, neighbours};
+use crate::similarity::neighbours::{self, Query};
 use crate::similarity::scan::{Metric, Neighbour};
+use crate::storage::folder::Folder;
 
 /// Queries in one pass; what waits beyond that goes into the next. It bounds how long a pass takes.
 const MAX_QUERIES: usize = 64;
@@ -35,7 +36,18 @@ pub struct Question {
     pub feature: Vec<f32>,
     /// Neighbours that are wanted.
     pub limit: usize,
-    pub metric: Metric,
+    pub method: Method,
+}
+
+/// How neighbours are found; those who ask for the same share a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// All of them.
+    Exact(Metric),
+    /// All of them below a folder of the list.
+    Within(Metric, Folder),
+    /// Through the index.
+    Approximate(Metric),
 }
 
 struct Waiting {
@@ -83,18 +95,23 @@ fn answer_all(questions: &Receiver<Waiting>, live: &Live, metrics: &Metrics) {
         let dimension = features.collection.dimension();
         // Some have gone in the meantime.
         waiting.retain(|one| one.question.feature.len() == dimension && !one.answer.is_closed());
-        for metric in Metric::ALL {
-            let of_metric = waiting.extract_if(.., |one| one.question.metric == metric);
-            answer_together(of_metric.collect(), metric, &features, metrics);
+        while let Some(first) = waiting.first() {
+            let method = first.question.method.clone();
+            let together = waiting.extract_if(.., |one| one.question.method == method);
+            let together: Vec<Waiting> = together.collect();
+            answer_together(together, &method, live, &features, metrics);
         }
     }
 }
 
-/// Answers questions of one metric in one pass.
-fn answer_together(waiting: Vec<Waiting>, metric: Metric, features: &Features, metrics: &Metrics) {
-    if waiting.is_empty() {
-        return;
-    }
+/// Answers questions of one method in one pass.
+fn answer_together(
+    waiting: Vec<Waiting>,
+    method: &Method,
+    live: &Live,
+    features: &Features,
+    metrics: &Metrics,
+) {
     let queries = waiting.iter().map(|Waiting { question, .. }| {
         let itself = (question.object_id.as_deref()).and_then(|id| features.find(id));
         Query {
@@ -107,9 +124,28 @@ fn answer_together(waiting: Vec<Waiting>, metric: Metric, features: &Features, m
     });
     let queries: Vec<Query<'_>> = queries.collect();
     let started = Instant::now();
-    let scan = || neighbours(&features.collection, &queries, Method::Exact(metric));
+    let collection = &features.collection;
+    let scan = || match method {
+        Method::Exact(metric) => Some(neighbours::neighbours(
+            collection,
+            &queries,
+            neighbours::Method::Exact(*metric),
+        )),
+        Method::Within(metric, folder) => {
+            let media = live.media();
+            let inside = collection.listed_where(&media, |entry| folder.holds(entry));
+            let method = neighbours::Method::Among(*metric, &inside);
+            Some(neighbours::neighbours(collection, &queries, method))
+        }
+        Method::Approximate(metric) => {
+            // There was one when this was asked; the features may be others by now.
+            let index = live.index(features, *metric).ok()?;
+            let method = neighbours::Method::Approximate(&index);
+            Some(neighbours::neighbours(collection, &queries, method))
+        }
+    };
     // A panic would end this thread, and with it every search from then on; like this, those who wait are told.
-    let Ok(found) = catch_unwind(AssertUnwindSafe(scan)) else {
+    let Ok(Some(found)) = catch_unwind(AssertUnwindSafe(scan)) else {
         return;
     };
     metrics.scanned(waiting.len(), started.elapsed());
@@ -124,8 +160,8 @@ mod tests {
     use super::*;
     use std::fs;
 
-    use crate::server::Options;
     use crate::server::metrics::Gauges;
+    use crate::server::{BasePath, Options};
     use crate::storage::npy;
     use crate::storage::object_id::{IdKind, ObjectId};
     use crate::support::progress::Progress;
@@ -149,7 +185,10 @@ mod tests {
             media_dir: root.to_owned(),
             objects: root.join("objects.txt"),
             follow_links: false,
-            listen: ([127, 0, 0, 1], 0).into(),
+            base_path: BasePath::default(),
+            trust_proxy: false,
+            token: None,
+            allow_changes: false,
             allowed_hosts: Vec::new(),
             allowed_origin: None,
             patience: Duration::from_secs(30),
@@ -170,7 +209,7 @@ mod tests {
                 object_id: is_object(number).then(|| format!("{number:04}.jpg")),
                 feature: vec![(number / 2) as f32; dimension],
                 limit: 1 + number % 3,
-                metric,
+                method: Method::Exact(metric),
             };
             queue.send(Waiting { question, answer }).unwrap();
             answered

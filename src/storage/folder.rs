@@ -22,15 +22,20 @@ impl Folder {
     pub fn find(named: &Path, media: &Media) -> Result<Self> {
         let with_media_directory = named.strip_prefix(media.directory()).ok();
         let folders = [Some(named), with_media_directory].into_iter().flatten();
-        let mut folders = folders.filter_map(Folder::below);
-        folders
-            .find(|folder| media.entries().any(|entry| folder.holds(entry)))
-            .with_context(|| {
+        let mut folders = folders.filter_map(|named| Folder::listed(named, media));
+        folders.next().with_context(|| {
                 format!(
                     "no listed object is below {}; name a folder as it is in the list, such as `2024/holiday`",
                     named.display()
                 )
             })
+    }
+
+    /// The folder of this path below the media directory, where it holds a listed object.
+    pub fn listed(named: &Path, media: &Media) -> Option<Self> {
+        let folder = Folder::below(named)?;
+        let is_there = media.entries().any(|entry| folder.holds(entry));
+        is_there.then_some(folder)
     }
 
     /// `None` where a path does not lead below the media directory.

@@ -9,7 +9,7 @@ import time
 PATIENCE = 60
 REQUEST = "Network.requestWillBeSent"
 # The keys that are pressed, and their numbers.
-KEYS = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowDown": 40}
+KEYS = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowDown": 40, "1": 49, "2": 50, "j": 74, "k": 75, "n": 78}
 
 
 class Chromium:
@@ -113,6 +113,14 @@ class Chromium:
                 return
             time.sleep(0.05)
         raise AssertionError(f"never came true: {script}\n{self.run('document.body.innerText')}")
+
+    def wait(self, is_true, what):
+        """Waits for something outside the page."""
+        end = time.monotonic() + PATIENCE
+        while not is_true():
+            if time.monotonic() > end:
+                raise AssertionError(f"never came true: {what}")
+            time.sleep(0.05)
 
     def event(self, method, since):
         """Waits for an event, and gives what came with it."""

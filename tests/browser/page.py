@@ -5,15 +5,24 @@ Screenshots go to FOLDER. Ends with an error where something is not as it should
 
 works URL PICTURE             a server with the pictures that `browser.rs` writes, one of which is the file PICTURE
 without-uploads URL PICTURE   a server of two pictures that takes none from outside; PICTURE is a file to drop
+below URL                     a server of some pictures at this address, which has a path
+filters URL PICTURE           a server of more pictures than the page asks for, in the folders a and b/c and of three shapes, one of which
+                              is the file PICTURE
+groups URL AXE                a server whose features make four groups up to 0.2, of 2, 3, 2 and 2 pictures, and that takes decisions; AXE is the
+                              file of axe-core, or empty
+accessible URL AXE ID         a server with an object ID; AXE is the file of axe-core
+token URL TOKEN               a server of some pictures that wants this token
 words URL                     a server of three pictures of a colour each, whose model knows the words
 fills URL FROM TO             a server without features, until the directory FROM is moved to TO
 file PATH                     a page of `simsearch search --html`
 """
+import csv
 import itertools
 import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 
 from chromium import Chromium
@@ -39,7 +48,7 @@ def main():
     program, folder, scene, *arguments = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = {"works": works, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
+    scenes = {"works": works, "below": below, "token": token, "filters": filters, "accessible": accessible, "groups": groups, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
     with Chromium(program) as browser:
         browser.window(1400, 900)
         scenes[scene](browser, folder, *arguments)
@@ -330,6 +339,203 @@ def without_uploads(browser, folder, url, picture):
     nothing_from_outside(browser, url)
 
 
+def below(browser, folder, url):
+    browser.open(url)
+    browser.until(f"{LINKS}.length > 3")
+    check(browser.run("getComputedStyle(document.querySelector('header')).position") == "sticky", "the page has its style")
+    id = browser.run(f"{LINKS}[0].dataset.id")
+    address = browser.run(f"{LINKS}[0].href")
+    check(address == f"{url.rstrip('/')}/?id={id}", f"an address that can be shared, not {address}")
+    browser.click("#results li a")
+    browser.until(f"{ID} === {json.dumps(id)}")
+    for _ in range(2):
+        browser.until("document.querySelector('#query img')?.naturalWidth > 0")
+        browser.until(f"{LINKS}.length > 3 && {LINKS}[0].querySelector('img').naturalWidth > 0")
+        # And the same where somebody was sent the address.
+        browser.open(address)
+    browser.click("[data-view=map]")
+    browser.until("document.querySelectorAll('.map li').length > 3")
+    browser.run("history.back()")
+    browser.until("document.querySelector('.grid') !== null")
+    browser.click(".name")
+    browser.until("document.querySelector('#query')?.innerText.includes('takes no pictures')")
+    nothing_from_outside(browser, url.rstrip("/"))
+
+
+def filters(browser, folder, url, picture):
+    picture = pathlib.Path(picture)
+    shown = f"{LINKS}.filter(l => !l.parentElement.hidden)"
+    paths = f"{shown}.map(l => l.dataset.path)"
+    similar = lambda more: browser.run(
+        f"fetch('similar/{picture.name}?limit=1000{more}')"
+        f".then(a => a.json()).then(a => a.similarImages.filter(i => i.objectId !== '{picture.name}'))"
+    )
+    choose = lambda name, script: browser.run(
+        f"(field => {{ {script}; field.dispatchEvent(new Event('input', {{ bubbles: true }}));"
+        f" field.dispatchEvent(new Event('change', {{ bubbles: true }})) }})(document.querySelector('#filters [name={name}]'))"
+    )
+    address = f"{url}/?id={picture.name}"
+    browser.open(address)
+    browser.until(f"{LINKS}.length === {NEIGHBOURS}")
+    everything = [one["path"] for one in similar("")]
+    # More come when the end is near, until there are no more.
+    for _ in range(9):
+        browser.run("scrollTo(0, document.body.scrollHeight)")
+        browser.run("new Promise(done => setTimeout(done, 50))")
+    browser.until(f"{LINKS}.length === {len(everything)}")
+    check(browser.run(paths) == everything, "all are shown once, nearest first")
+    check(browser.run(STATUS).startswith(f"{len(everything)} most similar"), browser.run(STATUS))
+    # The slider hides what is farther, and the address says so.
+    browser.run("scrollTo(0, 0)")
+    choose("distance", "field.value = 100")
+    near = browser.run(paths)
+    check(0 < len(near) < len(everything) and near == everything[: len(near)], f"the nearest {len(near)}")
+    most = browser.run("Number(new URLSearchParams(location.search).get('maxDistance'))")
+    check(near == [one["path"] for one in similar(f"&maxDistance={most}")], f"those at {most} at most")
+    browser.screenshot(folder / "filtered.png")
+    browser.open(f"{address}&maxDistance={most}")
+    browser.until(f"{shown}.length === {len(near)}")
+    check(browser.run("document.querySelector('#filters output').value").startswith("up to "), "the form says what is asked for")
+    # A folder.
+    browser.open(address)
+    browser.until(f"{LINKS}.length === {NEIGHBOURS}")
+    folders = browser.run("[...document.querySelectorAll('#folders option')].map(o => o.value)")
+    check(folders == ["a", "b", "b/c"], f"the folders to choose from: {folders}")
+    choose("within", "field.value = 'b'")
+    inside = [one["path"] for one in similar("&within=b")]
+    check(0 < len(inside) < len(everything) and all(path.startswith("b/c/") for path in inside), f"{inside}")
+    browser.until(f"{shown}.length === {min(len(inside), NEIGHBOURS)} && {paths}.every(p => p.startsWith('b/c/'))")
+    check("within=b" in browser.run("location.search"), "the address has the folder")
+    choose("within", "field.value = 'nowhere'")
+    browser.until("document.querySelector('.message')?.innerText.includes('no listed object is below')")
+    browser.run("history.back()")
+    browser.until(f"{shown}.length > 3")
+    choose("within", "field.value = ''")
+    # Those of one shape.
+    browser.until(f"{shown}.length === {NEIGHBOURS}")
+    choose("same", "field.checked = true")
+    browser.until("location.search.includes('orientation=same')")
+    wide = f"{shown}.every(l => l.querySelector('img').naturalWidth > 1.05 * l.querySelector('img').naturalHeight)"
+    for _ in range(9):
+        browser.run("scrollTo(0, document.body.scrollHeight)")
+        browser.run("new Promise(done => setTimeout(done, 100))")
+    expected = [path for path in everything if "wide" in path]
+    browser.until(f"{shown}.length === {len(expected)}")
+    check(browser.run(wide) and browser.run(paths) == expected, "those that are wide, as the query")
+    browser.screenshot(folder / "same-orientation.png")
+    # The list of them, copied and downloaded.
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    browser.run("scrollTo(0, 0)")
+    browser.click("#copy")
+    browser.until(f"{STATUS}.includes('copied')")
+    check(browser.run("navigator.clipboard.readText()").split("\n") == [*expected, ""], "a path on each line")
+    downloads = folder / "downloads"
+    shutil.rmtree(downloads, ignore_errors=True)
+    downloads.mkdir()
+    browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads.resolve()))
+    browser.click("#download")
+    browser.wait(lambda: (downloads / "similar.csv").exists(), "the list is downloaded")
+    with open(downloads / "similar.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    check([row["path"] for row in rows] == expected, f"a row for each: {rows[:2]}")
+    check(all(row["object_id"] == pathlib.Path(row["path"]).name and float(row["distance"]) > 0 for row in rows), "all columns")
+    # A map has the same filters.
+    browser.click("[data-view=map]")
+    browser.until(f"{DRAWN} && {LINKS}.every(l => l.dataset.path.includes('wide'))")
+    # A picture from outside is sent again for more.
+    browser.open(f"{url}/")
+    browser.until(f"{LINKS}.length > 3")
+    browser.drop("#query", picture)
+    browser.until(f"{LINKS}.length === {NEIGHBOURS}")
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.until(f"{LINKS}.length === {len(everything) + 1}")
+    nothing_from_outside(browser, url)
+
+
+def groups(browser, folder, url, axe):
+    shown = "[...document.querySelectorAll('.group')].map(g => [...g.querySelectorAll('.id')].map(i => i.innerText))"
+    focused = "[...document.querySelectorAll('.group')].indexOf(document.activeElement)"
+    browser.open(f"{url}/")
+    browser.until(f"{LINKS}.length > 3")
+    browser.click("#duplicates")
+    # How near duplicates are is not known for these features.
+    browser.until("document.querySelector('.problem')?.innerText.includes('is not known')")
+    browser.run("document.querySelector('.distance-of-groups input').value = '0.2'")
+    browser.click(".distance-of-groups button")
+    browser.until("document.querySelectorAll('.group').length === 4")
+    expected = [["a0.jpg", "a1.jpg"], ["b0.jpg", "b1.jpg", "b2.jpg"], ["c0.jpg", "c1.jpg"], ["d0.jpg", "d1.jpg"]]
+    check(browser.run(shown) == expected, browser.run(shown))
+    check("0.2" in browser.run("location.search"), "the address has the distance")
+    browser.screenshot(folder / "groups.png")
+    if axe:
+        violations = axe_violations(browser, pathlib.Path(axe).read_text(), "groups")
+        check(not violations, json.dumps(violations, indent=1))
+    # j and k go from group to group.
+    browser.run("document.activeElement.blur()")
+    for key, at in (("j", 0), ("j", 1), ("k", 0), ("k", 0), ("j", 1)):
+        browser.key(key)
+        check(browser.run(focused) == at, f"{key} goes to group {at}, not {browser.run(focused)}")
+    # A picture that is no duplicate leaves its group.
+    browser.click(".group:nth-child(2) li:nth-child(2) .decisions button:nth-child(2)")
+    expected[1] = ["b0.jpg", "b2.jpg"]
+    browser.until(f"JSON.stringify({shown}) === {json.dumps(json.dumps(expected, separators=(',', ':')))}")
+    # One to keep, by the key of its place, and one group that is none.
+    browser.run("document.querySelector('.group').focus()")
+    browser.key("2")
+    browser.until("document.querySelectorAll('.group').length === 3")
+    check(browser.run(shown) == expected[1:], browser.run(shown))
+    browser.run("document.querySelectorAll('.group')[1].focus()")
+    browser.key("n")
+    browser.until("document.querySelectorAll('.group').length === 2")
+    check(browser.run(shown) == [expected[1], expected[3]], browser.run(shown))
+    browser.until(f"{STATUS}.includes('2 groups of duplicates')")
+    browser.window(390, 844)
+    browser.screenshot(folder / "groups-narrow.png")
+    check(not browser.run("document.documentElement.scrollWidth > innerWidth"), "the page is wider than the window")
+    nothing_from_outside(browser, url)
+
+
+def axe_violations(browser, axe, where):
+    browser.run(f"(() => {{ {axe} }})()")
+    report = browser.run("axe.run().then(({ violations, passes }) => ({ violations, passes: passes.length }))")
+    check(report["passes"] > 10, f"axe-core looks at {where}")
+    return {
+        f"{where}: {one['id']}: {one['help']}": [node["html"][:200] for node in one["nodes"][:3]]
+        for one in report["violations"]
+    }
+
+
+def accessible(browser, folder, url, axe, id):
+    axe = pathlib.Path(axe).read_text()
+    found = {}
+    for path, until in (
+        ("/", f"{LINKS}.length > 3"),
+        (f"/?id={id}", f"{LINKS}.length > 3"),
+        (f"/?id={id}&view=map", f"{LINKS}.length > 3"),
+        (f"/?id={id}&within=nowhere", "document.querySelector('.message') !== null"),
+    ):
+        for width, dark in ((1400, False), (1400, True), (390, False)):
+            browser.window(width, 900, dark)
+            browser.open(f"{url}{path}")
+            browser.until(until)
+            found |= axe_violations(browser, axe, f"{path} {width} {'dark' if dark else 'light'}")
+    check(not found, json.dumps(found, indent=1))
+
+
+def token(browser, folder, url, token):
+    browser.open(f"{url}/")
+    browser.until("document.querySelector('h1')?.innerText === 'This server wants its token'")
+    browser.screenshot(folder / "without-token.png")
+    # It leads on to another address.
+    browser.run(f"location.href = './?token={token}&view=map'")
+    browser.until(f"{LINKS}.length > 3")
+    check(browser.run("location.search") == "?view=map", "the token is gone from the address")
+    check(browser.run("document.cookie") == "", "no script sees the cookie")
+    browser.until(f"{LINKS}[0].querySelector('img').naturalWidth > 0")
+    browser.open(f"{url}/")
+    browser.until(f"{LINKS}.length > 3")
+
+
 def words(browser, folder, url):
     def shown(words, first):
         browser.until(f"document.querySelector('#query .words')?.innerText === {json.dumps(words)}")
@@ -393,7 +599,8 @@ def file(browser, folder, path):
 def nothing_from_outside(browser, url):
     """Of all that happened: requests went to the server alone, and nothing was refused or failed in the page."""
     for _, asked in browser.requests():
-        check(asked.startswith((f"{url}/", "data:", "blob:", "about:")), f"the page asks {asked}")
+        inside = asked == url or asked.startswith((f"{url}/", "data:", "blob:", "about:"))
+        check(inside, f"the page asks {asked}")
     check(not browser.complaints(), f"the page fails: {browser.complaints()}")
 
 

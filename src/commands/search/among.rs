@@ -39,12 +39,8 @@ impl Among {
                     .as_ref()
                     .is_some_and(|folder| folder.holds(entry))
         };
-        let positions = collection.positions().filter(|position| {
-            let entry = media.entry(&collection.id(*position));
-            entry.is_some_and(is_asked_for) && !collection.is_hidden(*position)
-        });
         Ok(Some(Among {
-            positions: positions.collect(),
+            positions: collection.listed_where(media, is_asked_for),
         }))
     }
 }

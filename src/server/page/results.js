@@ -18,28 +18,43 @@ export function element(name, properties = {}, ...children) {
 }
 
 /** A link to the neighbours of an object, with its thumbnail. */
-function link({ objectId, distance }, side, more) {
+function link({ objectId, distance, path }, side, more) {
   const far = distance === undefined ? "" : `, distance ${distanceText(distance)}`;
   const image = element("img", {
     width: side, height: side, loading: more.lazy ? "lazy" : "eager", decoding: "async", draggable: false,
-    src: thumbnail(objectId, side), alt: `Picture ${objectId}${far}`,
+    src: thumbnail(objectId, side), alt: `Picture ${path ?? objectId}${far}`,
   });
   const made = element("a", { href: more.address(objectId) }, image);
   made.dataset.id = objectId;
   if (distance !== undefined) made.dataset.distance = distance;
+  if (path) made.dataset.path = path;
   return made;
 }
 
-/** `found` is `[{objectId, distance?}]`; `address` gives the address of an object's neighbours. */
-export function grid(found, address) {
-  const items = found.map((one) => {
-    const made = link(one, 256, { lazy: true, address });
-    if (one.distance !== undefined) {
-      made.append(element("span", { className: "distance" }, distanceText(one.distance)));
-    }
-    return element("li", {}, made);
-  });
-  return element("ol", { className: "grid" }, ...items);
+/** A place in the grid for one of those found, `{objectId, distance?, path?}`; `address` gives the address of an object's neighbours. */
+export function place(one, address, lazy = true) {
+  const made = link(one, 256, { lazy, address });
+  const name = one.path ?? one.objectId;
+  // The picture's text says both.
+  made.append(element("span", { className: "path", title: name, ariaHidden: "true" }, element("bdi", {}, name)));
+  if (one.distance !== undefined) {
+    made.append(element("span", { className: "distance", ariaHidden: "true" }, distanceText(one.distance)));
+  }
+  return element("li", {}, made);
+}
+
+/** A grid of places. */
+export const grid = (places) => element("ol", { className: "grid" }, ...places);
+
+/** Whether a picture is wide (1), high (-1) or about as wide as high (0), by its thumbnail; null where there is none. */
+export async function shape(image) {
+  try {
+    await image.decode();
+  } catch {
+    return null;
+  }
+  const { naturalWidth: width, naturalHeight: height } = image;
+  return Math.max(width, height) < 1.05 * Math.min(width, height) ? 0 : Math.sign(width - height);
 }
 
 /**
@@ -47,18 +62,18 @@ export function grid(found, address) {
  * have room.
  */
 export function map(found, address, middle, tell) {
-  const list = element("ol", { className: "map" });
+  const whole = element("div", { className: "map" });
   // Once it stands in the page, and whenever its size changes.
-  new ResizeObserver(() => drawMap(list, found, address, middle, tell)).observe(list);
-  return list;
+  new ResizeObserver(() => drawMap(whole, found, address, middle, tell)).observe(whole);
+  return whole;
 }
 
-function drawMap(list, found, address, middle, tell) {
-  const { clientWidth: width, clientHeight: height } = list;
+function drawMap(whole, found, address, middle, tell) {
+  const { clientWidth: width, clientHeight: height } = whole;
   const drawn = `${width}x${height}`;
-  if (!width || list.dataset.drawn === drawn) return;
-  list.dataset.drawn = drawn;
-  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.id : undefined;
+  if (!width || whole.dataset.drawn === drawn) return;
+  whole.dataset.drawn = drawn;
+  const focused = whole.contains(document.activeElement) ? document.activeElement.dataset.id : undefined;
   const { side, rings, places } = layOut(found.map(({ distance }) => distance), width, height);
   tell(places.length);
   const at = (item, { x, y }, size) => {
@@ -71,7 +86,8 @@ function drawMap(list, found, address, middle, tell) {
   query.append(middle ? element("img", { src: middle, alt: "The query" }) : "The query");
   const items = places.map((place, index) =>
     at(element("li", {}, link(found[index], side > 64 ? 256 : 128, { lazy: false, address })), place, side));
-  list.replaceChildren(drawRings(rings, width, height), at(element("li", {}, query), { x: 0, y: 0 }, side * MIDDLE), ...items);
+  const list = element("ol", {}, at(element("li", {}, query), { x: 0, y: 0 }, side * MIDDLE), ...items);
+  whole.replaceChildren(drawRings(rings, width, height), list);
   [...list.querySelectorAll("a")].find((one) => one.dataset.id === focused)?.focus();
 }
 

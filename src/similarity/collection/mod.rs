@@ -403,6 +403,20 @@ impl Collection {
         self.hidden.len() - before
     }
 
+    /// Where the features of the objects are whose path in the list is asked for, in rising order.
+    pub(crate) fn listed_where(
+        &self,
+        media: &Media,
+        is_asked_for: impl Fn(&str) -> bool + Sync,
+    ) -> Vec<Position> {
+        let rows: Vec<Position> = self.positions().collect();
+        let asked_for = rows.into_par_iter().filter(|position| {
+            let entry = media.entry(&self.id(*position));
+            entry.is_some_and(&is_asked_for) && !self.is_hidden(*position)
+        });
+        asked_for.collect()
+    }
+
     /// Number of objects.
     pub fn len(&self) -> usize {
         self.rows() - self.hidden.len()

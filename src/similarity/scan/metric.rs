@@ -98,6 +98,7 @@ impl<'a> Measured<'a> {
 
 impl Metric {
     /// All of them.
+    #[cfg(test)]
     pub(crate) const ALL: [Metric; 2] = [Metric::Euclidean, Metric::Cosine];
 
     /// Its name, as on the command line.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -15,6 +15,30 @@ use crate::{Outcome, TestEnv, runtime, until, wait};
 pub struct Server {
     child: Option<Child>,
     pub address: SocketAddr,
+    /// What it said when it began.
+    pub said: String,
+}
+
+/// What a server says before it listens, where it does, and the process.
+pub fn begin(mut command: Command) -> (Child, String, String) {
+    if let Some(runtime) = runtime() {
+        command.env("ORT_DYLIB_PATH", runtime);
+    }
+    let mut child = (command.stdout(Stdio::null()).stderr(Stdio::piped()))
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    let place = loop {
+        let before = said.len();
+        assert_ne!(lines.read_line(&mut said).unwrap(), 0, "{said}");
+        if let Some(place) = said[before..].strip_prefix("listening on ") {
+            break place.trim().to_owned();
+        }
+    };
+    // What it says later must not fill the pipe.
+    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    (child, said, place)
 }
 
 /// What came back.
@@ -30,29 +54,17 @@ impl Server {
     /// Starts a server on `media` and `features`, on a port that is free.
     pub fn start(env: &TestEnv, more: &[&str]) -> Self {
         let mut arguments = vec!["serve", "--media-dir", "media", "--feature-dir", "features"];
-        arguments.extend(["--listen", "127.0.0.1:0"]);
-        arguments.extend(more);
-        let mut command = env.command(arguments);
-        if let Some(runtime) = runtime() {
-            command.env("ORT_DYLIB_PATH", runtime);
+        if !more.contains(&"--listen") {
+            arguments.extend(["--listen", "127.0.0.1:0"]);
         }
-        let mut child = (command.stdout(Stdio::null()).stderr(Stdio::piped()))
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
-        let address = loop {
-            let before = said.len();
-            assert_ne!(lines.read_line(&mut said).unwrap(), 0, "{said}");
-            if let Some(address) = said[before..].strip_prefix("listening on http://") {
-                break address.trim().parse().unwrap();
-            }
-        };
-        // What it says later must not fill the pipe.
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        arguments.extend(more);
+        let (child, said, place) = begin(env.command(arguments));
+        let address = place.strip_prefix("http://").unwrap();
+        let address = address.split('/').next().unwrap().parse().unwrap();
         Server {
             child: Some(child),
             address,
+            said,
         }
     }
 
@@ -163,7 +175,7 @@ impl Reply {
 }
 
 /// Reads until the server closes.
-pub fn read_reply(stream: &mut TcpStream) -> Option<Reply> {
+pub fn read_reply(stream: &mut impl Read) -> Option<Reply> {
     let mut bytes = Vec::new();
     // What came before a reset counts.
     let _ = stream.read_to_end(&mut bytes);

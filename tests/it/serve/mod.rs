@@ -1,15 +1,20 @@
 //! `simsearch serve`: what it answers, and how it begins and ends.
 
+mod addresses;
 mod browser;
 pub mod client;
+mod groups;
 mod live;
 mod refusals;
+mod token;
+
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 
 use crate::concat::{feature, numbered, write_features};
 use crate::search::{on_a_line, search, write_shard};
-use crate::{TestEnv, need_runtime, ppm, stored_picture};
+use crate::{ROOT, TestEnv, need_runtime, ppm, stored_picture, succeed};
 use client::Server;
 
 /// Objects 00000.jpg and so on with the features of `concat`'s tests, in two shards and three files; of two the picture is
@@ -137,6 +142,79 @@ fn neighbours_come_up_to_a_distance_and_at_it() {
 }
 
 #[test]
+fn neighbours_in_a_folder_and_through_an_index_are_those_of_search() {
+    let (env, ids) = environment();
+    // Without an index there is no approximate answer.
+    let server = Server::start(&env, &[]);
+    let approximate = |metric: &str| {
+        server.get(&format!(
+            "/similar/00002.jpg?limit=5&metric={metric}&approximate=true"
+        ))
+    };
+    let refused = approximate("euclidean");
+    assert_eq!(refused.status, 501, "{refused:?}");
+    assert!(refused.error().contains("simsearch index"), "{refused:?}");
+    env.run(["index", "--feature-dir", "features"]).exits(0);
+    assert_eq!(approximate("cosine").status, 501);
+    assert!(approximate("cosine").error().contains("--metric cosine"));
+    // More than there are, so that the graph may miss none.
+    let found = approximate("euclidean").similar();
+    assert_eq!(found, server.similar("00002.jpg", 5));
+
+    let searched = |more: &[&str]| -> Vec<(String, f64)> {
+        let media = ["--media-dir", "media", "--json", "-k", "11"];
+        let outcome = search(&env, &[&[ids[2].as_str()][..], &media, more].concat());
+        let json = outcome.exits(0).json();
+        let neighbours = json["neighbours"].as_array().unwrap();
+        let each = neighbours.iter().map(|one| {
+            let id = one["object_id"].as_str().unwrap().to_owned();
+            (id, one["distance"].as_f64().unwrap())
+        });
+        each.collect()
+    };
+    for (folder, count) in [("c", 9), ("a/", 1), (".", 11)] {
+        let expected = searched(&["--within", folder]);
+        assert_eq!(expected.len(), count);
+        let found = server.get(&format!("/similar/00002.jpg?within={folder}"));
+        assert_eq!(found.similar(), expected, "{folder}");
+    }
+    let everywhere = server.get("/similar/00002.jpg?within=").similar();
+    assert_eq!(everywhere, searched(&[]));
+    // The list says what is in a folder, as soon as it is another one.
+    env.write(
+        "media/objects.txt",
+        "d/00002.jpg
+a/00003.jpg
+d/00004.jpg
+",
+    );
+    client::eventually("the new folder", || {
+        let reply = server.get("/similar/00002.jpg?within=d");
+        reply.status == 200 && reply.similar().len() == 2
+    });
+}
+
+#[test]
+fn the_interface_is_described_for_programs() {
+    let mut python = crate::need_python!("openapi_spec_validator", "jsonschema");
+    let (env, _) = environment();
+    let server = Server::start(&env, &[]);
+    let url = format!("http://{}", server.address);
+    let script = Path::new(ROOT).join("tests/openapi/check.py");
+    let checked = succeed(python.arg(script).arg(url).arg("00000.jpg"));
+    assert_eq!(checked, "16 answers are as described\n");
+    let document = server.get("/openapi.json").json();
+    assert!(document["paths"]["/similar"]["post"].is_object());
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    // Below a path, it says so.
+    let server = Server::start(&env, &["--base-path", "/b", "--trust-proxy"]);
+    for (headers, url) in [(&[][..], "/b"), (&[("X-Forwarded-Prefix", "/a")], "/a/b")] {
+        let document = server.ask("GET", "/b/openapi.json", headers, b"").json();
+        assert_eq!(document["servers"], serde_json::json!([{ "url": url }]));
+    }
+}
+
+#[test]
 fn a_hundred_neighbours_come_where_no_limit_is_given() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..103));
@@ -234,11 +312,11 @@ fn the_page_and_what_a_machine_asks_are_there() {
     assert!(page.header("content-type").starts_with("text/html"));
     let html = String::from_utf8(page.body).unwrap();
     let files: Vec<&str> = (html.split(['"']))
-        .filter(|text| text.starts_with("/page/"))
+        .filter(|text| text.starts_with("page/"))
         .collect();
     assert!(files.len() >= 3, "{html}");
     for file in files {
-        assert_eq!(server.get(file).status, 200, "{file}");
+        assert_eq!(server.get(&format!("/{file}")).status, 200, "{file}");
     }
     let health = server.get("/healthz").json();
     assert_eq!(

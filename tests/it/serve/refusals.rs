@@ -127,7 +127,7 @@ fn what_is_asked_in_the_wrong_way_is_told_so() {
         ("/nothing", 404),
         ("/similar/none.jpg", 404),
         ("/similar/00000.jpg?limit=0", 400),
-        ("/similar/00000.jpg?limit=1001", 400),
+        ("/similar/00000.jpg?limit=10001", 400),
         ("/similar/00000.jpg?limit=-1", 400),
         ("/similar/00000.jpg?limit=many", 400),
         ("/random?limit=99999999999999999999", 400),
@@ -164,8 +164,43 @@ fn parameters_and_metrics_that_do_not_exist_are_named() {
     let (env, _) = environment();
     let server = Server::start(&env, &[]);
     for (path, why) in [
-        ("/similar/00000.jpg?metric=cosine&maxDistance=1&k=2", "`k`"),
-        ("/similar/00000.jpg?k=2", "`limit`, `metric`, `maxDistance`"),
+        (
+            "/similar/00000.jpg?metric=cosine&maxDistance=1&k=2",
+            "there is no parameter `k`: this address takes `limit`, `metric`, `maxDistance`, `within`, `approximate`",
+        ),
+        (
+            "/similar?k=2&text=red",
+            "there is no parameter `k`: this address takes `limit`, `metric`, `maxDistance`, `within`, `approximate`, `text`",
+        ),
+        (
+            "/similar/00000.jpg?text=red",
+            "there is no parameter `text`",
+        ),
+        (
+            "/similar/00000.jpg?limit=2&limit=3",
+            "the parameter `limit` is given twice",
+        ),
+        (
+            "/similar/00000.jpg?limit=many",
+            "the parameter `limit` cannot be `many`: ",
+        ),
+        ("/similar?limit=2", "there is no parameter `text`"),
+        (
+            "/similar/00000.jpg?within=none",
+            "no listed object is below",
+        ),
+        (
+            "/similar/00000.jpg?within=../a",
+            "no listed object is below",
+        ),
+        (
+            "/similar/00000.jpg?within=a&approximate=true",
+            "leave out `approximate`",
+        ),
+        (
+            "/similar/00000.jpg?approximate=perhaps",
+            "the parameter `approximate` cannot be `perhaps`",
+        ),
         (
             "/similar/00000.jpg?maxDistance=-1",
             "maxDistance must be 0 or more",
@@ -176,17 +211,28 @@ fn parameters_and_metrics_that_do_not_exist_are_named() {
         ),
         ("/similar/00000.jpg?metric=", "`euclidean` or `cosine`"),
         ("/similar/00000.jpg?metric=Cosine", "Cosine"),
-        ("/random?metric=cosine", "metric"),
+        (
+            "/random?metric=cosine",
+            "there is no parameter `metric`: this address takes `limit`",
+        ),
         ("/thumbnail/00000.jpg?limit=9", "limit"),
-        ("/object/00000.jpg?size=64", "size"),
+        (
+            "/object/00000.jpg?size=64",
+            "there is no parameter `size`: this address takes none",
+        ),
+        ("/openapi.json?x", "`x`"),
         ("/healthz?verbose", "verbose"),
         ("/metrics?format=json", "format"),
     ] {
         let reply = server.get(path);
         assert_eq!(reply.status, 400, "{path}: {reply:?}");
         assert!(reply.error().contains(why), "{path}: {}", reply.error());
+        assert!(!reply.error().contains("deserialize"), "{}", reply.error());
         assert_guarded(&reply);
     }
+    // The media directory is not for a client to find out.
+    let absolute = format!("/similar/00000.jpg?within={}", env.argument("media/a"));
+    assert_eq!(server.get(&absolute).status, 400);
     let reply = server.ask("POST", "/similar?k=2", &[], b"");
     assert_eq!(reply.status, 400, "{reply:?}");
     assert!(reply.error().contains("`k`"), "{}", reply.error());

@@ -1,0 +1,191 @@
+//! What people have decided about groups of duplicates: a file of JSON lines beside the model's directory.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use serde::{Deserialize, Serialize};
+
+use crate::storage::files::regular;
+
+/// One decision, and a line of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Two objects or more.
+    pub object_ids: Vec<String>,
+    /// The one of them to keep, or none: they are no duplicates of each other.
+    pub keep: Option<String>,
+}
+
+/// The file; it is there from the first decision on.
+#[derive(Clone, Debug)]
+pub struct DecisionFile(PathBuf);
+
+impl DecisionFile {
+    /// That of a model's directory, `<model>.decisions.jsonl` beside it.
+    pub fn of(directory: &Path) -> Self {
+        let mut name = directory.file_name().unwrap_or_default().to_owned();
+        name.push(".decisions.jsonl");
+        DecisionFile(directory.with_file_name(name))
+    }
+
+    /// All decisions. A line that a killed server left without an end counts for nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a line is no decision.
+    pub fn read(&self) -> Result<Decisions> {
+        let mut decisions = Decisions::default();
+        let bytes = match regular::read_own(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(decisions),
+            read => read.with_context(|| format!("cannot read {}", self.0.display()))?,
+        };
+        for (number, line) in
+            (1..).zip(bytes[..whole(&bytes)].split_inclusive(|byte| *byte == b'\n'))
+        {
+            let decision = serde_json::from_slice(line)
+                .with_context(|| format!("{}, line {number}, is no decision", self.0.display()))?;
+            decisions.add(decision);
+        }
+        Ok(decisions)
+    }
+
+    /// Adds one. Once this returns it is on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn add(&self, decision: &Decision) -> Result<()> {
+        self.append(decision)
+            .with_context(|| format!("cannot write {}", self.0.display()))
+    }
+
+    fn append(&self, decision: &Decision) -> io::Result<()> {
+        let mut file: File = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+            .open(&self.0)?;
+        regular::check(&file.metadata()?)?;
+        // There may be several servers.
+        file.lock()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let end = whole(&bytes) as u64;
+        file.set_len(end)?;
+        file.seek(SeekFrom::Start(end))?;
+        let mut line = serde_json::to_vec(decision)?;
+        line.push(b'\n');
+        file.write_all(&line)?;
+        file.sync_data()
+    }
+}
+
+/// How many bytes are lines with their ends.
+fn whole(bytes: &[u8]) -> usize {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n');
+    end.map_or(0, |end| end + 1)
+}
+
+/// What is decided, to be looked up.
+#[derive(Debug, Default)]
+pub struct Decisions {
+    /// Pairs that are no duplicates, in the order of their ids.
+    ruled_out: HashSet<(String, String)>,
+    /// By the object to keep, those that are its duplicates, with it.
+    kept: HashMap<String, Vec<HashSet<String>>>,
+}
+
+impl Decisions {
+    fn add(&mut self, decision: Decision) {
+        match decision.keep {
+            Some(keep) => {
+                let all = decision.object_ids.into_iter().collect();
+                self.kept.entry(keep).or_default().push(all);
+            }
+            None => {
+                for (place, one) in decision.object_ids.iter().enumerate() {
+                    let others = &decision.object_ids[place + 1..];
+                    self.ruled_out
+                        .extend(others.iter().map(|other| in_order(one, other)));
+                }
+            }
+        }
+    }
+
+    /// Whether it is decided that two objects are no duplicates.
+    pub fn rules_out(&self, one: &str, other: &str) -> bool {
+        self.ruled_out.contains(&in_order(one, other))
+    }
+
+    /// Whether it is decided which of these objects to keep.
+    pub fn settles(&self, object_ids: &[&str]) -> bool {
+        let sets = object_ids.iter().filter_map(|id| self.kept.get(*id));
+        sets.flatten()
+            .any(|all| object_ids.iter().all(|id| all.contains(*id)))
+    }
+}
+
+fn in_order(one: &str, other: &str) -> (String, String) {
+    let (first, second) = if one <= other {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    (first.to_owned(), second.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn decision(object_ids: &[&str], keep: Option<&str>) -> Decision {
+        Decision {
+            object_ids: object_ids.iter().map(|id| (*id).to_owned()).collect(),
+            keep: keep.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn decisions_are_read_again_and_a_torn_one_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let file = DecisionFile::of(&root.path().join("model"));
+        assert!(!file.read().unwrap().settles(&["a", "b"]));
+        file.add(&decision(&["b", "a", "c"], None)).unwrap();
+        file.add(&decision(&["d", "e", "f"], Some("e"))).unwrap();
+        let path = root.path().join("model.decisions.jsonl");
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{before}{{\"object_ids\":[\"x\"")).unwrap();
+        let decisions = file.read().unwrap();
+        for (one, other) in [("a", "b"), ("b", "a"), ("c", "a"), ("b", "c")] {
+            assert!(decisions.rules_out(one, other), "{one} {other}");
+        }
+        assert!(!decisions.rules_out("a", "d") && !decisions.rules_out("d", "e"));
+        for (ids, expected) in [
+            (&["d", "e", "f"][..], true),
+            (&["f", "e"], true),
+            (&["d", "f"], false),
+            (&["d", "e", "f", "g"], false),
+            (&["a", "b"], false),
+        ] {
+            assert_eq!(decisions.settles(ids), expected, "{ids:?}");
+        }
+        file.add(&decision(&["g", "h"], None)).unwrap();
+        assert!(file.read().unwrap().rules_out("g", "h"));
+        let after = fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            after,
+            format!("{before}{{\"object_ids\":[\"g\",\"h\"],\"keep\":null}}\n")
+        );
+        // What is not ours is neither read nor written over.
+        fs::write(&path, "something else\n").unwrap();
+        let error = format!("{:#}", file.read().unwrap_err());
+        assert!(error.contains("line 1, is no decision"), "{error}");
+    }
+}

@@ -1,0 +1,136 @@
+//! The groups of duplicates in `simsearch serve`, and what people decide about them.
+
+use super::client::{Reply, Server};
+use crate::TestEnv;
+use crate::search::write_shard;
+
+pub const IDS: [&str; 10] = [
+    "a0.jpg", "a1.jpg", "b0.jpg", "b1.jpg", "b2.jpg", "c0.jpg", "c1.jpg", "d0.jpg", "d1.jpg",
+    "e0.jpg",
+];
+
+/// Features on a line: those of one letter are 0.1 apart from their first, and the letters 10.
+pub fn environment() -> TestEnv {
+    let env = TestEnv::new();
+    let rows = IDS.map(|id| {
+        let [letter, number] = [0, 1].map(|place| f32::from(id.as_bytes()[place]));
+        let feature = vec![10.0 * letter, 0.0625 * (number - 48.0)];
+        (id.to_owned(), feature)
+    });
+    write_shard(&env, 0, &rows);
+    env.objects(&IDS);
+    env
+}
+
+fn groups(reply: &Reply) -> Vec<Vec<String>> {
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let json = reply.json();
+    let groups = json["groups"].as_array().unwrap().iter();
+    let ids = |group: &serde_json::Value| {
+        let members = group.as_array().unwrap().iter();
+        members
+            .map(|member| member["objectId"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    groups.map(ids).collect()
+}
+
+fn decide(server: &Server, body: &str) -> Reply {
+    server.ask(
+        "POST",
+        "/duplicates",
+        &[("Content-Type", "application/json")],
+        body.as_bytes(),
+    )
+}
+
+#[test]
+fn groups_are_those_of_the_command_and_what_is_decided_leaves_them() {
+    let env = environment();
+    let server = Server::start(&env, &["--allow-changes"]);
+    let command = [
+        "duplicates",
+        "--feature-dir",
+        "features",
+        "--media-dir",
+        "media",
+        "--max-distance",
+        "0.2",
+        "--json",
+    ];
+    let printed = env.run(command);
+    let expected: Vec<Vec<String>> = (printed.exits(4).json()["groups"].as_array().unwrap().iter())
+        .map(|group| {
+            let members = group["members"].as_array().unwrap().iter();
+            members
+                .map(|member| member["object_id"].as_str().unwrap().to_owned())
+                .collect()
+        })
+        .collect();
+    assert_eq!(expected.len(), 4);
+    let asked = || server.get("/duplicates?maxDistance=0.2");
+    assert_eq!(groups(&asked()), expected);
+    assert_eq!(asked().json()["allowChanges"], true);
+    let one = server.get("/duplicates?maxDistance=0.2&limit=1");
+    assert_eq!(groups(&one), expected[..1]);
+    assert_eq!(one.json()["undecided"], 4);
+    let unknown = server.get("/duplicates");
+    assert_eq!(unknown.status, 501, "{unknown:?}");
+    // The first of three is no duplicate of the others, which still are of each other.
+    for other in ["b1.jpg", "b2.jpg"] {
+        let body = format!(r#"{{"objectIds":["b0.jpg","{other}"],"keep":null}}"#);
+        assert_eq!(decide(&server, &body).status, 204);
+    }
+    assert_eq!(groups(&asked())[1], ["b1.jpg", "b2.jpg"]);
+    let distances = asked().json()["groups"][1].clone();
+    assert_eq!(distances[0]["distance"], 0.0);
+    assert_eq!(distances[1]["distance"], 0.0625);
+    let keep = r#"{"objectIds":["a0.jpg","a1.jpg"],"keep":"a1.jpg"}"#;
+    assert_eq!(decide(&server, keep).status, 204);
+    assert_eq!(groups(&asked()).len(), 3);
+    // What cannot be read is not taken for no decisions, and not written over.
+    let file = env.path("features/model.decisions.jsonl");
+    let decided = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "something else\n").unwrap();
+    let damaged = asked();
+    assert_eq!(damaged.status, 500);
+    assert!(!damaged.error().contains("features"), "{damaged:?}");
+    std::fs::write(&file, decided).unwrap();
+    // Another server knows it too.
+    let again = Server::start(&env, &[]);
+    let read_only = again.get("/duplicates?maxDistance=0.2");
+    assert_eq!(groups(&read_only), groups(&asked()));
+    assert_eq!(read_only.json()["allowChanges"], false);
+}
+
+#[test]
+fn decisions_are_taken_where_that_is_allowed_and_about_objects_that_are_there() {
+    let env = environment();
+    let good = r#"{"objectIds":["a0.jpg","a1.jpg"],"keep":null}"#;
+    let server = Server::start(&env, &[]);
+    let refused = decide(&server, good);
+    assert_eq!(refused.status, 403);
+    assert!(refused.error().contains("--allow-changes"), "{refused:?}");
+    let server = Server::start(&env, &["--allow-changes"]);
+    for (body, status) in [
+        (r#"{"objectIds":["a0.jpg"],"keep":null}"#, 400),
+        (r#"{"objectIds":["a0.jpg","a0.jpg"],"keep":null}"#, 400),
+        (r#"{"objectIds":["a0.jpg","a1.jpg"],"keep":"b0.jpg"}"#, 400),
+        (r#"{"objectIds":["a0.jpg","none.jpg"],"keep":null}"#, 404),
+        (r#"{"objectIds":["a0.jpg","a1.jpg"],"kept":null}"#, 422),
+        ("", 400),
+    ] {
+        let reply = decide(&server, body);
+        assert_eq!(reply.status, status, "{body}: {reply:?}");
+        assert!(!reply.error().is_empty());
+    }
+    // A form of another site cannot send it.
+    let plain = server.ask(
+        "POST",
+        "/duplicates",
+        &[("Content-Type", "text/plain")],
+        good.as_bytes(),
+    );
+    assert_eq!(plain.status, 415);
+    assert!(!env.path("features/model.decisions.jsonl").exists());
+}
