@@ -9,7 +9,10 @@
 //! | `groups.rs` | from pairs to groups; works on numbers alone |
 //! | `histogram.rs` | how many pairs there are below each distance |
 //! | `report.rs`, `html.rs` | the groups as text and CSV, and as a page |
+//! | `act.rs` | what is done to the members that are not the first |
+//! | `undo.rs` | the list that undoes it |
 
+mod act;
 mod compared;
 mod groups;
 mod histogram;
@@ -17,6 +20,7 @@ mod html;
 mod limit;
 mod member;
 mod report;
+mod undo;
 
 use std::path::PathBuf;
 
@@ -30,9 +34,11 @@ use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
 use crate::support::progress::Progress;
 
+pub use act::{Acted, Action, act};
 use compared::Compared;
 pub use histogram::{Histogram, histogram};
 pub use member::{Keep, Member};
+pub use undo::{Change, ChangeKind, Left, Undone, undo};
 
 /// What to compare, and what a group is.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! `simsearch duplicates`.
 
+pub mod act;
 mod numpy;
 
 use std::path::Path;
