@@ -38,7 +38,7 @@ pub struct DuplicatesArguments {
     #[arg(long, value_enum, default_value = "euclidean")]
     metric: MetricArgument,
     /// Print how many pairs are within each distance, to choose --max-distance by.
-    #[arg(long, conflicts_with_all = ["csv", "html", "linked", "keep", "action"])]
+    #[arg(long, conflicts_with_all = ["csv", "linked", "keep", "action"])]
     histogram: bool,
     /// Compare only pictures below this folder of the media directory.
     #[arg(long, value_name = "FOLDER")]
@@ -61,8 +61,8 @@ pub struct DuplicatesArguments {
     /// Print a row of comma-separated values for each picture.
     #[arg(long, conflicts_with = "action")]
     csv: bool,
-    /// Write a page with the pictures of each group side by side, in one file.
-    #[arg(long, value_name = "FILE", requires = "media_dir")]
+    /// Write a page with the pictures of each group side by side, or with --histogram a chart, in one file.
+    #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Move all but the first picture of each group below this directory, in the folders that they are in now. Nothing there is
     /// overwritten.

@@ -103,6 +103,7 @@ enum Command {
     /// All pairs whose distance is at most --max-distance are found, exactly. The best picture of a group comes first, by default the
     /// one with the most pixels. Prints a paragraph for each group and a line for each picture in it: its path, its distance from the
     /// first, its size in pixels and in bytes. Needs, besides what is found, a byte of memory for each number of a feature.
+    /// A run over 200,000 objects or more that is killed goes on where it was.
     ///
     /// --move-to, --hard-link and --symlink act on all but the first picture of each group. Nothing is deleted, nothing is
     /// overwritten, and nothing is done to a picture that has changed since its feature was made. Links are made for the same

@@ -9,6 +9,7 @@
 //! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"` | the 7th step is not taken, and fails with this error |
 //! | `SIMSEARCH_FAULT="panic 7"` | the decoder of the 7th picture panics; no step has a fault |
 //! | `SIMSEARCH_STEPS=FILE` | each step that was taken, and the fault, adds a line to this file |
+//! | `SIMSEARCH_ENOUGH=0` | short runs do what else only long ones do |
 
 use nix::errno::Errno;
 
@@ -43,6 +44,20 @@ pub fn step<T, E: From<Errno>>(name: &str, call: impl FnOnce() -> Result<T, E>) 
         record(name);
     }
     taken
+}
+
+/// How much work is enough for what pays only in long runs.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn enough(work: usize) -> usize {
+    work
+}
+
+/// How much work is enough for what pays only in long runs, or as much as a test says.
+#[cfg(feature = "fault-points")]
+pub fn enough(work: usize) -> usize {
+    let named = std::env::var("SIMSEARCH_ENOUGH");
+    named.map_or(work, |named| named.parse().expect("a whole number"))
 }
 
 /// Decodes a picture, or panics in its place, as a decoder with a bug does.

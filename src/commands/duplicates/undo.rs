@@ -129,7 +129,7 @@ fn read_list(path: &Path) -> Result<Vec<Change>> {
         .collect()
 }
 
-/// Brings back what the changes of an undo list did, the last first. What is in its place stays as it is, so that it may be done again.
+/// Undoes the changes of an undo list, the last first. What is in its place stays as it is, so that it may be done again.
 ///
 /// # Errors
 /// When the list cannot be read, and errors that concern the whole run.

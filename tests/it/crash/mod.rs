@@ -3,6 +3,7 @@
 
 mod acting;
 mod copies;
+mod kept;
 mod power_loss;
 mod random_moments;
 mod steps;
