@@ -6,7 +6,7 @@
 //! | variable | what it does |
 //! |---|---|
 //! | `SIMSEARCH_FAULT="kill 7"` | the process ends by SIGKILL in place of its 7th step, counted over all threads |
-//! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"` | the 7th step is not taken, and fails with this error |
+//! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"`, `"EINVAL 7"` | the 7th step is not taken, and fails with this error |
 //! | `SIMSEARCH_FAULT="panic 7"` | the decoder of the 7th picture panics; no step has a fault |
 //! | `SIMSEARCH_STEPS=FILE` | each step that was taken, and the fault, adds a line to this file |
 //! | `SIMSEARCH_ENOUGH=0` | short runs do what else only long ones do |
@@ -36,6 +36,7 @@ pub fn step<T, E: From<Errno>>(name: &str, call: impl FnOnce() -> Result<T, E>) 
             "kill" => nix::sys::signal::raise(nix::sys::signal::SIGKILL)?,
             "EIO" => return Err(Errno::EIO.into()),
             "ENOSPC" => return Err(Errno::ENOSPC.into()),
+            "EINVAL" => return Err(Errno::EINVAL.into()),
             _ => panic!("SIMSEARCH_FAULT={fault}: no such fault"),
         }
     }

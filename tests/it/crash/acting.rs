@@ -141,3 +141,30 @@ fn an_error_at_any_step_that_changes_pictures_is_told_and_loses_nothing() {
         }
     }
 }
+
+#[test]
+fn where_a_file_system_cannot_move_without_overwriting_a_link_does_it() {
+    need_fault_points!();
+    let arguments = [&["duplicates", "--feature-dir", "features"], &FIND[..]].concat();
+    let arguments = [&arguments[..], &["--move-to", "found"]].concat();
+    let mut tried = 0;
+    for number in 1.. {
+        let env = collection();
+        let before = files(&env.path("media"));
+        let run = run_with_fault(&env, env.command(&arguments), "EINVAL", number);
+        match run.at.as_deref() {
+            None => break,
+            Some("move") => tried += 1,
+            Some(_) => continue,
+        }
+        run.outcome.exits(0).says(&["3 pictures moved"]);
+        assert!(run.steps.contains(&"remove the old name".to_owned()));
+        assert_eq!(files(&env.path("found")).len(), 3);
+        // As if it had been killed between the link and the removal.
+        let [path, to] = ["media/a/copy.ppm", "found/a/copy.ppm"].map(|path| env.path(path));
+        fs::hard_link(&to, &path).unwrap();
+        undo(&env).exits(0).says(&["3 pictures brought back"]);
+        assert!(files(&env.path("media")) == before && files(&env.path("found")).is_empty());
+    }
+    assert_eq!(tried, 3);
+}
