@@ -192,8 +192,8 @@ impl<'a> Scan<'a> {
 
     /// Looks at the rows of a block, `[n, dimension]`; those without a position are hidden.
     fn block(&self, rows: &[f32], position: &dyn Fn(usize) -> Option<Position>, tops: &mut [Top]) {
-        if let Some(multiply) = &self.products {
-            return self.block_by_matrix(multiply, rows, position, tops);
+        if let Some(products) = &self.products {
+            return self.block_by_matrix(products, rows, position, tops);
         }
         for (row, feature) in rows.chunks_exact(self.dimension).enumerate() {
             for (query, top) in self.queries.iter().zip(&mut *tops) {
@@ -205,7 +205,7 @@ impl<'a> Scan<'a> {
 
     fn block_by_matrix(
         &self,
-        multiply: &Products<'_>,
+        by: &Products<'_>,
         rows: &[f32],
         position: &dyn Fn(usize) -> Option<Position>,
         tops: &mut [Top],
@@ -215,17 +215,18 @@ impl<'a> Scan<'a> {
         } = *self;
         let (count, queries) = (rows.len() / dimension, self.queries.len());
         let (mut products, mut squares) = (vec![0.0; count * queries], vec![0.0; count]);
-        multiply(rows, &mut products, &mut squares);
+        (by.multiply)(rows, &mut products, &mut squares);
         let limits = self.queries.iter().zip(tops.iter().map(Top::limit));
-        let mut thresholds = Thresholds::new(metric, dimension, limits);
+        let mut thresholds = Thresholds::new(metric, by.error(dimension), limits);
         let mut reached = Vec::new();
         for (row, products) in products.chunks_exact(queries).enumerate() {
             let norms = Norms::of_squares(squares[row].into());
             thresholds.find_reached(norms, products, &mut reached);
             for &index in &reached {
                 let query = &self.queries[index];
-                let range = metric.range_of_product(query, norms, products[index].into());
+                // The product may be rough. It has ruled out almost all.
                 let feature = &rows[row * dimension..][..dimension];
+                let range = metric.range(query, feature);
                 self.offer(range, query, feature, &mut tops[index], || position(row));
                 thresholds.set(index, query, tops[index].limit());
             }
