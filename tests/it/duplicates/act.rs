@@ -210,7 +210,7 @@ fn links_are_made_for_the_same_bytes_alone_and_an_undo_makes_files_of_them_again
             };
             assert_eq!(bytes, &before[name].0, "{name}");
             assert_eq!(mtime, &before[kept.0].1, "{name}");
-            let is_link = action == "--symlink" && kept.1 != "";
+            let is_link = action == "--symlink" && !kept.1.is_empty();
             assert_eq!(leads_to, &is_link.then(|| kept.1.into()), "{name}");
             assert!(is_link || inode(name) == inode(kept.0), "{name}");
         }
