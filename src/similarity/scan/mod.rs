@@ -1,7 +1,7 @@
 //! The exact search: the nearest features of a collection to some queries, in one pass over the data.
 //!
-//! Distances are first computed in 32 bits, for one query at a time or for all of them in a matrix product. The rounding error
-//! has a known bound, so that all rows but the `k` nearest and a few others are certainly too far away. The distances of those
+//! Distances are first computed in 32 bits, for one query at a time, or for many in a matrix product, which may be rougher; what
+//! that leaves is computed in 32 bits then. The rounding error has a known bound, so that all rows but the `k` nearest and a few others are certainly too far away. The distances of those
 //! that are left are computed again in 64 bits, and these are the result. So it does not depend on how many queries are asked
 //! at once, on the number of threads, or on the processor.
 //!
