@@ -56,7 +56,7 @@
 //!    ([`inference::embed`]). An object id's feature is read from the collection, and no model is loaded.
 //! 2. [`similarity::collection`] maps the shards and reads the files that are not packed yet.
 //! 3. [`similarity::neighbours`] takes queries, from [`commands::search`] and from [`server`], and a metric or an index.
-//!    [`similarity::scan`] passes over all of them for many queries at once: a fast pass in 32 bits rules out the rows
+//!    [`similarity::scan`] passes over all of them for many queries at once: a fast pass in 32 bits or fewer rules out the rows
 //!    that are certainly too far, and the rest are measured again in 64 bits, so that the answer is the same on every
 //!    machine. [`similarity::hnsw`] gives candidates instead, where an approximate answer will do.
 //! 4. [`commands::search`] and [`server`] show the neighbours; `storage::media` tells which file an object id stands

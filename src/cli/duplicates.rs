@@ -1,13 +1,15 @@
 //! The arguments of `duplicates`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::builder::ArgPredicate;
+use clap::{ArgGroup, Args, ValueEnum};
 
-use simsearch::commands::duplicates::{self, Duplicates, Keep};
+use simsearch::commands::duplicates::{self, Action, Duplicates, Keep, Left};
+use simsearch::support::progress::Progress;
 
 use super::print::{FOUND_DUPLICATES, SOME_FAILED, counted, print, print_json};
 use super::shared::{
@@ -18,6 +20,12 @@ use super::shared::{
 #[command(mut_arg("media_dir", |argument| argument.help(
     "Directory of the pictures; without it objects are known by their ids alone"
 )))]
+// An undo list says by itself where everything is; nothing reads the directory then.
+#[command(mut_arg("feature_dir", |argument| argument
+    .required(false)
+    .required_unless_present("undo")
+    .default_value_if("undo", ArgPredicate::IsPresent, ".")))]
+#[command(group = ArgGroup::new("action").args(["move_to", "hard_link", "symlink"]))]
 pub struct DuplicatesArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
@@ -30,7 +38,7 @@ pub struct DuplicatesArguments {
     #[arg(long, value_enum, default_value = "euclidean")]
     metric: MetricArgument,
     /// Print how many pairs are within each distance, to choose --max-distance by.
-    #[arg(long, conflicts_with_all = ["csv", "html", "linked", "keep"])]
+    #[arg(long, conflicts_with_all = ["csv", "linked", "keep", "action"])]
     histogram: bool,
     /// Compare only pictures below this folder of the media directory.
     #[arg(long, value_name = "FOLDER")]
@@ -42,7 +50,7 @@ pub struct DuplicatesArguments {
     #[arg(long)]
     not_same_folder: bool,
     /// Let a group be all that a chain of pairs links, however far its ends are apart.
-    #[arg(long, conflicts_with = "against")]
+    #[arg(long, conflicts_with_all = ["against", "action"])]
     linked: bool,
     /// Which picture of a group comes first; where that leaves several, the one with the most pixels, then bytes, then the oldest.
     #[arg(long, value_enum, default_value = "largest")]
@@ -51,11 +59,29 @@ pub struct DuplicatesArguments {
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Print a row of comma-separated values for each picture.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "action")]
     csv: bool,
-    /// Write a page with the pictures of each group side by side, in one file.
-    #[arg(long, value_name = "FILE", requires = "media_dir")]
+    /// Write a page with the pictures of each group side by side, or with --histogram a chart, in one file.
+    #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Move all but the first picture of each group below this directory, in the folders that they are in now. Nothing there is
+    /// overwritten.
+    #[arg(long, value_name = "DIR", requires = "media_dir")]
+    move_to: Option<PathBuf>,
+    /// Make pictures with the same bytes as the first of their group another name of its file. The others are left.
+    #[arg(long, requires = "media_dir")]
+    hard_link: bool,
+    /// Make pictures with the same bytes as the first of their group a symbolic link to it. The others are left.
+    #[arg(long, requires = "media_dir")]
+    symlink: bool,
+    /// Print what --move-to, --hard-link or --symlink would do, and do nothing.
+    #[arg(long, requires = "action")]
+    dry_run: bool,
+    /// Bring back what --move-to, --hard-link or --symlink did, by the undo list that it wrote.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "action", "histogram", "csv", "html", "max_distance", "within", "against", "not_same_folder", "linked",
+    ])]
+    undo: Option<PathBuf>,
     #[command(flatten)]
     quiet: QuietArgument,
 }
@@ -70,6 +96,14 @@ enum KeepArgument {
 
 pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
     let progress = arguments.quiet.progress();
+    if let Some(list) = &arguments.undo {
+        return undo(list, arguments.json, &progress);
+    }
+    let action = match arguments.move_to {
+        Some(directory) => Some(Action::MoveTo(directory)),
+        None if arguments.hard_link => Some(Action::HardLink),
+        None => arguments.symlink.then_some(Action::Symlink),
+    };
     let options = duplicates::Options {
         directory: arguments.model_dir.directory()?,
         metric: arguments.metric.into(),
@@ -99,6 +133,10 @@ pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
     for left_out in &found.left_out {
         progress.warn(&format!("left out {left_out}"));
     }
+    if let Some(action) = action {
+        let (dry_run, json) = (arguments.dry_run, arguments.json);
+        return act(&found, &options, &action, dry_run, json, &progress);
+    }
     if arguments.json {
         print_json(&found)?;
     } else if arguments.csv {
@@ -106,6 +144,15 @@ pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
     } else {
         print(format_args!("{found}"))?;
     }
+    say_how_many(&found, &progress);
+    Ok(match (found.left_out.is_empty(), found.groups.is_empty()) {
+        (false, _) => SOME_FAILED.into(),
+        (true, false) => FOUND_DUPLICATES.into(),
+        (true, true) => ExitCode::SUCCESS,
+    })
+}
+
+fn say_how_many(found: &Duplicates, progress: &Progress) {
     let members: usize = found.groups.iter().map(|group| group.members.len()).sum();
     progress.note(&format!(
         "{} of {}, among {}, within {}",
@@ -114,11 +161,79 @@ pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
         counted(found.objects as u64, "object"),
         found.max_distance
     ));
-    Ok(match (found.left_out.is_empty(), found.groups.is_empty()) {
-        (false, _) => SOME_FAILED.into(),
-        (true, false) => FOUND_DUPLICATES.into(),
-        (true, true) => ExitCode::SUCCESS,
+}
+
+/// Acts on what was found. A line for each change; with `--dry-run` for each that would be.
+fn act(
+    found: &Duplicates,
+    options: &duplicates::Options,
+    action: &Action,
+    dry_run: bool,
+    json: bool,
+    progress: &Progress,
+) -> Result<ExitCode> {
+    say_how_many(found, progress);
+    let acted = duplicates::act(found, options, action, dry_run, progress)?;
+    match json {
+        true => print_json(&acted)?,
+        false => {
+            for change in &acted.changes {
+                print(format_args!("{change}\n"))?;
+            }
+        }
+    }
+    say_what_is_left(&acted.left, progress);
+    if acted.other_bytes > 0 {
+        progress.note(&format!(
+            "{} left, since the bytes are others than those of the first in the group; --move-to moves those too",
+            counted(acted.other_bytes as u64, "picture")
+        ));
+    }
+    let (done, count) = match action {
+        Action::MoveTo(_) => ("moved", acted.changes.len()),
+        Action::HardLink | Action::Symlink => ("linked", acted.changes.len()),
+    };
+    let count = counted(count as u64, "picture");
+    progress.note(&match (&acted.undo_list, dry_run) {
+        (_, true) => format!("{count} would be {done}"),
+        (None, false) => format!("{count} {done}"),
+        (Some(list), false) => format!(
+            "{count} {done}; `simsearch duplicates --undo {}` brings them back",
+            list.display()
+        ),
+    });
+    Ok(match acted.left.is_empty() && found.left_out.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => SOME_FAILED.into(),
     })
+}
+
+fn undo(list: &Path, json: bool, progress: &Progress) -> Result<ExitCode> {
+    let undone = duplicates::undo(list, progress)?;
+    match json {
+        true => print_json(&undone)?,
+        false => {
+            for change in &undone.undone {
+                print(format_args!("{}\n", change.path.display()))?;
+            }
+        }
+    }
+    say_what_is_left(&undone.left, progress);
+    progress.note(&format!(
+        "{} brought back, {} in place already",
+        counted(undone.undone.len() as u64, "picture"),
+        undone.in_place
+    ));
+    Ok(match undone.left.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => SOME_FAILED.into(),
+    })
+}
+
+fn say_what_is_left(left: &[Left], progress: &Progress) {
+    for left in left {
+        progress.warn(&format!("left {left}"));
+    }
 }
 
 fn print_csv(found: &Duplicates) -> Result<()> {

@@ -103,8 +103,14 @@ enum Command {
     /// All pairs whose distance is at most --max-distance are found, exactly. The best picture of a group comes first, by default the
     /// one with the most pixels. Prints a paragraph for each group and a line for each picture in it: its path, its distance from the
     /// first, its size in pixels and in bytes. Needs, besides what is found, a byte of memory for each number of a feature.
+    /// A run over 200,000 objects or more that is killed goes on where it was.
+    ///
+    /// --move-to, --hard-link and --symlink act on all but the first picture of each group. Nothing is deleted, nothing is
+    /// overwritten, and nothing is done to a picture that has changed since its feature was made. Links are made for the same
+    /// bytes alone, since a link in place of a near duplicate would lose it. An undo list is written before the first change,
+    /// and --undo brings everything back, also after a kill.
     #[command(after_help = EXIT_CODES)]
-    Duplicates(DuplicatesArguments),
+    Duplicates(Box<DuplicatesArguments>),
     /// Look at similar pictures in a browser: a web server on this machine.
     ///
     /// GET /similar/OBJECT_ID?limit=100 returns JSON, POST /similar takes a picture, and / is a page. Shards, per-object
@@ -175,7 +181,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Prune(arguments) => prune::run(arguments),
         Command::Watch(arguments) => watch::run(*arguments),
         Command::Search(arguments) => search::run(*arguments),
-        Command::Duplicates(arguments) => duplicates::run(arguments),
+        Command::Duplicates(arguments) => duplicates::run(*arguments),
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),

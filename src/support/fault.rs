@@ -7,13 +7,14 @@
 //! | variable | what it does |
 //! |---|---|
 //! | `SIMSEARCH_FAULT="kill 7"` | the process ends by SIGKILL in place of its 7th step, counted over all threads |
-//! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"` | the 7th step is not taken, and fails with this error |
+//! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"`, `"EINVAL 7"` | the 7th step is not taken, and fails with this error |
 //! | `SIMSEARCH_FAULT="panic 7"` | the decoder of the 7th picture panics; no step has a fault |
 //! | `SIMSEARCH_FAULT="hang 7"` | reading the 7th picture waits for the file that `SIMSEARCH_RELEASE` names; it counts as long waiting after milliseconds |
 //! | `SIMSEARCH_FAULT="stale look-ups"` | a feature that was absent stays so, as with NFS, until its folders are opened anew |
 //! | `SIMSEARCH_FAULT="locks of one mount"` | every lock succeeds at once, as with sshfs where another machine holds it |
 //! | `SIMSEARCH_FAULT="other shard"` | the features of a shard are others than were written once it is in place |
 //! | `SIMSEARCH_STEPS=FILE` | each step that was taken, and the fault, adds a line to this file |
+//! | `SIMSEARCH_ENOUGH=0` | short runs do what else only long ones do |
 //!
 //! Several faults are separated by a semicolon and a space.
 
@@ -61,6 +62,12 @@ mod no_faults {
     #[inline(always)]
     pub fn look_up<T>(_path: &Path, look: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
         look()
+    }
+
+    /// How much work is enough for what pays only in long runs.
+    #[inline(always)]
+    pub fn enough(work: usize) -> usize {
+        work
     }
 
     /// Whether locks always succeed.
@@ -119,6 +126,7 @@ mod faults {
                     "kill" => nix::sys::signal::raise(nix::sys::signal::SIGKILL)?,
                     "EIO" => return Err(Errno::EIO.into()),
                     "ENOSPC" => return Err(Errno::ENOSPC.into()),
+                    "EINVAL" => return Err(Errno::EINVAL.into()),
                     _ => panic!("SIMSEARCH_FAULT={fault}: no such fault"),
                 }
             }
@@ -174,6 +182,11 @@ mod faults {
             absent.insert(path.to_owned());
         }
         found
+    }
+
+    pub fn enough(work: usize) -> usize {
+        let named = std::env::var("SIMSEARCH_ENOUGH");
+        named.map_or(work, |named| named.parse().expect("a whole number"))
     }
 
     pub fn locks_prove_nothing() -> bool {

@@ -80,6 +80,8 @@ pub struct Progress {
     terminal: bool,
     plain: bool,
     last_line: Mutex<Instant>,
+    /// What of the bar an earlier run has done.
+    done_before: AtomicU64,
     /// The warnings of this pass and of the one before, where there are passes.
     warnings: Mutex<Option<[HashSet<String>; 2]>>,
 }
@@ -94,6 +96,7 @@ impl Progress {
             terminal,
             plain: !terminal && !quiet,
             last_line: Mutex::new(Instant::now()),
+            done_before: AtomicU64::new(0),
             warnings: Mutex::default(),
         }
     }
@@ -109,6 +112,7 @@ impl Progress {
     /// Begins to count up to `total`.
     pub fn begin(&self, total: u64) {
         self.bar.set_length(total);
+        self.done_before.store(0, Ordering::Relaxed);
         let template = "{elapsed_precise} [{bar:30}] {pos}/{len} {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("=> "));
@@ -117,6 +121,12 @@ impl Progress {
         if self.terminal && !self.quiet {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
+    }
+
+    /// Goes on with what an earlier run has done so many of; they do not count for the time that the rest will take.
+    pub fn go_on(&self, done: u64) {
+        self.bar.inc(done);
+        self.done_before.store(done, Ordering::Relaxed);
     }
 
     /// Shows how far `extract` is: `pending` objects were to be done, `started` is when the first was taken.
@@ -141,9 +151,10 @@ impl Progress {
         let (position, length) = (self.bar.position(), self.bar.length());
         let length = length.unwrap_or(position);
         let seconds = self.bar.elapsed().as_secs_f64();
-        let left = match seconds > 1.0 && (1..length).contains(&position) {
+        let done = position.saturating_sub(self.done_before.load(Ordering::Relaxed));
+        let left = match seconds > 1.0 && done > 0 && position < length {
             true => {
-                let left = seconds * (length - position) as f64 / position as f64;
+                let left = seconds * (length - position) as f64 / done as f64;
                 format!("{} left", duration(left))
             }
             false => String::new(),

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::Options;
 use crate::similarity::collection::{Collection, IdLookup, Position};
+use crate::storage::checksum::Checksum;
 use crate::storage::folder::{Folder, folder_of};
 use crate::storage::media::Media;
 use crate::support::progress::Progress;
@@ -94,6 +95,18 @@ impl<'a> Compared<'a> {
     /// Whether the others are compared with this object.
     pub fn is_in_against(&self, place: u32) -> bool {
         (self.in_against.as_ref()).is_some_and(|in_against| in_against[place as usize])
+    }
+
+    /// Adds to a checksum what [`is_wanted`](Self::is_wanted) depends on.
+    pub fn add_to(&self, checksum: &mut Checksum) {
+        checksum.update(&[u8::from(self.not_same_folder)]);
+        for is_in_against in self.in_against.iter().flatten() {
+            checksum.update(&[u8::from(*is_in_against)]);
+        }
+        for entry in self.entries.iter().filter(|_| self.not_same_folder) {
+            checksum.update(entry.as_bytes());
+            checksum.update(b"\n");
+        }
     }
 
     /// Whether a pair is one to find, if it is near enough.

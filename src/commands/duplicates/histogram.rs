@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rayon::prelude::*;
 
-use super::{Compared, Options, find_pairs, open_media};
+use super::{Compared, Options, chart, find_pairs, open_media};
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::Metric;
 use crate::similarity::scan::pairs;
+use crate::storage::files::complete;
 use crate::support::progress::Progress;
 
 /// Objects whose distances from each other tell how far a histogram goes.
@@ -39,7 +40,7 @@ pub struct Step {
 }
 
 /// Counts the pairs within round distances up to `options.max_distance`, or, where that is not given, up to one that leaves
-/// a few pairs for each object.
+/// a few pairs for each object. Writes them to `options.html`, too.
 ///
 /// # Errors
 /// As [`super::duplicates()`].
@@ -54,13 +55,8 @@ pub fn histogram(options: &Options, progress: &Progress) -> Result<Histogram> {
     };
     let step = RoundStep::of(limit);
     let steps = (limit / step.times(1)).ceil() as usize;
-    let pairs = find_pairs(
-        &collection,
-        &compared,
-        options.metric,
-        step.times(steps),
-        progress,
-    )?;
+    let limit = step.times(steps);
+    let (pairs, kept) = find_pairs(&collection, &compared, options, limit, progress)?;
     let steps = (0..=steps).map(|number| {
         let max_distance = step.times(number);
         Step {
@@ -68,11 +64,17 @@ pub fn histogram(options: &Options, progress: &Progress) -> Result<Histogram> {
             pairs: pairs.partition_point(|pair| pair.distance <= max_distance),
         }
     });
-    Ok(Histogram {
+    let histogram = Histogram {
         metric: options.metric,
         objects: compared.objects.len(),
         steps: steps.collect(),
-    })
+    };
+    if let Some(path) = &options.html {
+        complete::write_where_it_leads(path, |file| chart::write(file, &histogram))
+            .with_context(|| format!("cannot write the page {}", path.display()))?;
+    }
+    kept.remove();
+    Ok(histogram)
 }
 
 /// A distance within which there are about [`PAIRS_EACH`] pairs for each object, as a sample of them says.

@@ -194,6 +194,7 @@ mod tests {
             path: None,
             distance: 0.0,
             file: Default::default(),
+            made_from: None,
         };
         let page = figure(&member, &member, Err(name.to_owned()), Vec::new()).into_string();
         let text = "&quot;&gt;&lt;script&gt;alert('1 &amp; 2')&lt;/script&gt;\u{fffd}.jpg";

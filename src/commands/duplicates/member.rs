@@ -42,6 +42,9 @@ pub struct Member {
     /// What is known of its file; all is `None` where that is gone, or there is no media directory.
     #[serde(flatten)]
     pub file: FileFacts,
+    /// What the file was when the feature was made from it, where that is recorded.
+    #[serde(skip)]
+    pub made_from: Option<FileStamp>,
 }
 
 /// What is known of a file.
@@ -143,11 +146,13 @@ pub fn ranked(
             let path = entry.and_then(|entry| Some(directory?.join(entry)));
             let file = path.map_or_else(FileFacts::default, |path| FileFacts::of(&path, reader));
             progress.advance(1);
+            let position = compared.objects[place as usize];
             let member = Member {
-                object_id: collection.id(compared.objects[place as usize]),
+                object_id: collection.id(position),
                 path: entry.map(str::to_owned),
                 distance: 0.0,
                 file,
+                made_from: collection.source(position).map(|source| source.file),
             };
             (place, member)
         });
@@ -201,6 +206,7 @@ mod tests {
                 bytes: Some(bytes),
                 mtime_ns: Some(mtime_ns),
             },
+            made_from: None,
         }
     }
 

@@ -7,16 +7,23 @@
 //! | `compared.rs` | which objects are compared: all, those of a folder, those of two folders |
 //! | `member.rs` | what is known of a member's file, and which member is best |
 //! | `groups.rs` | from pairs to groups; works on numbers alone |
-//! | `histogram.rs` | how many pairs there are below each distance |
+//! | `kept.rs` | what a long run has found so far, for the next run if it is killed |
+//! | `histogram.rs`, `chart.rs` | how many pairs there are below each distance, and that as a page |
 //! | `report.rs`, `html.rs` | the groups as text and CSV, and as a page |
+//! | `act.rs` | what is done to the members that are not the first |
+//! | `undo.rs` | the list that undoes it |
 
+mod act;
+mod chart;
 mod compared;
 mod groups;
 mod histogram;
 mod html;
+mod kept;
 mod limit;
 mod member;
 mod report;
+mod undo;
 
 use std::path::PathBuf;
 
@@ -24,15 +31,19 @@ use anyhow::{Context, Result, ensure};
 
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::Metric;
-use crate::similarity::scan::pairs::{self, Pair, Wanted, pairs_within};
+use crate::similarity::scan::pairs::{self, MOST_PAIRS, Pair, PairSearch, Wanted};
 use crate::storage::files::complete;
 use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
+use crate::support::fault;
 use crate::support::progress::Progress;
 
+pub use act::{Acted, Action, act};
 use compared::Compared;
 pub use histogram::{Histogram, histogram};
+use kept::Kept;
 pub use member::{Keep, Member};
+pub use undo::{Change, ChangeKind, Left, Undone, undo};
 
 /// What to compare, and what a group is.
 #[derive(Clone, Debug)]
@@ -55,7 +66,7 @@ pub struct Options {
     pub linked: bool,
     /// Which member is the best. Default: [`Keep::Largest`].
     pub keep: Keep,
-    /// Where to write the groups as a page. Default: nowhere.
+    /// Where to write the groups, or the histogram, as a page. Default: nowhere.
     pub html: Option<PathBuf>,
 }
 
@@ -90,10 +101,14 @@ pub struct Group {
 pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> {
     let collection = Collection::open_filled(&options.directory)?;
     let media = open_media(options, collection.id_kind())?;
+    ensure!(
+        options.html.is_none() || media.is_some(),
+        "--html shows pictures: --media-dir must say where they are"
+    );
     let limit = limit::choose(options)?;
     let compared = Compared::choose(&collection, media.as_ref(), options)?;
     compared.say_what_is_left_out(progress);
-    let pairs = find_pairs(&collection, &compared, options.metric, limit, progress)?;
+    let (pairs, kept) = find_pairs(&collection, &compared, options, limit, progress)?;
     let members = member::ranked(&collection, &compared, &pairs, options, progress);
     let distance = |one: u32, other: u32| {
         let [one, other] = [one, other].map(|place| compared.feature(&collection, place));
@@ -120,6 +135,7 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
         complete::write_where_it_leads(path, |file| html::write(file, &found, media))
             .with_context(|| format!("cannot write the page {}", path.display()))?;
     }
+    kept.remove();
     Ok(found)
 }
 
@@ -130,7 +146,6 @@ fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
             (options.within.is_some(), "--within"),
             (options.against.is_some(), "--against"),
             (options.not_same_folder, "--not-same-folder"),
-            (options.html.is_some(), "--html"),
             (options.keep != Keep::Largest, "--keep"),
         ];
         let needed = needs.iter().find(|(is_asked, _)| *is_asked);
@@ -144,24 +159,45 @@ fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
     Media::open(directory, objects, id_kind).map(Some)
 }
 
+/// The pairs within a limit, the nearest first; and what of them is kept for the case of a kill, to be removed when it is no
+/// longer needed.
 fn find_pairs(
     collection: &Collection,
     compared: &Compared<'_>,
-    metric: Metric,
+    options: &Options,
     limit: f64,
     progress: &Progress,
-) -> Result<Vec<Pair>> {
+) -> Result<(Vec<Pair>, Kept)> {
+    let wanted = Wanted {
+        metric: options.metric,
+        limit,
+        is_wanted: &|one, other| compared.is_wanted(one, other),
+        advance: &|more| progress.advance(more),
+    };
+    let mut pairs = Vec::new();
+    let mut kept = Kept::none();
+    if compared.objects.len() >= fault::enough(kept::WORTH_IT) {
+        let key = kept::key(collection, compared, options.metric, limit);
+        kept = Kept::open(&options.directory, &key, &mut pairs, progress);
+    }
     progress.begin(pairs::count(compared.objects.len()));
-    let found = pairs_within(
-        collection,
-        &compared.objects,
-        &Wanted {
-            metric,
-            limit,
-            is_wanted: &|one, other| compared.is_wanted(one, other),
-            advance: &|more| progress.advance(more),
-        },
-    );
+    let search = PairSearch::new(collection, &compared.objects, &wanted);
+    let shares = 0..search.shares();
+    let done: u64 = shares
+        .clone()
+        .take(kept.shares)
+        .map(|share| search.count(share))
+        .sum();
+    progress.go_on(done);
+    for share in shares.skip(kept.shares) {
+        let found = search.find(share)?;
+        kept.add(&found, progress);
+        pairs.extend(found);
+        if pairs.len() > MOST_PAIRS {
+            return Err(search.too_many().into());
+        }
+    }
     progress.end();
-    Ok(found?)
+    pairs::sort(&mut pairs);
+    Ok((pairs, kept))
 }

@@ -78,9 +78,10 @@ pub fn is_there() -> bool {
 /// See [`super::products`]; `None` where there is no AMX.
 pub fn products(queries: &[f32], dimension: usize) -> Option<Products<'static>> {
     let queries = Queries::new(queries, dimension)?;
-    Some(Box::new(move |rows, out, squares| {
-        queries.products(rows, out, squares);
-    }))
+    Some(Products {
+        loss: super::AMX_LOSS,
+        multiply: Box::new(move |rows, out, squares| queries.products(rows, out, squares)),
+    })
 }
 
 /// Queries, split and in the order in which they are multiplied. There are some only where there is AMX.
@@ -99,7 +100,7 @@ impl Queries {
         is_there().then(|| unsafe { Self::of(queries, dimension) })
     }
 
-    /// See [`super::Products`].
+    /// See [`super::Multiply`].
     fn products(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
         #[expect(unsafe_code)]
         // SAFETY: there is AMX, and so AVX-512.

@@ -3,7 +3,8 @@
 //! | file | instructions | what |
 //! |---|---|---|
 //! | `amx.rs` | AMX | `products` |
-//! | `avx512.rs` | AVX-512 | `products` |
+//! | `bf16.rs` | AVX-512 with bf16 | `products`, for many queries |
+//! | `avx512.rs` | AVX-512 | `products`, `find_reached` |
 //! | `vnni.rs` | AVX-512 VNNI | `byte_products` |
 //! | `avx2.rs` | AVX2, F16C, FMA | `byte_products`, `sum`, `squared_distance_f16`, `squared_distance_i8` |
 //! | `portable.rs` | those of any processor | all of them |
@@ -20,13 +21,30 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+/// A way to multiply rows with queries.
+pub struct Products<'a> {
+    /// How they are multiplied.
+    pub multiply: Multiply<'a>,
+    /// What is lost of a product besides what sums in 32 bits lose, at most, as a part of the product of both norms.
+    loss: f64,
+}
+
 /// `(rows, out, squares)`: writes the dot product of each row with each query to `out`, and that of each row with itself to
-/// `squares`. `rows` are `[n, dimension]`, `out` `[n, queries]`, `squares` `[n]`. The order of the sums is any.
-pub type Products<'a> = Box<dyn Fn(&[f32], &mut [f32], &mut [f32]) + Sync + 'a>;
+/// `squares`, in 32 bits. `rows` are `[n, dimension]`, `out` `[n, queries]`, `squares` `[n]`. The order of the sums is any.
+pub type Multiply<'a> = Box<dyn Fn(&[f32], &mut [f32], &mut [f32]) + Sync + 'a>;
+
+impl Products<'_> {
+    /// How far a product may be off, as a part of the product of both norms.
+    pub fn error(&self, dimension: usize) -> f64 {
+        sum_error(dimension) + self.loss
+    }
+}
 
 /// Products with `queries`, `[n, dimension]`.
 ///
@@ -34,12 +52,32 @@ pub type Products<'a> = Box<dyn Fn(&[f32], &mut [f32], &mut [f32]) + Sync + 'a>;
 /// neither.)
 pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
     #[cfg(target_arch = "x86_64")]
-    if let Some(products) =
-        amx::products(queries, dimension).or_else(|| avx512::products(queries, dimension))
+    if let Some(products) = amx::products(queries, dimension)
+        .or_else(|| bf16::products(queries, dimension))
+        .or_else(|| avx512::products(queries, dimension))
     {
         return products;
     }
     portable::products(queries, dimension)
+}
+
+/// Adds to `reached` the places of the products that are at least `base + start + slope * norm`, each with its own start and slope,
+/// or where that is not finite. They are as many as products.
+pub fn find_reached(
+    products: &[f32],
+    starts: &[f64],
+    slopes: &[f64],
+    base: f64,
+    norm: f64,
+    reached: &mut Vec<usize>,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        #[expect(unsafe_code)]
+        // SAFETY: there is AVX-512.
+        return unsafe { avx512::find_reached(products, starts, slopes, base, norm, reached) };
+    }
+    portable::find_reached(products, starts, slopes, base, norm, reached);
 }
 
 /// `(rows, out)`: writes the dot product of each row with each query to `out`. `rows` are `[n, dimension]`, `out`
@@ -87,6 +125,8 @@ pub fn all_products(queries: &[f32], dimension: usize) -> Vec<(&'static str, Pro
         #[cfg(target_arch = "x86_64")]
         ("AVX-512", avx512::products(queries, dimension)),
         #[cfg(target_arch = "x86_64")]
+        ("bf16", bf16::products(queries, dimension)),
+        #[cfg(target_arch = "x86_64")]
         ("AMX", amx::products(queries, dimension)),
     ];
     let here = ways.into_iter();
@@ -122,11 +162,6 @@ const AMX_LOSS: f64 = 1.0 / 16_384.0;
 /// adds at most half a unit in the last place. Doubled, for what is left out here.
 pub fn sum_error(dimension: usize) -> f64 {
     (dimension + 2) as f64 * f64::from(f32::EPSILON)
-}
-
-/// How far one of [`products`] may be off, as a part of the product of both norms.
-pub fn product_error(dimension: usize) -> f64 {
-    sum_error(dimension) + AMX_LOSS
 }
 
 /// What sums are made of: `f32` or `f64`.
@@ -206,6 +241,7 @@ mod tests {
             (256, 64, 100),
             (7, 5, 645),
             (13, 6, 1300),
+            (19, 40, 645),
         ] {
             let mut random = |count| -> Vec<f32> {
                 let numbers = (0..count).map(|_| rng.random_range(-1.0..1.0f32));
@@ -218,7 +254,7 @@ mod tests {
             }
             for (way, products) in all_products(&queries, dimension) {
                 let (mut out, mut squares) = (vec![f32::NAN; n * m], vec![f32::NAN; n]);
-                products(&rows, &mut out, &mut squares);
+                (products.multiply)(&rows, &mut out, &mut squares);
                 let rows = rows.chunks(dimension).zip(&squares);
                 for ((row, square), out) in rows.zip(out.chunks(m)) {
                     let expected = dot(row, row);
@@ -228,12 +264,65 @@ mod tests {
                         let norms = (dot(row, row) * dot(query, query)).sqrt();
                         let off = (f64::from(*found) - expected).abs();
                         assert!(
-                            off <= norms * product_error(dimension),
+                            off <= norms * products.error(dimension),
                             "{way} {n} {m} {dimension}: {found} instead of {expected}"
                         );
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_bounds_hold_where_every_number_is_rounded_by_the_most_and_in_one_direction() {
+        let dimension = 640;
+        // Halfway between two numbers of 8 bits, and just below.
+        for number in [
+            1.0f32 + 1.0 / 256.0,
+            1.0 + 3.0 / 256.0,
+            (1.0f32 + 1.0 / 256.0).next_up(),
+        ] {
+            let (rows, queries) = (vec![number; 15 * dimension], vec![-number; 33 * dimension]);
+            let expected = -(dimension as f64) * f64::from(number).powi(2);
+            for (way, products) in all_products(&queries, dimension) {
+                let (mut out, mut squares) = (vec![f32::NAN; 15 * 33], vec![f32::NAN; 15]);
+                (products.multiply)(&rows, &mut out, &mut squares);
+                for found in out {
+                    let off = (f64::from(found) - expected).abs() / expected.abs();
+                    assert!(
+                        off <= products.error(dimension),
+                        "{way}: {found}, {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_reaches_its_threshold_or_is_not_finite_is_found_in_every_way() {
+        let mut rng = StdRng::seed_from_u64(2);
+        for count in [0, 1, 15, 16, 17, 64, 83] {
+            let products: Vec<f32> = (0..count)
+                .map(|at| match at % 11 {
+                    10 => [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.random_range(0..3)],
+                    _ => rng.random_range(-9..9) as f32,
+                })
+                .collect();
+            let mut lines =
+                || -> Vec<f64> { (0..count).map(|_| rng.random_range(-4..4).into()).collect() };
+            let (starts, slopes) = (lines(), lines());
+            let (base, norm) = (1.0, 0.5);
+            let expected = (0..count).filter(|&at| {
+                let threshold = base + starts[at] + slopes[at] * norm;
+                !products[at].is_finite() || f64::from(products[at]) >= threshold
+            });
+            let expected: Vec<usize> = expected.collect();
+            let mut found = Vec::new();
+            find_reached(&products, &starts, &slopes, base, norm, &mut found);
+            assert_eq!(found, expected);
+            let mut found = Vec::new();
+            portable::find_reached(&products, &starts, &slopes, base, norm, &mut found);
+            assert_eq!(found, expected);
         }
     }
 

@@ -15,7 +15,7 @@ pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
     let shaped = "rows of one dimension";
     let n = queries.len() / dimension;
     let queries = ArrayView2::from_shape((n, dimension), queries).expect(shaped);
-    Box::new(move |rows, out, squares| {
+    let multiply = move |rows: &[f32], out: &mut [f32], squares: &mut [f32]| {
         for (square, row) in squares.iter_mut().zip(rows.chunks_exact(dimension)) {
             *square = super::sum(row, row, |one, other| one * other) as f32;
         }
@@ -23,7 +23,52 @@ pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
         let rows = ArrayView2::from_shape((n, dimension), rows).expect(shaped);
         let mut out = ArrayViewMut2::from_shape((n, m), out).expect(shaped);
         general_mat_mul(1.0, &rows, &queries.t(), 0.0, &mut out);
-    })
+    };
+    Products {
+        loss: 0.0,
+        multiply: Box::new(multiply),
+    }
+}
+
+/// Products that are compared together: most are too small, and these are then done with.
+const TOGETHER: usize = 16;
+
+/// See [`super::find_reached`]. Always inlined, as [`sum`] is.
+#[inline(always)]
+pub fn find_reached(
+    products: &[f32],
+    starts: &[f64],
+    slopes: &[f64],
+    base: f64,
+    norm: f64,
+    reached: &mut Vec<usize>,
+) {
+    let is_reached = |product: f32, start: f64, slope: f64| {
+        let below = base + start + slope * norm - f64::from(product);
+        // What is not finite may be near enough. (A comparison with infinity takes the compiler's code five times as long.)
+        !((below > 0.0) & (below < f64::MAX))
+    };
+    let (whole, rest) = products.as_chunks::<TOGETHER>();
+    let (whole_starts, rest_starts) = starts.as_chunks::<TOGETHER>();
+    let (whole_slopes, rest_slopes) = slopes.as_chunks::<TOGETHER>();
+    let lines = whole_starts.iter().zip(whole_slopes);
+    for (number, (products, (starts, slopes))) in whole.iter().zip(lines).enumerate() {
+        // Without a branch, for the compiler to do several at once.
+        let mut any = false;
+        for at in 0..TOGETHER {
+            any |= is_reached(products[at], starts[at], slopes[at]);
+        }
+        if any {
+            let places =
+                (0..TOGETHER).filter(|&at| is_reached(products[at], starts[at], slopes[at]));
+            reached.extend(places.map(|at| number * TOGETHER + at));
+        }
+    }
+    for (at, &product) in rest.iter().enumerate() {
+        if is_reached(product, rest_starts[at], rest_slopes[at]) {
+            reached.push(whole.len() * TOGETHER + at);
+        }
+    }
 }
 
 /// See [`super::byte_products`].

@@ -1,6 +1,6 @@
 //! Distances between features: in 32 bits with a bound on their error, and in 64 bits.
 
-use crate::similarity::kernels::{dot, product_error, sum, sum_error, sum_f64};
+use crate::similarity::kernels::{dot, sum, sum_error, sum_f64};
 
 /// How the distance between two features is measured.
 ///
@@ -157,21 +157,28 @@ impl Metric {
             }
             Metric::Cosine => {
                 let product = sum(query.feature, row, |one, other| one * other);
-                self.range_of_product(query, Norms::of(row), product)
+                let error = sum_error(row.len());
+                self.range_of_product(query, Norms::of(row), product, error)
             }
         }
     }
 
-    /// The same from the sum of the products of query and row.
-    pub fn range_of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> Option<Range> {
-        let (measure, error) = self.of_product(query, row, product);
+    /// The same from the sum of the products of query and row, which may be off by `error` as a part of the product of both norms.
+    fn range_of_product(
+        self,
+        query: &Measured<'_>,
+        row: Norms,
+        product: f64,
+        error: f64,
+    ) -> Option<Range> {
+        let (measure, error) = self.of_product(query, row, product, error);
         Range::around(measure, error).known()
     }
 
     /// The measure of a row's distance and how far it may be off; not finite where 32 bits are not enough.
     #[inline]
-    fn of_product(self, query: &Measured<'_>, row: Norms, product: f64) -> (f64, f64) {
-        let (ours, error) = (query.norms, product_error(query.feature.len()));
+    fn of_product(self, query: &Measured<'_>, row: Norms, product: f64, error: f64) -> (f64, f64) {
+        let ours = query.norms;
         match self {
             Metric::Euclidean => {
                 let norms = ours.norm + row.norm;
@@ -187,12 +194,13 @@ impl Metric {
     }
 
     /// The smallest product at which a row may be within `limit`, as a linear function of the row's norm: start and slope.
-    /// [`Metric::base`] is to be added, which depends on the row alone.
+    /// [`Metric::base`] is to be added, which depends on the row alone. The product may be off by `error` as a part of the product
+    /// of both norms.
     ///
     /// For [`Metric::Euclidean`], `squares - error > limit` in `of_product` is, with the error `e`,
     /// `2 product < (1 - e) ours² - TINY - limit + (1 - e) row² - 2 e ours row`.
-    pub fn threshold(self, query: &Measured<'_>, limit: f64) -> (f64, f64) {
-        let (ours, error) = (query.norms, product_error(query.feature.len()));
+    pub fn threshold(self, query: &Measured<'_>, limit: f64, error: f64) -> (f64, f64) {
+        let ours = query.norms;
         match self {
             Metric::Euclidean => {
                 let start = (1.0 - error) * ours.squares - TINY - limit;
@@ -204,9 +212,9 @@ impl Metric {
     }
 
     /// What a row adds to [`Metric::threshold`], whatever the query.
-    pub fn base(self, row: Norms, dimension: usize) -> f64 {
+    pub fn base(self, row: Norms, error: f64) -> f64 {
         match self {
-            Metric::Euclidean => (1.0 - product_error(dimension)) * row.squares / 2.0,
+            Metric::Euclidean => (1.0 - error) * row.squares / 2.0,
             Metric::Cosine if !row.tells() => f64::NAN,
             Metric::Cosine => 0.0,
         }
@@ -249,7 +257,7 @@ mod tests {
         let query: Vec<f32> = query.iter().map(|value| value * ours).collect();
         let measured = Measured::new(&query);
         let product = f64::from(sum(&query, &row, |one, other| one * other) as f32);
-        let norms = Norms::of(&row);
+        let (norms, error) = (Norms::of(&row), sum_error(dimension));
         for metric in [Metric::Euclidean, Metric::Cosine] {
             let distance = metric.distance(&measured, &row);
             let of = format!("{metric:?} {dimension} {spread} {ours} {magnitude}: {distance}");
@@ -259,7 +267,7 @@ mod tests {
             };
             for range in [
                 metric.range(&measured, &row),
-                metric.range_of_product(&measured, norms, product),
+                metric.range_of_product(&measured, norms, product, error),
                 metric.range_in_64_bits(&measured, &row),
             ] {
                 let usual = 1e-6..1e6;
@@ -267,7 +275,7 @@ mod tests {
                 let is_beyond = |limit| {
                     let mut reached = Vec::new();
                     let limits = [(&measured, limit)].into_iter();
-                    let thresholds = Thresholds::new(metric, dimension, limits);
+                    let thresholds = Thresholds::new(metric, error, limits);
                     thresholds.find_reached(norms, &[product as f32], &mut reached);
                     reached.is_empty()
                 };

@@ -1,7 +1,7 @@
 //! The exact search: the nearest features of a collection to some queries, in one pass over the data.
 //!
-//! Distances are first computed in 32 bits, for one query at a time or for all of them in a matrix product. The rounding error
-//! has a known bound, so that all rows but the `k` nearest and a few others are certainly too far away. The distances of those
+//! Distances are first computed in 32 bits, for one query at a time, or for many in a matrix product, which may be rougher; what
+//! that leaves is computed in 32 bits then. The rounding error has a known bound, so that all rows but the `k` nearest and a few others are certainly too far away. The distances of those
 //! that are left are computed again in 64 bits, and these are the result. So it does not depend on how many queries are asked
 //! at once, on the number of threads, or on the processor.
 //!
@@ -192,8 +192,8 @@ impl<'a> Scan<'a> {
 
     /// Looks at the rows of a block, `[n, dimension]`; those without a position are hidden.
     fn block(&self, rows: &[f32], position: &dyn Fn(usize) -> Option<Position>, tops: &mut [Top]) {
-        if let Some(multiply) = &self.products {
-            return self.block_by_matrix(multiply, rows, position, tops);
+        if let Some(products) = &self.products {
+            return self.block_by_matrix(products, rows, position, tops);
         }
         for (row, feature) in rows.chunks_exact(self.dimension).enumerate() {
             for (query, top) in self.queries.iter().zip(&mut *tops) {
@@ -205,7 +205,7 @@ impl<'a> Scan<'a> {
 
     fn block_by_matrix(
         &self,
-        multiply: &Products<'_>,
+        by: &Products<'_>,
         rows: &[f32],
         position: &dyn Fn(usize) -> Option<Position>,
         tops: &mut [Top],
@@ -215,17 +215,18 @@ impl<'a> Scan<'a> {
         } = *self;
         let (count, queries) = (rows.len() / dimension, self.queries.len());
         let (mut products, mut squares) = (vec![0.0; count * queries], vec![0.0; count]);
-        multiply(rows, &mut products, &mut squares);
+        (by.multiply)(rows, &mut products, &mut squares);
         let limits = self.queries.iter().zip(tops.iter().map(Top::limit));
-        let mut thresholds = Thresholds::new(metric, dimension, limits);
+        let mut thresholds = Thresholds::new(metric, by.error(dimension), limits);
         let mut reached = Vec::new();
         for (row, products) in products.chunks_exact(queries).enumerate() {
             let norms = Norms::of_squares(squares[row].into());
             thresholds.find_reached(norms, products, &mut reached);
             for &index in &reached {
                 let query = &self.queries[index];
-                let range = metric.range_of_product(query, norms, products[index].into());
+                // The product may be rough. It has ruled out almost all.
                 let feature = &rows[row * dimension..][..dimension];
+                let range = metric.range(query, feature);
                 self.offer(range, query, feature, &mut tops[index], || position(row));
                 thresholds.set(index, query, tops[index].limit());
             }

@@ -22,8 +22,13 @@ const ROWS: usize = 56;
 /// Pairs that are kept, at most: 1.6 GB.
 pub const MOST_PAIRS: usize = 100_000_000;
 
+/// A search is made in so many shares at most, one after the other. Each row is compared with those after it, so that the first
+/// share has a twentieth of all pairs, and the later ones have fewer.
+const SHARES: usize = 40;
+
 /// Two objects, by their places among those that were compared, and how far they are from each other.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct Pair {
     /// The place that comes first.
     pub first: u32,
@@ -56,9 +61,115 @@ pub fn count(objects: usize) -> u64 {
     objects * objects.saturating_sub(1) / 2
 }
 
-/// The pairs of some objects that are within the limit, in the order of their distances and then of their places. Rows that hold a
-/// number that is not finite are in none. Besides what is found (16 bytes a pair), it takes a byte for each number, 32
+/// A search for pairs, which is made share by share. Besides what is found (16 bytes a pair), it takes a byte for each number, 32
 /// bytes a row, and under a megabyte a thread.
+pub struct PairSearch<'a> {
+    collection: &'a Collection,
+    objects: &'a [Position],
+    wanted: &'a Wanted<'a>,
+    rows: RoundedRows,
+}
+
+impl<'a> PairSearch<'a> {
+    /// Prepares to search for pairs of some objects. Rows that hold a number that is not finite are in none.
+    pub fn new(
+        collection: &'a Collection,
+        objects: &'a [Position],
+        wanted: &'a Wanted<'a>,
+    ) -> Self {
+        let feature = |index: u32| collection.feature(objects[index as usize]);
+        let dimension = collection.dimension();
+        let rows = RoundedRows::new(objects.len(), dimension, wanted.metric, feature);
+        // Those that were left out are done.
+        (wanted.advance)(count(objects.len()) - count(rows.rows.len()));
+        PairSearch {
+            collection,
+            objects,
+            wanted,
+            rows,
+        }
+    }
+
+    /// How many shares there are. They depend on nothing but the features.
+    pub fn shares(&self) -> usize {
+        self.blocks().div_ceil(self.blocks_of_a_share())
+    }
+
+    /// Searches one share; the pairs are in no order.
+    ///
+    /// # Errors
+    /// When it has more pairs than may be kept.
+    pub fn find(&self, share: usize) -> Result<Vec<Pair>, TooManyPairs> {
+        let feature = |index: u32| self.collection.feature(self.objects[index as usize]);
+        let blocks = self.blocks_of(share);
+        let (cursor, kept, is_full) = (
+            AtomicUsize::new(blocks.start),
+            AtomicUsize::new(0),
+            AtomicBool::new(false),
+        );
+        let threads = (0..rayon::current_num_threads()).into_par_iter();
+        let found = threads.with_max_len(1).map(|_| {
+            let mut found = Vec::new();
+            loop {
+                // The first have the most rows after them.
+                let block = cursor.fetch_add(1, Ordering::Relaxed);
+                if block >= blocks.end || is_full.load(Ordering::Relaxed) {
+                    return found;
+                }
+                let before = found.len();
+                block_pairs(
+                    &self.rows,
+                    block * QUERIES,
+                    &feature,
+                    self.wanted,
+                    &mut found,
+                );
+                let more = found.len() - before;
+                if kept.fetch_add(more, Ordering::Relaxed) + more > MOST_PAIRS {
+                    is_full.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let found = found.reduce(Vec::new, |mut one, mut other| {
+            one.append(&mut other);
+            one
+        });
+        match is_full.into_inner() {
+            true => Err(self.too_many()),
+            false => Ok(found),
+        }
+    }
+
+    /// How many pairs are compared in a share.
+    pub fn count(&self, share: usize) -> u64 {
+        let blocks = self.blocks_of(share).map(|block| {
+            let start = block * QUERIES;
+            let after = self.rows.rows.len() - start;
+            count(after) - count(after.saturating_sub(QUERIES))
+        });
+        blocks.sum()
+    }
+
+    /// What is said when there are too many in all shares together.
+    pub fn too_many(&self) -> TooManyPairs {
+        TooManyPairs(self.wanted.limit)
+    }
+
+    fn blocks(&self) -> usize {
+        self.rows.rows.len().div_ceil(QUERIES)
+    }
+
+    fn blocks_of_a_share(&self) -> usize {
+        self.blocks().div_ceil(SHARES).max(1)
+    }
+
+    fn blocks_of(&self, share: usize) -> std::ops::Range<usize> {
+        let each = self.blocks_of_a_share();
+        share * each..((share + 1) * each).min(self.blocks())
+    }
+}
+
+/// The pairs of some objects that are within the limit, in the order of their distances and then of their places.
 ///
 /// # Errors
 /// When more pairs are within the limit than may be kept.
@@ -67,46 +178,24 @@ pub fn pairs_within(
     objects: &[Position],
     wanted: &Wanted<'_>,
 ) -> Result<Vec<Pair>, TooManyPairs> {
-    let feature = |index: u32| collection.feature(objects[index as usize]);
-    let dimension = collection.dimension();
-    let rows = RoundedRows::new(objects.len(), dimension, wanted.metric, feature);
-    // Those that were left out are done.
-    (wanted.advance)(count(objects.len()) - count(rows.rows.len()));
-    let blocks = rows.rows.len().div_ceil(QUERIES);
-    let (cursor, kept, is_full) = (
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-        AtomicBool::new(false),
-    );
-    let threads = (0..rayon::current_num_threads()).into_par_iter();
-    let found = threads.with_max_len(1).map(|_| {
-        let mut found = Vec::new();
-        loop {
-            // The first have the most rows after them.
-            let block = cursor.fetch_add(1, Ordering::Relaxed);
-            if block >= blocks || is_full.load(Ordering::Relaxed) {
-                return found;
-            }
-            let before = found.len();
-            block_pairs(&rows, block * QUERIES, &feature, wanted, &mut found);
-            let more = found.len() - before;
-            if kept.fetch_add(more, Ordering::Relaxed) + more > MOST_PAIRS {
-                is_full.store(true, Ordering::Relaxed);
-            }
+    let search = PairSearch::new(collection, objects, wanted);
+    let mut found = Vec::new();
+    for share in 0..search.shares() {
+        found.extend(search.find(share)?);
+        if found.len() > MOST_PAIRS {
+            return Err(search.too_many());
         }
-    });
-    let mut found = found.reduce(Vec::new, |mut one, mut other| {
-        one.append(&mut other);
-        one
-    });
-    if is_full.into_inner() {
-        return Err(TooManyPairs(wanted.limit));
     }
-    found.par_sort_unstable_by(|one, other| {
+    sort(&mut found);
+    Ok(found)
+}
+
+/// Puts pairs in the order of their distances, and then of their places.
+pub fn sort(pairs: &mut [Pair]) {
+    pairs.par_sort_unstable_by(|one, other| {
         (one.distance.total_cmp(&other.distance))
             .then_with(|| (one.first, one.second).cmp(&(other.first, other.second)))
     });
-    Ok(found)
 }
 
 /// The pairs of [`QUERIES`] rows from `start` on with each other and with all rows after them.
@@ -251,6 +340,37 @@ mod tests {
         );
         // All of them are ruled out early by their norms but for a few: progress does not depend on that.
         assert_eq!(done.into_inner(), count(objects.len()));
+    }
+
+    #[test]
+    fn shares_have_all_pairs_and_none_has_much_more_than_a_twentieth() {
+        for rows in [0, 1, 255, 256, 257, 41 * 256, 41 * 256 + 1, 100_000] {
+            let numbers: Vec<f32> = (0..rows).map(|row| row as f32).collect();
+            let feature = |index: u32| std::slice::from_ref(&numbers[index as usize]);
+            let wanted = Wanted {
+                metric: Metric::Euclidean,
+                limit: 0.0,
+                is_wanted: ALL,
+                advance: &|_| {},
+            };
+            let search = PairSearch {
+                collection: &Collection::default(),
+                objects: &[],
+                wanted: &wanted,
+                rows: RoundedRows::new(rows, 1, Metric::Euclidean, feature),
+            };
+            let counts: Vec<u64> = (0..search.shares())
+                .map(|share| search.count(share))
+                .collect();
+            assert_eq!(counts.iter().sum::<u64>(), count(rows));
+            assert!(search.shares() <= SHARES);
+            if rows == 100_000 {
+                assert!(
+                    counts.iter().all(|share| *share * 19 < count(rows)),
+                    "{counts:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! From which product on a row may be near enough.
 
 use super::metric::{Measured, Metric, Norms};
-
-/// Queries that are compared together: most rows are near enough to none of them, and are then done with.
-const TOGETHER: usize = 16;
+use crate::similarity::kernels::find_reached;
 
 /// For each query, the smallest product at which a row may be within a limit, as a linear function of the row's norm: it is
-/// [`Metric::range_of_product`] solved for the product. Most rows need no more than this comparison.
+/// the least distance that `Metric::of_product` gives, solved for the product. Most rows need no more than this comparison.
 pub struct Thresholds {
     metric: Metric,
-    /// Numbers in a feature.
-    dimension: usize,
+    /// How far a product may be off, as a part of the product of both norms.
+    error: f64,
     /// At norm 0.
     starts: Vec<f64>,
     /// Per unit of the norm.
@@ -21,14 +19,14 @@ impl Thresholds {
     /// For queries and their limits, in the metric's measure.
     pub fn new<'a>(
         metric: Metric,
-        dimension: usize,
+        error: f64,
         limits: impl Iterator<Item = (&'a Measured<'a>, f64)>,
     ) -> Self {
-        let lines = limits.map(|(query, limit)| metric.threshold(query, limit));
+        let lines = limits.map(|(query, limit)| metric.threshold(query, limit, error));
         let (starts, slopes) = lines.unzip();
         Thresholds {
             metric,
-            dimension,
+            error,
             starts,
             slopes,
         }
@@ -36,29 +34,20 @@ impl Thresholds {
 
     /// Sets the limit of a query.
     pub fn set(&mut self, index: usize, query: &Measured<'_>, limit: f64) {
-        (self.starts[index], self.slopes[index]) = self.metric.threshold(query, limit);
+        (self.starts[index], self.slopes[index]) = self.metric.threshold(query, limit, self.error);
     }
 
     /// Puts into `reached` the queries whose product with a row is enough; `products` are those with each query.
     pub fn find_reached(&self, row: Norms, products: &[f32], reached: &mut Vec<usize>) {
         reached.clear();
-        let base = self.metric.base(row, self.dimension);
-        let lines = (self.starts.chunks(TOGETHER)).zip(self.slopes.chunks(TOGETHER));
-        let groups = products.chunks(TOGETHER).zip(lines);
-        for (number, (products, (starts, slopes))) in groups.enumerate() {
-            let is_reached = |index: usize| {
-                let threshold = base + starts[index] + slopes[index] * row.norm();
-                let below = threshold - f64::from(products[index]);
-                // What is not finite may be near enough. (A comparison with infinity takes the compiler's code five times as
-                // long.)
-                !((below > 0.0) & (below < f64::MAX))
-            };
-            // Without a branch, for the compiler to do several at once.
-            if (0..products.len()).fold(false, |any, index| any | is_reached(index)) {
-                let first = number * TOGETHER;
-                let indices = (0..products.len()).filter(|index| is_reached(*index));
-                reached.extend(indices.map(|index| first + index));
-            }
-        }
+        let base = self.metric.base(row, self.error);
+        find_reached(
+            products,
+            &self.starts,
+            &self.slopes,
+            base,
+            row.norm(),
+            reached,
+        );
     }
 }

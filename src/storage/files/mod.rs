@@ -1,6 +1,7 @@
 //! Files as this program reads and writes them: regular ones, complete or absent.
 
 pub mod complete;
+pub mod moving;
 pub mod regular;
 mod stamp;
 

@@ -1,7 +1,9 @@
 //! Kills and errors at every step that changes files, kills at random moments, what a power loss leaves, and several
 //! copies at once.
 
+mod acting;
 mod copies;
+mod kept;
 mod power_loss;
 mod random_moments;
 mod steps;

@@ -13,16 +13,21 @@ use crate::{
 };
 
 /// What became of a run that was to meet a fault.
-struct Faulty {
-    outcome: Outcome,
+pub(super) struct Faulty {
+    pub outcome: Outcome,
     /// The steps that it took, by their names, and the fault.
-    steps: Vec<String>,
+    pub steps: Vec<String>,
     /// The step in place of which the fault came; none where the run takes fewer steps.
-    at: Option<String>,
+    pub at: Option<String>,
 }
 
 /// Runs a command with a fault in place of its step `number`, counted from one.
-fn run_with_fault(env: &TestEnv, mut command: Command, fault: &str, number: usize) -> Faulty {
+pub(super) fn run_with_fault(
+    env: &TestEnv,
+    mut command: Command,
+    fault: &str,
+    number: usize,
+) -> Faulty {
     let record = env.path("steps");
     let _ = fs::remove_file(&record);
     command
@@ -44,7 +49,7 @@ fn run_with_fault(env: &TestEnv, mut command: Command, fault: &str, number: usiz
 impl Faulty {
     /// Whether the run was killed. One that was not has ended by itself, with this exit code.
     #[track_caller]
-    fn was_killed(&self, code: i32) -> bool {
+    pub fn was_killed(&self, code: i32) -> bool {
         if self.at.is_some() {
             assert!(self.outcome.was_killed(), "{}", self.outcome);
         } else {

@@ -1,5 +1,6 @@
 //! `simsearch duplicates`.
 
+pub mod act;
 mod numpy;
 
 use std::path::Path;
@@ -219,6 +220,27 @@ fn a_histogram_tells_how_many_pairs_each_distance_gives() {
     assert_eq!(
         [pairs("0"), pairs("1"), pairs("2"), pairs("18"), pairs("20")],
         ["2", "4", "5", "7", "11"]
+    );
+    // As a picture, which needs no files: a bar for each line, the longest for the most pairs.
+    let drawn = duplicates(
+        &env,
+        &[
+            "--histogram",
+            "--max-distance",
+            "20",
+            "--html",
+            "chart.html",
+        ],
+    );
+    assert_eq!(drawn.exits(0).stdout, found.stdout);
+    let page = std::fs::read_to_string(env.path("chart.html")).unwrap();
+    assert_eq!(
+        page.matches("<div style=\"width:").count(),
+        found.stdout.lines().count()
+    );
+    assert!(
+        page.contains("<th scope=\"row\">20</th><td>11</td><td><div style=\"width:100.0%\">"),
+        "{page}"
     );
     // Without a limit it goes far enough to choose one.
     let json = duplicates(&env, &["--histogram", "--json"]);
