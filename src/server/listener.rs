@@ -1,17 +1,17 @@
 //! Where clients connect: an address, a Unix socket, or a socket that was opened before the program began.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use anyhow::{Context, Result, bail};
 use listenfd::ListenFd;
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+
+use crate::storage::files::regular;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,31 +115,36 @@ impl Listener {
     }
 }
 
-/// The file of a Unix socket; it goes with this.
+/// The file of a Unix socket, and a lock beside it for as long as somebody listens; both go with this.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// The device and the number of the file, so that no other one is removed.
-    identity: (u64, u64),
+    identity: String,
+    /// Removed after the socket.
+    _lock: SocketLock,
 }
 
 impl SocketFile {
     /// Listens at a path. A socket that a killed server left is replaced, and nothing else is.
     fn listen(path: &Path) -> io::Result<(UnixListener, Self)> {
-        let folder = path.parent().filter(|path| *path != Path::new(""));
-        let folder = File::open(folder.unwrap_or(Path::new(".")))?;
-        // Two servers that start at once would both see that nobody answers, and one would replace the other's.
-        folder.lock()?;
+        let lock = SocketLock::take(path)?;
         let listener = match UnixListener::bind(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(path)? => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                // To connect would tell as well; the program makes no connections.
+                if fs::read_to_string(&lock.path)? != identity(path)? {
+                    return Err(error);
+                }
                 fs::remove_file(path)?;
                 UnixListener::bind(path)?
             }
             bound => bound?,
         };
+        let identity = identity(path)?;
+        fs::write(&lock.path, &identity)?;
         let file = SocketFile {
             path: path.to_owned(),
-            identity: identity(path)?,
+            identity,
+            _lock: lock,
         };
         Ok((listener, file))
     }
@@ -147,6 +152,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        // Another server may have put its own there.
         if identity(&self.path).is_ok_and(|now| now == self.identity) {
             // The next server replaces what stays.
             let _ = fs::remove_file(&self.path);
@@ -154,19 +160,47 @@ impl Drop for SocketFile {
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+/// Tells a file from all others that have been, or will be, at its path.
+fn identity(path: &Path) -> io::Result<String> {
     let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
+    let (device, number) = (metadata.dev(), metadata.ino());
+    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+    Ok(format!("{device} {number} {seconds}.{nanoseconds:09}\n"))
 }
 
-/// Whether it is a socket at which nobody listens.
-fn is_left_over(path: &Path) -> io::Result<bool> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Ok(false);
+/// A locked file beside a socket, `PATH.lock`, which says which socket its holder made. It is free once that has ended, in whatever
+/// way.
+#[derive(Debug)]
+struct SocketLock {
+    path: PathBuf,
+    /// Holds the lock.
+    _file: File,
+}
+
+impl SocketLock {
+    /// Takes the lock, unless somebody holds it.
+    fn take(socket: &Path) -> io::Result<Self> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+            .open(&path)?;
+        regular::check(&file.metadata()?)?;
+        match file.try_lock() {
+            Ok(()) => Ok(SocketLock { path, _file: file }),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::AddrInUse.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
-    // Without waiting for a server that is there and takes nobody.
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let client = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    let answer = connect(client.as_raw_fd(), &UnixAddr::new(path)?);
-    Ok(answer == Err(Errno::ECONNREFUSED))
+}
+
+impl Drop for SocketLock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
 }

@@ -44,7 +44,7 @@ fn a_unix_socket_is_listened_at_and_is_gone_at_the_end() {
     let child = at_socket(&env, "socket");
     assert_eq!(healthz(&env.path("socket")).json()["objects"], 11);
     ends(child);
-    assert!(!env.path("socket").exists());
+    assert!(!env.path("socket").exists() && !env.path("socket.lock").exists());
 }
 
 #[test]
@@ -70,6 +70,15 @@ fn a_socket_is_replaced_only_where_nobody_answers() {
     assert!(env.path("socket").exists());
     // Somebody who takes no connections is there all the same.
     refused("socket");
+    // Nor is one that was made in the place of a killed server's.
+    fs::remove_file(env.path("socket")).unwrap();
+    let mut killed = at_socket(&env, "socket");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    fs::remove_file(env.path("socket")).unwrap();
+    let _third = UnixListener::bind(env.path("socket")).unwrap();
+    refused("socket");
+    assert!(env.path("socket").exists());
     env.write("file", "keep");
     std::os::unix::fs::symlink("file", env.path("link")).unwrap();
     for path in ["file", "link"] {
