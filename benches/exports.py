@@ -94,6 +94,18 @@ def sharpen(model):
     return model.eval()
 
 
+def settle(model, pixels):
+    """Makes layers that normalise as training leaves them. With those that it begins with, EfficientNet's activations vanish
+    layer by layer, down to what f16 has no bits for."""
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            # The last batch alone counts.
+            layer.momentum = 1.0
+    with torch.no_grad():
+        model.train()(pixels[::10])
+    model.eval()
+
+
 def features(model, pixels):
     """What a model makes of all pixel values, f32 [n, d], ten pictures at a time."""
     with torch.no_grad():
@@ -123,6 +135,8 @@ def of_timm(folder, pictures):
         model = sharpen(timm.create_model(name, pretrained=False, num_classes=0))
         transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
         pixels = torch.stack([transform(picture) for picture in pictures])
+        if name.startswith("efficientnet"):
+            settle(model, pixels)
         expected = features(model, pixels)
         for precision, kind, model in both_precisions(model):
             place = folder / f"{name}-{precision}"
@@ -338,8 +352,13 @@ def of_keras(folder, pictures):
             keras.config.set_dtype_policy(policy)
             model = make(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
             if weights is None:
-                weights = sharpened(model)
-                model.set_weights(weights)
+                model.set_weights(sharpened(model))
+                # As `settle` does it.
+                for layer in model.layers:
+                    if isinstance(layer, keras.layers.BatchNormalization):
+                        layer.momentum = 0.0
+                model(pixels[::10], training=True)
+                weights = model.get_weights()
                 expected = model.predict(pixels, batch_size=10, verbose=0)
             model.set_weights(weights)
             # The exporter wants a model that has been called.

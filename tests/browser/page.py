@@ -447,8 +447,8 @@ def filters(browser, folder, url, picture):
     browser.until(f"{LINKS}.length > 3")
     browser.drop("#query", picture)
     browser.until(f"{LINKS}.length === {NEIGHBOURS}")
-    browser.run("scrollTo(0, document.body.scrollHeight)")
-    browser.until(f"{LINKS}.length === {len(everything) + 1}")
+    # As people do who see that it was not the end; the page itself scrolls once more when it is there.
+    browser.until(f"scrollTo(0, document.body.scrollHeight) ?? {LINKS}.length === {len(everything) + 1}")
     nothing_from_outside(browser, url)
 
 

@@ -78,6 +78,8 @@ pub(super) struct Shared<'a> {
     pub(super) decoded_on_gpu: AtomicU64,
     failures: AtomicUsize,
     stop: AtomicBool,
+    /// Whether another process was seen to do objects that this one has claimed.
+    is_not_alone: AtomicBool,
     /// Why the run cannot go on.
     error: Mutex<Option<Error>>,
     started: Instant,
@@ -150,6 +152,7 @@ impl Work<'_> {
             decoded_on_gpu: AtomicU64::new(0),
             failures: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            is_not_alone: AtomicBool::new(false),
             error: Mutex::default(),
             started: Instant::now(),
         };
@@ -504,7 +507,7 @@ impl Work<'_> {
             if let Some(cause) = Cause::of_feature(feature) {
                 self.fail(shared, id, entry, cause)?;
             } else {
-                self.look_for_another(id, bytes);
+                self.look_for_another(shared, id, bytes);
                 bytes.clear();
                 npy::append_feature(feature, bytes);
                 match shared
@@ -522,11 +525,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Says so where another process has made the feature of an object that this one has claimed.
-    fn look_for_another(&self, id: &ObjectId, buffer: &mut Vec<u8>) {
+    /// Says so, once, where another process has made the feature of an object that this one has claimed.
+    fn look_for_another(&self, shared: &Shared<'_>, id: &ObjectId, buffer: &mut Vec<u8>) {
         let there = self.directory.feature_state(id, buffer);
         if matches!(there, Ok(FeatureState::Complete(dimension)) if dimension == self.form.dimension)
             && !self.plan.is_still_stale(self.directory, id)
+            && !shared.is_not_alone.swap(true, Ordering::Relaxed)
         {
             self.progress.warn(
                 "another process makes objects that this one has claimed: locks do not hold between them here, so that \

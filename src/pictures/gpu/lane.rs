@@ -420,7 +420,7 @@ mod tests {
             height: 16,
         };
         let sizes = [(31, 17), (20, 40), (9, 16), (20, 16), (12, 90)];
-        for resampling in Resampling::ALL {
+        for resampling in [Resampling::Pillow12, Resampling::Pillow13] {
             for order in [Order::Planes, Order::Pixels] {
                 for (width, height) in sizes {
                     let size = Size { width, height };

@@ -107,7 +107,8 @@ impl ModelDir {
 
     /// The same, with every folder on the way opened anew: only then does NFS ask its server. Looked up from a folder that is
     /// open already, a name stays absent for as long as the client keeps what it knows of the folders, and two machines did
-    /// most of their work twice (1,781 features for 1,000 objects). On a local disk it is six more calls, 8 µs.
+    /// most of their work twice (1,781 features for 1,000 objects). On a local disk it is a few more calls, and decoding takes
+    /// milliseconds.
     fn open_feature_anew(&self, id: &ObjectId) -> nix::Result<File> {
         let (first, second) = id.directories();
         let root = openat(&self.root, ".", DIRECTORY, Mode::empty())?;
