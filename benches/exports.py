@@ -353,11 +353,12 @@ def of_keras(folder, pictures):
             model = make(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
             if weights is None:
                 model.set_weights(sharpened(model))
-                # As `settle` does it.
-                for layer in model.layers:
-                    if isinstance(layer, keras.layers.BatchNormalization):
-                        layer.momentum = 0.0
-                model(pixels[::10], training=True)
+                if make is keras.applications.EfficientNetB0:
+                    # As `settle` does it.
+                    for layer in model.layers:
+                        if isinstance(layer, keras.layers.BatchNormalization):
+                            layer.momentum = 0.0
+                    model(pixels[::10], training=True)
                 weights = model.get_weights()
                 expected = model.predict(pixels, batch_size=10, verbose=0)
             model.set_weights(weights)
