@@ -168,7 +168,7 @@ impl Preprocess {
     }
 
     /// What the user asks for: `auto`, the name of a preset, or a file; and where it was found. `None` means `tf-hub`. With
-    /// `auto` the configuration beside the model counts (`preprocessor_config.json` or `processor_config.json` of
+    /// `auto` the configuration beside the model counts (`processor_config.json` or `preprocessor_config.json` of
     /// `transformers`, or timm's `config.json`), where there is one.
     ///
     /// # Errors
@@ -357,19 +357,18 @@ fn beside(model: &Path) -> Option<PathBuf> {
     });
     let mut folders = folders;
     folders.find_map(|folder| {
-        let transformers = folder.join("preprocessor_config.json");
-        if transformers.is_file() {
-            return Some(transformers);
-        }
         // Other kinds of models have files of these names too.
         let said = |name: &str, is_known: fn(&Value) -> bool| {
             let path = folder.join(name);
             let json: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
             is_known(&json).then_some(path)
         };
+        let transformers = folder.join("preprocessor_config.json");
+        // Where there are both, transformers reads the first (5.24.0; see `findings/`).
         said("processor_config.json", |json| {
             json.get(OF_PICTURES).is_some()
         })
+        .or_else(|| transformers.is_file().then_some(transformers))
         .or_else(|| said("config.json", |json| of_timm(json).is_some()))
     })
 }

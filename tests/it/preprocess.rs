@@ -449,11 +449,16 @@ fn a_processor_of_pictures_and_words_says_how_pictures_are_fed() {
     flat_model(&env, "clip/onnx/vision_model", ["h", "w"]);
     let pictures = serde_json::json!({"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 8},
         "crop_size": {"height": 8, "width": 8}, "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]});
-    let both = serde_json::json!({"processor_class": "CLIPProcessor", "image_processor": pictures});
+    let both =
+        serde_json::json!({"processor_class": "CLIPProcessor", "image_processor": &pictures});
     env.write("models/clip/processor_config.json", both.to_string());
+    // transformers does not look at this one beside the other.
+    let mut alone = pictures;
+    alone["size"]["shortest_edge"] = 9.into();
+    env.write("models/clip/preprocessor_config.json", alone.to_string());
     extract(&env, "models/clip", &[])
         .exits(0)
-        .says(&["preprocessing: ", "processor_config.json"]);
+        .says(&["preprocessing: ", "/processor_config.json"]);
     let recipe = fs::read_to_string(env.path("features/clip/recipe.json")).unwrap();
     let recipe: serde_json::Value = serde_json::from_str(&recipe).unwrap();
     assert_eq!(recipe["preprocess"]["resize"]["shortest"], 8);
