@@ -2,7 +2,8 @@
 # Sees to the system's tools that a build needs: C and C++ compilers, cmake and nasm (for libjpeg-turbo), meson and ninja (for
 # dav1d), and pip; where FEATURES has heic also libde265 with its headers.
 # With BROWSER=1 also to the browser of `make browser-test`, and with NGINX=1 to nginx, for the test that puts `serve` behind it: not
-# on everybody's machine, since Debian's package starts it. With NFS=1 to what `make nfs-test` needs, of which the same is true.
+# on everybody's machine, since Debian's package starts it. With NFS=1 to what `make nfs-test` needs, and with
+# CLUSTER=1 to the Slurm of `make cluster-test`, of which the same is true.
 # Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
 set -eu
 

@@ -56,15 +56,18 @@ class Table:
         print(f"{'scene':<44} {'made':>9} {'seconds':>7}  outcome", flush=True)
 
     def scene(self, name, what):
+        """Whether all was as it must be."""
         if self.word not in name:
-            return
+            return True
         begun = time.monotonic()
+        unexpected = False
         try:
             made, outcome = what()
-        except (Unexpected, OSError, ValueError) as error:
-            self.failed = True
+        except (Unexpected, OSError, ValueError, subprocess.SubprocessError) as error:
+            unexpected = self.failed = True
             made, outcome = "", f"UNEXPECTED: {error}"
         print(f"{name:<44} {made:>9} {time.monotonic() - begun:>7.0f}  {outcome}", flush=True)
+        return not unexpected
 
 
 class Outcome:
@@ -207,6 +210,12 @@ class Nfs:
         self.first, self.second = (Machine(folder, name, number) for number, name in ((2, "first"), (3, "second")))
         self.server.do("cat /proc/fs/nfsd/versions").exits(0)
         self.scenes = 0
+
+    def start_clients_again(self):
+        """What a scene has left running must not hold up the next."""
+        for client in (self.first, self.second):
+            client.lose_power()
+            client.boot()
 
     def mount(self, client, version):
         path = {"3": "/mnt/disk/shared", "4.2": "/"}[version]
@@ -380,6 +389,26 @@ class Sshfs:
         return "+".join(map(str, counts)), ("said so; " if said else "") + seen
 
 
+def nfs_scenes(work, table):
+    try:
+        nfs = Nfs(work)
+    except Unexpected as error:
+        if any("as init process" in log.read_text(errors="replace") for log in work.folder.glob("machines/*/0/kernel.log")):
+            raise
+        # It must be allowed to trace its processes, which some containers forbid.
+        print(f"skipped: NFS, since the kernel of user-mode Linux does not start here: {error}")
+        return
+    for version in ("3", "4.2"):
+        for name, what in (
+            ("a fresh tree", nfs.fresh),
+            ("the folders are there already", nfs.nested),
+            ("a client loses its power", nfs.client_dies),
+            ("the server starts again", nfs.server_restarts),
+        ):
+            if not table.scene(f"NFS {version}, {name}", lambda: what(version)):
+                nfs.start_clients_again()
+
+
 def scenes(folder, program, runtime, word=""):
     """In the namespaces."""
     work = Work(folder, Path(program).resolve(), Path(runtime).resolve())
@@ -388,18 +417,7 @@ def scenes(folder, program, runtime, word=""):
     if lacking:
         print(f"skipped: NFS, which needs {' '.join(lacking)}")
     else:
-        versions = ("3", "4.2")
-        try:
-            nfs = Nfs(work)
-        except (Unexpected, OSError) as error:
-            # A kernel of user-mode Linux must be allowed to trace its processes, which some containers forbid.
-            print(f"skipped: NFS, since user-mode Linux does not start here: {error}")
-            versions = ()
-        for version in versions:
-            table.scene(f"NFS {version}, a fresh tree", lambda: nfs.fresh(version))
-            table.scene(f"NFS {version}, the folders are there already", lambda: nfs.nested(version))
-            table.scene(f"NFS {version}, a client loses its power", lambda: nfs.client_dies(version))
-            table.scene(f"NFS {version}, the server starts again", lambda: nfs.server_restarts(version))
+        nfs_scenes(work, table)
     lacking = missing(["sshfs", SFTP_SERVER, "/dev/fuse"])
     if lacking:
         print(f"skipped: sshfs, which needs {' '.join(lacking)}")
