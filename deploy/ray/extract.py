@@ -9,11 +9,13 @@ node ends is done again from its beginning. Without RAY_ADDRESS a cluster of thi
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pyarrow.parquet
 import ray
 
 parts, media, output, *arguments = sys.argv[1:]
+media = str(Path(media).resolve())
 
 
 def extract(batch):
@@ -22,8 +24,10 @@ def extract(batch):
         features = ["--quiet", "--feature-dir", folder]
         options = ["--media-dir", media, "--part", part, "--workers", "1", "--fail-on", "none", *arguments]
         subprocess.run(["simsearch", "extract", *features, *options], check=True)
-        subprocess.run(["simsearch", "export", *features, "--output", f"{folder}/part.parquet"], check=True)
-        return pyarrow.parquet.read_table(f"{folder}/part.parquet")
+        # There is none where no object of the list belongs to the part.
+        if any(Path(folder).glob("*/recipe.json")):
+            subprocess.run(["simsearch", "export", *features, "--output", f"{folder}/part.parquet"], check=True)
+            yield pyarrow.parquet.read_table(f"{folder}/part.parquet")
 
 
 numbers = ray.data.range(int(parts), override_num_blocks=int(parts))
