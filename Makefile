@@ -3,6 +3,9 @@
 #   make test    every test
 #   make fuzz    broken and hostile files by the ten thousand
 #   make browser-test   the page of `simsearch serve` in a headless Chromium; leaves screenshots in target/page
+#   make nfs-test   NFS between machines in user-mode Linux, and sshfs; seven minutes, as root
+#   make cluster-test   parts of a list with Slurm and Ray, some of them killed; two minutes, as root
+#   make lancedb-test   LanceDB finds what `simsearch search` finds
 #   make bench   how fast it is
 #   make install    the program, its ONNX Runtime, licences, completions and man pages below PREFIX, ~/.local by itself
 #   make archive    the same as a .tar.gz in target/archive, with its checksum
@@ -29,7 +32,7 @@ archive = simsearch-$(version)-$(shell uname -m)-linux
 # What `simsearch --version` calls the revision; empty where this is not a git checkout.
 revision = $(shell git -C $(CURDIR) rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: demo test browser-test crash-test fuzz bench build setup openvino packages python axe model notices install archive clean
+.PHONY: demo test browser-test crash-test fuzz nfs-test cluster-test lancedb-test bench build setup openvino packages python axe model notices install archive clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
@@ -57,6 +60,22 @@ target/tools/bin/cargo-fuzz:
 browser-test: setup python axe
 	@BROWSER=1 setup/packages.sh
 	$(cargo_test) --test it serve::browser
+
+# Two machines and a server of NFS, each in a user-mode Linux of its own, and two mounts of sshfs. For nights, as `.ci/run` says.
+nfs-test: build
+	@NFS=1 setup/packages.sh || echo "skipped: some packages for NFS and sshfs cannot be installed here"
+	tests/machines/nfs.py $(program) runtime/libonnxruntime.so
+
+# Slurm and Ray on loopback, some of whose tasks, workers and nodes are killed. For nights too. Ray is in a folder of its own.
+cluster-test: build
+	@CLUSTER=1 setup/packages.sh || echo "skipped: some packages for Slurm cannot be installed here"
+	@setup/machines.sh
+	tests/machines/cluster.py $(program) runtime/libonnxruntime.so target/machines/bin/python
+
+# The functions of examples/nearest_in_lancedb.py, over the pictures of ../shared.
+lancedb-test: build
+	@setup/machines.sh
+	target/machines/bin/python -B tests/machines/lancedb_answers.py $(program) runtime/libonnxruntime.so
 
 # How fast: simsearch, the Python recipe and a plain Rust program in turn, on the pictures of ../shared; half an hour.
 bench: build python openvino

@@ -2,7 +2,8 @@
 # Sees to the system's tools that a build needs: C and C++ compilers, cmake and nasm (for libjpeg-turbo), meson and ninja (for
 # dav1d), and pip; where FEATURES has heic also libde265 with its headers.
 # With BROWSER=1 also to the browser of `make browser-test`, and with NGINX=1 to nginx, for the test that puts `serve` behind it: not
-# on everybody's machine, since Debian's package starts it.
+# on everybody's machine, since Debian's package starts it. With NFS=1 to what `make nfs-test` needs, and with
+# CLUSTER=1 to the Slurm of `make cluster-test`, of which the same is true.
 # Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
 set -eu
 
@@ -30,6 +31,25 @@ if [ -n "${BROWSER:-}" ]; then
 fi
 if [ -n "${NGINX:-}" ]; then
     [ -x /usr/sbin/nginx ] || need nginx nginx-light
+fi
+if [ -n "${NFS:-}" ]; then
+    need linux.uml user-mode-linux
+    [ -x /usr/sbin/rpc.nfsd ] || need rpc.nfsd nfs-kernel-server
+    [ -x /usr/sbin/rpc.statd ] || need rpc.statd nfs-common
+    [ -x /usr/sbin/rpcbind ] || need rpcbind rpcbind
+    [ -x /usr/sbin/mkfs.ext4 ] || need mkfs.ext4 e2fsprogs
+    [ -x /usr/sbin/modprobe ] || need modprobe kmod
+    [ -x /usr/sbin/ip ] || need ip iproute2
+    [ -x /usr/lib/openssh/sftp-server ] || need sftp-server openssh-sftp-server
+    need sshfs sshfs
+fi
+if [ -n "${CLUSTER:-}" ]; then
+    [ -x /usr/sbin/slurmctld ] || need slurmctld slurmctld
+    [ -x /usr/sbin/slurmd ] || need slurmd slurmd
+    [ -x /usr/sbin/munged ] || need munged munge
+    [ -x /usr/sbin/ip ] || need ip iproute2
+    need sbatch slurm-client
+    python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 fi
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
