@@ -165,11 +165,18 @@ impl ModelDir {
     fn sorted_entries(&self, below: &Path) -> Result<Vec<(OsString, bool)>, AtPath> {
         let path = self.path.join(below);
         let read = || -> io::Result<Vec<(OsString, bool)>> {
-            let entries = fs::read_dir(&path)?.map(|entry| {
+            let mut entries = Vec::new();
+            for entry in fs::read_dir(&path)? {
                 let entry = entry?;
-                Ok((entry.file_name(), entry.file_type()?.is_dir()))
-            });
-            entries.collect()
+                match entry.file_type() {
+                    Ok(kind) => entries.push((entry.file_name(), kind.is_dir())),
+                    // It has gone since the listing, such as the lease of a `concat` that has left: no reason to take the
+                    // directory for one that is gone. sshfs says no types, and shows listings of twenty seconds ago.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(entries)
         };
         match read() {
             Ok(mut entries) => {
