@@ -48,17 +48,20 @@ fn undo_all(env: &TestEnv) {
     }
 }
 
+/// `duplicates` with this action.
+fn arguments(action: &[String]) -> Vec<&str> {
+    let find = ["duplicates", "--feature-dir", "features"].into_iter();
+    let action = action.iter().map(String::as_str);
+    find.chain(FIND).chain(action).collect()
+}
+
 #[test]
 fn pictures_are_all_there_wherever_duplicates_is_killed_and_an_undo_brings_them_back() {
     need_fault_points!();
     let other = elsewhere();
     let other = other.as_ref().map(|folder| folder.path());
     for action in actions(other) {
-        let arguments = [&["duplicates", "--feature-dir", "features"], &FIND[..]].concat();
-        let arguments = arguments
-            .into_iter()
-            .chain(action.iter().map(|part| &**part));
-        let arguments: Vec<&str> = arguments.collect();
+        let arguments = arguments(&action);
         for number in 1.. {
             let env = collection();
             other.into_iter().for_each(empty);
@@ -105,11 +108,7 @@ fn an_error_at_any_step_that_changes_pictures_is_told_and_loses_nothing() {
     let other = elsewhere();
     let other = other.as_ref().map(|folder| folder.path());
     for action in actions(other) {
-        let arguments = [&["duplicates", "--feature-dir", "features"], &FIND[..]].concat();
-        let arguments = arguments
-            .into_iter()
-            .chain(action.iter().map(|part| &**part));
-        let arguments: Vec<&str> = arguments.collect();
+        let arguments = arguments(&action);
         for number in 1.. {
             let env = collection();
             other.into_iter().for_each(empty);
