@@ -196,14 +196,8 @@ impl Recipe {
             file.write_all(b"\n")
         });
         match (created, Self::read(directory)?) {
-            // Of several first runs at once, the first one's recipe counts. It may also have removed the temporary file, which
-            // all of them write under one name.
-            (Err(error), Some(recorded))
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
-                ) =>
-            {
+            // Of several first runs at once, the first one's recipe counts.
+            (Err(error), Some(recorded)) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.compare(&recorded, directory)
             }
             (Err(source), _) => Err(RecipeError::Io { path, source }),

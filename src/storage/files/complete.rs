@@ -96,7 +96,14 @@ fn put(
         .and_then(|()| fault::step("rename", || fs::rename(&temporary, path)));
     if let Err(error) = written {
         let _ = remove(&temporary);
-        return Err(error);
+        let is_there = || fs::symlink_metadata(path).is_ok();
+        // Where locks prove nothing, another process has given the temporary file its name meanwhile: it was the first.
+        return Err(match error.kind() {
+            io::ErrorKind::NotFound if !may_replace && is_there() => {
+                io::ErrorKind::AlreadyExists.into()
+            }
+            _ => error,
+        });
     }
     fault::step("sync the directory", || File::open(directory)?.sync_all())
 }
@@ -172,6 +179,24 @@ mod tests {
         assert_eq!(result.unwrap_err().to_string(), "disk full");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn who_is_second_to_make_a_file_where_locks_prove_nothing_leaves_it_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recipe.json");
+        let result = create(&path, |_| {
+            // Another process, in the middle of this one.
+            fs::rename(temporary_name(&path)?, &path)?;
+            fs::write(&path, "the first")
+        });
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "the first");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        // What is not there for another reason stays an error of its own.
+        let other = directory.path().join("other.json");
+        let result = create(&other, |_| fs::remove_file(temporary_name(&other)?));
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
