@@ -43,8 +43,7 @@ pub use loader::{
 pub use message::DeviceFailure;
 pub use model::{Form, Model, ModelError};
 pub use model_file::ModelFile;
-pub use preprocess::Backend;
-pub use preprocess::{PRESETS, Preprocess};
+pub use preprocess::{Backend, PRESETS, Preprocess};
 pub use provider::{Precision, Provider};
 pub use rewrite::{Feed, Layout};
 pub use runtime::{ConvolutionSearch, CudaOptions, Runtime, SessionOptions};

@@ -527,6 +527,9 @@ impl Work<'_> {
 
     /// Says so, once, where another process has made the feature of an object that this one has claimed.
     fn look_for_another(&self, shared: &Shared<'_>, id: &ObjectId, buffer: &mut Vec<u8>) {
+        if shared.is_not_alone.load(Ordering::Relaxed) {
+            return;
+        }
         let there = self.directory.feature_state(id, buffer);
         if matches!(there, Ok(FeatureState::Complete(dimension)) if dimension == self.form.dimension)
             && !self.plan.is_still_stale(self.directory, id)

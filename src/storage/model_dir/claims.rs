@@ -12,7 +12,7 @@ use nix::libc;
 use nix::sys::stat::{Mode, mkdirat};
 
 use super::locks::{lock_byte, open_lock};
-use super::{DIRECTORY, ModelDir};
+use super::{DIRECTORY, ModelDir, not_opened};
 use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
@@ -41,10 +41,7 @@ impl ModelDir {
                 directory,
                 files: array::from_fn(|_| OnceLock::new()),
             }),
-            Err(Errno::ENOTDIR | Errno::ELOOP) => Err(io::Error::other(format!(
-                "{CLAIMS} is not a directory; move it away"
-            ))),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(not_opened(CLAIMS, error)),
         }
     }
 }

@@ -255,6 +255,16 @@ pub(crate) struct AtPath {
     pub source: io::Error,
 }
 
+/// Why a directory of the program's own could not be opened.
+fn not_opened(name: &str, error: Errno) -> io::Error {
+    match error {
+        Errno::ENOTDIR | Errno::ELOOP => {
+            io::Error::other(format!("{name} is not a directory; move it away"))
+        }
+        error => error.into(),
+    }
+}
+
 /// Whether an open directory was removed.
 fn has_no_name(directory: OwnedFd) -> io::Result<bool> {
     Ok(File::from(directory).metadata()?.nlink() == 0)

@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::lease::{Beating, is_left_over};
 use super::locks::lock_byte;
-use super::{DIRECTORY, ModelDir, has_no_name};
+use super::{DIRECTORY, ModelDir, has_no_name, not_opened};
 use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
@@ -40,7 +40,7 @@ impl ModelDir {
                 },
                 // The last process before this one took the empty directory away just now.
                 Err(Errno::ENOENT) => continue,
-                Err(error) => return Err(not_opened(error)),
+                Err(error) => return Err(not_opened(SCRATCH, error)),
             }
         }
     }
@@ -50,17 +50,8 @@ impl ModelDir {
         match openat(&self.root, SCRATCH, DIRECTORY, Mode::empty()) {
             Ok(_) => self.scratch().map(drop),
             Err(Errno::ENOENT) => Ok(()),
-            Err(error) => Err(not_opened(error)),
+            Err(error) => Err(not_opened(SCRATCH, error)),
         }
-    }
-}
-
-fn not_opened(error: Errno) -> io::Error {
-    match error {
-        Errno::ENOTDIR | Errno::ELOOP => {
-            io::Error::other(format!("{SCRATCH} is not a directory; move it away"))
-        }
-        error => error.into(),
     }
 }
 
