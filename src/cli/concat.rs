@@ -1,12 +1,13 @@
 //! The arguments of `concat`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::commands::concat::{self, ConcatOutcome};
-use simsearch::support::progress::duration;
+use simsearch::commands::concat::{self, ConcatOutcome, MergeOptions, MergeOutcome};
+use simsearch::support::progress::{Progress, duration};
 
 use super::print::{SOME_FAILED, counted, held_by};
 use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one};
@@ -20,6 +21,11 @@ pub struct ConcatArguments {
     /// Write full shards only; leave the rest unpacked.
     #[arg(long)]
     full_only: bool,
+    /// Make one directory of the shards of parts that `extract --pack` has made: the parts of all these directories, or of the
+    /// directories in them; with none named, those in the model's own directory, which are gone then. Others stay. All parts of
+    /// the list must be there and complete. Files are linked where the file system does that, and copied elsewhere.
+    #[arg(long, value_name = "DIR", num_args = 0.., conflicts_with_all = ["rows", "full_only"])]
+    merge: Option<Vec<PathBuf>>,
     #[command(flatten)]
     json: JsonArgument,
     #[command(flatten)]
@@ -36,6 +42,13 @@ pub struct RowsArgument {
 
 pub fn run(arguments: ConcatArguments) -> Result<ExitCode> {
     let progress = arguments.quiet.progress();
+    if let Some(parts) = arguments.merge {
+        let options = MergeOptions {
+            directory: arguments.model_dir.merged_directory(&parts)?,
+            parts,
+        };
+        return merge(&options, &arguments.json, &progress);
+    }
     let options = concat::Options {
         directory: arguments.model_dir.directory()?,
         rows: arguments.rows.rows,
@@ -65,10 +78,53 @@ pub fn run(arguments: ConcatArguments) -> Result<ExitCode> {
             counted(summary.left as u64, "feature")
         ));
     }
+    if summary.parts > 0 {
+        progress.note(&format!(
+            "left {} as they are, which have shards of their own; `simsearch concat --merge` makes one directory of all",
+            counted(summary.parts as u64, "part")
+        ));
+    }
     arguments.json.print(&summary)?;
     Ok(if summary.refused > 0 {
         SOME_FAILED.into()
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn merge(options: &MergeOptions, json: &JsonArgument, progress: &Progress) -> Result<ExitCode> {
+    let summary = match concat::merge(options, progress)? {
+        MergeOutcome::Merged(summary) => summary,
+        MergeOutcome::HeldBy(directory, holder) => {
+            return Ok(held_by("written to", &holder, &directory, progress));
+        }
+    };
+    progress.note(&format!(
+        "merged {} of {} with {} into {} in {}",
+        counted(summary.shards as u64, "shard"),
+        counted(summary.parts.into(), "part"),
+        counted(summary.rows as u64, "feature"),
+        options.directory.display(),
+        duration(summary.seconds)
+    ));
+    for (count, what) in [
+        (summary.already_merged, "were there already"),
+        (
+            summary.copied,
+            "had to be copied, since files cannot be linked there",
+        ),
+    ] {
+        if count > 0 {
+            progress.note(&format!("{} {what}", counted(count as u64, "shard")));
+        }
+    }
+    if summary.failed > 0 {
+        progress.note(&format!(
+            "{} had failed in the parts; {} says why",
+            counted(summary.failed as u64, "object"),
+            options.directory.join("failures.jsonl").display()
+        ));
+    }
+    json.print(&summary)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -20,7 +20,7 @@ use simsearch::storage::part::Part;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, duration};
 
-use super::print::{SOME_FAILED, counted};
+use super::print::{SOME_FAILED, counted, held_by};
 use super::shared::{
     FeatureDirArgument, IdsArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument,
     at_least_one,
@@ -36,8 +36,16 @@ pub struct ExtractArguments {
     /// machines or jobs without a common disk can divide the list. A feature directory keeps the N of its first part.
     #[arg(long, value_name = "I/N")]
     part: Option<Part>,
+    /// Write shards as `concat` does, instead of a file for each object, into a directory of the part in that of the model
+    /// (part-00003-of-00064; with no --part, of the only one). Next to nothing waits for a shared disk then. One process at a time
+    /// writes a part; killed, it loses the shard that it has in hand. `concat --merge` makes one directory of all parts.
+    #[arg(long)]
+    pack: bool,
+    /// Rows of a full shard.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one, requires = "pack")]
+    rows: usize,
     /// Seed of the order in which objects are taken [default: random].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "pack")]
     seed: Option<u64>,
     /// Take at most this many objects, including those that fail.
     #[arg(long, value_name = "N")]
@@ -296,6 +304,7 @@ impl Making {
             objects,
             part: None,
             directory: self.directory.clone(),
+            pack: None,
             ids: self.ids,
             workers: self.workers,
             seed: None,
@@ -365,6 +374,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     let (media_dir, objects) = arguments.media.media_and_objects();
     let options = extract::Options {
         part: arguments.part,
+        pack: arguments.pack.then_some(arguments.rows),
         seed: arguments.seed,
         limit: arguments.limit,
         max_errors: arguments.max_errors,
@@ -377,7 +387,10 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
     let summary = extract::extract(&options, &source, &progress, &interrupt)?;
     // The system takes back what a GPU holds at once, when the program ends; piece by piece it takes 0.4 s.
     std::mem::forget(source);
-    report_extract(&summary, &progress);
+    if let Some((directory, holder)) = &summary.held_by {
+        return Ok(held_by("written to", holder, directory, &progress));
+    }
+    report_extract(&summary, options.pack.is_some(), &progress);
     arguments.json.print(&summary)?;
     if summary.in_file == 0 && is_list_named {
         progress.warn(&format!(
@@ -400,7 +413,7 @@ fn exit_code(summary: &extract::Summary, fail_on: FailOnArgument) -> u8 {
     }
 }
 
-fn report_extract(summary: &extract::Summary, progress: &Progress) {
+fn report_extract(summary: &extract::Summary, pack: bool, progress: &Progress) {
     progress.note(&format!(
         "{} done, {} skipped, {} failed of {} objects in {} ({:.1} images/s)",
         summary.done,
@@ -414,6 +427,16 @@ fn report_extract(summary: &extract::Summary, progress: &Progress) {
         progress.note(&format!(
             "{} had changed",
             counted(summary.changed as u64, "picture")
+        ));
+    }
+    if summary.changed_elsewhere > 0 {
+        let (whose, how) = match pack {
+            true => ("the model's directory", "a run without --pack"),
+            false => ("a part", "a run with --pack for that part"),
+        };
+        progress.warn(&format!(
+            "{} had changed too, whose features are packed in {whose}; {how} makes them again",
+            counted(summary.changed_elsewhere as u64, "picture")
         ));
     }
     if summary.moved > 0 {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use simsearch::inference::{ModelFile, Places};
 use simsearch::similarity::scan::Metric;
-use simsearch::storage::model_dir::model_directory;
+use simsearch::storage::model_dir::{merged_directory, model_directory};
 use simsearch::storage::object_id::IdKind;
 use simsearch::support::progress::Progress;
 
@@ -37,6 +37,17 @@ impl ModelDirArguments {
     /// The model's directory, `FEATURE_DIR/<model stem>`.
     pub fn directory(&self) -> Result<PathBuf> {
         model_directory(&self.features.feature_dir, given(self.model.as_deref()))
+    }
+
+    /// The same where parts are merged into it, and it need not be there. None are named where they are in it.
+    pub fn merged_directory(&self, parts: &[PathBuf]) -> Result<PathBuf> {
+        match parts {
+            [] => self.directory(),
+            parts => {
+                let model = given(self.model.as_deref());
+                merged_directory(&self.features.feature_dir, model, parts)
+            }
+        }
     }
 
     /// The model's file, or its folder, where that is named rather than a directory of features.

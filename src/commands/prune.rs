@@ -13,10 +13,11 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::storage::failures::{Class, Failure, FailureReport, id_of_bad_line};
-use crate::storage::model_dir::{ModelDir, Packing, PerObjectFile};
+use crate::storage::model_dir::{ModelDir, Packing, PackingLock, PerObjectFile};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
+use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{RecordedSources, SourceRecord};
@@ -82,19 +83,28 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
     let id_kind = Recipe::id_kind(path)?;
-    let directory = ModelDir::open(path).with_context(reading)?;
-    let (lock, mut sums) = if options.dry_run {
-        (None, None)
-    } else {
-        let locked = directory.lock_packing(&|line| progress.note(line));
-        match locked.with_context(|| format!("cannot lock {}", path.display()))? {
-            Packing::HeldBy(holder) => return Ok(PruneOutcome::HeldBy(holder)),
-            Packing::Locked(lock) => {
-                let sums = shard_changes::finish_what_was_killed(&directory)?;
-                (Some(lock), Some(sums))
+    let mut places = Vec::new();
+    for listing in ShardFiles::list_all(path)? {
+        let directory = ModelDir::open(&listing.directory).with_context(reading)?;
+        let mut changing = None;
+        if !options.dry_run {
+            let locked = directory.lock_packing(&|line| progress.note(line));
+            let locking = || format!("cannot lock {}", directory.path().display());
+            match locked.with_context(locking)? {
+                Packing::HeldBy(holder) => return Ok(PruneOutcome::HeldBy(holder)),
+                Packing::Locked(lock) => {
+                    let sums = shard_changes::finish_what_was_killed(&directory)?;
+                    changing = Some((lock, sums));
+                }
             }
         }
-    };
+        places.push(Place {
+            directory,
+            changing,
+            unlisted: BTreeMap::new(),
+        });
+    }
+    let directory = ModelDir::open(path).with_context(reading)?;
     let nested = directory.nested_files().with_context(reading)?;
     // After them: what another process has listed and extracted meanwhile is in the list.
     let list = ObjectList::read(&options.objects, id_kind)?;
@@ -112,39 +122,33 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
         dry_run: options.dry_run,
         ..Summary::default()
     };
-    let (shards, rows) = unlisted_rows(path, &listed, &mut summary)?;
-    let failures = FailureReport::read(path).with_context(reading)?;
-    summary.failures = failures
-        .values()
-        .filter(|it| !listed.has_failed(it))
-        .count();
+    let mut rows = 0;
+    let mut failed = Vec::new();
+    for place in &mut places {
+        rows += place.find_unlisted(&listed, &mut summary)?;
+        let failures = FailureReport::read(place.directory.path()).with_context(reading)?;
+        let unlisted = failures.values().filter(|it| !listed.has_failed(it));
+        failed.push(unlisted.count());
+    }
+    summary.failures = failed.iter().sum();
 
     if !options.dry_run && !options.yes {
         let removed = Removed {
             features: summary.rows + summary.files,
             of: rows + files.len() + kept.len(),
-            paths: removed_paths(path, id_kind, &shards, &recorded, &listed)?,
+            paths: removed_paths(id_kind, &places, &recorded, &listed)?,
         };
         if let Some(why) = mistake(options, &list, &removed) {
             return Ok(PruneOutcome::Refused(why));
         }
     }
-    let check = || match &lock {
-        Some(lock) => lock.check(),
-        None => Ok(()),
-    };
     if !options.dry_run {
-        if let Some(sums) = &mut sums {
-            for (number, leaving) in shards {
-                let rows = shard::object_ids(path, number)?.len();
-                let sources = shard::sources(path, number, rows)?;
-                let next = ShardFiles::list(path)?.next_number();
-                let change = Change { leaving, sources };
-                check()?;
-                shard_changes::change(&directory, sums, number, next, &change)?;
-            }
+        for place in &mut places {
+            place.remove_unlisted()?;
         }
-        check()?;
+        for place in &places {
+            place.check()?;
+        }
         (directory.remove_features(&files)).context("cannot remove what is not listed")?;
         // A killed run may have left some.
         for nested in &nested.empty {
@@ -152,8 +156,9 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
             removed.context("cannot remove an empty directory")?;
         }
         let tidy = || -> io::Result<()> {
-            if summary.failures > 0 {
-                FailureReport::open(&directory)?.tidy(|failure| !listed.has_failed(failure))?;
+            for (place, _) in places.iter().zip(failed).filter(|(_, failed)| *failed > 0) {
+                let report = FailureReport::open(&place.directory)?;
+                report.tidy(|failure| !listed.has_failed(failure))?;
             }
             if recorded.made().is_empty() {
                 return Ok(());
@@ -202,28 +207,57 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// The rows that are not listed, by their shards; also returns how many rows there are in all.
-fn unlisted_rows(
-    directory: &Path,
-    listed: &Listed<'_>,
-    summary: &mut Summary,
-) -> Result<(BTreeMap<ShardNumber, BTreeSet<usize>>, usize)> {
-    let mut shards: BTreeMap<ShardNumber, BTreeSet<usize>> = BTreeMap::new();
-    let mut all = 0;
-    for number in ShardFiles::list(directory)?.pairs(directory)? {
-        for (row, id) in shard::object_ids(directory, number)?
-            .into_iter()
-            .enumerate()
-        {
-            all += 1;
-            if !listed.has(&id) {
-                shards.entry(number).or_default().insert(row);
-                summary.rows += 1;
-                summary.object_ids.insert(id);
+/// A directory with shards: the model's, or that of a part in it.
+struct Place {
+    directory: ModelDir,
+    /// Held where shards are to change.
+    changing: Option<(PackingLock, Sha256Sums)>,
+    /// The rows that are not listed, by their shards.
+    unlisted: BTreeMap<ShardNumber, BTreeSet<usize>>,
+}
+
+impl Place {
+    /// Finds the rows that are not listed; returns how many rows there are in all.
+    fn find_unlisted(&mut self, listed: &Listed<'_>, summary: &mut Summary) -> Result<usize> {
+        let path = self.directory.path();
+        let mut all = 0;
+        for number in ShardFiles::list(path)?.pairs(path)? {
+            for (row, id) in shard::object_ids(path, number)?.into_iter().enumerate() {
+                all += 1;
+                if !listed.has(&id) {
+                    self.unlisted.entry(number).or_default().insert(row);
+                    summary.rows += 1;
+                    summary.object_ids.insert(id);
+                }
             }
         }
+        Ok(all)
     }
-    Ok((shards, all))
+
+    /// Removes them.
+    fn remove_unlisted(&mut self) -> Result<()> {
+        let path = self.directory.path();
+        let Some((lock, sums)) = &mut self.changing else {
+            return Ok(());
+        };
+        for (number, leaving) in std::mem::take(&mut self.unlisted) {
+            let rows = shard::object_ids(path, number)?.len();
+            let sources = shard::sources(path, number, rows)?;
+            let next = ShardFiles::list(path)?.next_number();
+            let change = Change { leaving, sources };
+            lock.check()?;
+            shard_changes::change(&self.directory, sums, number, next, &change)?;
+        }
+        Ok(())
+    }
+
+    /// Fails where another process has taken over.
+    fn check(&self) -> io::Result<()> {
+        match &self.changing {
+            Some((lock, _)) => lock.check(),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is about to be removed.
@@ -236,20 +270,22 @@ struct Removed {
 }
 
 fn removed_paths(
-    directory: &Path,
     id_kind: IdKind,
-    shards: &BTreeMap<ShardNumber, BTreeSet<usize>>,
+    places: &[Place],
     recorded: &RecordedSources,
     listed: &Listed<'_>,
 ) -> Result<Vec<Box<str>>> {
     let unpacked = recorded.made().iter().map(|made| &made.source.path);
     let unpacked = unpacked.filter(|path| !listed.has(id_kind.of_entry(path)));
     let mut paths: Vec<Box<str>> = unpacked.cloned().collect();
-    for (number, leaving) in shards {
-        let rows = shard::object_ids(directory, *number)?.len();
-        let sources = shard::sources(directory, *number, rows)?;
-        let leaving = leaving.iter().filter_map(|row| sources[*row].as_ref());
-        paths.extend(leaving.map(|source| source.path.clone()));
+    for place in places {
+        let directory = place.directory.path();
+        for (number, leaving) in &place.unlisted {
+            let rows = shard::object_ids(directory, *number)?.len();
+            let sources = shard::sources(directory, *number, rows)?;
+            let leaving = leaving.iter().filter_map(|row| sources[*row].as_ref());
+            paths.extend(leaving.map(|source| source.path.clone()));
+        }
     }
     Ok(paths)
 }

@@ -15,7 +15,7 @@ use crate::storage::failures::{Class, FailureReport};
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, ShardError, ShardFile, ShardNumber};
+use crate::storage::shard::{self, Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
 use crate::storage::sources::{FileState, RecordedSources, Source};
 
 /// How many changed objects are named for people, and so on.
@@ -96,16 +96,21 @@ pub fn status(options: &Options) -> Result<Status> {
     let read_list = |objects| ObjectList::read(objects, id_kind);
     let list = options.objects.as_deref().map(read_list).transpose()?;
     let directory = ModelDir::open(path).with_context(reading)?;
-    let failures = FailureReport::read(path).with_context(reading)?;
+    let listed = ShardFiles::list_all(path)?;
+    let directories = listed.iter().map(|listing| &*listing.directory);
+    let failures = FailureReport::read_all(directories).with_context(reading)?;
     // Files before shards: what `concat` packs meanwhile is in one of the two, or in both.
     let nested = directory.nested_files().with_context(reading)?;
     let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
     let object_files = recorded.identify(&nested).known;
-    let rows = shard::read_listed(path, |shards| {
-        // Of the two halves the ids get their name last. A shard whose other half is lost is for `verify` to name.
-        let numbers = shards.finished.iter();
-        let numbers = numbers.filter(|(_, files)| files[ShardFile::ObjectIds as usize]);
-        let rows = numbers.map(|(number, _)| rows(path, *number));
+    let rows = shard::read_listed(path, |listed| {
+        let shards = listed.iter().flat_map(|Listing { directory, files }| {
+            // Of the two halves the ids get their name last. A shard whose other half is lost is for `verify` to name.
+            let numbers = files.finished.iter();
+            let numbers = numbers.filter(|(_, files)| files[ShardFile::ObjectIds as usize]);
+            numbers.map(move |(number, _)| (directory, *number))
+        });
+        let rows = shards.map(|(directory, number)| rows(directory, number));
         rows.collect::<Result<Vec<_>, _>>()
     })?;
 

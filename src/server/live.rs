@@ -14,7 +14,7 @@ use crate::similarity::scan::Metric;
 use crate::storage::files::FileStamp;
 use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
-use crate::storage::shard::{ShardFiles, ShardNumber};
+use crate::storage::shard::{Listing, ShardFiles, ShardNumber};
 use crate::storage::sources::{Source, SourceRecord};
 use crate::support::progress::Progress;
 
@@ -182,7 +182,7 @@ pub async fn watch(live: Arc<Live>, progress: Arc<Progress>) {
 /// What the last look saw.
 struct Seen {
     list: Option<FileStamp>,
-    shards: Vec<ShardNumber>,
+    shards: Vec<(PathBuf, ShardNumber)>,
     /// The record of what the features were made from: each is in it before it is there.
     record: Option<FileStamp>,
     /// When the last walk over the per-object files ended, and how long it took.
@@ -226,11 +226,12 @@ impl Seen {
         };
         let (ended, took) = self.walked;
         let is_rested = started >= ended + took * rest;
-        let shards: Vec<ShardNumber> = match ShardFiles::list(&live.directory) {
-            Ok(files) => files.complete_pairs().collect(),
-            // The walk will say so.
-            Err(_) => Vec::new(),
-        };
+        // Where they cannot be listed, the walk will say so.
+        let listed = ShardFiles::list_all(&live.directory).unwrap_or_default();
+        let shards = listed.iter().flat_map(|Listing { directory, files }| {
+            (files.complete_pairs()).map(move |number| (directory.clone(), number))
+        });
+        let shards: Vec<(PathBuf, ShardNumber)> = shards.collect();
         if is_listed_anew || is_rested || shards != self.shards {
             match live.refresh_features() {
                 Ok(()) => (self.shards, self.record) = (shards, record),

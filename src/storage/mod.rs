@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`object_id`], [`object_list`] | the name of an object, and the file `objects.txt` |
 //! | [`part`] | which objects of a list are in which part of it |
+//! | `part_dir` | the directory of a part that writes its shards itself |
 //! | `folder` | a folder of the media directory, for questions about what is below it |
 //! | `media` | which file an object id stands for, and how a picture file is read |
 //! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
 //! | [`npy`] | the format of features; tells a torn file from a whole one |
 //! | [`shard`], [`sha256sums`], [`checksum`] | packed features, and their checksums |
 //! | `shard_changes` | how shards change in one durable step, and what a killed process has left of that |
+//! | `merging` | how far a merge of parts has come |
 //! | `sources` | which file each feature was made from |
 //! | `recipe` | what made the features of a directory |
 //! | `failures` | the report of the objects that failed, which processes share |
@@ -21,12 +23,14 @@ pub(crate) mod failures;
 pub(crate) mod files;
 pub(crate) mod folder;
 pub(crate) mod media;
+pub(crate) mod merging;
 pub mod model_dir;
 pub(crate) mod name_filter;
 pub mod npy;
 pub mod object_id;
 pub mod object_list;
 pub mod part;
+pub(crate) mod part_dir;
 pub(crate) mod recipe;
 pub mod sha256sums;
 pub mod shard;

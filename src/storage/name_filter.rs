@@ -17,7 +17,25 @@ impl NameFilter {
     /// Filters by these names.
     pub fn of<'a>(names: impl IndexedParallelIterator<Item = &'a [u8]>) -> Self {
         let hasher = RandomState::new();
-        let mut hashes: Vec<u64> = names.map(|name| hasher.hash_one(name)).collect();
+        let hashes = names.map(|name| hasher.hash_one(name)).collect();
+        Self::of_hashes(hasher, hashes)
+    }
+
+    /// The same for names that are read a list at a time; none of them is kept.
+    pub fn of_all<E: Send>(
+        lists: impl ParallelIterator<Item = Result<Vec<String>, E>>,
+    ) -> Result<Self, E> {
+        let hasher = RandomState::new();
+        let hashes = lists.try_fold(Vec::new, |mut hashes, names| {
+            let of_names = names?.into_iter();
+            hashes.extend(of_names.map(|name| hasher.hash_one(name.as_bytes())));
+            Ok(hashes)
+        });
+        let hashes: Vec<Vec<u64>> = hashes.collect::<Result<_, E>>()?;
+        Ok(Self::of_hashes(hasher, hashes.concat()))
+    }
+
+    fn of_hashes(hasher: RandomState, mut hashes: Vec<u64>) -> Self {
         hashes.par_sort_unstable();
         let twice = hashes.windows(2).filter(|pair| pair[0] == pair[1]);
         let twice = twice.map(|pair| pair[0]).collect();
@@ -32,6 +50,11 @@ impl NameFilter {
     pub fn may_hold(&self, name: &[u8]) -> bool {
         let hash = self.hasher.hash_one(name);
         self.hashes.binary_search(&hash).is_ok()
+    }
+
+    /// Whether any name may be among them more than once.
+    pub fn has_twins(&self) -> bool {
+        !self.twice.is_empty()
     }
 
     /// Whether a name may be among them more than once. (Few are, if any.)

@@ -7,10 +7,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::storage::object_id::{BadEntry, IdKind, ObjectId};
-use crate::storage::part::Part;
+use crate::storage::part::{self, Part};
 
 /// The lines of an `objects.txt`, in the order of the file.
 ///
@@ -20,8 +21,19 @@ pub struct ObjectList {
     id_kind: IdKind,
     text: String,
     lines: Vec<Range<usize>>,
+    /// Of the whole file, where this is a part of it: see [`ListStamp`].
+    ids_sum: u64,
     /// How many lines the file has that are not blank.
     in_file: usize,
+}
+
+/// Tells a list from other lists, whatever the order of its lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListStamp {
+    /// How many lines it has.
+    pub lines: usize,
+    /// The sum of what divides them among parts ([`part::hash`]), modulo 2^64, in hexadecimal.
+    pub sum: String,
 }
 
 /// What a line of a list is.
@@ -105,7 +117,12 @@ impl ObjectList {
                 continue;
             }
             list.in_file += 1;
-            if part.is_none_or(|part| part.holds(id_kind.of_entry(entry))) {
+            let is_here = part.is_none_or(|part| {
+                let hash = part::hash(id_kind.of_entry(entry));
+                list.ids_sum = list.ids_sum.wrapping_add(hash);
+                part.holds_hash(hash)
+            });
+            if is_here {
                 let start = list.text.len();
                 list.text.push_str(entry);
                 list.lines.push(start..list.text.len());
@@ -129,6 +146,14 @@ impl ObjectList {
     /// How many lines the whole list has, where this may be a part of it.
     pub fn in_file(&self) -> usize {
         self.in_file
+    }
+
+    /// Tells the whole list from others, where this is a part of it.
+    pub(crate) fn stamp(&self) -> ListStamp {
+        ListStamp {
+            lines: self.in_file,
+            sum: format!("{:016x}", self.ids_sum),
+        }
     }
 
     /// The path of object `index`, relative to the media directory.

@@ -12,11 +12,11 @@ use crate::storage::checksum;
 use crate::storage::files::{complete, regular};
 
 /// One of `of` parts of a list: the objects whose ids lead to `index`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part {
+    of: u32,
     /// From 0, below `of`.
     index: u32,
-    of: u32,
 }
 
 /// A part is not `I/N`.
@@ -48,10 +48,28 @@ impl fmt::Display for Part {
 }
 
 impl Part {
+    /// All of a list: the one part of one.
+    pub const ALL: Self = Part { of: 1, index: 0 };
+
+    /// Its number, from 0.
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// Into how many the list is divided.
+    pub fn of(self) -> u32 {
+        self.of
+    }
+
     /// Whether an object belongs to it: the first eight bytes of the SHA-256 of its id, as a big-endian number, leave the rest
     /// `index` when they are divided by `of`. That is the same on every machine and in every version.
     pub fn holds(self, id: &str) -> bool {
-        checksum::first_eight_bytes(id.as_bytes()) % u64::from(self.of) == u64::from(self.index)
+        self.holds_hash(hash(id))
+    }
+
+    /// The same for the [`hash`] of its id.
+    pub fn holds_hash(self, hash: u64) -> bool {
+        hash % u64::from(self.of) == u64::from(self.index)
     }
 
     /// Records in a model's directory into how many parts the list is divided there, where that is not recorded yet.
@@ -96,8 +114,13 @@ impl Part {
     }
 }
 
+/// What divides the objects among the parts: the first eight bytes of the SHA-256 of an id.
+pub fn hash(id: &str) -> u64 {
+    checksum::first_eight_bytes(id.as_bytes())
+}
+
 /// The record of the number of parts in a model's directory.
-const FILE_NAME: &str = "parts.json";
+pub(crate) const FILE_NAME: &str = "parts.json";
 
 /// What is in it.
 #[derive(Serialize, Deserialize)]

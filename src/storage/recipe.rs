@@ -206,6 +206,18 @@ impl Recipe {
     }
 
     fn compare(&self, recorded: &Recipe, directory: &Path) -> Result<(), RecipeError> {
+        match self.differences(recorded) {
+            None => Ok(()),
+            Some((here, there)) => Err(RecipeError::Differs {
+                path: directory.to_owned(),
+                there,
+                here,
+            }),
+        }
+    }
+
+    /// What this recipe and another one say where they differ.
+    pub fn differences(&self, recorded: &Recipe) -> Option<(String, String)> {
         let (mut there, mut here) = (Vec::new(), Vec::new());
         for ((name, theirs), (_, ours)) in recorded.fields().into_iter().zip(self.fields()) {
             if theirs != ours {
@@ -213,15 +225,8 @@ impl Recipe {
                 here.push(format!("{name} {ours}"));
             }
         }
-        if there.is_empty() {
-            return Ok(());
-        }
-        let [there, here] = [there, here].map(|fields| fields.join(", "));
-        Err(RecipeError::Differs {
-            path: directory.to_owned(),
-            there,
-            here,
-        })
+        let is_different = !there.is_empty();
+        is_different.then(|| (here.join(", "), there.join(", ")))
     }
 
     fn fields(&self) -> [(&'static str, String); 12] {

@@ -98,8 +98,18 @@ impl Sha256Sums {
         number: ShardNumber,
         sums: &[(ShardFile, String)],
     ) -> Result<(), Sha256SumsError> {
-        for (file, sum) in sums {
-            self.sums.insert(number.file_name(*file), sum.clone());
+        self.record_all([(number, sums)].into_iter())
+    }
+
+    /// The same for several shards.
+    pub(crate) fn record_all<'s>(
+        &mut self,
+        shards: impl Iterator<Item = (ShardNumber, &'s [(ShardFile, String)])>,
+    ) -> Result<(), Sha256SumsError> {
+        for (number, sums) in shards {
+            for (file, sum) in sums {
+                self.sums.insert(number.file_name(*file), sum.clone());
+            }
         }
         self.add(Recipe::FILE_NAME)?;
         self.write()

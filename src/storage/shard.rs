@@ -1,7 +1,7 @@
 //! Shards: pairs of `NNNN.features.npy` and `NNNN.object_ids.npy` in a model's directory, with `NNNN.sources.npy` where it
 //! is known which files the features were made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -13,7 +13,10 @@ use thiserror::Error;
 
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::regular;
+use crate::storage::merging::{self, Merging};
 use crate::storage::npy::{self, NpyError};
+use crate::storage::part::Part;
+use crate::storage::part_dir;
 use crate::storage::sources::{Source, feature_sum};
 use crate::support::fault;
 
@@ -153,16 +156,75 @@ pub struct ShardFiles {
     /// Shards that a process was replacing by others when it was killed. One whose replacement is complete is not among the
     /// files.
     pub(crate) replacements: BTreeMap<ShardNumber, ShardNumber>,
+    /// Parts that have shards in directories of their own.
+    pub(crate) parts: BTreeSet<Part>,
+    /// Where `concat --merge` is at work, or was killed: see `storage::merging`.
+    pub(crate) merging: Option<Merging>,
+}
+
+/// The files of a directory that has shards: a model's, or that of a part in it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Its files.
+    pub files: ShardFiles,
+}
+
+impl Listing {
+    /// The numbers of the complete pairs, in order. A half pair is an error.
+    pub fn pairs(&self) -> Result<Vec<ShardNumber>, ShardError> {
+        self.files.pairs(&self.directory)
+    }
 }
 
 impl ShardFiles {
-    /// Lists a model's directory.
+    /// Lists a model's directory, and those of the parts in it.
+    pub fn list_all(directory: &Path) -> Result<Vec<Listing>, ShardError> {
+        let mut files = ShardFiles::list(directory)?;
+        loop {
+            let list_part = |part: &Part| {
+                let directory = part_dir::directory(directory, *part);
+                let files = ShardFiles::list(&directory)?;
+                Ok(Listing { directory, files })
+            };
+            match files.parts.iter().map(list_part).collect() {
+                Ok(parts) => {
+                    let mut all: Vec<Listing> = parts;
+                    let directory = directory.to_owned();
+                    all.insert(0, Listing { directory, files });
+                    return Ok(all);
+                }
+                // A part was merged just now.
+                Err(error) if is_gone(&error) => {
+                    let now = ShardFiles::list(directory)?;
+                    if now == files {
+                        return Err(error);
+                    }
+                    files = now;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Lists a model's directory alone.
     pub fn list(directory: &Path) -> Result<Self, ShardError> {
+        let mut files = Self::list_with_merged(directory)?;
+        let all = std::mem::take(&mut files.finished).into_iter();
+        let counting = all.filter(|(number, _)| !files.is_being_merged(*number));
+        files.finished = counting.collect();
+        Ok(files)
+    }
+
+    /// The same with the shards that a merge has put there and that do not count yet.
+    pub(crate) fn list_with_merged(directory: &Path) -> Result<Self, ShardError> {
         let failed = |source| ShardError::Read {
             path: directory.to_owned(),
             source,
         };
         let mut files = ShardFiles::default();
+        let (mut first_merged, mut is_merged) = (None, false);
         for entry in fs::read_dir(directory).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             let Some(name) = name.to_str() else { continue };
@@ -172,8 +234,21 @@ impl ShardFiles {
                 files.temporary.entry(number).or_default()[file as usize] = true;
             } else if let Some((old, new)) = ShardNumber::parse_replacement_marker(name) {
                 files.replacements.insert(old, new);
+            } else if let Some(part) = part_dir::parse(name) {
+                files.parts.insert(part);
+            } else if let Some(first) = merging::parse_begun(name) {
+                first_merged = Some(first);
+            } else if name == merging::DONE {
+                is_merged = true;
             }
         }
+        if is_merged {
+            files.parts.clear();
+        }
+        files.merging = (first_merged.is_some() || is_merged).then_some(Merging {
+            first: first_merged,
+            is_done: is_merged,
+        });
         for (old, new) in files.replacements.clone() {
             if files.is_complete(new) {
                 files.finished.remove(&old);
@@ -203,6 +278,13 @@ impl ShardFiles {
     /// Whether both files of a pair have their final names.
     pub(crate) fn is_complete(&self, number: ShardNumber) -> bool {
         matches!(self.finished.get(&number), Some([true, true, _]))
+    }
+
+    /// Whether a shard does not count yet, since a merge is about to put others beside it.
+    pub(crate) fn is_being_merged(&self, number: ShardNumber) -> bool {
+        let merging = self.merging.filter(|merging| !merging.is_done);
+        let first = merging.and_then(|merging| merging.first);
+        first.is_some_and(|first| number >= first)
     }
 
     /// The number of the next new shard: after every number of which there is a file, so that a file which was left alone
@@ -320,21 +402,22 @@ pub(crate) fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
     })
 }
 
-/// Lists a directory and reads from its shards; once more where one was replaced by another process meanwhile.
+/// Lists a model's directory, with its parts, and reads from the shards; once more where one was replaced by another process
+/// meanwhile.
 pub(crate) fn read_listed<T>(
     directory: &Path,
-    mut read: impl FnMut(&ShardFiles) -> Result<T, ShardError>,
+    mut read: impl FnMut(&[Listing]) -> Result<T, ShardError>,
 ) -> Result<T, ShardError> {
-    let mut files = ShardFiles::list(directory)?;
+    let mut listed = ShardFiles::list_all(directory)?;
     loop {
-        match read(&files) {
+        match read(&listed) {
             Err(error) if is_gone(&error) => {
-                let now = ShardFiles::list(directory)?;
+                let now = ShardFiles::list_all(directory)?;
                 // Then it is lost.
-                if now == files {
+                if now == listed {
                     return Err(error);
                 }
-                files = now;
+                listed = now;
             }
             read => return read,
         }
@@ -395,6 +478,11 @@ impl ShardWriter {
             dimension,
             rows: 0,
         })
+    }
+
+    /// The number that the shard is to have.
+    pub fn number(&self) -> ShardNumber {
+        self.number
     }
 
     /// Adds a row; `data` are its numbers as they are in a file.

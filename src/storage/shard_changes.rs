@@ -11,22 +11,44 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::storage::checksum;
 use crate::storage::files::regular;
-use crate::storage::model_dir::ModelDir;
+use crate::storage::merging::{self, Merging};
+use crate::storage::model_dir::{ModelDir, PackingLock};
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{self, ShardFile, ShardFiles, ShardNumber, ShardWriter};
-use crate::storage::sources::{Source, feature_sum};
+use crate::storage::shard::{self, FeatureRows, ShardFile, ShardFiles, ShardNumber, ShardWriter};
+use crate::storage::sources::{RecordedSources, Source, feature_sum};
 use crate::support::fault;
 
 /// Brings a directory in order in which a process was killed that changed shards; returns the checksums that it has then.
+///
+/// # Errors
+/// Among others, when parts were being merged there: only a merge can go on from there.
 pub fn finish_what_was_killed(directory: &ModelDir) -> Result<Sha256Sums> {
     let path = directory.path();
     let files = ShardFiles::list(path)?;
+    match files.merging {
+        Some(Merging { is_done: true, .. }) => merging::finish(directory)?,
+        Some(Merging { is_done: false, .. }) => bail!(
+            "parts were being merged in {}, and that was interrupted; the same `simsearch concat --merge` goes on from there",
+            path.display()
+        ),
+        None => {}
+    }
+    finish_files(directory, &files)
+}
+
+/// The same for a merge that was killed, and goes on.
+pub fn finish_what_a_merge_left(directory: &ModelDir) -> Result<Sha256Sums> {
+    finish_files(directory, &ShardFiles::list_with_merged(directory.path())?)
+}
+
+fn finish_files(directory: &ModelDir, files: &ShardFiles) -> Result<Sha256Sums> {
+    let path = directory.path();
     let mut sums = Sha256Sums::read(path)?;
-    sums.forget_unfinished(&files)?;
+    sums.forget_unfinished(files)?;
     for (&number, &[features, object_ids, sources]) in &files.temporary {
         let finished = files.finished.get(&number).copied().unwrap_or_default();
         if object_ids && matches!(finished, [true, false, _]) {
@@ -141,6 +163,31 @@ pub fn remove_temporary(directory: &ModelDir, number: ShardNumber, file: ShardFi
         .with_context(|| format!("cannot remove {}", path.display()))
 }
 
+/// Makes a shard durable and visible whose rows are all written, and reads it back. `ids` are those of the rows, `sources` say
+/// what they were made from, and `row_sums` are their checksums.
+pub fn add<'i>(
+    directory: &ModelDir,
+    packing: &PackingLock,
+    sums: &mut Sha256Sums,
+    writer: ShardWriter,
+    ids: impl ExactSizeIterator<Item = &'i str> + Clone,
+    sources: &[Option<&Source>],
+    row_sums: &[u32],
+) -> Result<()> {
+    let number = writer.number();
+    let of_shard = writer.finish(ids.clone(), sources)?;
+    packing.check()?;
+    // This makes the temporary files' names durable as well.
+    sums.record(number, &of_shard)?;
+    let of_all = ShardFile::ALL.into_iter();
+    of_all
+        .filter(|file| of_shard.iter().any(|(written, _)| written == file))
+        .try_for_each(|file| put_in_place(directory, number, file))?;
+    fault::overwritten(&directory.path().join(number.file_name(ShardFile::Features)))?;
+    shard::read_back(directory.path(), number, ids, row_sums)?;
+    Ok(packing.check()?)
+}
+
 /// What changes in a shard that is there.
 #[derive(Debug)]
 pub struct Change {
@@ -198,6 +245,34 @@ pub fn change(
     shard::read_back(path, next, staying, &rows)?;
     remove_replaced(directory, sums, number, next)?;
     Ok(true)
+}
+
+/// The sources of a shard as they are now, where the record knows of a row that it has another one than the shard says.
+pub fn new_sources(
+    directory: &Path,
+    number: ShardNumber,
+    ids: &[String],
+    recorded: &RecordedSources,
+) -> Result<Option<Vec<Option<Source>>>> {
+    let rows = ids.iter().enumerate();
+    let mut rows = rows.filter(|(_, id)| recorded.names(id)).peekable();
+    if rows.peek().is_none() {
+        return Ok(None);
+    }
+    let mut sources = shard::sources(directory, number, ids.len())?;
+    let features = FeatureRows::open(directory, number)?;
+    let mut is_new = false;
+    for (row, id) in rows {
+        let Some(index) = recorded.find(id, feature_sum(&features.read(row)?)) else {
+            continue;
+        };
+        let source = Some(recorded.made()[index].source.clone());
+        if sources[row] != source {
+            sources[row] = source;
+            is_new = true;
+        }
+    }
+    Ok(is_new.then_some(sources))
 }
 
 /// The checksums of a shard that was written.

@@ -244,14 +244,22 @@ impl RecordedSources {
     /// removes them here.
     pub fn read(directory: &Path, id_kind: IdKind) -> io::Result<Self> {
         let bytes = read_file(&directory.join(SourceRecord::FILE_NAME))?.unwrap_or_default();
-        let mut made: Vec<Made> = lines(&bytes).map(|(_, made)| made).collect();
-        made.par_sort_by(|one, other| object_id(id_kind, one).cmp(object_id(id_kind, other)));
+        let made = lines(&bytes).map(|(_, made)| made).collect();
         Ok(RecordedSources {
-            id_kind,
-            made,
             // Of a line that is being written there is only the beginning.
             length: memchr::memrchr(b'\n', &bytes).map_or(0, |last| last + 1),
+            ..Self::of(made, id_kind)
         })
+    }
+
+    /// What is to be recorded of features whose objects have ids of that kind, and is in no file.
+    pub fn of(mut made: Vec<Made>, id_kind: IdKind) -> Self {
+        made.par_sort_by(|one, other| object_id(id_kind, one).cmp(object_id(id_kind, other)));
+        RecordedSources {
+            id_kind,
+            made,
+            length: 0,
+        }
     }
 
     /// The index of what is recorded of an object's feature that has this checksum; of several, the last.

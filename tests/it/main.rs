@@ -25,6 +25,7 @@ mod model_files;
 mod mutants;
 mod network;
 mod outputs;
+mod packed_parts;
 mod path_ids;
 mod pixels;
 mod precision;

@@ -18,8 +18,10 @@
 //! |---|---|
 //! | `mod.rs` | the command from its beginning to its end |
 //! | `reading.rs` | the per-object files: which of them are to be packed, and what is in them; which rows they replace |
+//! | `merging.rs` | `--merge`: one directory of the shards of many parts |
 //! | `packing.rs` | the shards: written, made durable and put in place, while the next files are read |
 
+mod merging;
 mod packing;
 mod reading;
 
@@ -38,6 +40,7 @@ use crate::storage::shard::ShardFiles;
 use crate::storage::shard_changes;
 use crate::storage::sources::{Made, RecordedSources, SourceRecord, UNKNOWN_OBJECT, feature_sum};
 use crate::support::progress::Progress;
+pub use merging::{MergeOptions, MergeOutcome, MergeSummary, merge};
 use packing::Packer;
 
 /// Threads that list, read and remove per-object files. They wait for the disk or the network more than they compute:
@@ -69,6 +72,8 @@ pub struct Summary {
     pub left: usize,
     /// Per-object files that were removed because their row is in a shard already.
     pub already_packed: usize,
+    /// Parts in the directory that have shards of their own, which it leaves alone.
+    pub parts: usize,
     /// Per-object files that cannot be packed; they were named on stderr, and are where they were.
     pub refused: usize,
     /// Seconds it took.
@@ -136,7 +141,10 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     directory
         .remove_leftovers()
         .with_context(|| format!("cannot tidy {}", path.display()))?;
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        parts: ShardFiles::list(path)?.parts.len(),
+        ..Summary::default()
+    };
     let mut files = found.known;
     let compared =
         reading::compare_with_packed(&directory, &mut files, &pairs, &recorded, &mut refusals)?;

@@ -10,10 +10,9 @@ use super::reading::{check_dimension, read_feature};
 use super::{Options, Refusals, Summary};
 use crate::storage::model_dir::{ModelDir, PackingLock, PerObjectFile, ReadFile};
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{self, ShardFile, ShardNumber, ShardWriter};
-use crate::storage::shard_changes::{put_in_place, remove_temporary};
+use crate::storage::shard::{ShardFile, ShardNumber, ShardWriter};
+use crate::storage::shard_changes::{self, remove_temporary};
 use crate::storage::sources::{RecordedSources, feature_sum};
-use crate::support::fault;
 use crate::support::hints::concerns_the_run;
 use crate::support::mutex::lock;
 
@@ -171,24 +170,19 @@ fn commit<'f>(
         feature_sums,
         sources,
     } = shard;
-    let commit = || -> Result<()> {
-        let of_rows = (sources.iter()).map(|index| Some(&recorded.made()[(*index)?].source));
-        let of_rows: Vec<_> = of_rows.collect();
-        let ids = files.iter().map(|read| read.file.object_id());
-        let of_shard = writer.finish(ids, &of_rows)?;
-        packing.check()?;
-        // This makes the temporary files' names durable as well.
-        sums.record(number, &of_shard)?;
-        let of_all = ShardFile::ALL.into_iter();
-        of_all
-            .filter(|file| of_shard.iter().any(|(written, _)| written == file))
-            .try_for_each(|file| put_in_place(directory, number, file))?;
-        fault::overwritten(&directory.path().join(number.file_name(ShardFile::Features)))?;
-        let ids = files.iter().map(|read| read.file.object_id());
-        shard::read_back(directory.path(), number, ids, &feature_sums)?;
-        Ok(packing.check()?)
-    };
-    commit().with_context(|| cannot_write(directory, number))?;
+    let of_rows = (sources.iter()).map(|index| Some(&recorded.made()[(*index)?].source));
+    let of_rows: Vec<_> = of_rows.collect();
+    let ids = files.iter().map(|read| read.file.object_id());
+    shard_changes::add(
+        directory,
+        packing,
+        sums,
+        writer,
+        ids,
+        &of_rows,
+        &feature_sums,
+    )
+    .with_context(|| cannot_write(directory, number))?;
     Ok((files, sources))
 }
 

@@ -15,8 +15,8 @@ use crate::storage::name_filter::NameFilter;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, FeatureRows, ShardFile, ShardNumber};
-use crate::storage::shard_changes::Change;
-use crate::storage::sources::{RecordedSources, Source, feature_sum};
+use crate::storage::shard_changes::{Change, new_sources};
+use crate::storage::sources::{RecordedSources, feature_sum};
 
 /// What the per-object files and the record of sources say about the shards that are there.
 #[derive(Debug, Default)]
@@ -114,34 +114,6 @@ impl Compared {
         change.leaving.insert(row);
         Ok(())
     }
-}
-
-/// The sources of a shard as they are now, where the record knows of a row that it has another one than the shard says.
-fn new_sources(
-    directory: &Path,
-    number: ShardNumber,
-    ids: &[String],
-    recorded: &RecordedSources,
-) -> Result<Option<Vec<Option<Source>>>> {
-    let rows = ids.iter().enumerate();
-    let mut rows = rows.filter(|(_, id)| recorded.names(id)).peekable();
-    if rows.peek().is_none() {
-        return Ok(None);
-    }
-    let mut sources = shard::sources(directory, number, ids.len())?;
-    let features = FeatureRows::open(directory, number)?;
-    let mut is_new = false;
-    for (row, id) in rows {
-        let Some(index) = recorded.find(id, feature_sum(&features.read(row)?)) else {
-            continue;
-        };
-        let source = Some(recorded.made()[index].source.clone());
-        if sources[row] != source {
-            sources[row] = source;
-            is_new = true;
-        }
-    }
-    Ok(is_new.then_some(sources))
 }
 
 /// Where nothing else tells the dimension, so many files, spread evenly over all, are read to find it.

@@ -122,11 +122,13 @@ fn features(ids: &[ObjectId], directory: &ModelDir) -> Result<Vec<Option<Vec<f32
         return Ok(features);
     }
     let path = directory.path();
-    for number in ShardFiles::list(path)?.pairs(path)? {
-        let shard = MappedShard::open(path, number)?;
-        let dimension = shard.dimension();
-        for (index, row) in shard.find_all(&names) {
-            features[index] = Some(shard.features()[row * dimension..][..dimension].to_vec());
+    for listing in ShardFiles::list_all(path)? {
+        for number in listing.pairs()? {
+            let shard = MappedShard::open(&listing.directory, number)?;
+            let dimension = shard.dimension();
+            for (index, row) in shard.find_all(&names) {
+                features[index] = Some(shard.features()[row * dimension..][..dimension].to_vec());
+            }
         }
     }
     let mut buffer = Vec::new();

@@ -7,6 +7,7 @@
 //! | `standing.rs` | which have a feature, and whether it is of the file as it is now |
 //! | `work.rs` | the workers: read, decode, run, write |
 //! | `on_gpu.rs` | the same for pictures that a GPU decodes |
+//! | `packing.rs` | the shards that a part writes itself |
 //! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
 //! | `reads.rs` | names reads that hang |
 //! | `packed.rs` | what other processes pack meanwhile |
@@ -22,6 +23,7 @@ mod memory;
 mod mounted;
 mod on_gpu;
 mod packed;
+mod packing;
 mod plan;
 mod queue;
 mod reads;
@@ -46,6 +48,7 @@ use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
 use crate::storage::part::Part;
+use crate::storage::part_dir::{self, CompletePart};
 use crate::storage::recipe::{Finish, Recipe, RecipeError};
 use crate::storage::shard::ShardFiles;
 use crate::storage::sources::SourceRecord;
@@ -57,6 +60,7 @@ use crate::inference::pool::Pool;
 pub use comparison::Agreement;
 use comparison::Comparison;
 use mounted::Mounted;
+use packing::PartWriter;
 use plan::Plan;
 pub use waiting::PATIENCE;
 use work::Work;
@@ -72,6 +76,9 @@ pub struct Options {
     pub part: Option<Part>,
     /// The model's directory of features, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
+    /// Rows of a full shard, where the run writes shards itself, into a directory of its part. Default: it writes a file for
+    /// each object.
+    pub pack: Option<usize>,
     /// What object ids are. Default: what they are in the directory, and names in a new one.
     pub ids: Option<IdKind>,
     /// Threads that read, run and write. Default: the processors that this process may use.
@@ -96,6 +103,21 @@ pub struct Options {
     pub exact: bool,
     /// How pictures are decoded and resampled.
     pub pixels: PixelOptions,
+}
+
+impl Options {
+    /// The part of the list. A run that packs and names none has all of it.
+    fn part(&self) -> Option<Part> {
+        self.part.or(self.pack.map(|_| Part::ALL))
+    }
+
+    /// Where the run writes features and failures: the model's directory, or that of a part in it.
+    fn own_directory(&self) -> PathBuf {
+        match (self.part(), self.pack) {
+            (Some(part), Some(_)) => part_dir::directory(&self.directory, part),
+            _ => self.directory.clone(),
+        }
+    }
 }
 
 /// A model, and how to get it running.
@@ -156,6 +178,9 @@ pub struct Summary {
     pub done: u64,
     /// Objects that had a feature, of a file that is another one now.
     pub changed: usize,
+    /// Objects that still have such a feature, in a shard that the run does not change: one of the model's directory where it
+    /// packs, or of a part where it does not.
+    pub changed_elsewhere: usize,
     /// Objects whose file has another path than before, and is otherwise as it was.
     pub moved: usize,
     /// Objects whose feature was there, or that another process did.
@@ -177,6 +202,9 @@ pub struct Summary {
     /// Those of the objects left that another process had claimed and made no progress with.
     #[serde(skip)]
     pub claimed_elsewhere: usize,
+    /// The directory of a part that another process writes, and what that says about itself: then nothing was done.
+    #[serde(skip)]
+    pub held_by: Option<(PathBuf, String)>,
     /// Where the failures are reported.
     pub failures: Option<PathBuf>,
     /// The execution provider; this and what follows is none where there was nothing to do.
@@ -203,7 +231,8 @@ pub fn extract(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     let started = Instant::now();
-    let list = ObjectList::read_part(&options.objects, choose_ids(options)?, options.part)?;
+    let part = options.part();
+    let list = ObjectList::read_part(&options.objects, choose_ids(options)?, part)?;
     check_media_directory(&options.media_dir)?;
     let is_file = fs::metadata(&options.objects).is_ok_and(|metadata| metadata.is_file());
     ensure!(
@@ -213,7 +242,7 @@ pub fn extract(
     );
     let path = &options.directory;
     let workers = options.workers.unwrap_or_else(processors);
-    if let Some(part) = options.part {
+    if let Some(part) = part {
         part.is_recorded(path)?;
         progress.note(&format!(
             "part {part}: {} of {} listed objects",
@@ -229,12 +258,33 @@ pub fn extract(
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let recorded = Recipe::read(path)?;
     let locking = || format!("cannot lock {}", path.display());
-    let report = FailureReport::open(&directory).with_context(locking)?;
+    let packing = match open_packing(options, progress)? {
+        Ok(packing) => packing,
+        Err(holder) => {
+            return Ok(Summary {
+                listed: list.len(),
+                in_file: list.in_file(),
+                left: list.len() as u64,
+                held_by: Some((options.own_directory(), holder)),
+                ..Summary::default()
+            });
+        }
+    };
+    let own_directory = packing.as_ref().map_or(&directory, PartWriter::directory);
+    let report = FailureReport::open(own_directory).with_context(locking)?;
     let sources = SourceRecord::open(&directory).with_context(locking)?;
 
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
-    (sources.add(&plan.moved))
-        .with_context(|| format!("cannot write {}", sources.path().display()))?;
+    match &packing {
+        Some(packing) => {
+            if !plan.pending.is_empty() || !plan.moved.is_empty() {
+                part_dir::remove(own_directory.path())?;
+            }
+            packing.record_moved(&plan.moved, list.id_kind())?;
+        }
+        None => (sources.add(&plan.moved))
+            .with_context(|| format!("cannot write {}", sources.path().display()))?,
+    }
     let mounted = Mounted::new(&options.media_dir, &list);
     if !plan.pending.is_empty() {
         mounted.check_sample(&plan.pending, &options.objects)?;
@@ -243,7 +293,9 @@ pub fn extract(
     let mut summary = Summary::default();
     if plan.pending.is_empty() {
         if let Some(recorded) = &recorded {
-            recipe_as_recorded(source, recorded, options).agree(path)?;
+            let recipe = recipe_as_recorded(source, recorded, options);
+            recipe.agree(path)?;
+            recipe.agree(own_directory.path())?;
         }
         record_parts(options)?;
         directory
@@ -257,7 +309,9 @@ pub fn extract(
             continued::check_pillow(options, &list, &plan.sample, &directory, pool, progress)?;
         }
         let gpu = source.decoder(options, pool)?;
-        recipe(source, &form, options, list.id_kind()).agree(path)?;
+        let recipe = recipe(source, &form, options, list.id_kind());
+        recipe.agree(path)?;
+        recipe.agree(own_directory.path())?;
         record_parts(options)?;
         let comparison = Comparison::new(pool.engine(), gpu.is_some(), progress)?;
         let work = Work {
@@ -270,6 +324,7 @@ pub fn extract(
             directory: &directory,
             report: &report,
             sources: &sources,
+            packing: packing.as_ref(),
             pool,
             gpu,
             form: &form,
@@ -295,7 +350,10 @@ pub fn extract(
     }
     let reporting = || format!("cannot write {}", report.path().display());
     report
-        .tidy(|failure| plan.is_resolved(&directory, failure))
+        .tidy(|failure| {
+            let is_packed = |packing: &PartWriter| packing.has_made_again(&failure.id);
+            plan.is_resolved(&directory, failure) || packing.as_ref().is_some_and(is_packed)
+        })
         .with_context(reporting)?;
 
     let Total {
@@ -304,20 +362,52 @@ pub fn extract(
         failed,
     } = counts.total();
     let seconds = started.elapsed().as_secs_f64();
+    let left = (list.len() as u64).saturating_sub(done + skipped + failed);
+    if let (Some(part), Some(_), 0) = (part, &packing, left) {
+        let complete = CompletePart {
+            part: part.index(),
+            parts: part.of(),
+            list: list.stamp(),
+            failed,
+        };
+        part_dir::write(own_directory.path(), &complete)?;
+    }
     Ok(Summary {
         listed: list.len(),
         in_file: list.in_file(),
         done,
         changed: plan.changed,
+        changed_elsewhere: plan.changed_elsewhere,
         moved: plan.moved.len(),
         skipped,
         failed,
-        left: (list.len() as u64).saturating_sub(done + skipped + failed),
+        left,
         seconds,
         images_per_second: done as f64 / seconds,
         failures: report.path().exists().then(|| report.path().to_owned()),
         ..summary
     })
+}
+
+/// Opens the directory of a part that packs, for this process alone; the inner error names another one that writes there.
+fn open_packing(
+    options: &Options,
+    progress: &Progress,
+) -> Result<Result<Option<PartWriter>, String>> {
+    let (Some(part), Some(rows)) = (options.part(), options.pack) else {
+        return Ok(Ok(None));
+    };
+    let path = options.own_directory();
+    let directory = ModelDir::create(&path)
+        .with_context(|| format!("cannot make the directory {}", path.display()))?;
+    let packing = PartWriter::open(directory, part, rows, options.patience, progress)?;
+    // A merge looks for writers once it has begun, so that one of the two sees the other.
+    ensure!(
+        ShardFiles::list(&options.directory)?.merging.is_none(),
+        "parts are being merged in {}, or that was interrupted; the same `simsearch concat --merge` goes on from there",
+        options.directory.display()
+    );
+    Ok(packing.map(Some))
 }
 
 /// What object ids are in this run: what they are in the directory, or what is asked for where there are none yet.
@@ -345,7 +435,7 @@ pub fn choose_ids(options: &Options) -> Result<IdKind> {
 
 /// So that a run with another number of parts is refused here, which would leave objects out.
 fn record_parts(options: &Options) -> Result<()> {
-    match options.part {
+    match options.part() {
         Some(part) => Ok(part.record(&options.directory)?),
         None => Ok(()),
     }
@@ -441,6 +531,7 @@ mod tests {
             objects,
             part: None,
             directory: root.join("features"),
+            pack: None,
             ids: None,
             workers: Some(2),
             seed: None,

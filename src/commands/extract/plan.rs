@@ -32,6 +32,9 @@ pub struct Plan {
     pub sample: Vec<u32>,
     /// How many of those pending have a feature, of a file that is another one now.
     pub changed: usize,
+    /// How many more there are, whose feature this run does not change: it is packed where the run writes files, or the other
+    /// way round.
+    pub changed_elsewhere: usize,
     /// Features whose file has another path now, and is otherwise as it was: what to record of them.
     pub moved: Vec<Made>,
     /// Objects that failed before and are not tried again, and lines that are not objects.
@@ -42,6 +45,8 @@ pub struct Plan {
     pub stale: HashMap<String, Stale>,
     /// Ids that are in the report of failures although they have a feature.
     resolved: HashSet<String>,
+    /// Those that are in it and are tried again.
+    pub tried_again: HashSet<String>,
     /// The lines that are not objects, by the id under which they are reported.
     bad_lines: HashSet<String>,
     id_kind: IdKind,
@@ -71,7 +76,23 @@ impl Plan {
         let (mut standings, bad_lines) = check_lines(list, report)?;
         let mut features = KnownFeatures::mark(options, list, directory, &mut standings)?;
         let dimension = recipe.map(|recipe| recipe.dimension);
-        let moved = features.look(&mut standings, directory, dimension);
+        let mut changed_elsewhere = features.changed_elsewhere();
+        let mut moved = features.take_moved();
+        if options.pack.is_none() {
+            moved.extend(features.look(&mut standings, directory, dimension));
+        } else if directory
+            .has_nested()
+            .with_context(|| cannot_read(directory))?
+        {
+            // These are for a run that does not pack.
+            features.look(&mut standings, directory, dimension);
+            for (index, standing) in standings.iter_mut().enumerate() {
+                if *standing == Standing::Stale && features.stale_row(index).is_none() {
+                    *standing = Standing::Exists;
+                    changed_elsewhere += 1;
+                }
+            }
+        }
         let stale = find_stale(&mut features, &mut standings, list, directory, dimension)?;
         let mut changed = 0;
         for (index, standing) in standings.iter_mut().enumerate() {
@@ -99,7 +120,10 @@ impl Plan {
             .map(|index| index as u32)
             .collect();
         let seed = options.seed.unwrap_or_else(|| rand::rng().random());
-        pending.shuffle(&mut StdRng::seed_from_u64(seed));
+        // Nobody else does the objects of a part that packs.
+        if options.pack.is_none() {
+            pending.shuffle(&mut StdRng::seed_from_u64(seed));
+        }
         pending.truncate(options.limit.unwrap_or(usize::MAX));
         let resolved = match known.is_empty() {
             true => HashSet::new(),
@@ -109,6 +133,11 @@ impl Plan {
                 .map(|id| id.as_str().to_owned())
                 .collect(),
         };
+        let tried_again = (pending.iter())
+            .map(|index| list.id(*index as usize))
+            .filter(|id| known.contains_key(*id))
+            .map(str::to_owned)
+            .collect();
         let exist = count(Standing::Exists);
         let sample = indices(Standing::Exists)
             .step_by(exist.div_ceil(SAMPLE).max(1))
@@ -116,6 +145,7 @@ impl Plan {
             .collect();
         Ok(Plan {
             changed: changed.min(pending.len()),
+            changed_elsewhere,
             moved,
             stale,
             pending,
@@ -124,9 +154,10 @@ impl Plan {
             failed: count(Standing::Failed),
             next_shard: features.next_shard(),
             resolved,
+            tried_again,
             bad_lines,
             id_kind: list.id_kind(),
-            part: options.part,
+            part: options.part(),
         })
     }
 
@@ -153,6 +184,10 @@ impl Plan {
         let stale = self.stale.get(id.as_str());
         stale.is_some_and(|stale| directory.feature_stamp(id) == stale.file)
     }
+}
+
+fn cannot_read(directory: &ModelDir) -> String {
+    format!("cannot read {}", directory.path().display())
 }
 
 /// Finds the lines that are not objects, or whose object id is in the list before; reports them, and returns under

@@ -28,7 +28,8 @@ pub struct Queue<'a> {
     /// Indices into the list.
     pending: &'a [u32],
     cursor: AtomicUsize,
-    claims: Claims,
+    /// None where no other process does them.
+    claims: Option<Claims>,
     /// Objects that another process had claimed when their turn came.
     deferred: Mutex<VecDeque<u32>>,
     patience: Duration,
@@ -36,19 +37,22 @@ pub struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    /// Of the objects with these indices in the list; `patience` is how long to wait for those of other processes.
+    /// Of the objects with these indices in the list; `patience` is how long to wait for those of other processes, where
+    /// objects are `shared` with such.
     pub fn new(
         list: &'a ObjectList,
         directory: &'a ModelDir,
         pending: &'a [u32],
         patience: Duration,
+        shared: bool,
     ) -> io::Result<Self> {
+        let claims = shared.then(|| directory.claims()).transpose()?;
         Ok(Queue {
             list,
             directory,
             pending,
             cursor: AtomicUsize::new(0),
-            claims: directory.claims()?,
+            claims,
             deferred: Mutex::default(),
             patience,
             waited: Mutex::new(Waited::new(patience)),
@@ -118,7 +122,9 @@ impl<'a> Queue<'a> {
 
     /// Ends the claim on an object.
     pub fn release(&self, id: &ObjectId) {
-        self.claims.release(id);
+        if let Some(claims) = &self.claims {
+            claims.release(id);
+        }
     }
 
     fn object_id(&self, index: u32) -> Result<ObjectId> {
@@ -126,7 +132,10 @@ impl<'a> Queue<'a> {
     }
 
     fn claim(&self, id: &ObjectId) -> Result<bool> {
-        let claimed = self.claims.claim(id);
+        let Some(claims) = &self.claims else {
+            return Ok(true);
+        };
+        let claimed = claims.claim(id);
         claimed.with_context(|| format!("cannot lock {}", self.directory.path().display()))
     }
 

@@ -36,8 +36,11 @@ pub struct KnownFeatures<'a> {
     list: &'a ObjectList,
     /// Of the features that are not packed; `None` where nothing is compared.
     recorded: Option<RecordedSources>,
-    /// The shards that there are.
-    numbers: Vec<ShardNumber>,
+    /// The number that the next shard of the model's directory has.
+    next_shard: ShardNumber,
+    /// Objects whose file is another one than their feature was made from, where that is in a shard which this run does not
+    /// change.
+    changed_elsewhere: usize,
     /// What its row says of an object, by its index in the list, where there may be a feature that is newer. Nothing is
     /// marked of these yet.
     may_be_newer: HashMap<usize, Standing>,
@@ -48,7 +51,8 @@ pub struct KnownFeatures<'a> {
 }
 
 impl<'a> KnownFeatures<'a> {
-    /// Marks the objects that are in shards. Holds the ids and the sources of one shard at a time.
+    /// Marks the objects that are in shards. Holds the ids and the sources of one shard at a time. Where the run packs, the shards
+    /// of other parts are not looked at, which have other objects.
     pub fn mark(
         options: &'a Options,
         list: &'a ObjectList,
@@ -64,22 +68,35 @@ impl<'a> KnownFeatures<'a> {
             options,
             list,
             recorded,
-            numbers: Vec::new(),
+            next_shard: ShardNumber::FIRST,
+            changed_elsewhere: 0,
             may_be_newer: HashMap::new(),
             stale: HashMap::new(),
             moved: Vec::new(),
         };
         let mut by_id: HashMap<&str, usize> = HashMap::new();
-        shard::read_listed(path, |files| {
-            features.numbers = files.pairs(path)?;
-            if by_id.is_empty() && !features.numbers.is_empty() {
+        let own = options.own_directory();
+        shard::read_listed(path, |listed| {
+            features.next_shard = listed[0].files.next_number();
+            features.changed_elsewhere = 0;
+            let places = listed.iter().filter(|listing| {
+                options.pack.is_none() || [path, &*own].contains(&&*listing.directory)
+            });
+            let places = places.map(|listing| Ok((&*listing.directory, listing.pairs()?)));
+            let places: Vec<(&Path, Vec<ShardNumber>)> =
+                places.collect::<Result<_, ShardError>>()?;
+            if by_id.is_empty() && places.iter().any(|(_, numbers)| !numbers.is_empty()) {
                 let objects = 0..list.len();
                 let objects = objects.filter(|index| standings[*index] == Standing::Pending);
                 by_id.reserve(list.len());
                 by_id.extend(objects.map(|index| (list.id(index), index)));
             }
-            let mut numbers = features.numbers.clone().into_iter();
-            numbers.try_for_each(|number| features.mark_shard(path, number, &by_id, standings))
+            let mut shards = places.into_iter().flat_map(|(place, numbers)| {
+                numbers.into_iter().map(move |number| (place, number))
+            });
+            shards.try_for_each(|(place, number)| {
+                features.mark_shard(place, number, *place == *own, &by_id, standings)
+            })
         })?;
         Ok(features)
     }
@@ -88,6 +105,7 @@ impl<'a> KnownFeatures<'a> {
         &mut self,
         directory: &Path,
         number: ShardNumber,
+        is_own: bool,
         by_id: &HashMap<&str, usize>,
         standings: &mut [Standing],
     ) -> Result<(), ShardError> {
@@ -121,6 +139,11 @@ impl<'a> KnownFeatures<'a> {
         for (row, index, file) in compared.collect::<Vec<_>>() {
             let standing = match file {
                 FileState::Same | FileState::Gone => Standing::Exists,
+                FileState::Moved(_) if !is_own => Standing::Exists,
+                FileState::Changed if !is_own => {
+                    self.changed_elsewhere += 1;
+                    Standing::Exists
+                }
                 FileState::Moved(source) => {
                     let feature_sum = sum(row)?;
                     self.moved.push(Made {
@@ -144,7 +167,7 @@ impl<'a> KnownFeatures<'a> {
     }
 
     /// Looks at the per-object files of the objects that are pending, and of those whose row may not be the newest feature.
-    /// Returns the features whose file has another path now, in shards too.
+    /// Returns those whose file has another path now.
     pub fn look(
         &self,
         standings: &mut [Standing],
@@ -168,9 +191,12 @@ impl<'a> KnownFeatures<'a> {
                 (buffer, moved)
             },
         );
-        let mut moved: Vec<Made> = moved.flat_map_iter(|(_, moved)| moved).collect();
-        moved.extend(self.moved.iter().cloned());
-        moved
+        moved.flat_map_iter(|(_, moved)| moved).collect()
+    }
+
+    /// The features in shards whose file has another path now.
+    pub fn take_moved(&mut self) -> Vec<Made> {
+        std::mem::take(&mut self.moved)
     }
 
     /// Looks again at the files of objects that are stale, with what is recorded by now: another process may have made them
@@ -243,10 +269,15 @@ impl<'a> KnownFeatures<'a> {
         source.compare(&self.options.media_dir, self.list.entry(index))
     }
 
-    /// The number that the next shard has.
+    /// The number that the next shard of the model's directory has.
     pub fn next_shard(&self) -> ShardNumber {
-        let last = self.numbers.last();
-        last.map_or(ShardNumber::FIRST, |last| last.next())
+        self.next_shard
+    }
+
+    /// Objects whose file is another one than their feature was made from, where that is in a shard which this run does not
+    /// change.
+    pub fn changed_elsewhere(&self) -> usize {
+        self.changed_elsewhere
     }
 
     /// What the row of an object was made from, where that is another file now.

@@ -13,6 +13,7 @@ use super::comparison::Comparison;
 use super::memory::Memory;
 use super::mounted::Mounted;
 use super::packed::Packed;
+use super::packing::{PartWriter, Row};
 use super::plan::Plan;
 use super::queue::Queue;
 use super::reads::Reads;
@@ -57,6 +58,8 @@ pub struct Work<'a> {
     pub directory: &'a ModelDir,
     pub report: &'a FailureReport,
     pub sources: &'a SourceRecord,
+    /// Where the features go into shards, rather than into a file for each object.
+    pub packing: Option<&'a PartWriter>,
     pub pool: &'a Pool,
     /// Where JPEG pictures are decoded on a GPU.
     pub gpu: Option<&'a GpuReader>,
@@ -70,7 +73,7 @@ pub struct Work<'a> {
 
 /// What the workers share while they run: the next object, and whether to stop.
 pub(super) struct Shared<'a> {
-    scratch: Scratch,
+    output: Output<'a>,
     queue: Queue<'a>,
     packed: Mutex<Packed<'a>>,
     memory: Memory,
@@ -83,6 +86,13 @@ pub(super) struct Shared<'a> {
     /// Why the run cannot go on.
     error: Mutex<Option<Error>>,
     started: Instant,
+}
+
+/// Where the features go.
+enum Output<'a> {
+    /// A file for each object, which is written here first.
+    Files(Scratch),
+    Shards(&'a PartWriter),
 }
 
 /// How a run ended.
@@ -137,13 +147,18 @@ impl Work<'_> {
     pub fn run(&self) -> Result<WorkOutcome> {
         let path = self.directory.path();
         let preparing = || format!("cannot prepare {}", path.display());
+        let output = match self.packing {
+            Some(packing) => Output::Shards(packing),
+            None => Output::Files(self.directory.scratch().with_context(preparing)?),
+        };
         let shared = Shared {
-            scratch: self.directory.scratch().with_context(preparing)?,
+            output,
             queue: Queue::new(
                 self.list,
                 self.directory,
                 &self.plan.pending,
                 self.options.patience,
+                self.packing.is_none(),
             )
             .with_context(preparing)?,
             packed: Mutex::new(Packed::new(path, self.plan.next_shard, &self.plan.stale)),
@@ -177,6 +192,13 @@ impl Work<'_> {
             pool.broadcast(|context| end_with(self.work(&shared, context.index())));
             shared.reads.end();
         });
+        if let Some(packing) = self.packing {
+            // Also where the run cannot go on: what is made is kept.
+            end_with(packing.finish_last(self.plan));
+            if lock(&shared.error).is_some() {
+                packing.give_up();
+            }
+        }
         self.progress.end();
         let claimed_elsewhere = match self.stopped(&shared) {
             true => 0,
@@ -220,7 +242,10 @@ impl Work<'_> {
                 }
             }
             self.run_model(shared, &mut worker)?;
-            self.write(shared, &mut worker)?;
+            match &shared.output {
+                Output::Files(scratch) => self.write(shared, scratch, &mut worker)?,
+                Output::Shards(packing) => self.pack(shared, packing, &worker.group)?,
+            }
             self.show(shared);
             let each = started.elapsed().as_nanos() / worker.group.ids.len() as u128;
             worker.affordable = (GROUP_TIME.as_nanos() / each.max(1)) as usize;
@@ -309,7 +334,9 @@ impl Work<'_> {
                 break;
             };
             let entry = self.list.entry(index as usize);
-            let meanwhile = if self.is_done_meanwhile(shared, &id, &mut worker.bytes)? {
+            let meanwhile = if self.packing.is_some() {
+                None
+            } else if self.is_done_meanwhile(shared, &id, &mut worker.bytes)? {
                 Some(&self.counts.skipped)
             } else if self.has_failed_meanwhile(&id, entry)? {
                 Some(&self.counts.failed)
@@ -455,20 +482,31 @@ impl Work<'_> {
             .map_err(|error| Cause::decode(&error, file)))
     }
 
+    /// The features of a group that are ones, and which files they are made from.
+    fn rows<'g>(&self, group: &'g Group) -> Vec<Row<'g>> {
+        let rows = group.features.chunks_exact(self.form.dimension);
+        let pictures = group.ids.iter().zip(&group.indices).zip(&group.files);
+        let rows = pictures
+            .zip(rows)
+            .filter_map(|(((id, &index), &file), feature)| {
+                let data: &[u8] = bytemuck::cast_slice(feature);
+                let path = self.list.entry(index as usize).into();
+                let feature_sum = feature_sum(data);
+                Cause::of_feature(feature).is_none().then(|| Row {
+                    id: id.as_str(),
+                    made: Made {
+                        source: Source { path, file },
+                        feature_sum,
+                    },
+                    data,
+                })
+            });
+        rows.collect()
+    }
+
     /// Records which files the features of a group are made from; this comes before they are written.
     fn record_sources(&self, group: &Group) -> Result<()> {
-        let rows = group.features.chunks_exact(self.form.dimension);
-        let pictures = group.indices.iter().zip(&group.files).zip(rows);
-        let made: Vec<Made> = pictures
-            .filter(|(_, feature)| Cause::of_feature(feature).is_none())
-            .map(|((&index, &file), feature)| Made {
-                source: Source {
-                    path: self.list.entry(index as usize).into(),
-                    file,
-                },
-                feature_sum: feature_sum(bytemuck::cast_slice(feature)),
-            })
-            .collect();
+        let made: Vec<Made> = self.rows(group).into_iter().map(|row| row.made).collect();
         (self.sources.add(&made))
             .with_context(|| format!("cannot write {}", self.sources.path().display()))
     }
@@ -495,8 +533,23 @@ impl Work<'_> {
         }
     }
 
-    /// Writes the features of a group and gives its objects up.
-    fn write(&self, shared: &Shared<'_>, worker: &mut Worker) -> Result<()> {
+    /// Adds the features of a group to the shard in hand.
+    fn pack(&self, shared: &Shared<'_>, packing: &PartWriter, group: &Group) -> Result<()> {
+        let rows = group.features.chunks_exact(self.form.dimension);
+        for ((id, &index), feature) in group.ids.iter().zip(&group.indices).zip(rows) {
+            if let Some(cause) = Cause::of_feature(feature) {
+                self.fail(shared, id, self.list.entry(index as usize), cause)?;
+            }
+        }
+        let rows = self.rows(group);
+        packing.push(&rows, self.plan)?;
+        let done = rows.len() as u64;
+        self.counts.done.fetch_add(done, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes the features of a group, a file for each, and gives its objects up.
+    fn write(&self, shared: &Shared<'_>, scratch: &Scratch, worker: &mut Worker) -> Result<()> {
         let Worker {
             slot, bytes, group, ..
         } = worker;
@@ -510,10 +563,7 @@ impl Work<'_> {
                 self.look_for_another(shared, id, bytes);
                 bytes.clear();
                 npy::append_feature(feature, bytes);
-                match shared
-                    .scratch
-                    .write_feature(self.directory, id, *slot, bytes)
-                {
+                match scratch.write_feature(self.directory, id, *slot, bytes) {
                     Ok(()) => {
                         self.counts.done.fetch_add(1, Ordering::Relaxed);
                     }

@@ -8,6 +8,7 @@ mod shards;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
@@ -19,7 +20,7 @@ use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{ShardError, ShardFile, ShardFiles, ShardNumber};
+use crate::storage::shard::{Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
 use crate::storage::sources::{FileState, RecordedSources, UNKNOWN_OBJECT, feature_sum};
 use crate::storage::{checksum, npy};
 use shards::Shard;
@@ -81,35 +82,44 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
     let directory = ModelDir::open(path).with_context(reading)?;
-    let holder = || directory.packing_holder().with_context(reading);
-    let last_packed = directory.last_packed().with_context(reading)?;
+    let listed = ShardFiles::list_all(path)?;
+    let directories = listed.iter().map(|listing| &*listing.directory);
+    // Those of the model and of its parts.
+    let opened: Vec<ModelDir> = (directories.clone().map(ModelDir::open))
+        .collect::<io::Result<_>>()
+        .with_context(reading)?;
+    let holder = || {
+        let holders = opened.iter().map(ModelDir::packing_holder);
+        let holder = holders.filter_map(Result::transpose).next();
+        holder.transpose().with_context(reading)
+    };
+    let last_packed = || {
+        let last = opened.iter().map(ModelDir::last_packed);
+        last.collect::<io::Result<Vec<_>>>().with_context(reading)
+    };
+    let last_packed_before = last_packed()?;
     if let Some(holder) = holder()? {
         return Ok(VerifyOutcome::HeldBy(holder));
     }
+    // What was begun before that, and is there now.
+    let listed = ShardFiles::list_all(path)?;
     let mut report = Report {
         directory: path.clone(),
         ..Report::default()
     };
-    let files = ShardFiles::list(path)?;
-    let sums = report.usable(path.join(Sha256Sums::FILE_NAME), Sha256Sums::read(path));
     let recipe = report.usable(path.join(Recipe::FILE_NAME), Recipe::read(path));
     let recipe = recipe.flatten();
     let id_kind = recipe.as_ref().map_or(IdKind::Name, |recipe| recipe.ids);
     let read_list = |objects| ObjectList::read(objects, id_kind);
     let list = options.objects.as_deref().map(read_list).transpose()?;
     report.listed = list.as_ref().map(ObjectList::len);
-    report.check_names(&files)?;
-    if let Some(sums) = &sums {
-        report.check_sums(sums, &files)?;
+    let mut shards = Vec::new();
+    for listing in &listed {
+        shards.extend(report.check_shards(listing, recipe.as_ref(), id_kind)?);
     }
-    // Without any checksum, one problem is enough.
-    let sums = sums.as_ref().filter(|sums| !sums.is_empty());
-    let pairs: Vec<ShardNumber> = files.complete_pairs().collect();
-    let mut shards: Vec<Shard> = (pairs.par_iter())
-        .map(|number| Shard::check(path, *number, sums, id_kind))
-        .collect();
     // Before the files: what `extract --retry-failed` makes in between is then seen twice rather than not at all.
-    let failures = FailureReport::read(path).with_context(reading)?;
+    let directories = listed.iter().map(|listing| &*listing.directory);
+    let failures = FailureReport::read_all(directories).with_context(reading)?;
     report.failed = failures.len();
     let nested = directory.nested_files().with_context(reading)?;
     for file in &nested.misnamed {
@@ -153,10 +163,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
             continue;
         };
         let of_row = || match places.get(id) {
-            Some(Place::Row(number, row)) => {
-                let shard = shards.binary_search_by_key(number, |shard| shard.number);
-                shards[shard.ok()?].sources.get(*row)?.as_ref()
-            }
+            Some(Place::Row(shard, row)) => shard.sources.get(*row)?.as_ref(),
             _ => None,
         };
         let source = recorded.last(id).or_else(of_row);
@@ -166,7 +173,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         }
     }
     // Whatever a `concat` has moved meanwhile would be missed, or be there twice.
-    let was_packed = directory.last_packed().with_context(reading)? != last_packed;
+    let was_packed = last_packed()? != last_packed_before;
     Ok(match holder()? {
         Some(holder) => VerifyOutcome::HeldBy(holder),
         None if was_packed => VerifyOutcome::HeldBy("another process".to_owned()),
@@ -177,7 +184,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
 /// Where the feature of an object is.
 #[derive(Clone, Copy)]
 enum Place<'a> {
-    Row(ShardNumber, usize),
+    Row(&'a Shard, usize),
     File(PerObjectFile<'a>),
 }
 
@@ -199,10 +206,46 @@ impl Report {
         None
     }
 
+    /// Checks the shards of one directory, the model's or that of a part in it. `recipe` is the model's.
+    fn check_shards(
+        &mut self,
+        listing: &Listing,
+        recipe: Option<&Recipe>,
+        id_kind: IdKind,
+    ) -> Result<Vec<Shard>> {
+        let Listing { directory, files } = listing;
+        self.check_names(listing)?;
+        let of_part = (*directory != self.directory).then(|| {
+            let path = directory.join(Recipe::FILE_NAME);
+            let of_part = self.usable(path.clone(), Recipe::read(directory))?;
+            Some((path, of_part))
+        });
+        if let Some((path, of_part)) = of_part.flatten()
+            && of_part.as_ref() != recipe
+        {
+            let what = "is not the recipe of the model's directory; a part of other features does not belong here";
+            self.problem(&path, what);
+        }
+        let sums = Sha256Sums::read(directory);
+        let sums = self.usable(directory.join(Sha256Sums::FILE_NAME), sums);
+        if let Some(sums) = &sums {
+            self.check_sums(sums, listing)?;
+        }
+        // Without any checksum, one problem is enough.
+        let sums = sums.as_ref().filter(|sums| !sums.is_empty());
+        let pairs: Vec<ShardNumber> = files.complete_pairs().collect();
+        let shards =
+            (pairs.par_iter()).map(|number| Shard::check(directory, *number, sums, id_kind));
+        Ok(shards.collect())
+    }
+
     /// Names halves of pairs, and what killed runs have left.
-    fn check_names(&mut self, files: &ShardFiles) -> Result<()> {
-        let path = self.directory.clone();
-        for half in files.half_pairs(&path) {
+    fn check_names(&mut self, listing: &Listing) -> Result<()> {
+        let Listing {
+            directory: path,
+            files,
+        } = listing;
+        for half in files.half_pairs(path) {
             if let ShardError::Half { found, .. } = &half {
                 let (file, message) = (found.clone(), half.to_string());
                 self.problems.push(Finding { file, message });
@@ -210,7 +253,7 @@ impl Report {
         }
         let reading = || format!("cannot read {}", path.display());
         let mut names = Vec::new();
-        for entry in fs::read_dir(&path).with_context(reading)? {
+        for entry in fs::read_dir(path).with_context(reading)? {
             names.push(entry.with_context(reading)?.file_name());
         }
         names.sort();
@@ -226,10 +269,13 @@ impl Report {
     }
 
     /// Compares the names in SHA256SUMS with those in the directory, and the recipe with its checksum.
-    fn check_sums(&mut self, sums: &Sha256Sums, files: &ShardFiles) -> Result<()> {
-        let path = self.directory.clone();
+    fn check_sums(&mut self, sums: &Sha256Sums, listing: &Listing) -> Result<()> {
+        let Listing {
+            directory: path,
+            files,
+        } = listing;
         let sums_path = path.join(Sha256Sums::FILE_NAME);
-        self.checksums = sums.file_names().count();
+        self.checksums += sums.file_names().count();
         if sums.is_empty() && files.complete_pairs().next().is_some() {
             let what = "there are no checksums, so damage to the shards would go unnoticed; `simsearch concat` \
                         records them";
@@ -240,7 +286,8 @@ impl Report {
                 // What has its temporary name yet will be put in place.
                 Some((number, file)) => {
                     let finished = files.finished.get(&number);
-                    files.temporary.contains_key(&number)
+                    files.is_being_merged(number)
+                        || files.temporary.contains_key(&number)
                         || files.replacements.contains_key(&number)
                         || finished.is_some_and(|there| match file {
                             ShardFile::Sources => there[file as usize],
@@ -299,7 +346,7 @@ impl Report {
     ) {
         let of_shards = shards.iter().filter_map(|shard| {
             let (rows, dimension) = shard.shape?;
-            Some((shard.number, dimension, rows))
+            Some((shard, dimension, rows))
         });
         let files = nested.iter().zip(dimensions);
         let of_files = files.filter_map(|(file, dimension)| Some((file, (*dimension)?)));
@@ -315,18 +362,15 @@ impl Report {
             Some(wanted) => (wanted, "recipe.json says"),
             None => (most.unwrap_or_default().0, "most here have"),
         };
-        let path = self.directory.clone();
         let what = |dimension: usize| {
             format!(
                 "has features of {dimension} numbers, {whose} {wanted}; move it away if it belongs to another model"
             )
         };
-        for (number, dimension, _) in of_shards.filter(|(_, dimension, _)| *dimension != wanted) {
-            self.problem(
-                &path.join(number.file_name(ShardFile::Features)),
-                what(dimension),
-            );
+        for (shard, dimension, _) in of_shards.filter(|(_, dimension, _)| *dimension != wanted) {
+            self.problem(&shard.path(ShardFile::Features), what(dimension));
         }
+        let path = self.directory.clone();
         for (file, dimension) in of_files.filter(|(_, dimension)| *dimension != wanted) {
             self.problem(&path.join(file.path()), what(dimension));
         }
@@ -343,7 +387,7 @@ impl Report {
         let mut places: HashMap<&'a str, Place<'a>> = HashMap::new();
         let rows = shards.iter().flat_map(|shard| {
             let ids = shard.ids.iter().enumerate();
-            ids.map(|(row, id)| (&**id, Place::Row(shard.number, row)))
+            ids.map(move |(row, id)| (&**id, Place::Row(shard, row)))
         });
         let files = nested
             .iter()
@@ -359,30 +403,36 @@ impl Report {
                 continue;
             }
             let first = match first {
-                Place::Row(number, row) => {
-                    format!("row {row} of {}", number.file_name(ShardFile::ObjectIds))
+                Place::Row(shard, row) => {
+                    let ids = shard.path(ShardFile::ObjectIds);
+                    format!("row {row} of {}", self.below(&ids).display())
                 }
                 Place::File(file) => file.path().display().to_string(),
             };
             let (file, what) = match place {
-                Place::Row(number, row) => (
-                    number.file_name(ShardFile::ObjectIds).into(),
+                Place::Row(shard, row) => (
+                    shard.path(ShardFile::ObjectIds),
                     format!(
                         "row {row} is of {id}, and so is {first}; move one of the two shards away, remove its lines \
                          from SHA256SUMS, and run `simsearch extract` and `simsearch concat`"
                     ),
                 ),
                 Place::File(file) => (
-                    file.path().to_owned(),
+                    self.directory.join(file.path()),
                     format!(
                         "{id} has another feature in {first}; `simsearch concat` removes this one if both are \
                          equal; otherwise move one of the two away"
                     ),
                 ),
             };
-            self.problem(&self.directory.join::<PathBuf>(file), what);
+            self.problem(&file, what);
         }
         places
+    }
+
+    /// The path of a file below the model's directory.
+    fn below<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(&self.directory).unwrap_or(path)
     }
 }
 

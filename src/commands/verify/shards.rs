@@ -1,7 +1,7 @@
 //! The files of one shard.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Finding, compare};
 use crate::storage::checksum::{self, Checksum};
@@ -22,7 +22,9 @@ const AGAIN: &str = "put back a copy of it; or move the files of this shard away
 /// A shard that was looked at.
 #[derive(Debug)]
 pub struct Shard {
-    pub number: ShardNumber,
+    /// A model's, or that of a part in it.
+    directory: PathBuf,
+    number: ShardNumber,
     /// Rows and dimension of its features; none where they cannot be read.
     pub shape: Option<(usize, usize)>,
     /// The object ids, row by row; none where they cannot be read.
@@ -51,6 +53,7 @@ impl Shard {
         id_kind: IdKind,
     ) -> Self {
         let mut shard = Shard {
+            directory: directory.to_owned(),
             number,
             shape: None,
             ids: Vec::new(),
@@ -93,6 +96,11 @@ impl Shard {
         }
         shard.check_sources(directory, sums, id_kind);
         shard
+    }
+
+    /// The path of one of its files.
+    pub fn path(&self, file: ShardFile) -> PathBuf {
+        self.directory.join(self.number.file_name(file))
     }
 }
 

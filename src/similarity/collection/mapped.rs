@@ -16,6 +16,8 @@ use crate::storage::sources::Source;
 /// file's for as long as this lives, also when the file loses its name.
 #[derive(Debug)]
 pub struct MappedShard {
+    /// A model's, or that of a part in it.
+    directory: PathBuf,
     number: ShardNumber,
     /// Tells the file of the features from any other.
     file: (u64, u64),
@@ -89,6 +91,7 @@ impl MappedShard {
         };
         Ok(MappedShard {
             sources,
+            directory: directory.to_owned(),
             number,
             file: identity(&file),
             features,
@@ -107,7 +110,7 @@ impl MappedShard {
             let path = directory.join(number.file_name(file));
             fs::metadata(path).ok().map(|file| identity(&file))
         };
-        number == self.number
+        (directory, number) == (&*self.directory, self.number)
             && there(ShardFile::Features) == Some(self.file)
             && there(ShardFile::Sources) == self.sources.as_ref().map(|sources| sources.file)
     }
@@ -116,6 +119,11 @@ impl MappedShard {
     pub(crate) fn source(&self, row: usize) -> Option<Source> {
         let sources = self.sources.as_ref()?;
         npy::source(&sources.map[sources.offset..], sources.width, row)
+    }
+
+    /// The directory that it is in: a model's, or that of a part in it.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Its number.

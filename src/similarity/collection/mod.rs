@@ -4,7 +4,7 @@ mod id_lookup;
 mod mapped;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -196,19 +196,19 @@ impl Collection {
     fn map_new_shards(
         &self,
         directory: &Path,
-        shards: &mut BTreeMap<ShardNumber, Arc<MappedShard>>,
+        shards: &mut BTreeMap<ShardPlace, Arc<MappedShard>>,
     ) -> Result<usize> {
         let mut missing = None;
         loop {
-            let numbers = settled_pairs(directory)?;
-            shards.retain(|number, _| numbers.contains(number));
-            let mapped = numbers
+            let places = settled_pairs(directory)?;
+            shards.retain(|place, _| places.contains(place));
+            let mapped = places
                 .iter()
-                .try_for_each(|number| self.map_new_shard(directory, *number, shards));
+                .try_for_each(|place| self.map_new_shard(place, shards));
             match mapped {
                 // `concat` may have replaced a shard since they were listed. One that is still missing then is lost.
-                Err(error) if shard::is_gone(&error) && missing.as_ref() != Some(&numbers) => {
-                    missing = Some(numbers);
+                Err(error) if shard::is_gone(&error) && missing.as_ref() != Some(&places) => {
+                    missing = Some(places);
                 }
                 mapped => {
                     mapped.map_err(with_hint)?;
@@ -222,7 +222,7 @@ impl Collection {
                 shard.dimension() > 0 && (dimension == 0 || dimension == shard.dimension()),
                 "shard {:04} of {} has features of {} numbers, those before have {dimension}; `simsearch verify` says more",
                 shard.number().0,
-                directory.display(),
+                shard.directory().display(),
                 shard.dimension(),
             );
             dimension = shard.dimension();
@@ -232,15 +232,15 @@ impl Collection {
 
     fn map_new_shard(
         &self,
-        directory: &Path,
-        number: ShardNumber,
-        shards: &mut BTreeMap<ShardNumber, Arc<MappedShard>>,
+        place: &ShardPlace,
+        shards: &mut BTreeMap<ShardPlace, Arc<MappedShard>>,
     ) -> Result<(), ShardError> {
-        if let Entry::Vacant(vacant) = shards.entry(number) {
-            let known = self.shards().find(|shard| shard.is_at(directory, number));
+        if let Entry::Vacant(vacant) = shards.entry(place.clone()) {
+            let (directory, number) = place;
+            let known = self.shards().find(|shard| shard.is_at(directory, *number));
             vacant.insert(match known {
                 Some(shard) => Arc::clone(shard),
-                None => Arc::new(MappedShard::open(directory, number)?),
+                None => Arc::new(MappedShard::open(directory, *number)?),
             });
         }
         Ok(())
@@ -488,16 +488,26 @@ fn with_hint(error: ShardError) -> Error {
     }
 }
 
-/// The numbers of the shards. A listing that meets `concat` while it puts the two files of a pair in place may miss one of
+/// The directory of a shard, a model's or that of a part in it, and its number there.
+type ShardPlace = (PathBuf, ShardNumber);
+
+/// Where the shards are. A listing that meets `concat` while it puts the two files of a pair in place may miss one of
 /// them: a half pair is one when the next listing says so too.
-fn settled_pairs(directory: &Path) -> Result<Vec<ShardNumber>, ShardError> {
+fn settled_pairs(directory: &Path) -> Result<BTreeSet<ShardPlace>, ShardError> {
     let mut half: Option<PathBuf> = None;
     loop {
-        match ShardFiles::list(directory)?.pairs(directory) {
+        let mut places = BTreeSet::new();
+        let listed = ShardFiles::list_all(directory)?;
+        let settled = listed.iter().try_for_each(|listing| {
+            let numbers = listing.pairs()?.into_iter();
+            places.extend(numbers.map(|number| (listing.directory.clone(), number)));
+            Ok(())
+        });
+        match settled {
             Err(ShardError::Half { found, .. }) if half.as_ref() != Some(&found) => {
                 half = Some(found);
             }
-            settled => return settled,
+            settled => return settled.map(|()| places),
         }
     }
 }

@@ -68,12 +68,30 @@ pub(crate) struct Recall {
 /// A shard whose rows are in an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Covered {
+    /// The name of the directory of the part that the shard is in; none where that is the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// The shard's number.
     pub number: u32,
     /// How many there are.
     pub rows: usize,
     /// SHA-256 of its features, where `SHA256SUMS` has it.
     pub sha256: Option<String>,
+    /// What the graph calls the shard, where that is not its number: parts count theirs from 0 too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
+}
+
+impl Covered {
+    /// What the graph calls the shard.
+    pub fn slot(&self) -> u32 {
+        self.slot.unwrap_or(self.number)
+    }
+
+    /// Tells the shard from the others of its collection.
+    pub fn place(&self) -> (Option<&str>, u32) {
+        (self.part.as_deref(), self.number)
+    }
 }
 
 /// The JSON in the file.

@@ -13,6 +13,7 @@ mod graph;
 mod quantize;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::path::Path;
 
@@ -38,7 +39,7 @@ const CANDIDATES: usize = 4;
 pub(crate) struct ApproximateIndex {
     graph: Graph,
     description: Description,
-    /// The parts of the collection by the numbers of the shards that the index holds.
+    /// The parts of the collection by what the graph calls the shards that the index holds.
     parts: HashMap<u32, u32>,
 }
 
@@ -137,28 +138,37 @@ impl ApproximateIndex {
     ) -> Result<usize> {
         let missing: Vec<_> = shards(directory, collection)?
             .into_iter()
-            .filter(|(_, covered, _)| !self.parts.contains_key(&covered.number))
+            .filter(|(part, ..)| !self.holds(*part))
             .collect();
         let rows: usize = missing.iter().map(|(_, covered, _)| covered.rows).sum();
         self.graph.reserve(rows)?;
-        for (part, covered, shard) in missing {
-            self.add(covered.number, shard)?;
+        for (part, mut covered, shard) in missing {
+            covered.slot = covered.part.as_ref().map(|_| self.next_slot());
+            self.add(covered.slot(), shard)?;
             progress(covered.rows);
-            self.parts.insert(covered.number, part);
+            self.parts.insert(covered.slot(), part);
             self.description.shards.push(covered);
         }
         let before = std::mem::replace(&mut self.description.vectors, self.graph.len());
         Ok(self.description.vectors - before)
     }
 
-    fn add(&self, number: u32, shard: &MappedShard) -> Result<()> {
+    /// What the graph is to call the next shard of a part. These have the highest numbers, so that the shards of the model's
+    /// directory can keep their own.
+    fn next_slot(&self) -> u32 {
+        let of_parts = self.description.shards.iter();
+        let of_parts = of_parts.filter(|covered| covered.part.is_some()).count();
+        u32::MAX - of_parts as u32
+    }
+
+    fn add(&self, slot: u32, shard: &MappedShard) -> Result<()> {
         let quantizer = self.description.quantizer();
         let rows = shard
             .features()
             .par_chunks_exact(self.description.dimension);
         rows.enumerate().try_for_each(|(row, feature)| {
             match feature.iter().all(|number| number.is_finite()) {
-                true => (self.graph).add(key(number, row), &quantizer.quantize(feature)),
+                true => (self.graph).add(key(slot, row), &quantizer.quantize(feature)),
                 false => Ok(()),
             }
         })
@@ -222,8 +232,8 @@ impl ApproximateIndex {
 }
 
 /// What the graph calls a row of a shard.
-fn key(shard: u32, row: usize) -> u64 {
-    u64::from(shard) << 32 | row as u64
+fn key(slot: u32, row: usize) -> u64 {
+    u64::from(slot) << 32 | row as u64
 }
 
 /// The shards of a collection: part, what an index would say of it, and the shard.
@@ -231,16 +241,23 @@ fn shards<'a>(
     directory: &Path,
     collection: &'a Collection,
 ) -> Result<Vec<(u32, Covered, &'a MappedShard)>> {
-    let sums = Sha256Sums::read(directory)?;
+    let mut sums = HashMap::new();
     let mut shards = Vec::new();
     for (part, rows) in (0..).zip(collection.parts()) {
         if let Part::Shard(shard) = rows {
-            let number = shard.number();
+            let (there, number) = (shard.directory(), shard.number());
+            let sums = match sums.entry(there) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(vacant) => vacant.insert(Sha256Sums::read(there)?),
+            };
+            let of_part = there.file_name().filter(|_| there != directory);
             let covered = Covered {
+                part: of_part.map(|name| name.to_string_lossy().into_owned()),
                 number: u32::try_from(number.0)?,
                 rows: shard.rows(),
                 sha256: (sums.sum(&number.file_name(shard::ShardFile::Features)))
                     .map(str::to_owned),
+                slot: None,
             };
             shards.push((part, covered, &**shard));
         }
@@ -248,7 +265,7 @@ fn shards<'a>(
     Ok(shards)
 }
 
-/// The parts of a collection by the numbers of the shards that an index holds; `None` where they are not these any more.
+/// The parts of a collection by what the graph calls the shards that an index holds; `None` where they are not these any more.
 fn parts(
     description: &Description,
     directory: &Path,
@@ -257,12 +274,13 @@ fn parts(
     let is_of_this = description.dimension == collection.dimension()
         && description.recipe == Recipe::read(directory)?;
     let there = shards(directory, collection)?;
-    let mut there: HashMap<u32, (u32, Covered)> = (there.into_iter())
-        .map(|(part, covered, _)| (covered.number, (part, covered)))
+    let there: HashMap<_, _> = (there.iter())
+        .map(|(part, covered, _)| (covered.place(), (*part, covered)))
         .collect();
     let parts = description.shards.iter().map(|covered| {
-        let (part, found) = there.remove(&covered.number)?;
-        (found == *covered).then_some((covered.number, part))
+        let (part, found) = there.get(&covered.place())?;
+        let is_same = (found.rows, &found.sha256) == (covered.rows, &covered.sha256);
+        is_same.then_some((covered.slot(), *part))
     });
     Ok(parts.collect::<Option<_>>().filter(|_| is_of_this))
 }

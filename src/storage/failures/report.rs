@@ -80,6 +80,17 @@ impl FailureReport {
         Ok(failures)
     }
 
+    /// The same for several directories together: a model's, and those of its parts.
+    pub fn read_all<'d>(
+        directories: impl Iterator<Item = &'d Path>,
+    ) -> io::Result<IndexMap<String, Failure>> {
+        let mut failures = IndexMap::new();
+        for directory in directories {
+            failures.extend(Self::read(directory)?);
+        }
+        Ok(failures)
+    }
+
     /// Where the report is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,11 +1,13 @@
 //! Which model's directory to use.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use walkdir::WalkDir;
 
+use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
 
@@ -67,6 +69,43 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
             feature_dir.display(),
             model.display(),
             known(&holding())
+        ),
+    }
+}
+
+/// The directory of a model's features below `feature_dir` that parts are merged into, which need not be there: that of the
+/// named model, or of the model whose directory they were in.
+///
+/// # Errors
+/// When none is named, and the parts were in directories of several names.
+pub fn merged_directory(
+    feature_dir: &Path,
+    model: Option<&Path>,
+    parts: &[PathBuf],
+) -> Result<PathBuf> {
+    if let Some(model) = model {
+        if let Ok(there) = model_directory(feature_dir, Some(model)) {
+            return Ok(there);
+        }
+        return match model_stem(model) {
+            Some(stem) => Ok(feature_dir.join(stem)),
+            None => bail!("{} names no model", model.display()),
+        };
+    }
+    let of_model = |path: &PathBuf| {
+        let path = fs::canonicalize(path).ok()?;
+        let name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
+        match part_dir::parse(&name(&path)?) {
+            Some(_) => name(path.parent()?),
+            None => name(&path),
+        }
+    };
+    let names: BTreeSet<Option<String>> = parts.iter().map(of_model).collect();
+    match (names.first(), names.len()) {
+        (Some(Some(name)), 1) => Ok(feature_dir.join(name)),
+        _ => bail!(
+            "--model must name the directory in {} that the parts are merged into",
+            feature_dir.display()
         ),
     }
 }

@@ -18,6 +18,9 @@ use crate::support::fault;
 const LOCK: &str = ".lock";
 
 impl ModelDir {
+    /// The name of that file.
+    pub(crate) const LOCK: &str = LOCK;
+
     /// Takes the lock that lets one `concat` at a time work here, and then the lease, since a lock that succeeds proves nothing.
     /// `say` gets a line for each process that was killed here.
     pub fn lock_packing(&self, say: Say<'_>) -> io::Result<Packing> {

@@ -32,8 +32,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use thiserror::Error;
 
-pub use choose::model_directory;
 pub(crate) use choose::model_stem;
+pub use choose::{merged_directory, model_directory};
 pub use claims::Claims;
 pub use lease::{Lease, Leased, Say};
 pub(crate) use locks::RecordLock;

@@ -1,6 +1,6 @@
 //! Which per-object files there are, and the nested directories that they are in.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use super::scratch::SCRATCH;
 use super::{AtPath, DIRECTORY, ModelDir, read_whole};
 use crate::storage::object_id::IdKind;
+use crate::storage::part_dir;
 use crate::storage::sources::Made;
 use crate::support::fault;
 use crate::support::hints::NotRegular;
@@ -104,7 +105,7 @@ impl ModelDir {
     /// each component.
     pub(crate) fn nested_files(&self) -> Result<NestedFiles, AtPath> {
         let mut firsts = self.sorted_entries(Path::new(""))?;
-        firsts.retain(|(name, is_directory)| *is_directory && name != SCRATCH);
+        firsts.retain(|(name, is_directory)| *is_directory && may_be_nested(name));
         let parts: Vec<_> = (firsts.par_iter())
             .map(|(first, _)| self.nested_files_below(Path::new(first)))
             .collect();
@@ -120,6 +121,14 @@ impl ModelDir {
             found.empty.extend(empty);
         }
         Ok(found)
+    }
+
+    /// Whether there may be per-object files.
+    pub(crate) fn has_nested(&self) -> Result<bool, AtPath> {
+        let mut entries = self.sorted_entries(Path::new(""))?.into_iter();
+        Ok(entries.any(|(name, is_directory)| {
+            is_directory && looks_like_a_nested_directory(Path::new(&name))
+        }))
     }
 
     fn nested_files_below(&self, first: &Path) -> Result<NestedFiles, AtPath> {
@@ -326,6 +335,13 @@ fn remove_directory(above: &OwnedFd, name: impl AsRef<Path>) -> nix::Result<()> 
 
 /// Whether a path of one or two components can be that of a nested directory of this program: they are slices of two
 /// characters.
+fn may_be_nested(name: &OsStr) -> bool {
+    name != SCRATCH
+        && name
+            .to_str()
+            .is_none_or(|name| part_dir::parse(name).is_none())
+}
+
 fn looks_like_a_nested_directory(path: &Path) -> bool {
     path.iter()
         .all(|name| name.to_str().is_some_and(|name| name.chars().count() <= 2))

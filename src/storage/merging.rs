@@ -1,0 +1,151 @@
+//! How far a merge of parts has come, by the names of two files in the directory that it merges into.
+//!
+//! Whoever lists the directory counts each row once at every moment. The merge begins with `.NNNN.merging.tmp`: the shards from
+//! that number on do not count yet. With all of them in place it makes `.merged.tmp`: now they count, and the parts in the
+//! directory do not any more. Then it removes the parts, and the two files in this order.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::storage::failures::FailureReport;
+use crate::storage::model_dir::ModelDir;
+use crate::storage::part;
+use crate::storage::part_dir;
+use crate::storage::recipe::Recipe;
+use crate::storage::sha256sums::Sha256Sums;
+use crate::storage::shard::{ShardFile, ShardFiles, ShardNumber};
+use crate::support::fault;
+
+/// How far a merge has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merging {
+    /// The first new shard; none once the parts are gone.
+    pub first: Option<ShardNumber>,
+    /// Whether all new shards are in place, and the parts count no more.
+    pub is_done: bool,
+}
+
+/// The name of the file that says that all new shards are in place.
+pub const DONE: &str = ".merged.tmp";
+
+/// The name of the file that says which is the first new shard.
+pub fn begun(first: ShardNumber) -> String {
+    format!(".{:04}.merging.tmp", first.0)
+}
+
+/// Reads that name.
+pub fn parse_begun(file_name: &str) -> Option<ShardNumber> {
+    let digits = file_name.strip_prefix('.')?.strip_suffix(".merging.tmp")?;
+    let first = ShardNumber(digits.parse::<u32>().ok()?.into());
+    (begun(first) == file_name).then_some(first)
+}
+
+/// Says that the shards from `first` on do not count yet.
+pub fn begin(directory: &ModelDir, first: ShardNumber) -> Result<()> {
+    mark(directory, &begun(first), "begin to merge")
+}
+
+/// Takes that back, as long as there are no such shards.
+pub fn take_back(directory: &ModelDir, first: ShardNumber) -> Result<()> {
+    remove(&directory.path().join(begun(first)))
+}
+
+/// Says that they do, and that the parts do not any more.
+pub fn done(directory: &ModelDir) -> Result<()> {
+    mark(directory, DONE, "say that all is merged")
+}
+
+fn mark(directory: &ModelDir, name: &str, step: &str) -> Result<()> {
+    let path = directory.path().join(name);
+    fault::step(step, || File::create_new(&path))
+        .and_then(|_| directory.sync())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Removes the parts of a directory that are merged, and then what says so. Files in them that are not the program's stay, with
+/// their directory.
+pub fn finish(directory: &ModelDir) -> Result<()> {
+    let path = directory.path();
+    let mut parts = Vec::new();
+    let mut first = None;
+    let reading = || format!("cannot read {}", path.display());
+    for entry in fs::read_dir(path).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        parts.extend(part_dir::parse(name).map(|part| part_dir::directory(path, part)));
+        first = first.or(parse_begun(name));
+    }
+    if !parts.is_empty() {
+        // The next parts may be of another number.
+        remove(&path.join(part::FILE_NAME))?;
+    }
+    for part in &parts {
+        remove_part(part)?;
+    }
+    sync(directory)?;
+    if let Some(first) = first {
+        remove(&path.join(begun(first)))?;
+        sync(directory)?;
+    }
+    remove(&path.join(DONE))
+}
+
+/// Removes the files of a part's directory that this program makes, and the directory where it is empty then.
+fn remove_part(directory: &Path) -> Result<()> {
+    remove(&directory.join(part_dir::FILE_NAME))?;
+    // In the order in which a shard is gone at once, as whoever goes on with a part sees it.
+    for number in ShardFiles::list(directory)?.finished.keys() {
+        for file in ShardFile::ALL.into_iter().rev() {
+            remove(&directory.join(number.file_name(file)))?;
+        }
+    }
+    let of_program = [
+        Sha256Sums::FILE_NAME,
+        FailureReport::FILE_NAME,
+        Recipe::FILE_NAME,
+        ModelDir::LOCK,
+    ];
+    for name in of_program {
+        remove(&directory.join(name))?;
+    }
+    // What was about to be written, and the leases of processes that have ended.
+    let reading = || format!("cannot read {}", directory.display());
+    for entry in fs::read_dir(directory).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
+        let bytes = name.as_encoded_bytes();
+        let is_left_over = bytes.ends_with(b".tmp") || bytes.ends_with(b".lease");
+        if bytes.starts_with(b".") && is_left_over {
+            remove(&directory.join(&name))?;
+        }
+    }
+    let removed = fault::step("remove the directory of a part", || {
+        fs::remove_dir(directory)
+    });
+    match removed {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fault::step("remove a file of a part", || fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sync(directory: &ModelDir) -> Result<()> {
+    (directory.sync()).with_context(|| format!("cannot sync {}", directory.path().display()))
+}
