@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The bytes of each object's row, in whatever shard below `features/<model>` it is.
-fn rows(env: &TestEnv, model: &str) -> BTreeMap<String, Vec<u8>> {
+pub fn rows(env: &TestEnv, model: &str) -> BTreeMap<String, Vec<u8>> {
     let found = env.tree(&format!("features/{model}"));
     let mut rows = BTreeMap::new();
     for (name, content) in files_ending(&found, ".features.npy") {
@@ -539,7 +539,10 @@ fn parts_that_do_not_belong_together_are_not_merged() {
 
     fs::create_dir(env.path("again")).unwrap();
     copy(&part(0), &env.path("again/part-00000-of-00003"));
-    refused(&["features/nhwc", "again"], &["part 0/3 is there twice"]);
+    refused(
+        &["features/nhwc", "again", "--model", "nhwc"],
+        &["part 0/3 is there twice"],
+    );
     copy(&part(0), &env.path("again/part-00000-of-00002"));
     refused(
         &[
@@ -548,7 +551,7 @@ fn parts_that_do_not_belong_together_are_not_merged() {
             "--model",
             "nhwc",
         ],
-        &["part 0/2", "others are of"],
+        &["part 0/2", "others are of 3"],
     );
 
     // The rows of a shard of another part.

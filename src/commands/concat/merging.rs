@@ -102,7 +102,12 @@ pub fn merge(options: &MergeOptions, progress: &Progress) -> Result<MergeOutcome
     if let Some(summary) = finish_what_was_done(options, progress)? {
         return Ok(summary);
     }
-    let parts = check_parts(&find_parts(options)?)?;
+    let found = find_parts(options)?;
+    if found.is_empty() {
+        progress.note(&format!("{} holds no parts to merge", path.display()));
+        return Ok(MergeOutcome::Merged(MergeSummary::default()));
+    }
+    let parts = check_parts(&found)?;
     check_that_none_is_left_out(path, &parts)?;
     let recipe = parts.iter().find_map(|part| part.recipe.as_ref());
     if let (Some(recipe), Some(there)) = (recipe, Recipe::read(path)?) {
@@ -154,12 +159,8 @@ pub fn merge(options: &MergeOptions, progress: &Progress) -> Result<MergeOutcome
         let _ = finish_what_a_merge_left(&target);
     }
     placed?;
-    let report = FailureReport::open(&target)?;
+    summary.failed = take_failures(&target, &parts)?;
     for part in &parts {
-        for failure in FailureReport::read(&part.directory)?.values() {
-            report.record(failure)?;
-            summary.failed += 1;
-        }
         ensure!(
             part_dir::read(&part.directory)?.as_ref() == Some(&part.complete),
             "part {} in {} was changed meanwhile; run the same command again",
@@ -173,6 +174,26 @@ pub fn merge(options: &MergeOptions, progress: &Progress) -> Result<MergeOutcome
     say_what_stays(path, progress)?;
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(MergeOutcome::Merged(summary))
+}
+
+/// Takes the failures of the parts into the report of the directory; returns how many there are.
+fn take_failures(target: &ModelDir, parts: &[PartToMerge]) -> Result<usize> {
+    let writing = || {
+        let path = target.path().join(FailureReport::FILE_NAME);
+        format!("cannot write {}", path.display())
+    };
+    let report = FailureReport::open(target).with_context(writing)?;
+    let mut count = 0;
+    for part in parts {
+        let failures = FailureReport::read(&part.directory);
+        let failures =
+            failures.with_context(|| format!("cannot read {}", part.directory.display()))?;
+        for failure in failures.values() {
+            report.record(failure).with_context(writing)?;
+        }
+        count += failures.len();
+    }
+    Ok(count)
 }
 
 /// Who writes to one of the parts, and to which.
@@ -296,8 +317,10 @@ fn find_parts(options: &MergeOptions) -> Result<Vec<(Part, PathBuf)>> {
             continue;
         }
         let inside = ShardFiles::list(path)?.parts;
+        // Where they were in the directory itself, an earlier merge has come to its end.
+        let is_target = fs::canonicalize(&options.directory).is_ok_and(|target| target == real);
         ensure!(
-            !inside.is_empty(),
+            !inside.is_empty() || is_target,
             "{} is no part and holds none; `simsearch extract --pack` makes parts, such as part-00003-of-00064",
             path.display()
         );
@@ -311,7 +334,12 @@ fn find_parts(options: &MergeOptions) -> Result<Vec<(Part, PathBuf)>> {
 /// Reads the parts; an error that names those with which something is wrong.
 fn check_parts(found: &[(Part, PathBuf)]) -> Result<Vec<PartToMerge>> {
     let mut wrong = Vec::new();
-    let of = found[0].0.of();
+    let mut numbers: BTreeMap<u32, usize> = BTreeMap::new();
+    for (part, _) in found {
+        *numbers.entry(part.of()).or_default() += 1;
+    }
+    let most = numbers.into_iter().max_by_key(|(_, parts)| *parts);
+    let of = most.map_or(1, |(of, _)| of);
     for pair in found.windows(2) {
         let [(one, at), (other, other_at)] = pair else {
             continue;
@@ -326,7 +354,8 @@ fn check_parts(found: &[(Part, PathBuf)]) -> Result<Vec<PartToMerge>> {
         let at = at.display();
         wrong.push(format!("{at} is part {part}, and others are of {of} parts"));
     }
-    let there: HashSet<u32> = found.iter().map(|(part, _)| part.index()).collect();
+    let there = found.iter().filter(|(part, _)| part.of() == of);
+    let there: HashSet<u32> = there.map(|(part, _)| part.index()).collect();
     for index in (0..of).filter(|index| !there.contains(index)) {
         wrong.push(format!("part {index}/{of} is missing"));
     }

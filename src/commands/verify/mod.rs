@@ -222,6 +222,8 @@ impl Report {
         });
         if let Some((path, of_part)) = of_part.flatten()
             && of_part.as_ref() != recipe
+            // A part without objects never ran the model.
+            && (of_part.is_some() || !files.finished.is_empty())
         {
             let what = "is not the recipe of the model's directory; a part of other features does not belong here";
             self.problem(&path, what);

@@ -92,15 +92,19 @@ pub fn merged_directory(
             None => bail!("{} names no model", model.display()),
         };
     }
-    let of_model = |path: &PathBuf| {
-        let path = fs::canonicalize(path).ok()?;
+    let of_model = |path: &Path| {
         let name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
-        match part_dir::parse(&name(&path)?) {
+        match part_dir::parse(&name(path)?) {
             Some(_) => name(path.parent()?),
-            None => name(&path),
+            None => name(path),
         }
     };
-    let names: BTreeSet<Option<String>> = parts.iter().map(of_model).collect();
+    let mut names = BTreeSet::new();
+    for path in parts {
+        let real = fs::canonicalize(path);
+        let real = real.with_context(|| format!("cannot read {}", path.display()))?;
+        names.insert(of_model(&real));
+    }
     match (names.first(), names.len()) {
         (Some(Some(name)), 1) => Ok(feature_dir.join(name)),
         _ => bail!(

@@ -4,6 +4,7 @@
 mod acting;
 mod copies;
 mod kept;
+mod parts;
 mod power_loss;
 mod random_moments;
 mod steps;

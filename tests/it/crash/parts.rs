@@ -1,0 +1,290 @@
+//! Kills and errors at every step of `extract --pack` and `concat --merge`.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::steps::run_with_fault;
+use super::{assert_readable, kills, need_fault_points, restore, state};
+use crate::extract::pictures;
+use crate::packed_parts::rows;
+use crate::{Outcome, TestEnv, Tree, assert_same_tree, finish, need_runtime, until, wait};
+
+/// Every so many steps meet a fault: all take a minute each, and CI takes some.
+fn stride() -> usize {
+    if kills() < 100 { 3 } else { 1 }
+}
+
+/// Packs the pictures into small shards, in the order of the list.
+fn pack(env: &TestEnv) -> Command {
+    let options = ["--json", "--pack", "--rows", "2", "--workers", "1"];
+    env.extract_command("nhwc", &options)
+}
+
+fn merge(env: &TestEnv) -> Command {
+    env.command(["concat", "--feature-dir", "features", "--json", "--merge"])
+}
+
+/// The state with nothing of processes that have ended.
+fn tidy_state(env: &TestEnv) -> Tree {
+    let mut found = state(env, "nhwc");
+    found.retain(|name, _| !name.ends_with(".lease"));
+    found
+}
+
+/// How many rows are in place.
+fn packed(env: &TestEnv) -> u64 {
+    if !env.path("features/nhwc").exists() {
+        return 0;
+    }
+    let status = env.run([
+        "status",
+        "--feature-dir",
+        "features",
+        "--model",
+        "nhwc",
+        "--json",
+    ]);
+    status.exits(0).json()["packed"].as_u64().unwrap()
+}
+
+/// States to pack from, and what an undisturbed run makes of each: nothing is there; or features of which a row of one shard,
+/// and all of another one, are of pictures that have changed, and one picture was moved.
+fn states_to_pack(env: &TestEnv) -> Vec<(Tree, Tree)> {
+    let mut entries = pictures(env, 7);
+    finish(pack(env)).exits(0);
+    let first = (Tree::new(), state(env, "nhwc"));
+    for changed in [1, 2, 3] {
+        env.picture(&format!("object/000{changed}.jpg"), 50 + changed);
+    }
+    fs::rename(
+        env.path("media/object/0006.jpg"),
+        env.path("media/0006.jpg"),
+    )
+    .unwrap();
+    entries[6] = "0006.jpg".into();
+    env.objects(&entries);
+    let before = state(env, "nhwc");
+    let outcome = finish(pack(env));
+    assert_eq!(outcome.exits(0).counts(), [3, 4, 0, 0], "{outcome}");
+    vec![first, (before, state(env, "nhwc"))]
+}
+
+#[test]
+fn a_part_that_packs_loses_the_shard_in_hand_at_most_wherever_it_is_killed() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let states = states_to_pack(&env);
+    let mut killed = 0;
+    // The pictures are those of the second state: of the first, another run made the same shards.
+    for (before, _) in &states {
+        restore(&env, "nhwc", before);
+        finish(pack(&env)).exits(0);
+        let expected = rows(&env, "nhwc");
+        for number in (1..).step_by(stride()) {
+            restore(&env, "nhwc", before);
+            let run = run_with_fault(&env, pack(&env), "kill", number);
+            if !run.was_killed(0) {
+                break;
+            }
+            killed += 1;
+            eprintln!("killed at step {number}: {:?}", run.at);
+            assert_readable(&state(&env, "nhwc"), "killed");
+            let in_place = packed(&env);
+            let outcome = finish(pack(&env));
+            let [done, skipped, ..] = outcome.exits(0).counts();
+            assert_eq!(done + skipped, 7, "{outcome}");
+            if before.is_empty() {
+                let put_in_place = run.steps.iter().filter(|step| *step == "put in place");
+                let whole = put_in_place.count() as u64 / 3;
+                assert!(skipped >= in_place.max(whole * 2).min(7), "{outcome}");
+            }
+            assert_eq!(rows(&env, "nhwc"), expected);
+            let found = state(&env, "nhwc");
+            assert!(
+                !found
+                    .keys()
+                    .any(|name| name.contains(".tmp") || name.ends_with(".lease"))
+            );
+            assert!(found.contains_key("part-00000-of-00001/part.json"));
+            env.run([
+                "verify",
+                "--feature-dir",
+                "features",
+                "--media-dir",
+                "media",
+            ])
+            .exits(0);
+        }
+    }
+    assert!(killed * stride() > 60, "{killed}");
+}
+
+#[test]
+fn an_error_at_any_step_of_a_part_that_packs_is_told_and_the_next_run_goes_on() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let (before, _) = states_to_pack(&env).remove(1);
+    restore(&env, "nhwc", &before);
+    finish(pack(&env)).exits(0);
+    let expected = rows(&env, "nhwc");
+    for number in (1..).step_by(stride()) {
+        restore(&env, "nhwc", &before);
+        let run = run_with_fault(&env, pack(&env), "ENOSPC", number);
+        let Some(at) = &run.at else {
+            run.outcome.exits(0);
+            break;
+        };
+        eprintln!("ENOSPC at step {number}: {at}");
+        assert_readable(&state(&env, "nhwc"), "after an error");
+        if !run.outcome.exited_with(0) {
+            (run.outcome.exits(1)).says(&["cannot ", "features/nhwc", "No space left"]);
+            assert!(run.outcome.stderr.lines().count() < 20, "{}", run.outcome);
+        }
+        finish(pack(&env)).exits(0);
+        assert_eq!(rows(&env, "nhwc"), expected);
+    }
+}
+
+/// Three parts, and what an undisturbed merge makes of them.
+fn three_parts(env: &TestEnv) -> (Tree, Tree) {
+    pictures(env, 9);
+    for part in ["0/3", "1/3", "2/3"] {
+        let options = ["--pack", "--rows", "2", "--part", part, "--workers", "1"];
+        env.extract("nhwc", &options).exits(0);
+    }
+    let before = state(env, "nhwc");
+    finish(merge(env)).exits(0);
+    let after = state(env, "nhwc");
+    assert!(
+        !after
+            .keys()
+            .any(|name| name.contains('/') || name.starts_with('.'))
+    );
+    (before, after)
+}
+
+/// Fails unless whoever reads finds each object once.
+#[track_caller]
+fn assert_each_once(env: &TestEnv, when: &str) {
+    let search = [
+        "search",
+        "--feature-dir",
+        "features",
+        "-k",
+        "99",
+        "0003.jpg",
+    ];
+    let outcome = env.run(search);
+    let found: Vec<&str> = outcome.exits(0).stdout.lines().collect();
+    assert_eq!(found.len(), 9, "{when}\n{outcome}");
+    let status: Outcome = env.run(["status", "--feature-dir", "features", "--json"]);
+    assert_eq!(status.exits(0).json()["packed"], 9, "{when}\n{status}");
+    let verify = env.run(["verify", "--feature-dir", "features", "--json"]);
+    assert_eq!(verify.exits(0).json()["rows"], 9, "{when}\n{verify}");
+}
+
+#[test]
+fn whoever_reads_finds_each_object_once_wherever_a_merge_is_killed() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let (before, after) = three_parts(&env);
+    let mut killed = 0;
+    for number in 1.. {
+        restore(&env, "nhwc", &before);
+        let run = run_with_fault(&env, merge(&env), "kill", number);
+        if !run.was_killed(0) {
+            break;
+        }
+        killed += 1;
+        eprintln!("killed at step {number}: {:?}", run.at);
+        assert_each_once(&env, "killed");
+        let is_begun = state(&env, "nhwc")
+            .keys()
+            .any(|name| name.ends_with(".merging.tmp"));
+        let is_done = state(&env, "nhwc").contains_key(".merged.tmp");
+        if is_begun && !is_done {
+            // Nothing else changes shards until the merge is over.
+            env.concat(&[])
+                .exits(1)
+                .says(&["were being merged", "--merge"]);
+            finish(pack(&env)).exits(1);
+        }
+        finish(merge(&env)).exits(0);
+        assert_same_tree(&tidy_state(&env), &after);
+        assert_each_once(&env, "merged");
+    }
+    assert!(killed > 40, "{killed}");
+}
+
+#[test]
+fn an_error_at_any_step_of_a_merge_is_told_and_loses_nothing() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let (before, after) = three_parts(&env);
+    for (fault, message) in [("EIO", "Input/output error"), ("ENOSPC", "No space left")] {
+        for number in 1.. {
+            restore(&env, "nhwc", &before);
+            let run = run_with_fault(&env, merge(&env), fault, number);
+            let Some(at) = &run.at else {
+                run.outcome.exits(0);
+                break;
+            };
+            eprintln!("{fault} at step {number}: {at}");
+            assert_each_once(&env, "after an error");
+            if !run.outcome.exited_with(0) {
+                (run.outcome.exits(1)).says(&["cannot ", "features/nhwc", message]);
+            }
+            finish(merge(&env)).exits(0);
+            assert_same_tree(&tidy_state(&env), &after);
+        }
+    }
+}
+
+#[test]
+fn a_second_writer_of_a_part_is_refused_also_where_locks_prove_nothing() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    pictures(&env, 4);
+    for locks in ["", "locks of one mount; "] {
+        restore(&env, "nhwc", &Tree::new());
+        for name in ["release", "steps"] {
+            let _ = fs::remove_file(env.path(name));
+        }
+        let mut first = pack(&env);
+        first
+            .env("SIMSEARCH_FAULT", format!("{locks}hang 1"))
+            .env("SIMSEARCH_RELEASE", env.path("release"))
+            .env("SIMSEARCH_STEPS", env.path("steps"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let first = first.spawn().unwrap();
+        let steps = || fs::read_to_string(env.path("steps")).unwrap_or_default();
+        assert!(until(|| steps().contains("hang")), "{}", steps());
+        let with_fault = |mut command: Command| {
+            // Who waits for another one does so for milliseconds.
+            command.env("SIMSEARCH_FAULT", format!("{locks}hang 1000"));
+            finish(command)
+        };
+        let this = format!("by process {} on ", first.id());
+        with_fault(pack(&env)).exits(11).says(&[
+            "part 0/1 is being written",
+            "part-00000-of-00001",
+            &this,
+        ]);
+        // Nor is the part merged, or checked.
+        with_fault(merge(&env))
+            .exits(1)
+            .says(&["part 0/1 is not complete"]);
+        let verify = env.command(["verify", "--feature-dir", "features"]);
+        with_fault(verify).exits(11).says(&[&this]);
+        env.write("release", "");
+        let outcome = wait("the first".into(), first);
+        assert_eq!(outcome.exits(0).counts(), [4, 0, 0, 0], "{outcome}");
+        assert_eq!(packed(&env), 4);
+    }
+}
