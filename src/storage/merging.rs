@@ -69,14 +69,16 @@ fn mark(directory: &ModelDir, name: &str, step: &str) -> Result<()> {
 /// their directory.
 pub fn finish(directory: &ModelDir) -> Result<()> {
     let path = directory.path();
-    let mut parts = Vec::new();
-    let mut first = None;
+    let (mut parts, mut first) = (Vec::new(), None);
     let reading = || format!("cannot read {}", path.display());
     for entry in fs::read_dir(path).with_context(reading)? {
-        let name = entry.with_context(reading)?.file_name();
+        let entry = entry.with_context(reading)?;
+        let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        parts.extend(part_dir::parse(name).map(|part| part_dir::directory(path, part)));
         first = first.or(parse_begun(name));
+        if part_dir::parse(name).is_some() && entry.file_type().with_context(reading)?.is_dir() {
+            parts.push(entry.path());
+        }
     }
     if !parts.is_empty() {
         // The next parts may be of another number.

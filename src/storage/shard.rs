@@ -226,7 +226,8 @@ impl ShardFiles {
         let mut files = ShardFiles::default();
         let (mut first_merged, mut is_merged) = (None, false);
         for entry in fs::read_dir(directory).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
             if let Some((number, file)) = ShardNumber::parse(name) {
                 files.finished.entry(number).or_default()[file as usize] = true;
@@ -235,7 +236,10 @@ impl ShardFiles {
             } else if let Some((old, new)) = ShardNumber::parse_replacement_marker(name) {
                 files.replacements.insert(old, new);
             } else if let Some(part) = part_dir::parse(name) {
-                files.parts.insert(part);
+                // A link would lead elsewhere.
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    files.parts.insert(part);
+                }
             } else if let Some(first) = merging::parse_begun(name) {
                 first_merged = Some(first);
             } else if name == merging::DONE {

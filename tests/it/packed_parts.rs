@@ -343,7 +343,7 @@ fn merged_parts_are_the_rows_of_a_single_run_and_the_parts_in_the_directory_are_
     }
     let inodes = |tree: &str| {
         let walk = walkdir::WalkDir::new(env.path(tree)).into_iter();
-        let files = walk.filter_map(|entry| Some(entry.unwrap()));
+        let files = walk.map(Result::unwrap);
         let files = files.filter(|entry| entry.path().to_string_lossy().ends_with(".features.npy"));
         let mut inodes: Vec<u64> = files.map(|file| file.metadata().unwrap().ino()).collect();
         inodes.sort_unstable();
@@ -612,6 +612,25 @@ fn a_part_that_holds_files_of_others_stays_with_them() {
     assert_eq!(left.into_keys().collect::<Vec<_>>(), ["notes.txt"]);
     assert_eq!(rows(&env, "nhwc").len(), 3);
     env.run(["verify", "--feature-dir", "features"]).exits(0);
+}
+
+#[test]
+fn a_link_in_the_place_of_a_part_is_not_followed() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 2);
+    pack_all(&env, 1);
+    let part = env.path("features/nhwc/part-00000-of-00001");
+    fs::rename(&part, env.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(env.path("elsewhere"), &part).unwrap();
+    let before = tree(&env.path("elsewhere"));
+    pack(&env, "0/1")
+        .exits(1)
+        .says(&["part-00000-of-00001 is a link"]);
+    let status = ["status", "--feature-dir", "features", "--json"];
+    assert_eq!(env.run(status).exits(0).json()["packed"], 0);
+    merge(&env, &[]).exits(0).says(&["no parts"]);
+    assert_same_tree(&tree(&env.path("elsewhere")), &before);
 }
 
 #[test]

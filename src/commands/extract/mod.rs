@@ -398,6 +398,11 @@ fn open_packing(
         return Ok(Ok(None));
     };
     let path = options.own_directory();
+    ensure!(
+        !path.is_symlink(),
+        "{} is a link; remove it, so that the part gets a directory there",
+        path.display()
+    );
     let directory = ModelDir::create(&path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let packing = PartWriter::open(directory, part, rows, options.patience, progress)?;
