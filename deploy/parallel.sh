@@ -1,5 +1,5 @@
 #!/bin/bash
-# Extracts the features of a list in N parts with GNU parallel, on this machine or on several, and then packs and checks them.
+# Extracts the features of a list in N parts with GNU parallel, on this machine or on several, and then merges and checks them.
 #
 #     simsearch list --media-dir photos
 #     deploy/parallel.sh 8 photos features [arguments of extract ...]
@@ -24,8 +24,9 @@ shift 3
 parts_left=0
 seq 0 $((parts - 1)) |
     parallel --retries 3 --line-buffer --quote \
-        simsearch extract --quiet --part "{}/$parts" --fail-on none --grace 20 "$@" || parts_left=$?
+        simsearch extract --quiet --part "{}/$parts" --pack --fail-on none --grace 20 "$@" || parts_left=$?
 
-simsearch concat || [ $? -eq 3 ]
+# A part that is missing or incomplete is named, and nothing is merged then.
+simsearch concat --merge
 simsearch verify --objects "$MEDIA_DIR/objects.txt" || parts_left=$?
 exit "$parts_left"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Extracts the features of a list in N parts, as a job array of Slurm, and then packs and checks them.
+# Extracts the features of a list in N parts, as a job array of Slurm, and then merges and checks them.
 #
 #     list once:   simsearch list --media-dir /shared/photos
 #     submit:      deploy/slurm/submit.sh 64 /shared/photos /shared/features [arguments of extract ...]
@@ -20,6 +20,6 @@ here=$(dirname "$(realpath "$0")")
 
 array=$(sbatch --parsable --array="0-$((parts - 1))" "$here/part.sbatch" "$parts" "$@")
 array=${array%%;*}
-# `afterany`: one part that was cancelled must not keep the others from being packed. What is missing, `verify` names.
+# `afterany`: it says which parts are missing, where one was cancelled, and would wait for it forever otherwise.
 finish=$(sbatch --parsable --dependency="afterany:$array" "$here/finish.sbatch")
 echo "parts: job $array, finish: job ${finish%%;*}"

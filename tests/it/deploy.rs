@@ -6,11 +6,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::extract::{features, pictures};
-use crate::{
-    Outcome, PROGRAM, ROOT, TestEnv, Tree, VARIABLES, assert_same_tree, files_ending, finish,
-    model_file, need_runtime, skip,
-};
+use crate::extract::pictures;
+use crate::packed_parts::{Rows, rows};
+use crate::{Outcome, PROGRAM, ROOT, TestEnv, VARIABLES, finish, model_file, need_runtime, skip};
 
 /// Runs the tasks of an array one after the other; the number of tasks in the array is a wrong one, as when some are submitted
 /// again.
@@ -37,21 +35,15 @@ fi
 const SCONTROL: &str = "#!/bin/bash\necho \"scontrol $*\" >> calls\nexit 1\n";
 
 /// Twelve pictures, what one run makes of them and packs, and a folder for programs with `simsearch` in it.
-fn twelve(env: &TestEnv) -> Tree {
+fn twelve(env: &TestEnv) -> Rows {
     pictures(env, 12);
     env.extract("nhwc", &[]).exits(0);
     env.concat(&[]).exits(0);
-    let single = packed(env);
+    let single = rows(env, "nhwc");
     fs::remove_dir_all(env.path("features")).unwrap();
     fs::create_dir(env.path("bin")).unwrap();
     symlink(PROGRAM, env.path("bin/simsearch")).unwrap();
     single
-}
-
-fn packed(env: &TestEnv) -> Tree {
-    let mut shards = files_ending(&features(env, "nhwc"), ".features.npy");
-    shards.append(&mut files_ending(&features(env, "nhwc"), ".object_ids.npy"));
-    shards
 }
 
 fn program(env: &TestEnv, name: &str, script: &str) {
@@ -106,7 +98,7 @@ exec the_program "$@"
     command.args(["4", "media", "features", "--provider", "cpu"]);
     finish(command).exits(0).says(&["no problems"]);
     assert!(env.path("killed").exists());
-    assert_same_tree(&packed(&env), &single);
+    assert_eq!(rows(&env, "nhwc"), single);
     // A part that fails each time is said.
     program(
         &env,
@@ -137,7 +129,7 @@ fn slurm_makes_in_parts_what_one_run_makes() {
     program(&env, "scontrol", SCONTROL);
     let outcome = submit(&env, &runtime, &["--provider", "cpu"]);
     assert_eq!(outcome.exits(0).stdout, "parts: job 7, finish: job 7\n");
-    assert_same_tree(&packed(&env), &single);
+    assert_eq!(rows(&env, "nhwc"), single);
     let calls = calls(&env);
     assert!(calls[0].contains("--array=0-3 "), "{calls:?}");
     assert_eq!(
@@ -183,7 +175,7 @@ fn a_task_of_slurm_goes_back_into_the_queue_when_it_fails_and_not_when_it_was_wr
     );
     assert_eq!(
         task(
-            "[ \"$*\" = 'extract --part 3/4 --workers 1 --fail-on none --grace 45' ]",
+            "[ \"$*\" = 'extract --part 3/4 --pack --workers 1 --fail-on none --grace 45' ]",
             "0"
         )
         .0,

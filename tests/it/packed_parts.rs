@@ -12,10 +12,13 @@ use crate::{
     Outcome, TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, ppm, tree,
 };
 
+/// The bytes of rows, by the object ids.
+pub type Rows = BTreeMap<String, Vec<u8>>;
+
 /// The bytes of each object's row, in whatever shard below `features/<model>` it is.
-pub fn rows(env: &TestEnv, model: &str) -> BTreeMap<String, Vec<u8>> {
+pub fn rows(env: &TestEnv, model: &str) -> Rows {
     let found = env.tree(&format!("features/{model}"));
-    let mut rows = BTreeMap::new();
+    let mut rows = Rows::new();
     for (name, content) in files_ending(&found, ".features.npy") {
         let ids = &found[&name.replace(".features.", ".object_ids.")];
         let ids = npy::object_ids(ids).unwrap();
@@ -31,7 +34,7 @@ pub fn rows(env: &TestEnv, model: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The rows that a run without parts makes, whose features are removed again.
-fn rows_of_a_single_run(env: &TestEnv) -> BTreeMap<String, Vec<u8>> {
+fn rows_of_a_single_run(env: &TestEnv) -> Rows {
     env.extract("nhwc", &[]);
     env.concat(&["--rows", "4"]).exits(0);
     let expected = rows(env, "nhwc");
@@ -256,7 +259,7 @@ fn a_picture_that_changed_or_moved_or_failed_is_made_good_in_its_part() {
 }
 
 /// What a run makes of the pictures as they are now, in a feature directory of its own.
-fn rows_of_a_single_run_elsewhere(env: &TestEnv) -> BTreeMap<String, Vec<u8>> {
+fn rows_of_a_single_run_elsewhere(env: &TestEnv) -> Rows {
     fs::rename(env.path("features"), env.path("kept")).unwrap();
     let expected = rows_of_a_single_run(env);
     fs::rename(env.path("kept"), env.path("features")).unwrap();

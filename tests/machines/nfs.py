@@ -179,6 +179,15 @@ class Work:
         for command in (EXTRACT, ["concat"]):
             subprocess.run(["sh", "-c", self.call(single, command)], check=True, capture_output=True)
         self.single = self.packed(single)
+        parts = folder / "parts"
+        for command in (*(self.pack(number) for number in (0, 1)), ["concat", "--merge"]):
+            subprocess.run(["sh", "-c", self.call(parts, command)], check=True, capture_output=True)
+        self.parts = self.packed(parts, "0000", "0001")
+
+    @staticmethod
+    def pack(number):
+        """One of two parts, which packs."""
+        return ["extract", "--json", "--provider", "cpu", "--workers", "1", "--pack", "--part", f"{number}/2"]
 
     def call(self, features, arguments):
         """The program, as a command of the shell."""
@@ -192,8 +201,8 @@ class Work:
         return shlex.join(["env", *words, str(self.program), *arguments])
 
     @staticmethod
-    def packed(features):
-        names = ("0000.features.npy", "0000.object_ids.npy")
+    def packed(features, *numbers):
+        names = [f"{number}.{what}.npy" for number in numbers or ("0000",) for what in ("features", "object_ids")]
         return [(features / "nhwc" / name).read_bytes() for name in names]
 
 
@@ -273,6 +282,33 @@ class Nfs:
         made = self.both_share(version, self.make_folders)
         expect(sum(made) == OBJECTS, f"{made} made for {OBJECTS}")
         return "+".join(map(str, made)), "the rows of a single run"
+
+    def packing(self, version):
+        """Each packs one of two parts. Then the parts are merged."""
+        self.begin(version)
+        features = f"/mnt/shared/{self.name}"
+        clients = (self.first, self.second)
+        before = [self.operations(client) for client in clients]
+        runs = [client.start(self.work.call(features, self.work.pack(number))) for number, client in enumerate(clients)]
+        made = [client.wait(number).exits(0).done() for client, number in zip(clients, runs)]
+        expect(sum(made) == OBJECTS, f"{made} made for {OBJECTS}")
+        used = sum(self.operations(client) for client in clients) - sum(before)
+        expect(used <= OBJECTS, f"{used} operations for {OBJECTS} objects")
+        before = self.operations(self.first)
+        self.first.do(self.work.call(features, ["concat", "--merge"])).exits(0)
+        merged = self.operations(self.first) - before
+        features = f"/mnt/disk/shared/{self.name}"
+        self.server.do(self.work.call(features, ["verify"])).exits(0)
+        self.server.do(f"cp -r {features} /run/host/{self.name}").exits(0)
+        there = self.work.packed(Path(f"{self.server.host}/{self.name}"), "0000", "0001")
+        expect(there == self.work.parts, "other rows than those of the same parts on one machine")
+        return "+".join(map(str, made)), f"{used} operations, and {merged} to merge; the rows of a single run"
+
+    @staticmethod
+    def operations(client):
+        """How many operations of NFS a client has asked for in the folder of the features."""
+        count = "$1 == \"device\" { on = $5 == \"/mnt/shared\" } on && /^\t *[A-Z_]+: [0-9]/ { n += $2 } END { print n }"
+        return int(client.do(f"awk '{count}' /proc/self/mountstats").exits(0).stdout)
 
     def make_folders(self):
         """All folders of the features, which both clients have seen empty."""
@@ -400,6 +436,7 @@ def nfs_scenes(work, table):
         for name, what in (
             ("a fresh tree", nfs.fresh),
             ("the folders are there already", nfs.nested),
+            ("parts that pack", nfs.packing),
             ("a client loses its power", nfs.client_dies),
             ("the server starts again", nfs.server_restarts),
         ):
