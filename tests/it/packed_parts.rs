@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::npy;
 
 use crate::extract::{failures, features, pictures};
@@ -599,6 +600,24 @@ fn copy(from: &Path, to: &Path) {
     for (name, content) in tree(from) {
         fs::write(to.join(name), content).unwrap();
     }
+}
+
+#[test]
+fn a_part_that_another_process_writes_to_is_not_merged() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 4);
+    pack_all(&env, 2);
+    let before = env.tree("features");
+    let part = ModelDir::open(&env.path("features/nhwc/part-00001-of-00002")).unwrap();
+    let held = part.lock_packing(&|_| {}).unwrap();
+    let this = format!("process {}", std::process::id());
+    merge(&env, &[])
+        .exits(11)
+        .says(&["part-00001-of-00002 is being written to by", &this]);
+    drop(held);
+    assert_same_tree(&env.tree("features"), &before);
+    merge(&env, &[]).exits(0);
 }
 
 #[test]
