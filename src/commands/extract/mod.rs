@@ -48,7 +48,7 @@ use crate::storage::object_list::ObjectList;
 use crate::storage::part::Part;
 use crate::storage::recipe::{Finish, Recipe, RecipeError};
 use crate::storage::shard::ShardFiles;
-use crate::storage::sources::SourceRecord;
+use crate::storage::sources;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors;
 use crate::support::progress::{Counts, Progress, Total};
@@ -230,11 +230,13 @@ pub fn extract(
     let recorded = Recipe::read(path)?;
     let locking = || format!("cannot lock {}", path.display());
     let report = FailureReport::open(&directory).with_context(locking)?;
-    let sources = SourceRecord::open(&directory).with_context(locking)?;
 
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
-    (sources.add(&plan.moved))
-        .with_context(|| format!("cannot write {}", sources.path().display()))?;
+    if !plan.moved.is_empty() {
+        let recorded = directory.scratch();
+        (recorded.and_then(|scratch| sources::record(&scratch, &plan.moved)))
+            .with_context(|| format!("cannot record sources in {}", path.display()))?;
+    }
     let mounted = Mounted::new(&options.media_dir, &list);
     if !plan.pending.is_empty() {
         mounted.check_sample(&plan.pending, &options.objects)?;
@@ -269,7 +271,6 @@ pub fn extract(
             mounted: &mounted,
             directory: &directory,
             report: &report,
-            sources: &sources,
             pool,
             gpu,
             form: &form,

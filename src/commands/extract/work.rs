@@ -26,7 +26,7 @@ use crate::storage::model_dir::{FeatureState, ModelDir, Scratch};
 use crate::storage::npy;
 use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
-use crate::storage::sources::{Made, Source, SourceRecord, feature_sum};
+use crate::storage::sources::{self, Made, Source, feature_sum};
 use crate::support::hints::{concerns_all_writing, concerns_the_run};
 use crate::support::interrupt::Interrupt;
 use crate::support::mutex::lock;
@@ -56,7 +56,6 @@ pub struct Work<'a> {
     pub mounted: &'a Mounted<'a>,
     pub directory: &'a ModelDir,
     pub report: &'a FailureReport,
-    pub sources: &'a SourceRecord,
     pub pool: &'a Pool,
     /// Where JPEG pictures are decoded on a GPU.
     pub gpu: Option<&'a GpuReader>,
@@ -456,7 +455,7 @@ impl Work<'_> {
     }
 
     /// Records which files the features of a group are made from; this comes before they are written.
-    fn record_sources(&self, group: &Group) -> Result<()> {
+    fn record_sources(&self, shared: &Shared<'_>, group: &Group) -> Result<()> {
         let rows = group.features.chunks_exact(self.form.dimension);
         let pictures = group.indices.iter().zip(&group.files).zip(rows);
         let made: Vec<Made> = pictures
@@ -469,8 +468,10 @@ impl Work<'_> {
                 feature_sum: feature_sum(bytemuck::cast_slice(feature)),
             })
             .collect();
-        (self.sources.add(&made))
-            .with_context(|| format!("cannot write {}", self.sources.path().display()))
+        sources::record(&shared.scratch, &made).with_context(|| {
+            let path = self.directory.path();
+            format!("cannot record sources in {}", path.display())
+        })
     }
 
     /// From the bytes of a file to pixels, on the CPU.
@@ -500,7 +501,7 @@ impl Work<'_> {
         let Worker {
             slot, bytes, group, ..
         } = worker;
-        self.record_sources(group)?;
+        self.record_sources(shared, group)?;
         let rows = group.features.chunks_exact(self.form.dimension);
         for ((id, &index), feature) in group.ids.iter().zip(&group.indices).zip(rows) {
             let entry = self.list.entry(index as usize);
