@@ -20,7 +20,7 @@ use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 use crate::storage::shard_changes::{self, Change};
-use crate::storage::sources::{RecordedSources, SourceRecord};
+use crate::storage::sources::{self, RecordedSources};
 use crate::support::progress::Progress;
 
 /// How many listed pictures, evenly over the list, are looked for before the media directory is taken for one whose disk is
@@ -94,6 +94,8 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
                 Packing::HeldBy(holder) => return Ok(PruneOutcome::HeldBy(holder)),
                 Packing::Locked(lock) => {
                     let sums = shard_changes::finish_what_was_killed(&directory)?;
+                    let tidying = || format!("cannot tidy {}", directory.path().display());
+                    directory.remove_leftovers().with_context(tidying)?;
                     changing = Some((lock, sums));
                 }
             }
@@ -164,7 +166,7 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
                 return Ok(());
             }
             let is_listed = |path: &str| listed.has(id_kind.of_entry(path));
-            SourceRecord::open(&directory)?.tidy(&recorded, |made| is_listed(&made.source.path))
+            sources::tidy(&directory, &recorded, |made| is_listed(&made.source.path))
         };
         tidy().with_context(|| format!("cannot tidy {}", path.display()))?;
     }

@@ -15,10 +15,10 @@ use crate::storage::files::FileStamp;
 use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
 use crate::storage::shard::{Listing, ShardFiles, ShardNumber};
-use crate::storage::sources::{Source, SourceRecord};
+use crate::storage::sources::{self, Source};
 use crate::support::progress::Progress;
 
-/// Between two looks at the names of the shards, at the list of objects and at the record of what is extracted.
+/// Between two looks at the names of the shards, at the list of objects and at the records of what is extracted.
 const LOOK: Duration = Duration::from_secs(1);
 /// To walk over all per-object files takes a while where there are many: the rest after it is so many times as long.
 const REST: u32 = 20;
@@ -183,8 +183,8 @@ pub async fn watch(live: Arc<Live>, progress: Arc<Progress>) {
 struct Seen {
     list: Option<FileStamp>,
     shards: Vec<(PathBuf, ShardNumber)>,
-    /// The record of what the features were made from: each is in it before it is there.
-    record: Option<FileStamp>,
+    /// The records of what the features were made from: each is in one before it is there.
+    records: Vec<(PathBuf, FileStamp)>,
     /// When the last walk over the per-object files ended, and how long it took.
     walked: (Instant, Duration),
     /// The last problem, which is told once.
@@ -197,7 +197,7 @@ impl Seen {
             list: stamp(&live.objects),
             // Those that came before this are looked for at once.
             shards: Vec::new(),
-            record: None,
+            records: Vec::new(),
             walked: (Instant::now(), Duration::ZERO),
             problem: None,
         }
@@ -219,8 +219,8 @@ impl Seen {
             }
         }
         let started = Instant::now();
-        let record = stamp(&live.directory.join(SourceRecord::FILE_NAME));
-        let rest = match record == self.record {
+        let records = sources::records(&live.directory).unwrap_or_default();
+        let rest = match records == self.records {
             true => REST,
             false => REST_WHILE_NEW,
         };
@@ -234,7 +234,7 @@ impl Seen {
         let shards: Vec<(PathBuf, ShardNumber)> = shards.collect();
         if is_listed_anew || is_rested || shards != self.shards {
             match live.refresh_features() {
-                Ok(()) => (self.shards, self.record) = (shards, record),
+                Ok(()) => (self.shards, self.records) = (shards, records),
                 Err(error) => problem = Some(error),
             }
             self.walked = (Instant::now(), started.elapsed());

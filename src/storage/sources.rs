@@ -1,9 +1,14 @@
 //! Which file each feature was made from.
 //!
-//! A feature is one file with numpy's bytes, so that its source has to be recorded beside it: in `sources.jsonl`, a line for
-//! each feature that is made, which all processes of a directory share; and once the feature is packed, in the shard's
-//! `NNNN.sources.npy`. A file beside each feature instead would double the files, and extended attributes are lost where
-//! features are copied.
+//! A feature is one file with numpy's bytes, so that its source has to be recorded beside it: in a record of sources, which
+//! has a line for each feature that is made; and once the feature is packed, in the shard's `NNNN.sources.npy`. A file
+//! beside each feature instead would double the files, and extended attributes are lost where features are copied.
+//!
+//! Each run has a record of its own, so that none relies on locks: one that two machines add to, or that one of them replaces
+//! meanwhile, loses lines through sshfs, s3fs, rclone, or NFS without locks. While the run lasts, its record is an unfinished
+//! file (`Scratch::add_to_record`). At its end, or when the next run finds it left over, it gets a final name,
+//! `sources.jsonl` or `sources.<16 digits>.jsonl`, and nobody changes it any more: [`tidy`] writes another one of what is still
+//! of use, and removes it.
 //!
 //! The line comes before the feature gets its name, and has a checksum of the feature's numbers. It holds for the feature
 //! that has this checksum and for no other, so that the two never come apart, whenever a process is killed: a line without
@@ -11,23 +16,19 @@
 //! checksum of the path. Like features, lines are not made durable. A power loss can only lose them, and then the
 //! source of a feature is not known; nor is its object, where that is a path, and `extract` makes it again.
 
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use nix::libc::{EISDIR, ELOOP, O_NOFOLLOW, O_NONBLOCK};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::storage::files::{FileStamp, complete, regular};
-use crate::storage::model_dir::{ModelDir, NestedFiles, PerObjectFile, RecordLock};
+use crate::storage::files::{FileStamp, regular};
+use crate::storage::model_dir::scratch::{self, SCRATCH, Scratch};
+use crate::storage::model_dir::{AtPath, ModelDir, NestedFiles, PerObjectFile};
 use crate::storage::object_id::{IdKind, stem_of_path};
 use crate::support::fault;
-use crate::support::hints::NotRegular;
-use crate::support::mutex::lock;
 
 /// The file that a feature was made from, as it was then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,116 +93,136 @@ struct Line {
     feature_crc32: u32,
 }
 
-/// The record of a directory, `sources.jsonl`: one JSON object a line, added to under a lock.
-#[derive(Debug)]
-pub struct SourceRecord {
-    path: PathBuf,
-    /// Keeps processes apart.
-    lock: RecordLock,
-    /// Keeps the threads of this one apart.
-    turn: Mutex<()>,
-}
-
-impl SourceRecord {
-    /// The name of the record in a model's directory.
-    pub const FILE_NAME: &str = "sources.jsonl";
-
-    /// Opens the record of a model's directory; the file is made with the first feature.
-    pub fn open(directory: &ModelDir) -> io::Result<Self> {
-        Ok(SourceRecord {
-            path: directory.path().join(Self::FILE_NAME),
-            lock: directory.sources_lock()?,
-            turn: Mutex::default(),
-        })
+/// Records features that this run is about to write.
+pub fn record(scratch: &Scratch, made: &[Made]) -> io::Result<()> {
+    if made.is_empty() {
+        return Ok(());
     }
-
-    /// Where the record is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Adds features that are about to be written, all in one call.
-    pub fn add(&self, made: &[Made]) -> io::Result<()> {
-        if made.is_empty() {
-            return Ok(());
-        }
-        let _turn = lock(&self.turn);
-        let _held = self.lock.hold()?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        options.custom_flags(O_NOFOLLOW | O_NONBLOCK);
-        let file = fault::step("open the record of sources", || options.open(&self.path))
-            .map_err(in_the_way)?;
-        regular::check(&file.metadata()?)?;
-        let length = file.metadata()?.len();
-        // A line that was cut off when a process was killed is ended, and says nothing.
-        let mut lines = match is_cut_off(&file, length)? {
-            true => b"\n".to_vec(),
-            false => Vec::new(),
+    let mut lines = Vec::new();
+    for Made {
+        source,
+        feature_sum,
+    } in made
+    {
+        let line = Line {
+            path: source.path.clone(),
+            size: source.file.size,
+            mtime_ns: source.file.modified,
+            feature_crc32: *feature_sum,
         };
-        for Made {
-            source,
-            feature_sum,
-        } in made
-        {
-            let line = Line {
-                path: source.path.clone(),
-                size: source.file.size,
-                mtime_ns: source.file.modified,
-                feature_crc32: *feature_sum,
-            };
-            serde_json::to_writer(&mut lines, &line)?;
-            lines.push(b'\n');
-        }
-        fault::step("record the sources", || file.write_all_at(&lines, length))
+        serde_json::to_writer(&mut lines, &line)?;
+        lines.push(b'\n');
     }
-
-    /// Removes the features of which `keep` is false from the record, as far as they were in it when `read` was read. Those
-    /// that were added since stay.
-    pub fn tidy(&self, read: &RecordedSources, keep: impl Fn(&Made) -> bool) -> io::Result<()> {
-        let _turn = lock(&self.turn);
-        let _held = self.lock.hold()?;
-        complete::remove_leftover(&self.path)?;
-        let Some(bytes) = read_file(&self.path)? else {
-            return Ok(());
-        };
-        let (before, since) = bytes.split_at(read.length.min(bytes.len()));
-        let kept = lines(before).filter(|(_, made)| keep(made));
-        let kept = kept.chain(lines(since)).flat_map(|(line, _)| [line, b"\n"]);
-        let kept = kept.collect::<Vec<_>>().concat();
-        if kept.is_empty() {
-            fault::step("remove the record of sources", || {
-                fs::remove_file(&self.path)
-            })
-        } else if kept == bytes {
-            Ok(())
-        } else {
-            complete::write(&self.path, |file| file.write_all(&kept))
-        }
-    }
+    scratch.add_to_record(&lines)
 }
 
-fn in_the_way(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(ELOOP | EISDIR) => io::Error::other(NotRegular),
-        _ => error,
+/// Removes the features of which `keep` is false from the finished records that were there when `read` was read, and makes one
+/// of them. Only who packs does this.
+pub fn tidy(
+    directory: &ModelDir,
+    read: &RecordedSources,
+    keep: impl Fn(&Made) -> bool,
+) -> io::Result<()> {
+    let mut records = Vec::new();
+    for path in &read.finished {
+        let path = directory.path().join(path);
+        if let Some(bytes) = read_file(&path)? {
+            records.push((path, bytes));
+        }
     }
+    let mut seen = HashSet::new();
+    let mut kept = Vec::new();
+    for (line, made) in records.iter().flat_map(|(_, bytes)| lines(bytes)) {
+        // A kill in the middle of what follows leaves lines twice.
+        if keep(&made) && seen.insert(line) {
+            kept.extend_from_slice(line);
+            kept.push(b'\n');
+        }
+    }
+    if matches!(&records[..], [(_, bytes)] if *bytes == kept) {
+        return Ok(());
+    }
+    if !kept.is_empty() {
+        let scratch = directory.scratch()?;
+        scratch.add_to_record(&kept)?;
+        scratch.finish_record()?;
+        directory.sync()?;
+    }
+    for (path, _) in records {
+        match fault::step("remove a record of sources", || fs::remove_file(&path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
-fn is_cut_off(file: &File, length: u64) -> io::Result<bool> {
-    let Some(last) = length.checked_sub(1) else {
-        return Ok(false);
+/// The records of a directory, and what tells whether one has changed.
+pub fn records(directory: &Path) -> io::Result<Vec<(PathBuf, FileStamp)>> {
+    let mut records = list(directory, Stage::Unfinished)?;
+    records.extend(list(directory, Stage::Finished)?);
+    Ok(records)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Unfinished,
+    Finished,
+}
+
+/// The records of one kind, by their paths below the directory; the one that was changed last comes last.
+fn list(directory: &Path, stage: Stage) -> io::Result<Vec<(PathBuf, FileStamp)>> {
+    let (folder, is_one): (_, fn(&str) -> bool) = match stage {
+        Stage::Unfinished => (SCRATCH, scratch::is_unfinished_record),
+        Stage::Finished => ("", scratch::is_record),
     };
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, last)?;
-    Ok(byte != *b"\n")
+    let path = directory.join(folder);
+    let mut records = Vec::new();
+    // What is in the way of the scratch directory, who writes says.
+    if stage == Stage::Unfinished && !fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir()) {
+        return Ok(records);
+    }
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(records),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_one)
+            && let Ok(metadata) = entry.metadata()
+        {
+            let path = Path::new(folder).join(entry.file_name());
+            records.push((path, FileStamp::of(&metadata)));
+        }
+    }
+    records.sort_by_key(|(_, stamp)| stamp.modified);
+    Ok(records)
+}
+
+/// A record, by its path below the directory, and its bytes.
+type Record = (PathBuf, Vec<u8>);
+
+/// The records of one kind. None where one was removed meanwhile: another one has its lines.
+fn read_records(directory: &Path, stage: Stage) -> io::Result<Option<Vec<Record>>> {
+    let mut records = Vec::new();
+    for (path, _) in list(directory, stage)? {
+        match read_file(&directory.join(&path))? {
+            Some(bytes) => records.push((path, bytes)),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(records))
 }
 
 fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match regular::read_own(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(source) => {
+            let path = path.to_owned();
+            Err(io::Error::other(AtPath { path, source }))
+        }
     }
 }
 
@@ -233,22 +254,29 @@ pub struct RecordedSources {
     id_kind: IdKind,
     /// In the order of the object ids; those of one object in the order in which they were recorded.
     made: Vec<Made>,
-    /// How long the record was, in whole lines.
-    length: usize,
+    /// The finished records that were read.
+    finished: Vec<PathBuf>,
 }
 
 impl RecordedSources {
-    /// Reads the record of a directory whose objects have ids of that kind. Takes no lock.
+    /// Reads the records of a directory whose objects have ids of that kind. Takes no lock.
     ///
     /// What is not packed has to be listed before, and what is packed after: `concat` puts the sources in a shard before it
     /// removes them here.
     pub fn read(directory: &Path, id_kind: IdKind) -> io::Result<Self> {
-        let bytes = read_file(&directory.join(SourceRecord::FILE_NAME))?.unwrap_or_default();
-        let made = lines(&bytes).map(|(_, made)| made).collect();
+        // In this order: a record that gets its final name meanwhile is read then.
+        let (unfinished, finished) = loop {
+            let unfinished = read_records(directory, Stage::Unfinished)?;
+            let finished = read_records(directory, Stage::Finished)?;
+            if let (Some(unfinished), Some(finished)) = (unfinished, finished) {
+                break (unfinished, finished);
+            }
+        };
+        let records = finished.iter().chain(&unfinished);
+        let made = records.flat_map(|(_, bytes)| lines(bytes));
         Ok(RecordedSources {
-            // Of a line that is being written there is only the beginning.
-            length: memchr::memrchr(b'\n', &bytes).map_or(0, |last| last + 1),
-            ..Self::of(made, id_kind)
+            finished: finished.iter().map(|(path, _)| path.clone()).collect(),
+            ..Self::of(made.map(|(_, made)| made).collect(), id_kind)
         })
     }
 
@@ -258,7 +286,7 @@ impl RecordedSources {
         RecordedSources {
             id_kind,
             made,
-            length: 0,
+            finished: Vec::new(),
         }
     }
 
@@ -374,12 +402,12 @@ mod tests {
     fn a_source_is_that_of_the_feature_it_was_recorded_for_and_the_last_of_several() {
         let directory = tempfile::tempdir().unwrap();
         let features = ModelDir::create(directory.path()).unwrap();
-        let [one, other] = [0; 2].map(|_| SourceRecord::open(&features).unwrap());
-        one.add(&[made("z/a.jpg", 1, 11), made("b.jpg", 2, 11)])
-            .unwrap();
-        other.add(&[made("a/a.jpg", 3, 12)]).unwrap();
+        let [one, other] = [0; 2].map(|_| features.scratch().unwrap());
+        record(&other, &[made("a/a.jpg", 3, 12)]).unwrap();
         // Killed before the feature got its name, and made again.
-        one.add(&[made("a/a.jpg", 4, 12)]).unwrap();
+        drop(other);
+        record(&one, &[made("z/a.jpg", 1, 11), made("b.jpg", 2, 11)]).unwrap();
+        record(&one, &[made("a/a.jpg", 4, 12)]).unwrap();
         let recorded = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
         for (id, sum, expected) in [
             ("a.jpg", 11, Some(1)),
@@ -399,42 +427,54 @@ mod tests {
     fn a_line_cut_off_by_a_kill_says_nothing_and_spoils_no_other() {
         let directory = tempfile::tempdir().unwrap();
         let features = ModelDir::create(directory.path()).unwrap();
-        let record = SourceRecord::open(&features).unwrap();
-        record.add(&[made("a.jpg", 1, 11)]).unwrap();
-        let whole = fs::read(record.path()).unwrap();
-        for cut in 1..whole.len() {
-            fs::write(record.path(), [&whole[..], &whole[..cut]].concat()).unwrap();
+        record(&features.scratch().unwrap(), &[made("a.jpg", 1, 11)]).unwrap();
+        record(&features.scratch().unwrap(), &[made("b.jpg", 2, 12)]).unwrap();
+        let path = directory.path().join("sources.jsonl");
+        let whole = fs::read(&path).unwrap();
+        // The last is what a power loss leaves.
+        let cut = (1..whole.len()).map(|cut| whole[..cut].to_vec());
+        for end in cut.chain([vec![0; 50]]) {
+            fs::write(&path, [&whole[..], &end].concat()).unwrap();
             let recorded = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
-            assert_eq!(recorded.made().len(), 1);
-            record.add(&[made("b.jpg", 2, 12)]).unwrap();
-            let recorded = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
-            assert_eq!(size_of(&recorded, "b.jpg", 12), Some(2), "{cut}");
-            assert_eq!(size_of(&recorded, "a.jpg", 11), Some(1), "{cut}");
+            assert_eq!(recorded.made().len(), 2, "{end:?}");
+            assert_eq!(size_of(&recorded, "b.jpg", 12), Some(2), "{end:?}");
+            assert_eq!(size_of(&recorded, "a.jpg", 11), Some(1), "{end:?}");
         }
-        // What a power loss leaves.
-        fs::write(record.path(), [&whole[..], &[0; 50]].concat()).unwrap();
-        record.add(&[made("b.jpg", 2, 12)]).unwrap();
-        let recorded = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
-        assert_eq!(recorded.made().len(), 2);
+        tidy(&features, &read(&features), |_| true).unwrap();
+        let records = records(directory.path()).unwrap();
+        assert_eq!(records.len(), 1, "{records:?}");
+        assert_eq!(read(&features).made().len(), 2);
+    }
+
+    fn read(features: &ModelDir) -> RecordedSources {
+        RecordedSources::read(features.path(), IdKind::Name).unwrap()
     }
 
     #[test]
-    fn what_was_added_since_it_was_read_stays_when_the_record_is_tidied() {
+    fn what_was_added_since_it_was_read_stays_when_the_records_are_tidied() {
         let directory = tempfile::tempdir().unwrap();
         let features = ModelDir::create(directory.path()).unwrap();
-        let record = SourceRecord::open(&features).unwrap();
-        record
-            .add(&[made("a.jpg", 1, 11), made("b.jpg", 2, 12)])
-            .unwrap();
-        let read = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
-        record.add(&[made("a.jpg", 3, 11)]).unwrap();
-        record
-            .tidy(&read, |made| &*made.source.path == "b.jpg")
-            .unwrap();
-        let left = RecordedSources::read(directory.path(), IdKind::Name).unwrap();
-        assert_eq!(size_of(&left, "a.jpg", 11), Some(3));
-        assert_eq!(size_of(&left, "b.jpg", 12), Some(2));
-        record.tidy(&left, |_| false).unwrap();
-        assert!(!record.path().exists());
+        let [ended, goes_on, ends] = [0; 3].map(|_| features.scratch().unwrap());
+        record(&ended, &[made("a.jpg", 1, 11), made("b.jpg", 2, 12)]).unwrap();
+        drop(ended);
+        record(&goes_on, &[made("c.jpg", 1, 13)]).unwrap();
+        record(&ends, &[made("d.jpg", 1, 14)]).unwrap();
+        let before = read(&features);
+        record(&goes_on, &[made("e.jpg", 1, 15)]).unwrap();
+        record(&ends, &[made("f.jpg", 1, 16)]).unwrap();
+        drop(ends);
+        tidy(&features, &before, |made| &*made.source.path == "b.jpg").unwrap();
+        let left = |features| {
+            let paths = read(features).made.into_iter();
+            paths.map(|made| made.source.path).collect::<Vec<_>>()
+        };
+        let expected = ["b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg"].map(Box::from);
+        assert_eq!(left(&features), expected);
+        drop(goes_on);
+        assert_eq!(left(&features), expected);
+        tidy(&features, &read(&features), |made| &*made.source.path > "d").unwrap();
+        assert_eq!(left(&features), expected[2..]);
+        tidy(&features, &read(&features), |_| false).unwrap();
+        assert_eq!(records(directory.path()).unwrap(), []);
     }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `SIMSEARCH_FAULT="kill 7"` | the process ends by SIGKILL in place of its 7th step, counted over all threads |
 //! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"`, `"EINVAL 7"` | the 7th step is not taken, and fails with this error |
+//! | `SIMSEARCH_FAULT="wait 7"` | the 7th step is taken once the file is there that `SIMSEARCH_RELEASE` names |
 //! | `SIMSEARCH_FAULT="panic 7"` | the decoder of the 7th picture panics; no step has a fault |
 //! | `SIMSEARCH_FAULT="hang 7"` | reading the 7th picture waits for the file that `SIMSEARCH_RELEASE` names; it counts as long waiting after milliseconds |
 //! | `SIMSEARCH_FAULT="stale look-ups"` | a feature that was absent stays so, as with NFS, until its folders are opened anew |
@@ -127,6 +128,7 @@ mod faults {
                     "EIO" => return Err(Errno::EIO.into()),
                     "ENOSPC" => return Err(Errno::ENOSPC.into()),
                     "EINVAL" => return Err(Errno::EINVAL.into()),
+                    "wait" => wait_for_release(),
                     _ => panic!("SIMSEARCH_FAULT={fault}: no such fault"),
                 }
             }
@@ -152,13 +154,17 @@ mod faults {
         let number = PICTURES.fetch_add(1, Ordering::SeqCst) + 1;
         if is_asked_for(&format!("{HANG} {number}")) {
             record("hang");
-            let release = std::env::var_os("SIMSEARCH_RELEASE").map(PathBuf::from);
-            let release = release.expect("SIMSEARCH_RELEASE names a file");
-            while !release.exists() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            wait_for_release();
         }
         read()
+    }
+
+    fn wait_for_release() {
+        let release = std::env::var_os("SIMSEARCH_RELEASE").map(PathBuf::from);
+        let release = release.expect("SIMSEARCH_RELEASE names a file");
+        while !release.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub fn patience(patience: Duration) -> Duration {

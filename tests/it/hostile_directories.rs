@@ -39,7 +39,7 @@ const TRAPS: [&str; 5] = [
 ];
 
 /// Every name below a model's directory that this program reads, writes or removes.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     ".0000.features.npy.tmp",
     ".0000.object_ids.npy.tmp",
     ".0000.sources.npy.tmp",
@@ -49,10 +49,10 @@ const NAMES: [&str; 23] = [
     ".lock",
     ".recipe.json.tmp",
     ".SHA256SUMS.tmp",
-    ".sources.jsonl.tmp",
     ".tmp",
     ".tmp/0123456789abcdef.0",
     ".tmp/0123456789abcdef.lock",
+    ".tmp/0123456789abcdef.sources",
     "00",
     "00/00",
     "00/00/0000.jpg.npy",
@@ -62,6 +62,7 @@ const NAMES: [&str; 23] = [
     "SHA256SUMS",
     "failures.jsonl",
     "recipe.json",
+    "sources.0123456789abcdef.jsonl",
     "sources.jsonl",
 ];
 

@@ -186,9 +186,11 @@ impl TestEnv {
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
 /// The files and directories below a path; none where it does not exist. The files for locks, which stay, are left out. The lines
-/// of a record of sources are in order, each once: killed runs and other threads make others of it, which says the same.
+/// of the records of sources are in one, in order and each once: killed runs and other threads make others of it, which say
+/// the same.
 pub fn tree(path: &Path) -> Tree {
     let mut found = Tree::new();
+    let mut records: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let entries = walkdir::WalkDir::new(path).min_depth(1).into_iter();
     for entry in entries.filter(|_| path.exists()) {
         let entry = entry.unwrap();
@@ -205,15 +207,14 @@ pub fn tree(path: &Path) -> Tree {
         if entry.file_type().is_dir() {
             found.insert(name + "/", Vec::new());
         } else {
-            let content = if entry.file_name() == "sources.jsonl" && entry.file_type().is_file() {
+            if is_record_of_sources(&name) && entry.file_type().is_file() {
+                let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let lines = records.entry(folder.to_owned()).or_default();
                 let text = fs::read_to_string(entry.path()).unwrap();
-                let lines: BTreeSet<&str> = text.lines().collect();
-                lines
-                    .into_iter()
-                    .flat_map(|line| [line, "\n"])
-                    .collect::<String>()
-                    .into()
-            } else if entry.file_type().is_file() {
+                lines.extend(text.lines().map(|line| line.to_owned() + "\n"));
+                continue;
+            }
+            let content = if entry.file_type().is_file() {
                 fs::read(entry.path()).unwrap()
             } else {
                 b"special".to_vec()
@@ -221,7 +222,18 @@ pub fn tree(path: &Path) -> Tree {
             found.insert(name, content);
         }
     }
+    for (folder, lines) in records {
+        let path = Path::new(&folder).join("sources.jsonl");
+        let lines: String = lines.into_iter().collect();
+        found.insert(path.to_str().unwrap().to_owned(), lines.into());
+    }
     found
+}
+
+/// Whether it is the record of sources of one run or of several, which has ended.
+fn is_record_of_sources(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap();
+    name.starts_with("sources.") && name.ends_with(".jsonl")
 }
 
 /// The files of a tree whose name ends so.

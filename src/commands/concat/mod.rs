@@ -38,7 +38,7 @@ use crate::storage::object_id::{IdKind, ObjectId};
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardFiles;
 use crate::storage::shard_changes;
-use crate::storage::sources::{Made, RecordedSources, SourceRecord, UNKNOWN_OBJECT, feature_sum};
+use crate::storage::sources::{self, Made, RecordedSources, UNKNOWN_OBJECT, feature_sum};
 use crate::support::progress::Progress;
 pub use merging::{MergeOptions, MergeOutcome, MergeSummary, merge};
 use packing::Packer;
@@ -119,6 +119,10 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     let pairs = ShardFiles::list(path)?.pairs(path)?;
     sums.add_missing(&pairs)?;
 
+    // The records of sources of runs that were killed get their final names.
+    directory
+        .remove_leftovers()
+        .with_context(|| format!("cannot tidy {}", path.display()))?;
     let nested = directory
         .nested_files()
         .with_context(|| format!("cannot list {}", path.display()))?;
@@ -138,9 +142,6 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     for file in found.unknown {
         refusals.refuse(file, &anyhow!(UNKNOWN_OBJECT));
     }
-    directory
-        .remove_leftovers()
-        .with_context(|| format!("cannot tidy {}", path.display()))?;
     let mut summary = Summary {
         parts: ShardFiles::list(path)?.parts.len(),
         ..Summary::default()
@@ -197,7 +198,7 @@ fn tidy_sources(directory: &ModelDir, recorded: &RecordedSources, packed: &[bool
                 kept.insert(made);
             }
         }
-        SourceRecord::open(directory)?.tidy(recorded, |made| kept.contains(made))
+        sources::tidy(directory, recorded, |made| kept.contains(made))
     };
     tidy().with_context(|| reading_record(path))
 }
@@ -229,8 +230,10 @@ fn is_of_use(
 }
 
 fn reading_record(directory: &Path) -> String {
-    let path = directory.join(SourceRecord::FILE_NAME);
-    format!("cannot read or write {}", path.display())
+    format!(
+        "cannot read or write the sources in {}",
+        directory.display()
+    )
 }
 
 /// The per-object files that cannot be packed: each is named, and stays where it is.

@@ -51,7 +51,7 @@ use crate::storage::part::Part;
 use crate::storage::part_dir::{self, CompletePart};
 use crate::storage::recipe::{Finish, Recipe, RecipeError};
 use crate::storage::shard::ShardFiles;
-use crate::storage::sources::SourceRecord;
+use crate::storage::sources;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors;
 use crate::support::progress::{Counts, Progress, Total};
@@ -272,7 +272,6 @@ pub fn extract(
     };
     let own_directory = packing.as_ref().map_or(&directory, PartWriter::directory);
     let report = FailureReport::open(own_directory).with_context(locking)?;
-    let sources = SourceRecord::open(&directory).with_context(locking)?;
 
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
     match &packing {
@@ -282,8 +281,12 @@ pub fn extract(
             }
             packing.record_moved(&plan.moved, list.id_kind())?;
         }
-        None => (sources.add(&plan.moved))
-            .with_context(|| format!("cannot write {}", sources.path().display()))?,
+        None if !plan.moved.is_empty() => {
+            let recorded = directory.scratch();
+            (recorded.and_then(|scratch| sources::record(&scratch, &plan.moved)))
+                .with_context(|| format!("cannot record sources in {}", path.display()))?;
+        }
+        None => {}
     }
     let mounted = Mounted::new(&options.media_dir, &list);
     if !plan.pending.is_empty() {
@@ -323,7 +326,6 @@ pub fn extract(
             mounted: &mounted,
             directory: &directory,
             report: &report,
-            sources: &sources,
             packing: packing.as_ref(),
             pool,
             gpu,

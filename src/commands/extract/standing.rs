@@ -12,9 +12,7 @@ use crate::storage::npy;
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
 use crate::storage::shard::{self, FeatureRows, ShardError, ShardNumber};
-use crate::storage::sources::{
-    FileState, Made, RecordedSources, Source, SourceRecord, feature_sum,
-};
+use crate::storage::sources::{FileState, Made, RecordedSources, Source, feature_sum};
 
 /// What is known of a listed object before the run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -298,8 +296,6 @@ struct Look<'l> {
 }
 
 fn read_record(directory: &Path, id_kind: IdKind) -> Result<RecordedSources> {
-    RecordedSources::read(directory, id_kind).with_context(|| {
-        let path = directory.join(SourceRecord::FILE_NAME);
-        format!("cannot read {}", path.display())
-    })
+    RecordedSources::read(directory, id_kind)
+        .with_context(|| format!("cannot read the sources in {}", directory.display()))
 }

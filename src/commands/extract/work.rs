@@ -27,7 +27,7 @@ use crate::storage::model_dir::{FeatureState, ModelDir, Scratch};
 use crate::storage::npy;
 use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
-use crate::storage::sources::{Made, Source, SourceRecord, feature_sum};
+use crate::storage::sources::{self, Made, Source, feature_sum};
 use crate::support::hints::{concerns_all_writing, concerns_the_run};
 use crate::support::interrupt::Interrupt;
 use crate::support::mutex::lock;
@@ -57,7 +57,6 @@ pub struct Work<'a> {
     pub mounted: &'a Mounted<'a>,
     pub directory: &'a ModelDir,
     pub report: &'a FailureReport,
-    pub sources: &'a SourceRecord,
     /// Where the features go into shards, rather than into a file for each object.
     pub packing: Option<&'a PartWriter>,
     pub pool: &'a Pool,
@@ -505,10 +504,12 @@ impl Work<'_> {
     }
 
     /// Records which files the features of a group are made from; this comes before they are written.
-    fn record_sources(&self, group: &Group) -> Result<()> {
+    fn record_sources(&self, scratch: &Scratch, group: &Group) -> Result<()> {
         let made: Vec<Made> = self.rows(group).into_iter().map(|row| row.made).collect();
-        (self.sources.add(&made))
-            .with_context(|| format!("cannot write {}", self.sources.path().display()))
+        sources::record(scratch, &made).with_context(|| {
+            let path = self.directory.path();
+            format!("cannot record sources in {}", path.display())
+        })
     }
 
     /// From the bytes of a file to pixels, on the CPU.
@@ -553,7 +554,7 @@ impl Work<'_> {
         let Worker {
             slot, bytes, group, ..
         } = worker;
-        self.record_sources(group)?;
+        self.record_sources(scratch, group)?;
         let rows = group.features.chunks_exact(self.form.dimension);
         for ((id, &index), feature) in group.ids.iter().zip(&group.indices).zip(rows) {
             let entry = self.list.entry(index as usize);

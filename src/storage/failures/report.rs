@@ -37,8 +37,10 @@ struct Known {
     failures: IndexMap<String, Failure>,
     /// The ids that were recorded, by whichever process, since [`FailureReport::failures`] was asked.
     new: HashSet<String>,
-    /// Lines that a tidy report would not have.
-    superfluous: bool,
+    /// What this process has recorded itself.
+    own: IndexMap<String, Failure>,
+    /// The file is not that of a tidy report.
+    untidy: bool,
 }
 
 /// The file, and how far it was read.
@@ -151,7 +153,8 @@ impl FailureReport {
         fault::step("add a failure", || file.write_all_at(&line, *length))?;
         *length += line.len() as u64;
         known.new.insert(failure.id.clone());
-        known.superfluous |= known
+        known.own.insert(failure.id.clone(), failure.clone());
+        known.untidy |= known
             .failures
             .insert(failure.id.clone(), failure.clone())
             .is_some();
@@ -164,6 +167,12 @@ impl FailureReport {
         let _held = self.lock.hold()?;
         known.catch_up(&self.path)?;
         let before = known.failures.len();
+        // Where locks prove nothing, another process may have written over them, or replaced the file meanwhile. What is lost
+        // all the same is tried again by the next run.
+        for (id, failure) in std::mem::take(&mut known.own) {
+            known.untidy |= !known.failures.contains_key(&id);
+            known.failures.entry(id).or_insert(failure);
+        }
         known.failures.retain(|_, failure| !resolved(failure));
         if known.failures.is_empty() {
             // Also an empty one, of a process that was killed before it had written the first line.
@@ -172,7 +181,7 @@ impl FailureReport {
                 _ => {}
             }
             complete::remove_leftover(&self.path)?;
-        } else if !known.superfluous && known.failures.len() == before {
+        } else if !known.untidy && known.failures.len() == before {
             return complete::remove_leftover(&self.path);
         } else {
             complete::write(&self.path, |file| {
@@ -210,7 +219,10 @@ impl Known {
         {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                *self = Known::default();
+                *self = Known {
+                    own: std::mem::take(&mut self.own),
+                    ..Known::default()
+                };
                 return Ok(());
             }
             Err(error) if matches!(error.raw_os_error(), Some(ELOOP | EISDIR)) => {
@@ -228,7 +240,7 @@ impl Known {
             // Another process has tidied it: what it kept is not new.
             _ => {
                 self.read = None;
-                self.superfluous = false;
+                self.untidy = false;
                 (0, std::mem::take(&mut self.failures))
             }
         };
@@ -246,14 +258,14 @@ impl Known {
         }
         for failure in failures_in(&added[..whole]) {
             let Some(failure) = failure else {
-                self.superfluous = true;
+                self.untidy = true;
                 continue;
             };
             if before.get(&failure.id) != Some(&failure) {
                 self.new.insert(failure.id.clone());
             }
             let replaced = self.failures.insert(failure.id.clone(), failure);
-            self.superfluous |= replaced.is_some();
+            self.untidy |= replaced.is_some();
         }
         let length = read + whole as u64;
         self.read = Some(ReadSoFar {
@@ -380,9 +392,35 @@ mod tests {
         let long = failure(&"b".repeat(200), Class::Missing);
         third.record(&long).unwrap();
         one.record(&failure("c.jpg", Class::Missing)).unwrap();
-        one.tidy(|failure| failure.id == "c.jpg").unwrap();
+        one.tidy(|failure| failure.id != long.id).unwrap();
         let left = FailureReport::read(features.path()).unwrap();
         assert_eq!(left.keys().collect::<Vec<_>>(), [&long.id]);
+    }
+
+    #[test]
+    fn what_this_process_has_recorded_is_there_at_its_end_whatever_became_of_the_file() {
+        let other = serde_json::to_string(&failure("b.jpg", Class::Missing)).unwrap() + "\n";
+        for there in [None, Some("".to_owned()), Some(other)] {
+            let (_directory, features) = report();
+            let report = FailureReport::open(&features).unwrap();
+            report.record(&failure("a.jpg", Class::Missing)).unwrap();
+            report.record(&failure("c.jpg", Class::Missing)).unwrap();
+            let mut expected = vec!["a.jpg"];
+            match there {
+                None => fs::remove_file(report.path()).unwrap(),
+                Some(lines) => {
+                    fs::write(report.path(), &lines).unwrap();
+                    expected.extend((!lines.is_empty()).then_some("b.jpg"));
+                }
+            }
+            report.tidy(|failure| failure.id == "c.jpg").unwrap();
+            let mut left: Vec<String> = FailureReport::read(features.path())
+                .unwrap()
+                .into_keys()
+                .collect();
+            left.sort();
+            assert_eq!(left, expected);
+        }
     }
 
     #[test]

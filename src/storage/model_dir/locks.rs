@@ -117,18 +117,9 @@ impl ModelDir {
 
     /// Opens the lock that keeps the writers of the failure report apart.
     pub(crate) fn report_lock(&self) -> io::Result<RecordLock> {
-        self.record_lock(REPORT_OFFSET)
-    }
-
-    /// Opens the lock that keeps the writers of the record of sources apart.
-    pub(crate) fn sources_lock(&self) -> io::Result<RecordLock> {
-        self.record_lock(SOURCES_OFFSET)
-    }
-
-    fn record_lock(&self, offset: i64) -> io::Result<RecordLock> {
         Ok(RecordLock {
             file: self.lock_file()?,
-            offset,
+            offset: REPORT_OFFSET,
         })
     }
 
@@ -242,7 +233,6 @@ impl RecordLock {
 /// Offsets of locks.
 const PACKING_OFFSET: i64 = 1 << 62;
 const REPORT_OFFSET: i64 = PACKING_OFFSET + 1;
-const SOURCES_OFFSET: i64 = PACKING_OFFSET + 2;
 const PROBE_OFFSET: i64 = PACKING_OFFSET + 3;
 const INDEXING_OFFSET: i64 = PACKING_OFFSET + 4;
 

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `mod.rs` | the directory, and the feature of one object |
 //! | `nested.rs` | all per-object files, and their directories |
-//! | `scratch.rs` | writing a feature aside, and the leftovers of killed processes |
+//! | `scratch.rs` | writing a feature aside, the record of sources of a run, and the leftovers of killed processes |
 //! | `claims.rs` | which objects each process has claimed |
 //! | `locks.rs` | the locks of `concat` and of what processes record together |
 //! | `lease.rs` | what keeps processes apart that change shards, where locks prove nothing |
@@ -19,7 +19,7 @@ mod claims;
 mod lease;
 mod locks;
 mod nested;
-mod scratch;
+pub(crate) mod scratch;
 
 use std::fs::{self, File};
 use std::io::{self, Read};

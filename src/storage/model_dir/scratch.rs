@@ -1,12 +1,14 @@
-//! Files that are not complete yet: where they are, and what becomes of those of killed processes.
+//! Files that are not complete yet: where they are, and what becomes of those of killed processes. Among them is the record of
+//! sources of a run, which is complete when the run ends, however it ends.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Mutex;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::libc;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -16,9 +18,10 @@ use super::locks::lock_byte;
 use super::{DIRECTORY, ModelDir, has_no_name, not_opened};
 use crate::storage::object_id::ObjectId;
 use crate::support::fault;
+use crate::support::mutex::lock;
 
 /// The directory below a model's directory that holds the unfinished files of running processes.
-pub(super) const SCRATCH: &str = ".tmp";
+pub(crate) const SCRATCH: &str = ".tmp";
 /// The mode of new files, before the umask.
 const READ_WRITE: Mode = Mode::from_bits_truncate(0o666);
 
@@ -68,6 +71,8 @@ pub struct Scratch {
     /// The model's directory.
     root: OwnedFd,
     prefix: String,
+    /// Keeps the threads apart that add to the record; whether its last line is cut off.
+    record_is_cut: Mutex<bool>,
     /// Held as long as this process has unfinished files.
     _lock: File,
     _beating: Beating,
@@ -100,11 +105,13 @@ impl Scratch {
             if mine {
                 let path = of.path.join(SCRATCH).join(&name);
                 let beating = Beating::in_file(directory.try_clone()?, path, name.clone())?;
-                remove_leftovers(&directory, &name)?;
+                let root = of.root.try_clone()?;
+                remove_leftovers(&directory, &root, &name)?;
                 return Ok(Some(Scratch {
                     directory,
-                    root: of.root.try_clone()?,
+                    root,
                     prefix,
+                    record_is_cut: Mutex::default(),
                     _lock: lock,
                     _beating: beating,
                 }));
@@ -151,12 +158,48 @@ impl Scratch {
             }
         }
     }
+
+    /// Adds whole lines to the record of sources of this run, which no other process writes to.
+    pub(crate) fn add_to_record(&self, lines: &[u8]) -> io::Result<()> {
+        let mut is_cut = lock(&self.record_is_cut);
+        let name = format!("{}{RECORD_SUFFIX}", self.prefix);
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_APPEND
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC;
+        // Opened each time: through s3fs the lines are safe when the file is closed.
+        let mut file = fault::step("open the record of sources", || {
+            openat(&self.directory, name.as_str(), flags, READ_WRITE).map(File::from)
+        })?;
+        if *is_cut {
+            file.write_all(b"\n")?;
+        }
+        *is_cut = true;
+        fault::step("record the sources", || file.write_all(lines))?;
+        *is_cut = false;
+        Ok(())
+    }
+
+    /// Makes the record durable and gives it its final name.
+    pub(crate) fn finish_record(&self) -> io::Result<()> {
+        let name = format!("{}{RECORD_SUFFIX}", self.prefix);
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = File::from(openat(
+            &self.directory,
+            name.as_str(),
+            flags,
+            Mode::empty(),
+        )?);
+        fault::step("sync the record of sources", || file.sync_all())?;
+        Ok(finish_record(&self.directory, &self.root, &self.prefix)?)
+    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed here is removed by the next process as a leftover.
-        let _ = remove_with_prefix(&self.directory, &self.prefix);
+        let _ = remove_with_prefix(&self.directory, &self.root, &self.prefix);
         // The directory goes with the last process.
         let _ = fault::step("remove the scratch directory", || {
             unlinkat(&self.root, SCRATCH, UnlinkatFlags::RemoveDir)
@@ -166,9 +209,44 @@ impl Drop for Scratch {
 
 /// Ends the names of the files that tell whether a prefix is in use.
 const LOCK_SUFFIX: &str = ".lock";
+/// Ends those of the records of sources.
+const RECORD_SUFFIX: &str = ".sources";
+/// The final name of a record, where no other has it.
+const RECORD: &str = "sources.jsonl";
+
+/// Whether a file in the scratch directory is the record of sources of a run that has not ended, or was killed.
+pub(crate) fn is_unfinished_record(name: &str) -> bool {
+    name.ends_with(RECORD_SUFFIX)
+}
+
+/// Whether a file in a model's directory is a record of sources.
+pub(crate) fn is_record(name: &str) -> bool {
+    let middle = name.strip_prefix("sources.");
+    let middle = middle.and_then(|rest| rest.strip_suffix(".jsonl"));
+    let is_digits = |it: &str| it.len() == 16 && it.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name == RECORD || middle.is_some_and(is_digits)
+}
+
+/// Gives the record of sources of a run its final name.
+fn finish_record(directory: &OwnedFd, root: &OwnedFd, prefix: &str) -> nix::Result<()> {
+    let name = format!("{prefix}{RECORD_SUFFIX}");
+    // Where that is taken, or the file system cannot tell in one step, as with NFS. Not after the run: of two processes that
+    // took it for a leftover, one may have used that name.
+    let other = format!("sources.{:016x}.jsonl", rand::random::<u64>());
+    let (name, other) = (name.as_str(), other.as_str());
+    let named = fault::step("name the record of sources", || {
+        renameat2(directory, name, root, RECORD, RenameFlags::RENAME_NOREPLACE)
+            .or_else(|_| renameat(directory, name, root, other))
+    });
+    match named {
+        // Another process has done so.
+        Err(Errno::ENOENT) => Ok(()),
+        named => named,
+    }
+}
 
 /// Removes the files of processes that have ended; `own` is the lock of this one.
-fn remove_leftovers(directory: &OwnedFd, own: &str) -> io::Result<()> {
+fn remove_leftovers(directory: &OwnedFd, root: &OwnedFd, own: &str) -> io::Result<()> {
     for name in names_in(directory)? {
         let Some(prefix) = name.strip_suffix(LOCK_SUFFIX) else {
             continue;
@@ -185,20 +263,23 @@ fn remove_leftovers(directory: &OwnedFd, own: &str) -> io::Result<()> {
         if let Ok(true) = lock_byte(&lock, 0, libc::F_WRLCK)
             && let Ok(true) = is_left_over(directory, &name, own)
         {
-            remove_with_prefix(directory, prefix)?;
+            remove_with_prefix(directory, root, prefix)?;
         }
     }
     Ok(())
 }
 
-/// Removes `<prefix>.*`, the lock last.
-fn remove_with_prefix(directory: &OwnedFd, prefix: &str) -> io::Result<()> {
-    let lock = format!("{prefix}{LOCK_SUFFIX}");
+/// Removes `<prefix>.*`, the lock last. The record of sources is kept, under its final name.
+fn remove_with_prefix(directory: &OwnedFd, root: &OwnedFd, prefix: &str) -> io::Result<()> {
+    let [lock, record] = [LOCK_SUFFIX, RECORD_SUFFIX].map(|suffix| format!("{prefix}{suffix}"));
     let mut names = names_in(directory)?;
+    if names.contains(&record) {
+        finish_record(directory, root, prefix)?;
+    }
     names.retain(|name| {
         name.strip_prefix(prefix)
             .is_some_and(|rest| rest.starts_with('.'))
-            && *name != lock
+            && ![&lock, &record].contains(&name)
     });
     for name in names.iter().chain([&lock]) {
         let removed = fault::step("remove a scratch file", || {

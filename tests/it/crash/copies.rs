@@ -206,6 +206,76 @@ fn an_object_that_is_done_twice_where_locks_prove_nothing_is_said_once_and_costs
     assert_same_tree(&state(&env, "nhwc"), &expected);
 }
 
+/// As through sshfs or s3fs, where each waits for the other at the worst moment.
+#[test]
+fn no_source_is_lost_whatever_another_does_before_any_step_where_locks_prove_nothing() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let folders = ["first", "waiting", "meanwhile"];
+    for (seed, folder) in folders.into_iter().enumerate() {
+        let [whole, broken] = ["whole", "broken"].map(|name| format!("object/{folder}-{name}.jpg"));
+        env.picture(&whole, seed);
+        env.write(format!("media/{broken}"), "");
+        env.write(folder, format!("{whole}\n{broken}\n"));
+    }
+    let extract = |list| env.extract_command("nhwc", &["--workers", "1", "--objects", list]);
+    let concat = || env.command(["concat", "--feature-dir", "features"]);
+    let do_meanwhile = |command: Command, code| {
+        let mut command = command;
+        command.env("SIMSEARCH_FAULT", "locks of one mount");
+        finish(command).exits(code);
+    };
+    do_meanwhile(extract("first"), 3);
+    let before = state(&env, "nhwc");
+    type Waiting<'w> = (&'w dyn Fn() -> Command, u64);
+    let roles: [Waiting<'_>; 2] = [(&|| extract("waiting"), 3), (&concat, 2)];
+    for (waiting, features) in roles {
+        for number in 1.. {
+            restore(&env, "nhwc", &before);
+            let [steps, release] = ["steps", "release"].map(|name| env.path(name));
+            let _ = (fs::remove_file(&steps), fs::remove_file(&release));
+            let mut copy = waiting();
+            copy.env(
+                "SIMSEARCH_FAULT",
+                format!("locks of one mount; wait {number}"),
+            )
+            .env("SIMSEARCH_STEPS", &steps)
+            .env("SIMSEARCH_RELEASE", &release)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+            let mut copy = copy.spawn().unwrap();
+            let steps = || fs::read_to_string(&steps).unwrap_or_default();
+            let does_wait = || steps().lines().any(|line| line.starts_with("wait "));
+            until(|| does_wait() || copy.try_wait().unwrap().is_some());
+            let is_over = !does_wait();
+            do_meanwhile(extract("meanwhile"), 3);
+            env.write("release", "");
+            let outcome = wait("a copy that waited".into(), copy);
+            assert!(
+                [0, 3].map(Some).contains(&outcome.status.code()),
+                "{outcome}"
+            );
+            let status = env.run(["status", "--feature-dir", "features", "--json"]);
+            let found = ["sourced", "files", "packed"].map(|name| status.json()[name].as_u64());
+            let [sourced, files, packed] = found.map(Option::unwrap);
+            assert_eq!(
+                [sourced, files + packed],
+                [features; 2],
+                "{number}\n{}",
+                steps()
+            );
+            if is_over {
+                break;
+            }
+        }
+    }
+    do_meanwhile(concat(), 0);
+    let tree = state(&env, "nhwc");
+    let left = tree.keys().filter(|name| name.ends_with(".jsonl"));
+    assert_eq!(left.collect::<Vec<_>>(), ["failures.jsonl"]);
+}
+
 /// What `concat` makes of twenty features in an undisturbed run; they are there again.
 fn twenty_to_pack(env: &TestEnv) -> Tree {
     write_features(env, 0..20);
