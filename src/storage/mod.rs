@@ -5,7 +5,8 @@
 //! | [`object_id`], [`object_list`] | the name of an object, and the file `objects.txt` |
 //! | [`part`] | which objects of a list are in which part of it |
 //! | `folder` | a folder of the media directory, for questions about what is below it |
-//! | `media` | which file an object id stands for, and how a picture file is read |
+//! | `media` | which file an object id stands for, and how a picture file, or a member of a tar, is read |
+//! | `tar` | the members of tar files |
 //! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
 //! | [`npy`] | the format of features; tells a torn file from a whole one |
 //! | [`shard`], [`sha256sums`], [`checksum`] | packed features, and their checksums |
@@ -32,3 +33,4 @@ pub mod sha256sums;
 pub mod shard;
 pub(crate) mod shard_changes;
 pub(crate) mod sources;
+pub(crate) mod tar;

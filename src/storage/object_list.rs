@@ -105,7 +105,7 @@ impl ObjectList {
                 continue;
             }
             list.in_file += 1;
-            if part.is_none_or(|part| part.holds(id_kind.of_entry(entry))) {
+            if part.is_none_or(|part| part.holds(id_kind, entry)) {
                 let start = list.text.len();
                 list.text.push_str(entry);
                 list.lines.push(start..list.text.len());

@@ -34,6 +34,7 @@ mod search;
 mod serve;
 mod sources;
 mod status;
+mod tar;
 mod verify;
 mod version;
 mod watch;
