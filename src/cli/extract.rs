@@ -33,7 +33,7 @@ pub struct ExtractArguments {
     #[command(flatten)]
     features: FeatureArguments,
     /// Take one of N parts of the list: I from 0 to N - 1. An object belongs to the same part everywhere, by its id, so that
-    /// machines or jobs without a common disk can divide the list. A feature directory keeps the N of its first part.
+    /// machines or jobs without a common disk can divide the list; what is in one tar file is in one part. A feature directory keeps the N of its first part.
     #[arg(long, value_name = "I/N")]
     part: Option<Part>,
     /// Write shards as `concat` does, instead of a file for each object, into a directory of the part in that of the model

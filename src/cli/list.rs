@@ -97,6 +97,11 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
             path.display()
         ));
     }
+    match summary.tars {
+        0 => {}
+        1 => progress.note("one tar file was walked as a folder"),
+        tars => progress.note(&format!("{tars} tar files were walked as folders")),
+    }
     Ok(if summary.left_out > 0 {
         SOME_FAILED.into()
     } else {

@@ -61,15 +61,16 @@ enum Command {
     /// Walk the media tree and write the sorted list of objects.
     ///
     /// Symbolic links are not followed, and hidden files are left out; each is counted. Of several files with the same name,
-    /// only the first is listed, since a file's name is its object id. Needs less than 100 bytes of memory per object,
-    /// besides the paths.
+    /// only the first is listed, since a file's name is its object id. Files that end in .tar are walked as folders; `--exclude
+    /// '*.tar'` leaves them out. Needs less than 100 bytes of memory per object, besides the paths.
     #[command(after_help = EXIT_CODES)]
     List(ListArguments),
     /// Extract the features of all listed objects that have none yet, or have changed since.
     ///
     /// Several copies may run at once, on one machine or on many that share the directories. Pictures become the pixels
     /// that Pillow makes with `Image.open(p).convert("RGB").resize((224, 224))`; EXIF orientation is ignored,
-    /// except in TIFF and with `--exif-orientation apply`.
+    /// except in TIFF and with `--exif-orientation apply`. Pictures in tar files are read where they are, in the order of the
+    /// tar; nothing is unpacked.
     #[command(after_help = EXIT_CODES)]
     Extract(Box<ExtractArguments>),
     /// Pack per-object features into shards that numpy reads as they are.

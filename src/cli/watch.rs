@@ -204,7 +204,7 @@ impl Passes<'_> {
         }
         if listed.unread > 0 {
             progress.warn(
-                "nothing is pruned, since not all folders can be read; --exclude leaves out one that never can",
+                "nothing is pruned, since not all folders and tar files can be read; --exclude leaves out one that never can",
             );
             return Ok(pass);
         }

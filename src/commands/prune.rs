@@ -13,6 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::storage::failures::{Class, Failure, FailureReport, id_of_bad_line};
+use crate::storage::media;
 use crate::storage::model_dir::{ModelDir, Packing, PackingLock, PerObjectFile};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
@@ -326,7 +327,7 @@ fn mistake(options: &Options, list: &ObjectList, removed: &Removed) -> Option<St
 fn looks_unmounted(media_dir: &Path, list: &ObjectList) -> bool {
     let step = list.len().div_ceil(SAMPLE).max(1);
     let mut sample = list.entries().step_by(step);
-    !sample.any(|entry| fs::metadata(media_dir.join(entry)).is_ok())
+    !sample.any(|entry| media::stamp(&media_dir.join(entry)).is_ok())
 }
 
 /// A folder that is empty, and below which many of these files were: a disk may have been mounted there.

@@ -8,6 +8,8 @@ use std::path::Path;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use crate::storage::files::regular;
+use crate::storage::media::MediaFile;
+use crate::storage::tar;
 
 /// The media directory, held open.
 #[derive(Debug)]
@@ -40,8 +42,18 @@ impl MediaDir {
         })
     }
 
+    /// Opens a picture by its path below the directory: a file, or a member of a tar.
+    pub fn open_picture(&self, entry: &str) -> io::Result<MediaFile> {
+        for (tar, member) in tar::splits(entry) {
+            if let Ok(file) = self.open_file(tar) {
+                return MediaFile::in_tar(file, member);
+            }
+        }
+        MediaFile::of(self.open_file(entry)?)
+    }
+
     /// Opens a regular file by its path below the directory.
-    pub fn open_file(&self, entry: &str) -> io::Result<File> {
+    fn open_file(&self, entry: &str) -> io::Result<File> {
         // Non-blocking, so that a FIFO does not hold up a thread.
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let how = OpenHow::new().flags(flags).resolve(self.resolve);

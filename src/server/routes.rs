@@ -34,7 +34,7 @@ use crate::pictures::{Format, PictureReader, PixelOptions};
 use crate::similarity::scan::Metric;
 use crate::storage::files::FileStamp;
 use crate::storage::folder::Folder;
-use crate::storage::media::MAX_FILE_BYTES;
+use crate::storage::media::{MAX_FILE_BYTES, MediaFile};
 
 /// A browser keeps pictures and asks whether they are still the same: an id may stand for another file a moment later.
 const KEEP_PICTURES: &str = "private, no-cache";
@@ -515,9 +515,9 @@ fn of_decisions(why: anyhow::Error) -> Problem {
     Problem::internal(format!("the file of decisions cannot be used: {reason}"))
 }
 
-/// The file of a listed object, by its id and by nothing else. One that is another file than the object's feature was made from is
-/// not shown in its place.
-fn open(app: &App, id: &str) -> Result<(std::fs::File, FileStamp), Problem> {
+/// The file of a listed object, or its member of a tar, by its id and by nothing else. One that is another file than the object's
+/// feature was made from is not shown in its place.
+fn open(app: &App, id: &str) -> Result<MediaFile, Problem> {
     let media = app.live.media();
     let entry = media
         .entry(id)
@@ -526,18 +526,18 @@ fn open(app: &App, id: &str) -> Result<(std::fs::File, FileStamp), Problem> {
         // Whatever it is, it is not for the client to know where the files are.
         Problem::not_found("the file of this object cannot be opened")
     };
-    let file = app.media.open_file(entry);
+    let file = app.media.open_picture(entry);
     let file = file.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Problem::not_found("the file of this object is gone"),
         _ => cannot_be_opened(),
     })?;
-    let metadata = file.metadata().map_err(|_| cannot_be_opened())?;
-    let stamp = FileStamp::of(&metadata);
     match app.live.features().source(id) {
-        Some(source) if *source.path != *entry || source.file != stamp => Err(Problem::not_found(
-            "the file of this object has changed since its feature was made; `simsearch extract` makes it again",
-        )),
-        _ => Ok((file, stamp)),
+        Some(source) if *source.path != *entry || source.file != file.stamp() => {
+            Err(Problem::not_found(
+                "the file of this object has changed since its feature was made; `simsearch extract` makes it again",
+            ))
+        }
+        _ => Ok(file),
     }
 }
 
@@ -582,19 +582,20 @@ pub async fn object(
     let Path(id) = id?;
     let (worker, reading) = (Arc::clone(&app), "the file of this object cannot be read");
     let opened = move || -> Result<_, Problem> {
-        let (mut file, stamp) = open(&worker, &id)?;
+        let mut file = open(&worker, &id)?;
+        let (length, tag) = (file.size(), entity_tag(file.stamp()));
         let mut first = Vec::new();
         let read = file
             .by_ref()
             .take(Format::NEEDED_BYTES)
             .read_to_end(&mut first);
-        read.map_err(|_| Problem::internal(reading))?;
-        Ok((file, stamp, first))
+        let rest = read.and_then(|_| file.into_file());
+        let rest = rest.map_err(|_| Problem::internal(reading))?;
+        Ok((first, rest, length, tag))
     };
     // Without waiting for pictures that are decoded: it takes no time.
     let opened = tokio::task::spawn_blocking(opened).await;
-    let (file, stamp, first) = opened.map_err(|_| Problem::internal(reading))??;
-    let (length, tag) = (stamp.size, entity_tag(stamp));
+    let (first, rest, length, tag) = opened.map_err(|_| Problem::internal(reading))??;
     if has_picture(&asked, &tag) {
         return Ok(not_modified(tag));
     }
@@ -603,7 +604,7 @@ pub async fn object(
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     };
     // What follows is read as the client takes it, and no further than the length that was announced.
-    let rest = tokio::fs::File::from_std(file);
+    let rest = tokio::fs::File::from_std(rest);
     let whole = AsyncReadExt::chain(io::Cursor::new(first), rest);
     let whole = AsyncReadExt::take(whole, length);
     let headers = [
@@ -636,8 +637,8 @@ pub async fn thumbnail(
     let side = parameters.pixels()?;
     let worker = Arc::clone(&app);
     let made = move || -> Result<Response, Problem> {
-        let (file, stamp) = open(&worker, &id)?;
-        let tag = entity_tag(stamp);
+        let file = open(&worker, &id)?;
+        let tag = entity_tag(file.stamp());
         if has_picture(&asked, &tag) {
             return Ok(not_modified(tag));
         }

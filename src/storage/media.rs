@@ -1,6 +1,8 @@
-//! The pictures themselves: which file belongs to an object id, and how a file is read.
+//! The pictures themselves: which file belongs to an object id, and how a file, or a member of a tar, is read.
 
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -8,6 +10,7 @@ use anyhow::Result;
 use crate::storage::files::{FileStamp, regular};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::tar::{self, Members, Place};
 
 /// Files longer than this are not pictures that belong here; it bounds what one worker reads. 512 MiB.
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -71,21 +74,143 @@ impl Media {
 #[error("{0} bytes are more than the limit of {MAX_FILE_BYTES} for one picture")]
 pub struct TooLong(u64);
 
-/// Reads a regular file whole; returns what it was when that began. (A file that is still being written is another one
-/// when it is complete.)
+/// The bytes of a picture: those of a file of its own, or of a member of a tar.
+#[derive(Debug)]
+pub struct MediaFile {
+    file: File,
+    place: Place,
+    /// Whether the file goes on behind it; one of its own is read to its end, wherever that is by then.
+    is_in_tar: bool,
+    /// How much was read.
+    position: u64,
+    stamp: FileStamp,
+}
+
+impl MediaFile {
+    /// Opens the file that a path leads to, or the tar whose member it leads to.
+    ///
+    /// # Errors
+    /// Those of [`regular::open`] and [`Members::find`].
+    pub fn open(path: &Path) -> io::Result<Self> {
+        match tar::within(path) {
+            Some((tar, _, member)) => Self::in_tar(regular::open(tar)?, member),
+            None => Self::of(regular::open(path)?),
+        }
+    }
+
+    /// All of a file.
+    pub fn of(file: File) -> io::Result<Self> {
+        let stamp = FileStamp::of(&file.metadata()?);
+        let place = Place {
+            offset: 0,
+            size: stamp.size,
+        };
+        Ok(MediaFile {
+            file,
+            place,
+            is_in_tar: false,
+            position: 0,
+            stamp,
+        })
+    }
+
+    /// A member of a tar.
+    pub fn in_tar(tar: File, member: &str) -> io::Result<Self> {
+        let stamp = FileStamp::of(&tar.metadata()?);
+        let place = Members::of(&tar)?.find(member)?;
+        Ok(MediaFile {
+            file: tar,
+            place,
+            is_in_tar: true,
+            position: 0,
+            stamp,
+        })
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        self.place.size
+    }
+
+    /// What it was when it was opened: see [`stamp`].
+    pub fn stamp(&self) -> FileStamp {
+        self.stamp
+    }
+
+    /// The open file, which stands where this would read on.
+    pub fn into_file(mut self) -> io::Result<File> {
+        (self.file).seek(SeekFrom::Start(self.place.offset + self.position))?;
+        Ok(self.file)
+    }
+}
+
+impl Read for MediaFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = match self.is_in_tar {
+            true => self.place.size.saturating_sub(self.position),
+            false => u64::MAX,
+        };
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let at = self.place.offset + self.position;
+        let count = self.file.read_at(&mut buffer[..wanted], at)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for MediaFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(by) => self.place.size.checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+/// What tells whether a picture has changed: size and time of its file, and of a member of a tar those of the tar. So a tar that
+/// was written anew is read anew, and of one that was not no more is looked at.
 ///
 /// # Errors
-/// Those of [`regular::open`], and [`TooLong`] inside an [`io::Error`].
+/// When there is neither such a file nor such a tar. Whether a tar has the member is not looked at.
+pub fn stamp(path: &Path) -> io::Result<FileStamp> {
+    let metadata = match tar::within(path) {
+        Some((_, metadata, _)) => metadata,
+        None => fs::metadata(path)?,
+    };
+    Ok(FileStamp::of(&metadata))
+}
+
+/// Whether a path leads to a member of a tar.
+pub fn is_in_tar(path: &Path) -> bool {
+    tar::within(path).is_some()
+}
+
+/// Whether a path leads into a tar that has no such member, or has it as something that is no file.
+pub fn is_gone_from_tar(path: &Path) -> bool {
+    is_in_tar(path)
+        && MediaFile::open(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Reads a regular file whole, or a member of a tar; returns what it was when that began. (A file that is still being written is
+/// another one when it is complete.)
+///
+/// # Errors
+/// Those of [`MediaFile::open`], and [`TooLong`] inside an [`io::Error`].
 pub fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<FileStamp> {
     bytes.clear();
-    let mut file = regular::open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(io::Error::other(TooLong(metadata.len())));
+    let file = MediaFile::open(path)?;
+    let (size, stamp) = (file.size(), file.stamp());
+    if size > MAX_FILE_BYTES {
+        return Err(io::Error::other(TooLong(size)));
     }
-    (bytes.try_reserve(metadata.len() as usize)).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    file.by_ref().take(MAX_FILE_BYTES).read_to_end(bytes)?;
-    Ok(FileStamp::of(&metadata))
+    (bytes.try_reserve(size as usize)).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    file.take(MAX_FILE_BYTES).read_to_end(bytes)?;
+    Ok(stamp)
 }
 
 #[cfg(test)]

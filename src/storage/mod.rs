@@ -6,7 +6,8 @@
 //! | [`part`] | which objects of a list are in which part of it |
 //! | `part_dir` | the directory of a part that writes its shards itself |
 //! | `folder` | a folder of the media directory, for questions about what is below it |
-//! | `media` | which file an object id stands for, and how a picture file is read |
+//! | `media` | which file an object id stands for, and how a picture file, or a member of a tar, is read |
+//! | `tar` | the members of tar files |
 //! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
 //! | [`npy`] | the format of features; tells a torn file from a whole one |
 //! | [`shard`], [`sha256sums`], [`checksum`] | packed features, and their checksums |
@@ -36,3 +37,4 @@ pub mod sha256sums;
 pub mod shard;
 pub(crate) mod shard_changes;
 pub(crate) mod sources;
+pub(crate) mod tar;

@@ -118,7 +118,7 @@ impl ObjectList {
             }
             list.in_file += 1;
             let is_here = part.is_none_or(|part| {
-                let hash = part::hash(id_kind.of_entry(entry));
+                let hash = part::hash(id_kind, entry);
                 list.ids_sum = list.ids_sum.wrapping_add(hash);
                 part.holds_hash(hash)
             });

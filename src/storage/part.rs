@@ -10,8 +10,10 @@ use thiserror::Error;
 
 use crate::storage::checksum;
 use crate::storage::files::{complete, regular};
+use crate::storage::object_id::IdKind;
+use crate::storage::tar;
 
-/// One of `of` parts of a list: the objects whose ids lead to `index`.
+/// One of `of` parts of a list: the objects whose ids, or tars, lead to `index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part {
     of: u32,
@@ -61,13 +63,13 @@ impl Part {
         self.of
     }
 
-    /// Whether an object belongs to it: the first eight bytes of the SHA-256 of its id, as a big-endian number, leave the rest
-    /// `index` when they are divided by `of`. That is the same on every machine and in every version.
-    pub fn holds(self, id: &str) -> bool {
-        self.holds_hash(hash(id))
+    /// Whether the object of a listed path belongs to it: the [`hash`] of the path leaves the rest `index` when it is divided by
+    /// `of`. That is the same on every machine and in every version.
+    pub fn holds(self, id_kind: IdKind, entry: &str) -> bool {
+        self.holds_hash(hash(id_kind, entry))
     }
 
-    /// The same for the [`hash`] of its id.
+    /// The same for the hash of its path.
     pub fn holds_hash(self, hash: u64) -> bool {
         hash % u64::from(self.of) == u64::from(self.index)
     }
@@ -114,9 +116,17 @@ impl Part {
     }
 }
 
-/// What divides the objects among the parts: the first eight bytes of the SHA-256 of an id.
-pub fn hash(id: &str) -> u64 {
-    checksum::first_eight_bytes(id.as_bytes())
+/// What divides the objects among the parts: the first eight bytes of the SHA-256 of the id, as a big-endian number.
+///
+/// Where a component of the path ends in `.tar`, in upper or lower case, and is not the last, all that is below it is in
+/// one part, so that each tar is read by one: in place of the id stands the path up to `.tar`, without a `./` at its
+/// beginning. No file is looked at.
+pub fn hash(id_kind: IdKind, entry: &str) -> u64 {
+    let key = match tar::split(entry) {
+        Some((tar, _)) => IdKind::Path.of_entry(tar),
+        None => id_kind.of_entry(entry),
+    };
+    checksum::first_eight_bytes(key.as_bytes())
 }
 
 /// The record of the number of parts in a model's directory.
@@ -200,8 +210,32 @@ mod tests {
             ("2021/IMG_0001.jpg", 1000, 153),
             ("straße.png", 7, 3),
         ] {
-            let holding = (0..of).filter(|&index| Part { index, of }.holds(id));
+            let holding = (0..of).filter(|&index| Part { index, of }.holds(IdKind::Path, id));
             assert_eq!(holding.collect::<Vec<_>>(), [expected], "{id}");
+        }
+    }
+
+    #[test]
+    fn a_tar_is_in_the_part_of_its_path_whatever_the_ids_are() {
+        for (entry, key) in [
+            ("train/00012.tar/000123.jpg", "train/00012.tar"),
+            ("./train/00012.tar/a/b.jpg", "train/00012.tar"),
+            ("UP.TAR/a.jpg", "UP.TAR"),
+            ("a.tar/b.tar/c.jpg", "a.tar"),
+        ] {
+            for kind in [IdKind::Name, IdKind::Path] {
+                let part = |entry: &str| {
+                    let mut parts = (0..1000).map(|index| Part { index, of: 1000 });
+                    parts.find(|part| part.holds(kind, entry)).unwrap()
+                };
+                // A plain path of the same text as the tar's.
+                let plain = checksum::first_eight_bytes(key.as_bytes()) % 1000;
+                assert_eq!(u64::from(part(entry).index), plain, "{entry}");
+            }
+        }
+        // These are files.
+        for entry in ["train.tar", "a.tar.gz/b.jpg", "tar/b.jpg"] {
+            assert_eq!(tar::split(entry), None, "{entry}");
         }
     }
 

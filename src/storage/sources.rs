@@ -25,6 +25,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::storage::files::{FileStamp, regular};
+use crate::storage::media;
 use crate::storage::model_dir::scratch::{self, SCRATCH, Scratch};
 use crate::storage::model_dir::{AtPath, ModelDir, NestedFiles, PerObjectFile};
 use crate::storage::object_id::{IdKind, stem_of_path};
@@ -35,7 +36,7 @@ use crate::support::fault;
 pub struct Source {
     /// The path below the media directory.
     pub path: Box<str>,
-    /// Its size and the time of its last change.
+    /// Its size and the time of its last change; of a member of a tar, those of the tar.
     pub file: FileStamp,
 }
 
@@ -55,12 +56,15 @@ pub enum FileState {
 impl Source {
     /// Compares the file at a listed path with this.
     pub fn compare(&self, media_dir: &Path, entry: &str) -> FileState {
-        let Ok(metadata) = fs::metadata(media_dir.join(entry)) else {
+        let path = media_dir.join(entry);
+        let Ok(file) = media::stamp(&path) else {
             return FileState::Gone;
         };
-        let file = FileStamp::of(&metadata);
         if file != self.file {
-            FileState::Changed
+            match media::is_gone_from_tar(&path) {
+                true => FileState::Gone,
+                false => FileState::Changed,
+            }
         } else if *self.path != *entry {
             let path = entry.into();
             FileState::Moved(Source { path, file })

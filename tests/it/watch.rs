@@ -325,6 +325,46 @@ fn what_prune_asks_about_is_left_and_said_once() {
 }
 
 #[test]
+fn a_tar_that_comes_or_is_written_anew_is_done_and_one_that_is_torn_prunes_nothing() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.picture("a.jpg", 1);
+    let mut watch = watch_command(&env, &[]);
+    watch.env("SIMSEARCH_STEPS", env.path("steps"));
+    let watch = Watch::spawn(watch);
+    watch.says("; Ctrl-C ends it");
+    let bytes = |names: &[&str], seed: usize| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (number, name) in names.iter().enumerate() {
+            let picture = crate::ppm(30, 20, seed + number);
+            let mut header = tar::Header::new_gnu();
+            header.set_size(picture.len() as u64);
+            tar.append_data(&mut header, name, &picture[..]).unwrap();
+        }
+        tar.into_inner().unwrap()
+    };
+    // As whoever makes one should: under another name, or elsewhere.
+    let put = |bytes: Vec<u8>| {
+        env.write("media/b.tar.part", bytes);
+        fs::rename(env.path("media/b.tar.part"), env.path("media/b.tar")).unwrap();
+    };
+    put(bytes(&["one.jpg", "two.jpg"], 10));
+    watch.eventually("the tar is done", || is_up_to_date(&env, 3));
+    put(bytes(&["two.jpg", "three.jpg"], 20));
+    watch.eventually("it is done again", || is_up_to_date(&env, 3));
+    watch.says("1 removed");
+    let whole = bytes(&["two.jpg", "three.jpg"], 30);
+    put(whole[..3000].to_vec());
+    watch.says("it is cut off at byte 3000");
+    watch.says("nothing is pruned, since not all folders and tar files can be read");
+    assert_eq!(count_ending(&env, ".jpg.npy"), 3);
+    put(whole);
+    watch.eventually("it is whole", || is_up_to_date(&env, 3));
+    watch.says("2 done, 2 of them changed in");
+    watch.end(Signal::SIGINT).exits(0);
+}
+
+#[test]
 fn nothing_is_pruned_while_a_folder_cannot_be_read() {
     need_runtime!();
     let env = TestEnv::new();
@@ -359,7 +399,7 @@ fn nothing_is_pruned_while_a_folder_cannot_be_read() {
     };
     mode(0o000);
     fs::remove_file(env.path("media/x/open/0002.jpg")).unwrap();
-    watch.says("nothing is pruned, since not all folders can be read");
+    watch.says("nothing is pruned, since not all folders and tar files can be read");
     let there = || count_ending(&env, ".jpg.npy");
     let before = there();
     mode(0o755);

@@ -13,6 +13,7 @@ use super::{Duplicates, Group, Member, Options};
 use crate::storage::checksum;
 use crate::storage::files::FileStamp;
 use crate::storage::files::moving::{self, move_to_new, replace_by_link};
+use crate::storage::media::is_in_tar;
 use crate::support::hints::concerns_the_run;
 use crate::support::progress::Progress;
 
@@ -290,6 +291,11 @@ impl Kept {
 /// # Errors
 /// Why it is not to be touched; `None` where it is gone.
 fn look(member: &Member, path: &Path) -> Result<Metadata, Option<&'static str>> {
+    if is_in_tar(path) {
+        return Err(Some(
+            "it is a member of a tar, and tars are left as they are",
+        ));
+    }
     let metadata = fs::symlink_metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => None,
         _ => Some("it cannot be looked at"),

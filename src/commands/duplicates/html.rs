@@ -1,6 +1,5 @@
 //! The groups as one page.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -175,9 +174,9 @@ fn differences(best: &Member, other: &Member, media: &Media) -> Vec<&'static str
 
 fn have_same_bytes(one: &Member, other: &Member, media: &Media) -> bool {
     let [one, other] = [one, other].map(|member| {
-        let path = media.path(&member.object_id)?;
-        fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-        fs::read(path).ok()
+        let mut bytes = Vec::new();
+        read_file(&media.path(&member.object_id)?, &mut bytes).ok()?;
+        Some(bytes)
     });
     one.is_some() && one == other
 }

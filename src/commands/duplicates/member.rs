@@ -11,8 +11,8 @@ use super::{Compared, Options};
 use crate::pictures::{PictureReader, PixelOptions, Size, stated_size};
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::pairs::Pair;
-use crate::storage::files::{FileStamp, regular};
-use crate::storage::media::read_file;
+use crate::storage::files::FileStamp;
+use crate::storage::media::{MediaFile, read_file};
 use crate::support::progress::Progress;
 
 /// Which member of a group is the best. Where members are equal in that, the others decide in this order: the most pixels, the
@@ -56,7 +56,7 @@ pub struct FileFacts {
     pub height: Option<usize>,
     /// Length in bytes.
     pub bytes: Option<u64>,
-    /// Time of the last change, in nanoseconds since 1970.
+    /// Time of the last change, in nanoseconds since 1970; of a member of a tar, that of the tar.
     pub mtime_ns: Option<i64>,
 }
 
@@ -74,23 +74,30 @@ impl FileFacts {
 
     /// Looks at a file; nothing is known of one that is gone.
     fn of(path: &Path, reader: &mut PictureReader) -> Self {
-        let Ok(metadata) = fs::metadata(path) else {
-            return FileFacts::default();
+        let Ok(file) = MediaFile::open(path) else {
+            // One that may not be read is there all the same.
+            let metadata = fs::metadata(path).ok();
+            let stamp = metadata.map(|metadata| FileStamp::of(&metadata));
+            return FileFacts {
+                bytes: stamp.map(|stamp| stamp.size),
+                mtime_ns: stamp.map(|stamp| stamp.modified),
+                ..FileFacts::default()
+            };
         };
-        let stamp = FileStamp::of(&metadata);
-        let size = size_of_picture(path, reader);
+        let (bytes, modified) = (file.size(), file.stamp().modified);
+        let size = size_of_picture(path, file, reader);
         FileFacts {
             width: size.map(|size| size.width),
             height: size.map(|size| size.height),
-            bytes: Some(stamp.size),
-            mtime_ns: Some(stamp.modified),
+            bytes: Some(bytes),
+            mtime_ns: Some(modified),
         }
     }
 }
 
 /// As the file says it, or else as it is decoded.
-fn size_of_picture(path: &Path, reader: &mut PictureReader) -> Option<Size> {
-    let stated = stated_size(&mut BufReader::new(regular::open(path).ok()?));
+fn size_of_picture(path: &Path, file: MediaFile, reader: &mut PictureReader) -> Option<Size> {
+    let stated = stated_size(&mut BufReader::new(file));
     stated.or_else(|| {
         let mut bytes = Vec::new();
         read_file(path, &mut bytes).ok()?;

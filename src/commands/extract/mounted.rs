@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, bail};
 
 use crate::storage::failures::Class;
+use crate::storage::media;
 use crate::storage::object_list::ObjectList;
 
 /// How many listed objects, evenly over the list, are looked for before a run believes that the media is gone; and how many must be listed
@@ -31,17 +32,18 @@ impl<'a> Mounted<'a> {
         }
     }
 
-    /// Stops a run when nothing of a sample of the list can be found, and nothing of what is pending, which is in no order.
+    /// Stops a run when nothing of a sample of the list can be found, and nothing of one of what is pending.
     /// (Pictures that have their features may be gone, and those that failed.)
     pub fn check_sample(&self, pending: &[u32], objects: &Path) -> Result<()> {
         let is_missing = |index: usize| {
             let path = self.media_dir.join(self.list.entry(index));
-            fs::metadata(path).is_err()
+            media::stamp(&path).is_err()
         };
         let listed = self.list.len();
         if listed >= MANY
             && (0..MANY).all(|part| is_missing(part * listed / MANY))
-            && (pending.iter().take(MANY)).all(|&index| is_missing(index as usize))
+            && (pending.iter().step_by(pending.len().div_ceil(MANY).max(1)))
+                .all(|&index| is_missing(index as usize))
         {
             bail!(
                 "none of {MANY} listed objects can be found below {}; is its disk mounted, and does {} belong to it?",

@@ -18,13 +18,14 @@ use crate::storage::part::Part;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
 use crate::storage::sources::{Made, Source};
+use crate::storage::tar;
 
 /// How many objects whose feature exists are named.
 const SAMPLE: usize = 64;
 
 /// The objects of a run.
 pub struct Plan {
-    /// Indices into the list, shuffled.
+    /// Indices into the list, shuffled, but that the members of each tar are together, in the order of the list.
     pub pending: Vec<u32>,
     /// Objects whose feature exists.
     pub existing: usize,
@@ -116,14 +117,13 @@ impl Plan {
                 .filter(move |(_, standing)| **standing == wanted)
                 .map(|(index, _)| index)
         };
-        let mut pending: Vec<u32> = indices(Standing::Pending)
-            .map(|index| index as u32)
-            .collect();
+        let pending = indices(Standing::Pending).map(|index| index as u32);
         let seed = options.seed.unwrap_or_else(|| rand::rng().random());
         // Nobody else does the objects of a part that packs.
-        if options.pack.is_none() {
-            pending.shuffle(&mut StdRng::seed_from_u64(seed));
-        }
+        let mut pending = match options.pack {
+            Some(_) => pending.collect(),
+            None => shuffled(list, pending.collect(), seed),
+        };
         pending.truncate(options.limit.unwrap_or(usize::MAX));
         let resolved = match known.is_empty() {
             true => HashSet::new(),
@@ -166,8 +166,7 @@ impl Plan {
     pub fn is_resolved(&self, directory: &ModelDir, failure: &Failure) -> bool {
         let id = &*failure.id;
         if failure.class == Class::BadEntry {
-            let entry = self.id_kind.of_entry(&failure.path);
-            let is_here = self.part.is_none_or(|part| part.holds(entry));
+            let is_here = (self.part).is_none_or(|part| part.holds(self.id_kind, &failure.path));
             return is_here && !self.bad_lines.contains(id);
         }
         self.resolved.contains(id)
@@ -188,6 +187,30 @@ impl Plan {
 
 fn cannot_read(directory: &ModelDir) -> String {
     format!("cannot read {}", directory.path().display())
+}
+
+/// Shuffles plain files and tars among each other, so that several copies share the work. The members of a tar stay together:
+/// disks and networks give a file from its beginning to its end faster than piece by piece.
+fn shuffled(list: &ObjectList, pending: Vec<u32>, seed: u64) -> Vec<u32> {
+    let tar = |index: u32| tar::split(list.entry(index as usize)).map(|(tar, _)| tar);
+    let mut members: HashMap<&str, Vec<u32>> = HashMap::new();
+    // Of each tar the first member stands for all of them.
+    let mut first = pending;
+    first.retain(|&index| {
+        let Some(tar) = tar(index) else { return true };
+        let members = members.entry(tar).or_default();
+        members.push(index);
+        members.len() == 1
+    });
+    first.shuffle(&mut StdRng::seed_from_u64(seed));
+    if members.is_empty() {
+        return first;
+    }
+    let together = first.into_iter().flat_map(|index| {
+        let members = tar(index).and_then(|tar| members.remove(tar));
+        members.unwrap_or_else(|| vec![index])
+    });
+    together.collect()
 }
 
 /// Finds the lines that are not objects, or whose object id is in the list before; reports them, and returns under
@@ -260,5 +283,41 @@ fn to_try(options: &Options, entry: &str, known: Option<&Failure>) -> Standing {
         Some(failure) if failure.is_final(&options.media_dir.join(entry)) => Standing::Failed,
         None if options.retry_failed => Standing::NotNow,
         _ => Standing::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_tars_are_shuffled_and_the_members_of_a_tar_stay_together() {
+        let mut lines = String::new();
+        for number in 0..20 {
+            // Lists need not be in order.
+            for tar in ["a.tar", "b/c.TAR", "d.tar/e.tar"] {
+                lines += &format!("{tar}/{number}.jpg\n");
+            }
+            lines += &format!("plain/{number}.jpg\n");
+        }
+        let list = ObjectList::parse(&mut lines.as_bytes(), IdKind::Path, None).unwrap();
+        let pending: Vec<u32> = (0..list.len() as u32).filter(|index| *index != 4).collect();
+        let order = |seed| shuffled(&list, pending.clone(), seed);
+        let (one, other) = (order(1), order(2));
+        assert_ne!(one, other);
+        for order in [one, other] {
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, pending);
+            let tar = |index: &u32| tar::split(list.entry(*index as usize)).map(|(tar, _)| tar);
+            let runs = order.chunk_by(|one, other| tar(one).is_some() && tar(one) == tar(other));
+            let mut lengths: Vec<usize> = runs
+                .inspect(|run| assert!(run.is_sorted(), "{run:?}"))
+                .map(<[u32]>::len)
+                .collect();
+            assert_ne!(lengths.iter().position(|length| *length > 1), Some(20));
+            lengths.sort_unstable();
+            assert_eq!(lengths[20..], [19, 20, 20]);
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -12,6 +12,7 @@ use super::waiting::{Waited, Waiting};
 use crate::storage::model_dir::{Claims, ModelDir};
 use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
+use crate::storage::tar;
 use crate::support::mutex::lock;
 use crate::support::progress::{Progress, duration};
 
@@ -27,6 +28,7 @@ pub struct Queue<'a> {
     directory: &'a ModelDir,
     /// Indices into the list.
     pending: &'a [u32],
+    tars: Vec<PendingTar>,
     cursor: AtomicUsize,
     /// None where no other process does them.
     claims: Option<Claims>,
@@ -34,6 +36,32 @@ pub struct Queue<'a> {
     deferred: Mutex<VecDeque<u32>>,
     patience: Duration,
     waited: Mutex<Waited>,
+}
+
+/// The pending members of one tar, which stand side by side in the pending objects.
+struct PendingTar {
+    /// Where they begin there.
+    start: usize,
+    end: usize,
+    /// The same indices in the order in which the tar has them; known when the first is taken.
+    in_order: OnceLock<Vec<u32>>,
+}
+
+impl PendingTar {
+    fn all(list: &ObjectList, pending: &[u32]) -> Vec<Self> {
+        let tar = |index: u32| tar::split(list.entry(index as usize)).map(|(tar, _)| tar);
+        let mut start = 0;
+        let runs = pending.chunk_by(|&one, &other| tar(one).is_some() && tar(one) == tar(other));
+        let runs = runs.map(|run| {
+            start += run.len();
+            PendingTar {
+                start: start - run.len(),
+                end: start,
+                in_order: OnceLock::new(),
+            }
+        });
+        runs.filter(|run| run.end - run.start > 1).collect()
+    }
 }
 
 impl<'a> Queue<'a> {
@@ -51,6 +79,7 @@ impl<'a> Queue<'a> {
             list,
             directory,
             pending,
+            tars: PendingTar::all(list, pending),
             cursor: AtomicUsize::new(0),
             claims,
             deferred: Mutex::default(),
@@ -71,12 +100,9 @@ impl<'a> Queue<'a> {
     }
 
     /// Claims the next object; also returns its index in the list. Objects that other processes have claimed are put off
-    /// for [`Queue::wait`].
-    pub fn next(&self) -> Result<Option<(u32, ObjectId)>> {
-        while let Some(&index) = self
-            .pending
-            .get(self.cursor.fetch_add(1, Ordering::Relaxed))
-        {
+    /// for [`Queue::wait`]. The members of a tar come in the order into which `sort` puts them, once for each tar.
+    pub fn next(&self, sort: impl Fn(&mut [u32])) -> Result<Option<(u32, ObjectId)>> {
+        while let Some(index) = self.at(self.cursor.fetch_add(1, Ordering::Relaxed), &sort) {
             let id = self.object_id(index)?;
             if self.claim(&id)? {
                 return Ok(Some((index, id)));
@@ -125,6 +151,21 @@ impl<'a> Queue<'a> {
         if let Some(claims) = &self.claims {
             claims.release(id);
         }
+    }
+
+    /// The index in the list of the object whose turn is then.
+    fn at(&self, turn: usize, sort: impl Fn(&mut [u32])) -> Option<u32> {
+        let pending = *self.pending.get(turn)?;
+        let before = self.tars.partition_point(|tar| tar.end <= turn);
+        let Some(tar) = (self.tars.get(before)).filter(|tar| tar.start <= turn) else {
+            return Some(pending);
+        };
+        let in_order = tar.in_order.get_or_init(|| {
+            let mut members = self.pending[tar.start..tar.end].to_vec();
+            sort(&mut members);
+            members
+        });
+        Some(in_order[turn - tar.start])
     }
 
     fn object_id(&self, index: u32) -> Result<ObjectId> {

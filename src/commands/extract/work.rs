@@ -21,13 +21,14 @@ use crate::inference::pool::Pool;
 use crate::inference::{Form, Model};
 use crate::pictures::{GpuReader, OWN_MEMORY, PictureError, PictureReader};
 use crate::storage::failures::{Class, Failure, FailureReport};
-use crate::storage::files::FileStamp;
+use crate::storage::files::{FileStamp, regular};
 use crate::storage::media::read_file;
 use crate::storage::model_dir::{FeatureState, ModelDir, Scratch};
 use crate::storage::npy;
 use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
 use crate::storage::sources::{self, Made, Source, feature_sum};
+use crate::storage::tar::{self, Members};
 use crate::support::hints::{concerns_all_writing, concerns_the_run};
 use crate::support::interrupt::Interrupt;
 use crate::support::mutex::lock;
@@ -326,7 +327,7 @@ impl Work<'_> {
         while !is_full(worker.group.ids.len()) {
             let next = match self.stopped(shared) {
                 true => None,
-                false => self.next(shared, worker.group.ids.is_empty())?,
+                false => self.next(shared, worker.slot, worker.group.ids.is_empty())?,
             };
             let Some((index, id)) = next else {
                 is_over = true;
@@ -425,10 +426,34 @@ impl Work<'_> {
     }
 
     /// Claims the next object. Waits for objects that other processes have claimed only when `may_wait`.
-    fn next(&self, shared: &Shared<'_>, may_wait: bool) -> Result<Option<(u32, ObjectId)>> {
-        match shared.queue.next()? {
+    fn next(
+        &self,
+        shared: &Shared<'_>,
+        slot: usize,
+        may_wait: bool,
+    ) -> Result<Option<(u32, ObjectId)>> {
+        let sort = |members: &mut [u32]| self.sort_members(shared, slot, members);
+        match shared.queue.next(sort)? {
             None if may_wait => shared.queue.wait(self.progress, || self.stopped(shared)),
             next => Ok(next),
+        }
+    }
+
+    /// Puts members of one tar into the order in which it has them. One that it does not have comes last, and fails when it is
+    /// read; so do all where the tar cannot be read.
+    fn sort_members(&self, shared: &Shared<'_>, slot: usize, members: &mut [u32]) {
+        let split = |index: u32| tar::split(self.list.entry(index as usize));
+        let Some((tar, _)) = members.first().and_then(|first| split(*first)) else {
+            return;
+        };
+        let path = self.options.media_dir.join(tar);
+        let read = || Members::of(&regular::open(&path)?);
+        if let Ok(found) = shared.reads.read(slot, &path, read) {
+            let offset = |name: &str| found.find(name).ok().map(|place| place.offset);
+            members.sort_by_cached_key(|index| {
+                let offset = split(*index).and_then(|(_, name)| offset(name));
+                offset.unwrap_or(u64::MAX)
+            });
         }
     }
 

@@ -13,7 +13,7 @@ use super::spelling;
 use crate::inference::embed::QueryModel;
 use crate::inference::text::TextModel;
 use crate::similarity::collection::{Collection, Position};
-use crate::storage::media::read_file;
+use crate::storage::media::{is_in_tar, read_file};
 use crate::storage::object_id::IdKind;
 
 /// Queries for one pass over the data: more would make the pass no shorter for each, and the first answers later.
@@ -196,7 +196,8 @@ impl<'a> PictureFinder<'a> {
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let positions = self.collection.find_all(&ids);
         let is_file = |(query, position): (&OsString, &Option<Position>)| {
-            position.is_none() && Path::new(query).is_file()
+            let path = Path::new(query);
+            position.is_none() && (path.is_file() || is_in_tar(path))
         };
         if self.model.is_none() && queries.iter().zip(&positions).any(is_file) {
             self.model = Some((self.open_model)(self.collection.dimension()));

@@ -1,13 +1,13 @@
 //! Why one object failed.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::storage::files::FileStamp;
+use crate::storage::media;
 use crate::support::hints::is_not_regular;
 
 /// The stage at which an object failed.
@@ -88,6 +88,9 @@ impl Class {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Class::Denied,
             io::ErrorKind::IsADirectory => Class::NotAFile,
             io::ErrorKind::OutOfMemory => Class::OutOfMemory,
+            // These two are of members of tars.
+            io::ErrorKind::Unsupported => Class::Unsupported,
+            io::ErrorKind::InvalidData => Class::Corrupt,
             _ => Class::Io,
         }
     }
@@ -120,9 +123,7 @@ pub fn id_of_bad_line(entry: &str) -> String {
 impl Failure {
     /// Whether trying again cannot help: the class is permanent and the file is the one that failed.
     pub fn is_final(&self, media_file: &Path) -> bool {
-        let is_same = |failed| {
-            fs::metadata(media_file).is_ok_and(|metadata| FileStamp::of(&metadata) == failed)
-        };
+        let is_same = |failed| media::stamp(media_file).is_ok_and(|found| found == failed);
         self.class.is_permanent() && self.file.is_some_and(is_same)
     }
 

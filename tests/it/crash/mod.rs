@@ -28,7 +28,7 @@ macro_rules! need_fault_points {
     };
 }
 
-use need_fault_points;
+pub(crate) use need_fault_points;
 
 /// How many kills at random moments: a few in CI, `SIMSEARCH_KILLS` in `make crash-test`.
 fn kills() -> usize {
