@@ -4,7 +4,7 @@
 //! times of the pictures. So it takes less than a second for 100,000 objects, and may run beside `extract` and `concat`: it
 //! takes no lock and writes nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,8 @@ use rayon::prelude::*;
 use crate::storage::failures::{Class, FailureReport};
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::part::Part;
+use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
 use crate::storage::sources::{FileState, RecordedSources, Source};
@@ -49,6 +51,8 @@ pub struct Status {
     pub packed: usize,
     /// Shards.
     pub shards: usize,
+    /// The parts that pack; none where there are none.
+    pub parts: Option<Parts>,
     /// Objects with a feature of which it is recorded what file that was made from.
     pub sourced: usize,
     /// Objects without a feature that failed when they were last tried, and lines that are not objects.
@@ -67,6 +71,17 @@ pub struct Status {
     pub moved: Option<Vec<String>>,
     /// Of those whose file is gone, or that are not listed.
     pub removed: Option<Vec<String>>,
+}
+
+/// How far parts are that write their shards themselves.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Parts {
+    /// Into how many the list is divided.
+    pub of: u32,
+    /// How many are complete.
+    pub complete: usize,
+    /// The numbers of the others, from 0.
+    pub left: Vec<u32>,
 }
 
 /// What is known of an object.
@@ -119,6 +134,7 @@ pub fn status(options: &Options) -> Result<Status> {
         recipe: Recipe::read(path)?,
         listed: list.as_ref().map(ObjectList::len),
         shards: rows.len(),
+        parts: parts(path, &listed[0].files.parts)?,
         ..Status::default()
     };
     let mut objects: HashMap<&str, ObjectState<'_>> = HashMap::new();
@@ -188,6 +204,25 @@ pub fn status(options: &Options) -> Result<Status> {
     Ok(status)
 }
 
+/// How far the parts are, of which these are there.
+fn parts(directory: &Path, there: &BTreeSet<Part>) -> Result<Option<Parts>> {
+    // Directories of several numbers are of several attempts; the last has the greatest.
+    let Some(of) = there.iter().map(|part| part.of()).max() else {
+        return Ok(None);
+    };
+    let mut left: BTreeSet<u32> = (0..of).collect();
+    for part in there.iter().filter(|part| part.of() == of) {
+        if part_dir::read(&part_dir::directory(directory, *part))?.is_some() {
+            left.remove(&part.index());
+        }
+    }
+    Ok(Some(Parts {
+        of,
+        complete: of as usize - left.len(),
+        left: left.into_iter().collect(),
+    }))
+}
+
 /// The object ids of a shard, and what the feature of each was made from.
 fn rows(
     directory: &Path,
@@ -255,6 +290,20 @@ impl fmt::Display for Status {
             to,
             "done       {done}: {files} in files, {packed} packed in {shards} shard{s}"
         )?;
+        if let Some(Parts { of, complete, left }) = &self.parts {
+            write!(to, "parts      {complete} of {of} complete")?;
+            let first = left.iter().take(NAMED).map(|index| format!("{index}/{of}"));
+            let first: Vec<String> = first.collect();
+            let more = if first.len() < left.len() {
+                ", …"
+            } else {
+                ""
+            };
+            match left.is_empty() {
+                true => writeln!(to)?,
+                false => writeln!(to, "; left: {}{more}", first.join(", "))?,
+            }
+        }
         match done - self.sourced.min(done) {
             0 => {}
             unknown => writeln!(

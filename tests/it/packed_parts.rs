@@ -303,6 +303,30 @@ fn a_changed_picture_whose_feature_the_other_kind_of_run_has_packed_is_named() {
 }
 
 #[test]
+fn status_says_which_parts_are_left() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 8);
+    let status = |more: &[&str]| {
+        let status = ["status", "--feature-dir", "features", "--model", "nhwc"];
+        env.run(status.iter().chain(more)).exits(0).stdout.clone()
+    };
+    env.extract("nhwc", &["--limit", "1"]).exits(0);
+    assert!(!status(&[]).contains("parts"));
+    for part in ["1/3", "0/3"] {
+        pack(&env, part).exits(0);
+    }
+    let limited = ["--pack", "--part", "2/3", "--limit", "1"];
+    env.extract("nhwc", &limited).exits(0);
+    assert!(status(&[]).contains("parts      2 of 3 complete; left: 2/3\n"));
+    let json: serde_json::Value = serde_json::from_str(&status(&["--json"])).unwrap();
+    let expected = serde_json::json!({"of": 3, "complete": 2, "left": [2]});
+    assert_eq!(json["parts"], expected);
+    pack(&env, "2/3").exits(0);
+    assert!(status(&[]).contains("parts      3 of 3 complete\n"));
+}
+
+#[test]
 fn what_is_asked_of_a_part_has_to_fit_it() {
     need_runtime!();
     let env = TestEnv::new();
