@@ -3,9 +3,11 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the steps of a run |
+//! | `options.rs`, `summary.rs` | what a run is asked for, and what it did |
 //! | `plan.rs` | which objects are done, failed or pending |
 //! | `standing.rs` | which have a feature, and whether it is of the file as it is now |
 //! | `work.rs` | the workers: read, decode, run, write |
+//! | `group.rs` | the pictures that a worker carries from stage to stage together |
 //! | `on_gpu.rs` | the same for pictures that a GPU decodes |
 //! | `packing.rs` | the shards that a part writes itself |
 //! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
@@ -19,209 +21,51 @@
 mod cause;
 mod comparison;
 mod continued;
+mod group;
 mod memory;
 mod mounted;
 mod on_gpu;
+mod options;
 mod packed;
 mod packing;
 mod plan;
 mod queue;
 mod reads;
 mod standing;
+mod summary;
 mod waiting;
 mod work;
 
-use std::cell::OnceCell;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::inference::Engine;
-use crate::inference::rewrite::Rewrites;
-use crate::inference::{Form, Precision, Preprocess, Provider};
-use crate::pictures::{GpuReader, PixelOptions, preprocessing};
+use crate::inference::Form;
+use crate::pictures::preprocessing;
 use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
-use crate::storage::part::Part;
 use crate::storage::part_dir::{self, CompletePart};
-use crate::storage::recipe::{Finish, Recipe, RecipeError};
+use crate::storage::recipe::{Recipe, RecipeError};
 use crate::storage::shard::ShardFiles;
 use crate::storage::sources;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors;
 use crate::support::progress::{Counts, Progress, Total};
 
-use crate::inference::pool::Pool;
 pub use comparison::Agreement;
 use comparison::Comparison;
 use mounted::Mounted;
+pub use options::{Options, Source};
 use packing::PartWriter;
 use plan::Plan;
+pub use summary::Summary;
 pub use waiting::PATIENCE;
 use work::Work;
-
-/// What to extract, and how.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The media directory; the listed paths are relative to it.
-    pub media_dir: PathBuf,
-    /// The list of objects, `-` for standard input. Default: `MEDIA_DIR/objects.txt`.
-    pub objects: PathBuf,
-    /// The part of the list that is to be extracted. Default: all of it.
-    pub part: Option<Part>,
-    /// The model's directory of features, `FEATURE_DIR/<model stem>`.
-    pub directory: PathBuf,
-    /// Rows of a full shard, where the run writes shards itself, into a directory of its part. Default: it writes a file for
-    /// each object.
-    pub pack: Option<usize>,
-    /// What object ids are. Default: what they are in the directory, and names in a new one.
-    pub ids: Option<IdKind>,
-    /// Threads that read, run and write. Default: the processors that this process may use.
-    pub workers: Option<usize>,
-    /// Seed of the order. Default: a random one.
-    pub seed: Option<u64>,
-    /// The most objects to extract in this run. Default: all.
-    pub limit: Option<usize>,
-    /// Stop after this many failures. Default: never.
-    pub max_errors: Option<usize>,
-    /// Whether to try just the objects that failed before. Default: no; and failures that cannot change are not
-    /// tried again.
-    pub retry_failed: bool,
-    /// Whether a feature is taken to be that of its file without a look at the file. Default: no, its size and the time of its
-    /// last change are compared with what is recorded.
-    pub assume_unchanged: bool,
-    /// How long to wait, without progress, for objects that other processes have claimed. After a sixth of it the run
-    /// says so. Default: [`PATIENCE`].
-    pub patience: Duration,
-    /// Whether the graph runs as it is, for features equal to those of the Python recipe to the last bit. Default:
-    /// no, it may be rewritten to run faster.
-    pub exact: bool,
-    /// How pictures are decoded and resampled.
-    pub pixels: PixelOptions,
-}
-
-impl Options {
-    /// The part of the list. A run that packs and names none has all of it.
-    fn part(&self) -> Option<Part> {
-        self.part.or(self.pack.map(|_| Part::ALL))
-    }
-
-    /// Where the run writes features and failures: the model's directory, or that of a part in it.
-    fn own_directory(&self) -> PathBuf {
-        match (self.part(), self.pack) {
-            (Some(part), Some(_)) => part_dir::directory(&self.directory, part),
-            _ => self.directory.clone(),
-        }
-    }
-}
-
-/// A model, and how to get it running.
-pub struct Source<'a> {
-    /// SHA-256 of the model file, in hexadecimal.
-    pub sha256: &'a str,
-    /// The output that was asked for by name.
-    pub output: Option<&'a str>,
-    /// What the graph computes with.
-    pub precision: Precision,
-    /// Number of the GPU, from 0.
-    pub device: i32,
-    /// How a picture becomes the input, where that is not the program's own way.
-    pub preprocess: Option<Preprocess>,
-    /// What is done with the model's output.
-    pub finish: Finish,
-    /// Starts the runtime; called once, and only when there is something to do.
-    pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
-    /// The model, once it runs; it stays for the next run with this source. Begins empty.
-    pub running: OnceCell<Pool>,
-    /// What decodes on the GPU, likewise.
-    pub decoder: OnceCell<GpuReader>,
-}
-
-impl Source<'_> {
-    /// The model, in sessions for so many threads; starts it where it does not run yet.
-    fn run(&self, options: &Options, workers: usize) -> Result<&Pool> {
-        if let Some(pool) = self.running.get() {
-            return Ok(pool);
-        }
-        let engine = (self.start)()?;
-        on_gpu::check(options, engine.as_ref())?;
-        Ok(self.running.get_or_init(|| Pool::new(engine, workers)))
-    }
-
-    /// What decodes on the GPU that runs the model, where one shall.
-    fn decoder(&self, options: &Options, pool: &Pool) -> Result<Option<&GpuReader>> {
-        if !options.pixels.decode_on_gpu {
-            return Ok(None);
-        }
-        if let Some(decoder) = self.decoder.get() {
-            return Ok(Some(decoder));
-        }
-        let decoder = on_gpu::open(options, self.device, pool)?;
-        Ok(Some(self.decoder.get_or_init(|| decoder)))
-    }
-}
-
-/// What a run did.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct Summary {
-    /// Objects in the list, or in the part of it.
-    pub listed: usize,
-    /// Objects in the whole list.
-    #[serde(skip)]
-    pub in_file: usize,
-    /// Features written by this run.
-    pub done: u64,
-    /// Objects that had a feature, of a file that is another one now.
-    pub changed: usize,
-    /// Objects that still have such a feature, in a shard that the run does not change: one of the model's directory where it
-    /// packs, or of a part where it does not.
-    pub changed_elsewhere: usize,
-    /// Objects whose file has another path than before, and is otherwise as it was.
-    pub moved: usize,
-    /// Objects whose feature was there, or that another process did.
-    pub skipped: u64,
-    /// Objects that failed, in this run or before.
-    pub failed: u64,
-    /// Objects that are left: the run was interrupted or limited, or another process has claimed them.
-    pub left: u64,
-    /// Seconds it took.
-    pub seconds: f64,
-    /// Features written a second.
-    pub images_per_second: f64,
-    /// The signal that stopped the run.
-    #[serde(skip)]
-    pub signal: Option<i32>,
-    /// Whether the run stopped because of [`Options::max_errors`].
-    #[serde(skip)]
-    pub too_many_errors: bool,
-    /// Those of the objects left that another process had claimed and made no progress with.
-    #[serde(skip)]
-    pub claimed_elsewhere: usize,
-    /// The directory of a part that another process writes, and what that says about itself: then nothing was done.
-    #[serde(skip)]
-    pub held_by: Option<(PathBuf, String)>,
-    /// Where the failures are reported.
-    pub failures: Option<PathBuf>,
-    /// The execution provider; this and what follows is none where there was nothing to do.
-    pub provider: Option<Provider>,
-    /// What the graph computed with.
-    pub precision: Option<Precision>,
-    /// Pictures in a call of the model.
-    pub batch: Option<usize>,
-    /// Pictures that a GPU decoded, where it was to.
-    pub decoded_on_gpu: Option<u64>,
-    /// Threads that read, ran and wrote.
-    pub workers: Option<usize>,
-    /// What was done to the graph to run it faster; none where it ran as it is.
-    pub rewrites: Option<Rewrites>,
-    /// How far the features are from those of fp32, where they are not of fp32.
-    pub agreement: Option<Agreement>,
-}
 
 /// Extracts the features of all pending objects.
 pub fn extract(
@@ -521,9 +365,15 @@ fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options)
 
 #[cfg(test)]
 mod tests {
+    use std::cell::OnceCell;
+    use std::time::Duration;
+
     use super::*;
     use crate::inference::fake::{FakeEngine, out_of_memory};
+    use crate::inference::{Precision, Provider};
+    use crate::pictures::PixelOptions;
     use crate::storage::object_id::ObjectId;
+    use crate::storage::recipe::Finish;
 
     /// A media directory of four pictures with their list, and how to extract them into `features` beside them.
     fn four_pictures(root: &Path) -> (Options, Vec<ObjectId>) {

@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 
 use super::Options;
 use super::cause::Cause;
-use super::work::{Shared, Waiting, Work, Worker};
+use super::group::Waiting;
+use super::work::{Shared, Work, Worker};
 use crate::inference::pool::Pool;
 use crate::inference::{Engine, Form};
 use crate::pictures::{Filter, Fit, GpuReader, PixelOptions, Resampling};

@@ -10,6 +10,7 @@ use anyhow::{Context, Error, Result};
 use super::Options;
 use super::cause::Cause;
 use super::comparison::Comparison;
+use super::group::{Group, Waiting, group_size};
 use super::memory::Memory;
 use super::mounted::Mounted;
 use super::packed::Packed;
@@ -33,11 +34,6 @@ use crate::support::hints::{concerns_all_writing, concerns_the_run};
 use crate::support::interrupt::Interrupt;
 use crate::support::mutex::lock;
 use crate::support::progress::{Counts, Progress};
-
-/// How many pictures a worker carries from stage to stage together, at most. While a stage does the same thing again and
-/// again, its code and tables stay in the core's caches: 2 to 4 % faster than one by one, and more on a machine whose
-/// caches others use too.
-const MOST_TOGETHER: usize = 32;
 
 /// How long a group of pictures may take, as far as it can be told before: what a signal waits for, and what a kill costs.
 const GROUP_TIME: Duration = Duration::from_millis(250);
@@ -105,31 +101,6 @@ pub struct WorkOutcome {
     pub claimed_elsewhere: usize,
     /// Pictures that a GPU decoded, where it was to.
     pub decoded_on_gpu: Option<u64>,
-}
-
-/// Pictures that go from stage to stage together, in one batch or several: those that could be read.
-#[derive(Default)]
-pub(super) struct Group {
-    pub(super) ids: Vec<ObjectId>,
-    /// Index into the list, for each picture.
-    pub(super) indices: Vec<u32>,
-    /// The file that each was read from.
-    pub(super) files: Vec<FileStamp>,
-    /// `[n, height, width, 3]`.
-    pub(super) pixels: Vec<u8>,
-    /// `[n, d]`.
-    features: Vec<f32>,
-    /// Files whose pixels are to come from a GPU.
-    pub(super) waiting: Vec<Waiting>,
-    /// Files whose pixels came from there.
-    pub(super) decoded: Vec<Waiting>,
-}
-
-/// A picture that a GPU decodes.
-pub(super) struct Waiting {
-    /// Its number in the group.
-    pub(super) position: usize,
-    pub(super) bytes: Vec<u8>,
 }
 
 /// One worker's own things; its buffers are used again for every object.
@@ -662,85 +633,5 @@ impl Work<'_> {
 
     fn stopped(&self, shared: &Shared<'_>) -> bool {
         shared.stop.load(Ordering::Relaxed) || self.interrupt.signal().is_some()
-    }
-}
-
-impl Group {
-    /// Takes a picture of `size` bytes out; gives its id.
-    pub(super) fn remove(&mut self, position: usize, size: usize) -> ObjectId {
-        self.indices.remove(position);
-        self.files.remove(position);
-        self.pixels.drain(position * size..(position + 1) * size);
-        let files = self.waiting.iter_mut().chain(&mut self.decoded);
-        for file in files.filter(|file| file.position > position) {
-            file.position -= 1;
-        }
-        self.ids.remove(position)
-    }
-
-    fn clear(&mut self) {
-        self.ids.clear();
-        self.indices.clear();
-        self.files.clear();
-        self.pixels.clear();
-        self.features.clear();
-        self.waiting.clear();
-        self.decoded.clear();
-    }
-}
-
-/// How many pictures a worker takes on together: whole batches, as many as it can afford, and no more than half of its
-/// share of what is left, so that all workers end at about the same time; but `least` in any case.
-fn group_size(batch: usize, least: usize, affordable: usize, share: usize) -> usize {
-    let most = MOST_TOGETHER.min(affordable).min(share / 2);
-    (most - most % batch).max(batch.min(share / 2)).max(least)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::object_id::IdKind;
-
-    #[test]
-    fn a_picture_that_leaves_its_group_takes_its_pixels_along() {
-        let waiting = |position: usize| Waiting {
-            position,
-            bytes: vec![position as u8],
-        };
-        let file = |size| FileStamp { size, modified: 0 };
-        let mut group = Group {
-            ids: ["first", "second", "third"]
-                .map(|id| ObjectId::new(IdKind::Name, id).unwrap())
-                .into(),
-            indices: vec![7, 8, 9],
-            files: vec![file(4), file(5), file(6)],
-            pixels: vec![1, 1, 2, 2, 3, 3],
-            decoded: vec![waiting(0), waiting(2)],
-            ..Group::default()
-        };
-        assert_eq!(group.remove(1, 2).as_str(), "second");
-        let left: Vec<&str> = group.ids.iter().map(ObjectId::as_str).collect();
-        assert_eq!(left, ["first", "third"]);
-        assert_eq!(group.indices, [7, 9]);
-        assert_eq!(group.files, [file(4), file(6)]);
-        assert_eq!(group.pixels, [1, 1, 3, 3]);
-        let positions: Vec<usize> = group.decoded.iter().map(|one| one.position).collect();
-        assert_eq!(positions, [0, 1]);
-    }
-
-    #[test]
-    fn a_group_is_whole_batches_and_shrinks_where_time_or_objects_run_out() {
-        assert_eq!(group_size(1, 1, usize::MAX, 1_000_000), MOST_TOGETHER);
-        assert_eq!(group_size(8, 8, usize::MAX, 1_000_000), MOST_TOGETHER);
-        // Nothing is known of the time yet, or one picture takes longer than a group may.
-        assert_eq!(group_size(1, 1, 0, 1_000_000), 1);
-        assert_eq!(group_size(8, 8, 0, 1_000_000), 8);
-        assert_eq!(group_size(8, 8, 23, 1_000_000), 16);
-        assert_eq!(group_size(1, 1, usize::MAX, 10), 5);
-        assert_eq!(group_size(1, 1, usize::MAX, 0), 1);
-        assert_eq!(group_size(8, 8, usize::MAX, 10), 8);
-        assert_eq!(group_size(64, 8, usize::MAX, 1_000_000), 64);
-        assert_eq!(group_size(64, 8, usize::MAX, 100), 50);
-        assert_eq!(group_size(64, 8, usize::MAX, 4), 8);
     }
 }
