@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use anyhow::{Result, bail, ensure};
 use thiserror::Error;
 
-use super::loader::{self, LazyRuntime, OnnxEngine, Wanted};
+use super::loader::{self, OnnxEngine, Wanted};
 use super::model::Form;
 use super::model_file::ModelFile;
+use super::places::LazyRuntime;
 use super::pool::Pool;
 use super::preprocess::Preprocess;
 use super::provider::{Precision, Provider};

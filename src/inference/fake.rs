@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 
-use super::loader::{Engine, Execution};
+use super::engine::{Engine, Execution};
 use super::model::{Form, Model, ModelError};
 use super::provider::{Precision, Provider};
 use super::rewrite::Layout;

@@ -1,130 +1,25 @@
 //! From what the user asked for to models that run: finds and loads ONNX Runtime, and chooses the provider.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::bytes::Bytes;
 
+use super::engine::{Engine, Execution};
 use super::model::{Form, Model, ModelError};
 use super::model_file::ModelFile;
+use super::places::Places;
 use super::preprocess::{self, Preprocess};
 use super::probe::{batch_difference, call_time, difference};
 use super::provider::{Precision, Provider};
-use super::rewrite::{self, Feed, Output, Rewrites, Rewritten, Target};
+use super::rewrite::{self, Feed, Output, Rewritten, Target};
 use super::runtime::{CudaOptions, Runtime, SessionOptions};
 use super::session::OnnxModel;
-use super::{default_model, library};
 use crate::pictures::preprocessing::Numbers;
 use crate::storage::recipe::Finish;
 use crate::support::mutex::lock;
-
-/// Loads models; the program's is [`OnnxEngine`], tests have a fake.
-pub trait Engine: Send + Sync {
-    /// How the models run.
-    fn execution(&self) -> Execution;
-
-    /// What the model takes and gives, as its file says; rewritten it may take something else.
-    fn form(&self) -> &Form;
-
-    /// Loads the model for one more session. The first one on a GPU takes seconds.
-    fn open(&self) -> Result<Box<dyn Model>>;
-
-    /// Loads the model as it is, in fp32 on the CPU, to compare with.
-    fn reference(&self) -> Result<Box<dyn Model>>;
-}
-
-/// How models run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Execution {
-    /// The execution provider.
-    pub provider: Provider,
-    /// What the graph computes with.
-    pub precision: Precision,
-    /// Pictures in a call of the model.
-    pub batch: usize,
-    /// What was done to the graph to run it faster; none where it runs as it is.
-    pub rewrites: Option<Rewrites>,
-}
-
-/// Where the library may be.
-#[derive(Clone, Debug, Default)]
-pub struct Places {
-    /// The library, or a folder that holds it. Default: searched for, see [`library::find`].
-    pub named: Option<PathBuf>,
-    /// This program's file.
-    pub program: Option<PathBuf>,
-    /// `LD_LIBRARY_PATH`.
-    pub library_path: Option<OsString>,
-    /// How to try a library in a process of its own: a program, and its arguments before the library's path. Default: a
-    /// library is not tried.
-    pub trial: Option<(PathBuf, &'static str)>,
-}
-
-impl Places {
-    /// Finds the library and checks it.
-    pub fn find(&self) -> Result<PathBuf, library::LibraryError> {
-        let library = library::find(
-            self.named.as_deref(),
-            self.program.as_deref(),
-            self.library_path.as_deref(),
-        )?;
-        match &self.trial {
-            // Bytes that `make setup` knows need no trial, which takes 0.05 s.
-            Some((program, argument)) if !library::has_checksum(&library) => {
-                library::try_apart(program, argument, &library)?;
-            }
-            _ => {}
-        }
-        Ok(library)
-    }
-
-    /// The folders in which the system looks for libraries.
-    pub fn folders(&self) -> Vec<PathBuf> {
-        library::library_folders(self.library_path.as_deref())
-    }
-}
-
-/// ONNX Runtime, found and loaded when the first model needs it: a process may have one.
-#[derive(Debug)]
-pub struct LazyRuntime {
-    places: Places,
-    loaded: Mutex<Option<Runtime>>,
-}
-
-impl LazyRuntime {
-    /// Nothing is looked for yet.
-    pub fn new(places: Places) -> Self {
-        LazyRuntime {
-            places,
-            loaded: Mutex::default(),
-        }
-    }
-
-    /// The library.
-    pub fn get(&self) -> Result<Runtime> {
-        let mut loaded = lock(&self.loaded);
-        if let Some(runtime) = &*loaded {
-            return Ok(runtime.clone());
-        }
-        let runtime = Runtime::load(&self.places.find()?)?;
-        Ok(loaded.insert(runtime).clone())
-    }
-
-    /// The folders in which the system looks for libraries.
-    pub fn folders(&self) -> Vec<PathBuf> {
-        self.places.folders()
-    }
-}
-
-/// Loads a library and runs the model inside the program with it: what [`Places::trial`] is for.
-pub fn try_library(library: &Path) -> Result<()> {
-    let options = SessionOptions::default();
-    Runtime::load(library)?.open(default_model::BYTES, &Feed::default(), &options, &[])?;
-    Ok(())
-}
 
 /// Which provider the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

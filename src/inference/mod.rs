@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`library`] | finds the file of ONNX Runtime, and checks that it can be loaded without harm |
 //! | `runtime` | the loaded library, and how it is told to run a graph |
+//! | `engine` | what opens models; tests have a fake
+//! | `places` | where the runtime may be, and how it is loaded once
 //! | `session` | a loaded graph, and a call of it |
 //! | `model`, `provider` | what a model is, what it runs on, and why it may not run |
 //! | `message` | what the runtime says of an error, made readable |
@@ -18,6 +20,7 @@
 
 mod default_model;
 pub mod embed;
+mod engine;
 #[cfg(test)]
 pub mod fake;
 mod finish;
@@ -26,6 +29,7 @@ mod loader;
 mod message;
 mod model;
 mod model_file;
+mod places;
 pub mod pool;
 mod preprocess;
 mod probe;
@@ -37,12 +41,12 @@ mod session;
 pub mod text;
 
 pub use crate::storage::recipe::{Finish, Pool};
-pub use loader::{
-    Engine, Execution, LazyRuntime, OnnxEngine, Options, Places, Wanted, try_library,
-};
+pub use engine::{Engine, Execution};
+pub use loader::{OnnxEngine, Options, Wanted};
 pub use message::DeviceFailure;
 pub use model::{Form, Model, ModelError};
 pub use model_file::ModelFile;
+pub use places::{LazyRuntime, Places, try_library};
 pub use preprocess::{Backend, PRESETS, Preprocess};
 pub use provider::{Precision, Provider};
 pub use rewrite::{Feed, Layout};

@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
-use super::loader::Engine;
+use super::engine::Engine;
 use super::model::Model;
 use crate::support::mutex::lock;
 

@@ -12,9 +12,9 @@ use tokenizers::{PaddingStrategy, Tokenizer};
 
 use super::embed::{QueryError, check_model};
 use super::finish::add_features;
-use super::loader::LazyRuntime;
 use super::message::RuntimeMessage;
 use super::model_file::ModelFile;
+use super::places::LazyRuntime;
 use super::rewrite::{self, Output, TEXT_FEATURES, words_output};
 use super::runtime::SessionOptions;
 use super::session::name_and_axes;

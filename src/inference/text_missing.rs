@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::embed::QueryError;
-use super::loader::LazyRuntime;
+use super::places::LazyRuntime;
 
 /// There is none.
 pub enum TextModel {}
