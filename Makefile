@@ -5,6 +5,7 @@
 #   make browser-test   the page of `simsearch serve` in a headless Chromium; leaves screenshots in target/page
 #   make nfs-test   NFS between machines in user-mode Linux, and sshfs; seven minutes, as root
 #   make cluster-test   parts of a list with Slurm and Ray, some of them killed; two minutes, as root
+#   make s3-test   parts of a list whose pictures are in an object store, some of them killed; half a minute, as root
 #   make lancedb-test   LanceDB finds what `simsearch search` finds
 #   make bench   how fast it is
 #   make install    the program, its ONNX Runtime, licences, completions and man pages below PREFIX, ~/.local by itself
@@ -32,7 +33,7 @@ archive = simsearch-$(version)-$(shell uname -m)-linux
 # What `simsearch --version` calls the revision; empty where this is not a git checkout.
 revision = $(shell git -C $(CURDIR) rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: demo test browser-test crash-test fuzz nfs-test cluster-test lancedb-test bench build setup openvino packages python axe model notices install archive clean
+.PHONY: demo test browser-test crash-test fuzz nfs-test cluster-test s3-test lancedb-test bench build setup openvino packages python axe model notices install archive clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
@@ -71,6 +72,12 @@ cluster-test: build
 	@CLUSTER=1 setup/packages.sh || echo "skipped: some packages for Slurm cannot be installed here"
 	@setup/machines.sh
 	tests/machines/cluster.py $(program) runtime/libonnxruntime.so target/machines/bin/python
+
+# deploy/s3 with a store on loopback, moto. For nights too.
+s3-test: build
+	@S3=1 setup/packages.sh || echo "skipped: rclone cannot be installed here"
+	@setup/machines.sh
+	tests/machines/s3.py $(program) runtime/libonnxruntime.so target/machines/bin/python
 
 # The functions of examples/nearest_in_lancedb.py, over the pictures of ../shared.
 lancedb-test: build

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts the Python packages of `make cluster-test` and `make lancedb-test` into target/machines/, an environment of their own: Ray
-# starts processes of the Python that it is run with.
+# Puts the Python packages of `make cluster-test`, `make lancedb-test` and `make s3-test` into target/machines/, an environment of
+# their own: Ray starts processes of the Python that it is run with.
 set -eu
 
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,7 +12,7 @@ echo "setup: fetching Python packages: $(grep -v '^#' "$wanted" | tr '\n' ' ')"
 rm -rf "$folder"
 { python3 -m venv "$folder" && "$folder/bin/pip" --disable-pip-version-check install --quiet --only-binary=:all: -r "$wanted"; } || {
     rm -rf "$folder"
-    echo "skipped: Ray and LanceDB, which pip cannot fetch from here"
+    echo "skipped: Ray, LanceDB and a store, which pip cannot fetch from here"
     exit 0
 }
 cp "$wanted" "$folder/installed.txt"

@@ -3,7 +3,7 @@
 # dav1d), and pip; where FEATURES has heic also libde265 with its headers.
 # With BROWSER=1 also to the browser of `make browser-test`, and with NGINX=1 to nginx, for the test that puts `serve` behind it: not
 # on everybody's machine, since Debian's package starts it. With NFS=1 to what `make nfs-test` needs, and with
-# CLUSTER=1 to the Slurm of `make cluster-test`, of which the same is true.
+# CLUSTER=1 to the Slurm of `make cluster-test`, of which the same is true, and with S3=1 to the rclone of `make s3-test`.
 # Installs what is missing where it may (Debian, as root or with sudo without a password), else says what to do.
 set -eu
 
@@ -49,6 +49,11 @@ if [ -n "${CLUSTER:-}" ]; then
     [ -x /usr/sbin/munged ] || need munged munge
     [ -x /usr/sbin/ip ] || need ip iproute2
     need sbatch slurm-client
+    python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+fi
+if [ -n "${S3:-}" ]; then
+    [ -x /usr/sbin/ip ] || need ip iproute2
+    need rclone rclone
     python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 fi
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"

@@ -20,6 +20,7 @@ import namespaces
 from namespaces import PROJECT, missing, run
 
 PARTS = 8
+RAY_NODES = 3
 # Names for each photograph, so that a part takes seconds: long enough to be killed in the middle.
 NAMES = 8
 # Slurm waits half a minute for a node, and two minutes before a job that lost its node begins again.
@@ -82,6 +83,10 @@ def kill_one(what, text):
     victim = processes(text)[-1]
     os.kill(victim, signal.SIGKILL)
     print(f"  killed {what}", flush=True)
+
+
+def parent(process):
+    return int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[1])
 
 
 def ask(*command):
@@ -195,18 +200,35 @@ class Cluster:
     def ray(self):
         begun = time.monotonic()
         output = self.folder / "by-ray"
+        address = "127.0.0.1:6379"
+        # No look at what is outside of the namespace. What a killed worker leaves goes with the folder of the test.
+        (self.folder / "tmp").mkdir()
+        environment = {
+            **os.environ,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # The names of sockets are short, and /run is of this namespace.
+            "RAY_TMPDIR": "/run",
+            "TMPDIR": str(self.folder / "tmp"),
+            "RAY_ADDRESS": address,
+        }
+        log = open(self.folder / "ray.log", "wb")
+        start = [str(self.python.parent / "ray"), "start", "--node-ip-address", "127.0.0.1", "--object-store-memory", str(100 << 20)]
+        head = ["--head", "--port", "6379", "--num-cpus", "0", "--include-dashboard", "false"]
+        for more in [head] + [["--address", address, "--num-cpus", "1"]] * RAY_NODES:
+            subprocess.run([*start, *more], env=environment, stdout=log, stderr=log, check=True)
         command = [str(self.python), str(PROJECT / "deploy/ray/extract.py"), str(PARTS), str(self.media), str(output), *self.extract]
-        # No look at what is outside of the namespace.
-        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(self.folder / "r")}
-        with open(self.folder / "ray.log", "wb") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         part = r"^simsearch extract .*--part"
         kill_one("the program of a part", part)
         until("a part is at work", lambda: processes(part))
-        worker = processes(part)[-1]
-        parent = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{worker}/status").read_text())[1])
-        os.kill(parent, signal.SIGKILL)
+        os.kill(parent(processes(part)[-1]), signal.SIGKILL)
         print("  killed a worker", flush=True)
+        until("a part is at work", lambda: processes(part))
+        raylet = parent(parent(processes(part)[-1]))
+        name = Path(f"/proc/{raylet}/comm").read_text().strip()
+        expect(name == "raylet", f"the parent of a worker is {name}")
+        os.kill(raylet, signal.SIGKILL)
+        print("  killed the daemon of a node (raylet)", flush=True)
         code = process.wait(timeout=PATIENCE)
         expect(code == 0, f"exit code {code}:\n{(self.folder / 'ray.log').read_text()[-3000:]}")
         run("simsearch", "export", "--quiet", "--feature-dir", str(self.single), "--output", str(self.folder / "single.parquet"))
