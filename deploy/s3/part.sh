@@ -28,15 +28,20 @@ fi
 
 mkdir -p "$work/media"
 rclone copyto "$pictures/objects.txt" "$work/objects.txt"
-# The rule of --part, as docs/commands.md has it.
+# The rule of --part, as docs/commands.md has it. All of a tar is in one part.
 python3 -c '
-import hashlib, sys
+import hashlib, re, sys
 part, parts = map(int, sys.argv[1].split("/"))
+files = {}
 for line in sys.stdin.buffer:
     path = line.rstrip(b"\r\n").removeprefix(b"./")
-    object_id = path if sys.argv[2] == "path" else path.split(b"/")[-1]
-    if int.from_bytes(hashlib.sha256(object_id).digest()[:8], "big") % parts == part:
-        sys.stdout.buffer.write(path + b"\n")
+    if tar := re.match(rb"(?i).*?\.tar(?=/)", path):
+        path = key = tar[0]
+    else:
+        key = path if sys.argv[2] == "path" else path.split(b"/")[-1]
+    if int.from_bytes(hashlib.sha256(key).digest()[:8], "big") % parts == part:
+        files[path] = None
+sys.stdout.buffer.writelines(path + b"\n" for path in files)
 ' "$part" "$ids" <"$work/objects.txt" >"$work/part.txt"
 rclone copy --files-from-raw "$work/part.txt" --transfers 16 "$pictures" "$work/media"
 

@@ -8,6 +8,7 @@ exits with 1 where something was not as it must be. Needs root, and the packages
 `skipped`.
 """
 
+import ast
 import os
 import re
 import signal
@@ -21,6 +22,8 @@ from namespaces import PROJECT, missing, run
 
 PARTS = 8
 RAY_NODES = 3
+# Of a shard: a part that is killed has some.
+ROWS = 20
 # Names for each photograph, so that a part takes seconds: long enough to be killed in the middle.
 NAMES = 8
 # Slurm waits half a minute for a node, and two minutes before a job that lost its node begins again.
@@ -103,6 +106,15 @@ def ended(jobs):
     return not there
 
 
+def items(path):
+    """The bytes of each item of an array of numpy, along its first axis."""
+    content = path.read_bytes()
+    begin = 10 + int.from_bytes(content[8:10], "little")
+    count = ast.literal_eval(content[10:begin].decode())["shape"][0]
+    size = (len(content) - begin) // count
+    return [content[at : at + size] for at in range(begin, len(content), size)]
+
+
 class Cluster:
     def __init__(self, folder, program, runtime, python):
         shared = Path(os.environ.get("SIMSEARCH_SHARED", PROJECT / "../shared"))
@@ -137,9 +149,14 @@ class Cluster:
         print(f"a single run over {self.objects} objects: {time.monotonic() - begun:.0f} s", flush=True)
 
     @staticmethod
-    def packed(features):
-        files = sorted(features.glob("*/*.features.npy")) + sorted(features.glob("*/*.object_ids.npy"))
-        return [(file.name, file.read_bytes()) for file in files]
+    def rows(features):
+        """The bytes of each row, by its object id."""
+        rows = {}
+        for path in features.glob("*/*.features.npy"):
+            ids = [item.decode("utf-32-le").rstrip("\0") for item in items(path.with_name(path.name.replace("features", "object_ids")))]
+            expect(not rows.keys() & ids, f"an object of {path} is there twice")
+            rows.update(zip(ids, items(path)))
+        return rows
 
     def slurm(self):
         folder = self.folder / "slurm"
@@ -169,20 +186,20 @@ class Cluster:
         begun = time.monotonic()
         features = self.folder / "by-slurm"
         environment = {**os.environ, "SBATCH_OUTPUT": str(folder / "job-%j.out")}
-        submit = [str(PROJECT / "deploy/slurm/submit.sh"), str(PARTS), str(self.media), str(features), *self.extract]
+        submit = [str(PROJECT / "deploy/slurm/submit.sh"), str(PARTS), str(self.media), str(features), *self.extract, "--rows", str(ROWS)]
         said = subprocess.run(submit, check=True, capture_output=True, text=True, env=environment).stdout
         array, finish = re.fullmatch(r"parts: job (\d+), finish: job (\d+)\n", said).groups()
 
         def made():
-            return sum(1 for _ in features.glob("*/??/??/*.npy"))
+            return sum(1 for _ in features.glob("*/part-*/*.object_ids.npy"))
 
         def running():
             return ask("squeue", "-h", "-t", "RUNNING", "-j", array, "-o", "%N")
 
-        until("the first features are there", lambda: made() >= 20)
+        until("the first shards are there", lambda: made() >= 2)
         kill_one("a task", r"^simsearch extract .*--part")
         count = made()
-        until("more features are there", lambda: made() >= count + 20)
+        until("more shards are there", lambda: made() >= count + 2)
         until("a task runs", running)
         name = running()[-1]
         nodes[name].kill()
@@ -191,7 +208,8 @@ class Cluster:
         output = "".join(file.read_text() for file in sorted(folder.glob("job-*.out")))
         expect("goes back into the queue" in output, f"the killed task was not tried again:\n{output[-2000:]}")
         expect("no problems" in output, f"verify has found problems:\n{output[-2000:]}")
-        expect(self.packed(features) == self.packed(self.single), "the rows of Slurm are not those of a single run")
+        expect(not list(features.glob("*/part-*")), "the parts are not merged")
+        expect(self.rows(features) == self.rows(self.single), "the rows of Slurm are not those of a single run")
         print(f"Slurm, {PARTS} parts: the bytes of a single run, {time.monotonic() - begun:.0f} s", flush=True)
         for daemon in nodes.values():
             daemon.kill()
