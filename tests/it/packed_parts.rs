@@ -150,6 +150,17 @@ fn parts_that_pack_have_the_rows_of_a_single_run_and_everything_that_reads_sees_
         [0, 12, 0, 0]
     );
     env.concat(&[]).exits(0).says(&["3 parts", "--merge"]);
+    // A part by itself.
+    let part = ["--feature-dir", "features/nhwc", "--model"];
+    let verify = ["verify", "--json"].iter().chain(&part);
+    let of_parts: Vec<u64> = (0..3)
+        .map(|at| {
+            let name = format!("part-{at:05}-of-00003");
+            let outcome = env.run(verify.clone().copied().chain([name.as_str()]));
+            outcome.exits(0).json()["rows"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(of_parts.iter().sum::<u64>(), 12, "{of_parts:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
 
 /// The directory of a model's features below `feature_dir`: that of the named model (its file, or just the stem), or the
-/// only one.
+/// only one. A part that packs is named in the same way: by the directory of its model, and its own name.
 ///
 /// # Errors
 /// When there is none, or none is named and there are several; the message lists them.
@@ -23,6 +23,10 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
             feature_dir.display()
         )
     };
+    let is_part = |name: &str| part_dir::parse(name).is_some() && feature_dir.join(name).is_dir();
+    if let Some(part) = model.and_then(Path::to_str).filter(|name| is_part(name)) {
+        return Ok(feature_dir.join(part));
+    }
     if is_sealed(feature_dir) {
         let (parent, stem) = (feature_dir.parent(), feature_dir.file_name());
         bail!(
