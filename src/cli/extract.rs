@@ -41,7 +41,7 @@ pub struct ExtractArguments {
     /// writes a part; killed, it loses the shard that it has in hand. `concat --merge` makes one directory of all parts.
     #[arg(long)]
     pack: bool,
-    /// Rows of a full shard.
+    /// With --pack, rows of a full shard.
     #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one, requires = "pack")]
     rows: usize,
     /// Seed of the order in which objects are taken [default: random].

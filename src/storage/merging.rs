@@ -43,6 +43,11 @@ pub fn parse_begun(file_name: &str) -> Option<ShardNumber> {
     (begun(first) == file_name).then_some(first)
 }
 
+/// Whether a file says how far a merge has come.
+pub fn is_mark(file_name: &str) -> bool {
+    file_name == DONE || parse_begun(file_name).is_some()
+}
+
 /// Says that the shards from `first` on do not count yet.
 pub fn begin(directory: &ModelDir, first: ShardNumber) -> Result<()> {
     mark(directory, &begun(first), "begin to merge")

@@ -15,6 +15,7 @@ use anyhow::{Context, Error, Result};
 use rayon::prelude::*;
 
 use crate::storage::failures::{FailureReport, id_of_bad_line};
+use crate::storage::merging;
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
@@ -261,7 +262,11 @@ impl Report {
         names.sort();
         for name in names {
             let bytes = name.as_encoded_bytes();
-            if bytes.starts_with(b".") && bytes.ends_with(b".tmp") {
+            let of_merge = name.to_str().is_some_and(merging::is_mark);
+            if of_merge {
+                let what = "a merge of parts was interrupted; the same `simsearch concat --merge` goes on from there";
+                self.notes.push(Finding::new(&path.join(&name), what));
+            } else if bytes.starts_with(b".") && bytes.ends_with(b".tmp") {
                 let what = "is temporary: an `extract` is running, or a run was killed and the next one will finish or \
                             remove it";
                 self.notes.push(Finding::new(&path.join(&name), what));

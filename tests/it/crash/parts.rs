@@ -211,6 +211,8 @@ fn whoever_reads_finds_each_object_once_wherever_a_merge_is_killed() {
                 .exits(1)
                 .says(&["were being merged", "--merge"]);
             finish(pack(&env)).exits(1);
+            let verify = env.run(["verify", "--feature-dir", "features"]);
+            verify.exits(0).says(&["a merge of parts was interrupted"]);
         }
         finish(merge(&env)).exits(0);
         assert_same_tree(&tidy_state(&env), &after);
