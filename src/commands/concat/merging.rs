@@ -154,8 +154,8 @@ pub fn merge(options: &MergeOptions, progress: &Progress) -> Result<MergeOutcome
         &mut summary,
         progress,
     );
-    if placed.is_err() {
-        // What a full disk cut short would keep it full.
+    if placed.is_err() && packing.check().is_ok() {
+        // What a full disk cut short would keep it full. (Where another process has taken over, what is there is its own.)
         let _ = finish_what_a_merge_left(&target);
     }
     placed?;

@@ -164,8 +164,9 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
             options, &directory, &lock, &mut sums, first, dimension, &recorded,
         );
         let result = packer.pack(&files, &mut refusals, &mut summary, &mut packed);
-        if result.is_err() {
-            // What a full disk cut short would keep it full; the next call would remove it anyway.
+        if result.is_err() && lock.check().is_ok() {
+            // What a full disk cut short would keep it full; the next call would remove it anyway. (Where another process has
+            // taken over, what is there is its own.)
             let _ = shard_changes::finish_what_was_killed(&directory);
         }
         result?;

@@ -118,8 +118,11 @@ impl PartWriter {
                 none => none.insert(self.begin(row.data.len() / 4)?),
             };
             let number = of_shard.writer.number();
-            (of_shard.writer.push(row.data))
-                .with_context(|| cannot_write(&self.directory, number))?;
+            if let Err(error) = of_shard.writer.push(row.data) {
+                // It may hold a part of the row.
+                in_hand.take();
+                return Err(error).with_context(|| cannot_write(&self.directory, number));
+            }
             of_shard.ids.push(row.id.to_owned());
             if plan.tried_again.contains(row.id) {
                 lock(&self.made_again).insert(row.id.to_owned());
@@ -157,7 +160,10 @@ impl PartWriter {
     /// Removes what an error has left of the shard in hand. The next run would do so too, but a full disk has room again now.
     pub fn give_up(&self) {
         lock(&self.in_hand).take();
-        let _ = shard_changes::finish_what_was_killed(&self.directory);
+        // Where another process has taken over, what is there is its own.
+        if self.packing.check().is_ok() {
+            let _ = shard_changes::finish_what_was_killed(&self.directory);
+        }
     }
 
     fn begin(&self, dimension: usize) -> Result<InHand> {
