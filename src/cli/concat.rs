@@ -26,6 +26,9 @@ pub struct ConcatArguments {
     /// and complete. Files are linked where the file system does that, and copied elsewhere.
     #[arg(long, value_name = "DIR", num_args = 0.., conflicts_with_all = ["rows", "full_only"])]
     merge: Option<Vec<PathBuf>>,
+    /// With --merge, undo what a merge that was interrupted has put there, rather than going on with it.
+    #[arg(long, requires = "merge")]
+    give_up: bool,
     #[command(flatten)]
     json: JsonArgument,
     #[command(flatten)]
@@ -46,6 +49,7 @@ pub fn run(arguments: ConcatArguments) -> Result<ExitCode> {
         let options = MergeOptions {
             directory: arguments.model_dir.merged_directory(&parts)?,
             parts,
+            give_up: arguments.give_up,
         };
         return merge(&options, &arguments.json, &progress);
     }
@@ -99,24 +103,25 @@ fn merge(options: &MergeOptions, json: &JsonArgument, progress: &Progress) -> Re
             return Ok(held_by("written to", &holder, &directory, progress));
         }
     };
-    progress.note(&format!(
-        "merged {} of {} with {} into {} in {}",
-        counted(summary.shards as u64, "shard"),
-        counted(summary.parts.into(), "part"),
-        counted(summary.rows as u64, "feature"),
-        options.directory.display(),
-        duration(summary.seconds)
-    ));
-    for (count, what) in [
-        (summary.already_merged, "were there already"),
-        (
-            summary.copied,
-            "had to be copied, since files cannot be linked there",
-        ),
-    ] {
-        if count > 0 {
-            progress.note(&format!("{} {what}", counted(count as u64, "shard")));
-        }
+    if summary.parts > 0 {
+        progress.note(&format!(
+            "merged {} of {} with {} into {} in {}",
+            counted(summary.shards as u64, "shard"),
+            counted(summary.parts.into(), "part"),
+            counted(summary.rows as u64, "feature"),
+            options.directory.display(),
+            duration(summary.seconds)
+        ));
+    }
+    if summary.already_merged > 0 {
+        let shards = counted(summary.already_merged as u64, "shard");
+        progress.note(&format!("there already: {shards}"));
+    }
+    if summary.copied > 0 {
+        let shards = counted(summary.copied as u64, "shard");
+        progress.note(&format!(
+            "copied, since files cannot be linked there: {shards}"
+        ));
     }
     if summary.failed > 0 {
         progress.note(&format!(

@@ -41,8 +41,8 @@ pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
     };
     let summary = match prune::prune(&options, &progress)? {
         PruneOutcome::Pruned(summary) => summary,
-        PruneOutcome::HeldBy(holder) => {
-            return Ok(held_by("packed", &holder, &options.directory, &progress));
+        PruneOutcome::HeldBy(directory, holder) => {
+            return Ok(held_by("packed", &holder, &directory, &progress));
         }
         PruneOutcome::Refused(why) => bail!(why),
     };

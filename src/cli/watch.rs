@@ -210,7 +210,7 @@ impl Passes<'_> {
         }
         match prune::prune(&self.prune, progress)? {
             PruneOutcome::Pruned(pruned) => did.removed = pruned.object_ids.len(),
-            PruneOutcome::HeldBy(_) => pass = Pass::Again,
+            PruneOutcome::HeldBy(..) => pass = Pass::Again,
             PruneOutcome::Refused(why) => progress.warn(&format!("nothing is pruned: {why}")),
         }
         Ok(pass)

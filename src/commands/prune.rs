@@ -17,8 +17,8 @@ use crate::storage::media;
 use crate::storage::model_dir::{ModelDir, Packing, PackingLock, PerObjectFile};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::part_dir::{self, CompletePart};
 use crate::storage::recipe::Recipe;
-use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardFiles, ShardNumber};
 use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{self, RecordedSources};
@@ -66,8 +66,8 @@ pub struct Summary {
 pub enum PruneOutcome {
     /// It removed what there was.
     Pruned(Summary),
-    /// Another process is packing or pruning the same directory; the text names it.
-    HeldBy(String),
+    /// Another process is packing or pruning this directory, or writes to this part in it; the text names it.
+    HeldBy(PathBuf, String),
     /// It removed nothing, since it may well be a mistake; the text says why.
     Refused(String),
 }
@@ -84,30 +84,17 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
     let path = &options.directory;
     let reading = || format!("cannot read {}", path.display());
     let id_kind = Recipe::id_kind(path)?;
-    let mut places = Vec::new();
-    for listing in ShardFiles::list_all(path)? {
-        let directory = ModelDir::open(&listing.directory).with_context(reading)?;
-        let mut changing = None;
-        if !options.dry_run {
-            let locked = directory.lock_packing(&|line| progress.note(line));
-            let locking = || format!("cannot lock {}", directory.path().display());
-            match locked.with_context(locking)? {
-                Packing::HeldBy(holder) => return Ok(PruneOutcome::HeldBy(holder)),
-                Packing::Locked(lock) => {
-                    let sums = shard_changes::finish_what_was_killed(&directory)?;
-                    let tidying = || format!("cannot tidy {}", directory.path().display());
-                    directory.remove_leftovers().with_context(tidying)?;
-                    changing = Some((lock, sums));
-                }
-            }
-        }
-        places.push(Place {
-            directory,
-            changing,
-            unlisted: BTreeMap::new(),
-        });
-    }
     let directory = ModelDir::open(path).with_context(reading)?;
+    let mut lock = None;
+    if !options.dry_run {
+        match lock_packing(&directory, progress)? {
+            Packing::HeldBy(holder) => return Ok(PruneOutcome::HeldBy(path.clone(), holder)),
+            Packing::Locked(taken) => lock = Some(taken),
+        }
+        shard_changes::finish_what_was_killed(&directory)?;
+        let tidying = || format!("cannot tidy {}", path.display());
+        directory.remove_leftovers().with_context(tidying)?;
+    }
     let nested = directory.nested_files().with_context(reading)?;
     // After them: what another process has listed and extracted meanwhile is in the list.
     let list = ObjectList::read(&options.objects, id_kind)?;
@@ -126,15 +113,20 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
         ..Summary::default()
     };
     let mut rows = 0;
-    let mut failed = Vec::new();
-    for place in &mut places {
+    let mut places = Vec::new();
+    for listing in ShardFiles::list_all(path)? {
+        let mut place = Place {
+            directory: listing.directory,
+            unlisted: BTreeMap::new(),
+            failures: 0,
+        };
         rows += place.find_unlisted(&listed, &mut summary)?;
-        let failures = FailureReport::read(place.directory.path()).with_context(reading)?;
+        let failures = FailureReport::read(&place.directory).with_context(reading)?;
         let unlisted = failures.values().filter(|it| !listed.has_failed(it));
-        failed.push(unlisted.count());
+        place.failures = unlisted.count();
+        summary.failures += place.failures;
+        places.push(place);
     }
-    summary.failures = failed.iter().sum();
-
     if !options.dry_run && !options.yes {
         let removed = Removed {
             features: summary.rows + summary.files,
@@ -145,13 +137,29 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
             return Ok(PruneOutcome::Refused(why));
         }
     }
-    if !options.dry_run {
-        for place in &mut places {
-            place.remove_unlisted()?;
+    if let Some(lock) = &lock {
+        let of_parts = |place: &&Place| place.directory != *path && place.is_to_change();
+        for place in places.iter().filter(of_parts) {
+            let part = ModelDir::open(&place.directory).with_context(reading)?;
+            if let Some(holder) = part.packing_holder().with_context(reading)? {
+                return Ok(PruneOutcome::HeldBy(place.directory.clone(), holder));
+            }
         }
         for place in &places {
-            place.check()?;
+            if place.directory == *path {
+                place.remove_unlisted(lock, &listed)?;
+            } else if place.is_to_change() {
+                // One at a time: there may be thousands.
+                let part = ModelDir::open(&place.directory).with_context(reading)?;
+                match lock_packing(&part, progress)? {
+                    Packing::Locked(lock) => place.remove_unlisted(&lock, &listed)?,
+                    Packing::HeldBy(holder) => {
+                        return Ok(PruneOutcome::HeldBy(place.directory.clone(), holder));
+                    }
+                }
+            }
         }
+        lock.check()?;
         (directory.remove_features(&files)).context("cannot remove what is not listed")?;
         // A killed run may have left some.
         for nested in &nested.empty {
@@ -159,10 +167,6 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
             removed.context("cannot remove an empty directory")?;
         }
         let tidy = || -> io::Result<()> {
-            for (place, _) in places.iter().zip(failed).filter(|(_, failed)| *failed > 0) {
-                let report = FailureReport::open(&place.directory)?;
-                report.tidy(|failure| !listed.has_failed(failure))?;
-            }
             if recorded.made().is_empty() {
                 return Ok(());
             }
@@ -202,6 +206,13 @@ impl<'a> Listed<'a> {
         self.ids.contains(id)
     }
 
+    /// The rows of a shard whose objects are not listed.
+    fn leaving(&self, ids: &[String]) -> BTreeSet<usize> {
+        let rows = ids.iter().enumerate();
+        let leaving = rows.filter(|(_, id)| !self.has(id));
+        leaving.map(|(row, _)| row).collect()
+    }
+
     fn has_failed(&self, failure: &Failure) -> bool {
         match failure.class {
             Class::BadEntry => self.bad_lines.contains(&failure.id),
@@ -210,56 +221,73 @@ impl<'a> Listed<'a> {
     }
 }
 
+fn lock_packing(directory: &ModelDir, progress: &Progress) -> Result<Packing> {
+    let locked = directory.lock_packing(&|line| progress.note(line));
+    locked.with_context(|| format!("cannot lock {}", directory.path().display()))
+}
+
 /// A directory with shards: the model's, or that of a part in it.
 struct Place {
-    directory: ModelDir,
-    /// Held where shards are to change.
-    changing: Option<(PackingLock, Sha256Sums)>,
+    directory: PathBuf,
     /// The rows that are not listed, by their shards.
     unlisted: BTreeMap<ShardNumber, BTreeSet<usize>>,
+    /// How many failures are not listed.
+    failures: usize,
 }
 
 impl Place {
+    fn is_to_change(&self) -> bool {
+        !self.unlisted.is_empty() || self.failures > 0
+    }
+
     /// Finds the rows that are not listed; returns how many rows there are in all.
     fn find_unlisted(&mut self, listed: &Listed<'_>, summary: &mut Summary) -> Result<usize> {
-        let path = self.directory.path();
+        let path = &self.directory;
         let mut all = 0;
         for number in ShardFiles::list(path)?.pairs(path)? {
-            for (row, id) in shard::object_ids(path, number)?.into_iter().enumerate() {
-                all += 1;
-                if !listed.has(&id) {
-                    self.unlisted.entry(number).or_default().insert(row);
-                    summary.rows += 1;
-                    summary.object_ids.insert(id);
-                }
+            let ids = shard::object_ids(path, number)?;
+            all += ids.len();
+            let leaving = listed.leaving(&ids);
+            summary.rows += leaving.len();
+            summary
+                .object_ids
+                .extend(leaving.iter().map(|row| ids[*row].clone()));
+            if !leaving.is_empty() {
+                self.unlisted.insert(number, leaving);
             }
         }
         Ok(all)
     }
 
-    /// Removes them.
-    fn remove_unlisted(&mut self) -> Result<()> {
-        let path = self.directory.path();
-        let Some((lock, sums)) = &mut self.changing else {
-            return Ok(());
-        };
-        for (number, leaving) in std::mem::take(&mut self.unlisted) {
-            let rows = shard::object_ids(path, number)?.len();
-            let sources = shard::sources(path, number, rows)?;
-            let next = ShardFiles::list(path)?.next_number();
-            let change = Change { leaving, sources };
-            lock.check()?;
-            shard_changes::change(&self.directory, sums, number, next, &change)?;
+    /// Removes them, and the failures; looks again at the shards, which were not locked before.
+    fn remove_unlisted(&self, lock: &PackingLock, listed: &Listed<'_>) -> Result<()> {
+        let path = &self.directory;
+        let directory =
+            ModelDir::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut sums = shard_changes::finish_what_was_killed(&directory)?;
+        let mut is_changed = false;
+        for number in ShardFiles::list(path)?.pairs(path)? {
+            let ids = shard::object_ids(path, number)?;
+            let leaving = listed.leaving(&ids);
+            if !leaving.is_empty() {
+                let sources = shard::sources(path, number, ids.len())?;
+                let next = ShardFiles::list(path)?.next_number();
+                let change = Change { leaving, sources };
+                lock.check()?;
+                shard_changes::change(&directory, &mut sums, number, next, &change)?;
+                is_changed = true;
+            }
+        }
+        if let (true, Some(complete)) = (is_changed, part_dir::read(path)?) {
+            let rows = part_dir::rows(path)?;
+            part_dir::write(path, &CompletePart { rows, ..complete })?;
+        }
+        if self.failures > 0 {
+            (FailureReport::open(&directory))
+                .and_then(|report| report.tidy(|failure| !listed.has_failed(failure)))
+                .with_context(|| format!("cannot tidy {}", path.display()))?;
         }
         Ok(())
-    }
-
-    /// Fails where another process has taken over.
-    fn check(&self) -> io::Result<()> {
-        match &self.changing {
-            Some((lock, _)) => lock.check(),
-            None => Ok(()),
-        }
     }
 }
 
@@ -282,7 +310,7 @@ fn removed_paths(
     let unpacked = unpacked.filter(|path| !listed.has(id_kind.of_entry(path)));
     let mut paths: Vec<Box<str>> = unpacked.cloned().collect();
     for place in places {
-        let directory = place.directory.path();
+        let directory = &place.directory;
         for (number, leaving) in &place.unlisted {
             let rows = shard::object_ids(directory, *number)?.len();
             let sources = shard::sources(directory, *number, rows)?;

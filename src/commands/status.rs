@@ -53,6 +53,8 @@ pub struct Status {
     pub shards: usize,
     /// The parts that pack; none where there are none.
     pub parts: Option<Parts>,
+    /// Whether parts are being merged, or that was interrupted.
+    pub merging: bool,
     /// Objects with a feature of which it is recorded what file that was made from.
     pub sourced: usize,
     /// Objects without a feature that failed when they were last tried, and lines that are not objects.
@@ -135,6 +137,7 @@ pub fn status(options: &Options) -> Result<Status> {
         listed: list.as_ref().map(ObjectList::len),
         shards: rows.len(),
         parts: parts(path, &listed[0].files.parts)?,
+        merging: listed[0].files.merging.is_some(),
         ..Status::default()
     };
     let mut objects: HashMap<&str, ObjectState<'_>> = HashMap::new();
@@ -303,6 +306,12 @@ impl fmt::Display for Status {
                 true => writeln!(to)?,
                 false => writeln!(to, "; left: {}{more}", first.join(", "))?,
             }
+        }
+        if self.merging {
+            writeln!(
+                to,
+                "merging    parts are being merged, or that was interrupted: `simsearch concat --merge` goes on"
+            )?;
         }
         match done - self.sourced.min(done) {
             0 => {}

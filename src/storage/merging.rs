@@ -2,16 +2,20 @@
 //!
 //! Whoever lists the directory counts each row once at every moment. The merge begins with `.NNNN.merging.tmp`: the shards from
 //! that number on do not count yet. With all of them in place it makes `.merged.tmp`: now they count, and the parts in the
-//! directory do not any more. Then it removes the parts, and the two files in this order.
+//! directory do not any more. Then it removes the parts, and the two files in this order. In the first file is which merge it is, in
+//! the second which parts are to go.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::storage::failures::FailureReport;
+use crate::storage::files::{complete, regular};
 use crate::storage::model_dir::ModelDir;
+use crate::storage::object_list::ListStamp;
 use crate::storage::part;
 use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
@@ -48,25 +52,52 @@ pub fn is_mark(file_name: &str) -> bool {
     file_name == DONE || parse_begun(file_name).is_some()
 }
 
+/// Which merge it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeOf {
+    /// Into how many parts the list is divided.
+    pub parts: u32,
+    /// The list.
+    pub list: ListStamp,
+}
+
 /// Says that the shards from `first` on do not count yet.
-pub fn begin(directory: &ModelDir, first: ShardNumber) -> Result<()> {
-    mark(directory, &begun(first), "begin to merge")
+pub fn begin(directory: &ModelDir, first: ShardNumber, of: &MergeOf) -> Result<()> {
+    let path = directory.path().join(begun(first));
+    let of = serde_json::json!(of);
+    complete::remove_leftover(&path)
+        .and_then(|()| complete::create(&path, |file| writeln!(file, "{of}")))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Takes that back, as long as there are no such shards.
-pub fn take_back(directory: &ModelDir, first: ShardNumber) -> Result<()> {
-    remove(&directory.path().join(begun(first)))
+/// Which merge has said so.
+pub fn read_begun(directory: &ModelDir, first: ShardNumber) -> Result<MergeOf> {
+    let path = directory.path().join(begun(first));
+    let bytes =
+        regular::read_own(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
 }
 
-/// Says that they do, and that the parts do not any more.
-pub fn done(directory: &ModelDir) -> Result<()> {
-    mark(directory, DONE, "say that all is merged")
+/// Removes the shards from `first` on, which do not count yet, and what says so.
+pub fn give_up(directory: &ModelDir, sums: &mut Sha256Sums, first: ShardNumber) -> Result<()> {
+    let path = directory.path();
+    let there = ShardFiles::list_with_merged(path)?;
+    for number in there.finished.range(first..).map(|(number, _)| *number) {
+        for file in ShardFile::ALL.into_iter().rev() {
+            remove(&path.join(number.file_name(file)))?;
+        }
+        sums.forget(number)?;
+    }
+    sync(directory)?;
+    remove(&path.join(begun(first)))
 }
 
-fn mark(directory: &ModelDir, name: &str, step: &str) -> Result<()> {
-    let path = directory.path().join(name);
-    fault::step(step, || File::create_new(&path))
-        .and_then(|_| directory.sync())
+/// Says that they count, and that the parts in the directory do not any more. `parts` are the names of those that are merged.
+pub fn done(directory: &ModelDir, parts: &[String]) -> Result<()> {
+    let path = directory.path().join(DONE);
+    let names: String = parts.iter().flat_map(|name| [name, "\n"]).collect();
+    complete::remove_leftover(&path)
+        .and_then(|()| complete::create(&path, |file| file.write_all(names.as_bytes())))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -74,17 +105,15 @@ fn mark(directory: &ModelDir, name: &str, step: &str) -> Result<()> {
 /// their directory.
 pub fn finish(directory: &ModelDir) -> Result<()> {
     let path = directory.path();
-    let (mut parts, mut first) = (Vec::new(), None);
-    let reading = || format!("cannot read {}", path.display());
-    for entry in fs::read_dir(path).with_context(reading)? {
-        let entry = entry.with_context(reading)?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        first = first.or(parse_begun(name));
-        if part_dir::parse(name).is_some() && entry.file_type().with_context(reading)?.is_dir() {
-            parts.push(entry.path());
-        }
-    }
+    let done = path.join(DONE);
+    let names =
+        regular::read_own(&done).with_context(|| format!("cannot read {}", done.display()))?;
+    let names = String::from_utf8_lossy(&names);
+    let parts = names.lines().filter_map(part_dir::parse);
+    let parts = parts.map(|part| part_dir::directory(path, part));
+    // A link in the place of one would lead elsewhere.
+    let parts = parts.filter(|part| part.symlink_metadata().is_ok_and(|it| it.is_dir()));
+    let parts: Vec<PathBuf> = parts.collect();
     if !parts.is_empty() {
         // The next parts may be of another number.
         remove(&path.join(part::FILE_NAME))?;
@@ -93,11 +122,12 @@ pub fn finish(directory: &ModelDir) -> Result<()> {
         remove_part(part)?;
     }
     sync(directory)?;
-    if let Some(first) = first {
+    let merging = ShardFiles::list(path)?.merging;
+    if let Some(first) = merging.and_then(|merging| merging.first) {
         remove(&path.join(begun(first)))?;
         sync(directory)?;
     }
-    remove(&path.join(DONE))
+    remove(&done)
 }
 
 /// Removes the files of a part's directory that this program makes, and the directory where it is empty then.
@@ -132,12 +162,11 @@ fn remove_part(directory: &Path) -> Result<()> {
         fs::remove_dir(directory)
     });
     match removed {
-        Err(error)
-            if !matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
-            ) =>
-        {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            synced.with_context(|| format!("cannot sync {}", directory.display()))
+        }
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound) => {
             Err(error).with_context(|| format!("cannot remove {}", directory.display()))
         }
         _ => Ok(()),

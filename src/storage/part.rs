@@ -23,8 +23,11 @@ pub struct Part {
 
 /// A part is not `I/N`.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("must be I/N, two whole numbers with I from 0 to N - 1, such as 3/64")]
+#[error("must be I/N, two whole numbers with I from 0 to N - 1 and N up to 1000000, such as 3/64")]
 pub struct NoPart;
+
+/// The most parts: what lists those that are missing has to have an end.
+const MOST: u32 = 1_000_000;
 
 impl FromStr for Part {
     type Err = NoPart;
@@ -36,7 +39,7 @@ impl FromStr for Part {
         };
         let (index, of) = text.split_once('/').ok_or(NoPart)?;
         let (index, of) = (number(index)?, number(of)?);
-        match index < of {
+        match index < of && of <= MOST {
             true => Ok(Part { index, of }),
             false => Err(NoPart),
         }
@@ -195,6 +198,8 @@ mod tests {
             (" 1/2", None),
             ("1/2/3", None),
             ("1.0/2", None),
+            ("0/1000000", Some((0, 1_000_000))),
+            ("0/1000001", None),
             ("0/4294967296", None),
         ] {
             let expected = expected.map(|(index, of)| Part { index, of });

@@ -14,6 +14,8 @@ use thiserror::Error;
 use crate::storage::files::{complete, regular};
 use crate::storage::object_list::ListStamp;
 use crate::storage::part::Part;
+use crate::storage::recipe::Recipe;
+use crate::storage::shard::{self, ShardError, ShardFile, ShardFiles};
 use crate::support::fault;
 
 /// The record of a part that is complete.
@@ -28,6 +30,8 @@ pub struct CompletePart {
     pub parts: u32,
     /// The list.
     pub list: ListStamp,
+    /// Rows of its shards together.
+    pub rows: usize,
     /// Objects of the part that have no feature, since they failed.
     pub failed: u64,
 }
@@ -85,6 +89,23 @@ pub fn write(directory: &Path, part: &CompletePart) -> Result<(), PartDirError> 
         .map_err(|source| PartDirError::Io { path, source })
 }
 
+/// How many rows the shards of a part have.
+pub fn rows(directory: &Path) -> Result<usize, ShardError> {
+    let pairs = ShardFiles::list(directory)?.pairs(directory)?;
+    let rows = pairs.into_iter().map(|number| {
+        let path = directory.join(number.file_name(ShardFile::Features));
+        Ok(shard::features_shape(&path)?.0)
+    });
+    rows.sum()
+}
+
+/// Whether anything was made in a part's directory: a run that is refused leaves no more than a file for locks.
+pub fn is_begun(directory: &Path) -> bool {
+    let has = |name: &str| directory.join(name).exists();
+    let listed = || ShardFiles::list(directory).unwrap_or_default();
+    has(FILE_NAME) || has(Recipe::FILE_NAME) || listed() != ShardFiles::default()
+}
+
 /// Takes the record away before anything of the part changes.
 pub fn remove(directory: &Path) -> Result<(), PartDirError> {
     let path = directory.join(FILE_NAME);
@@ -106,7 +127,7 @@ mod tests {
     fn the_name_of_a_directory_and_its_part_belong_together() {
         let name_of = |part: &str| directory(Path::new(""), part.parse().unwrap());
         assert_eq!(name_of("3/64"), Path::new("part-00003-of-00064"));
-        for part in ["0/1", "99999/100000", "123456/4294967295"] {
+        for part in ["0/1", "99999/100000", "123456/1000000"] {
             let name = name_of(part);
             let parsed = parse(name.to_str().unwrap()).unwrap();
             assert_eq!(parsed.to_string(), part, "{}", name.display());

@@ -191,11 +191,23 @@ impl ShardFiles {
             match files.parts.iter().map(list_part).collect() {
                 Ok(parts) => {
                     let mut all: Vec<Listing> = parts;
-                    let directory = directory.to_owned();
-                    all.insert(0, Listing { directory, files });
-                    return Ok(all);
+                    // Where parts were merged meanwhile, some may have been listed before and others after that.
+                    let now = match all.is_empty() {
+                        true => None,
+                        false => Some(ShardFiles::list(directory)?),
+                    };
+                    match now {
+                        Some(now) if (&now.parts, now.merging) != (&files.parts, files.merging) => {
+                            files = now;
+                        }
+                        _ => {
+                            let directory = directory.to_owned();
+                            all.insert(0, Listing { directory, files });
+                            return Ok(all);
+                        }
+                    }
                 }
-                // A part was merged just now.
+                // So they were.
                 Err(error) if is_gone(&error) => {
                     let now = ShardFiles::list(directory)?;
                     if now == files {

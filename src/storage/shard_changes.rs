@@ -163,25 +163,39 @@ pub fn remove_temporary(directory: &ModelDir, number: ShardNumber, file: ShardFi
         .with_context(|| format!("cannot remove {}", path.display()))
 }
 
-/// Makes a shard durable and visible whose rows are all written, and reads it back. `ids` are those of the rows, `sources` say
-/// what they were made from, and `row_sums` are their checksums.
+/// A shard under its temporary names, whole and durable, with the checksums of its files.
+pub struct NewShard {
+    number: ShardNumber,
+    files: Vec<(ShardFile, String)>,
+}
+
+/// Makes a shard durable whose rows are all written. `ids` are those of the rows, `sources` say what they were made from.
+pub fn write<'i>(
+    writer: ShardWriter,
+    ids: impl ExactSizeIterator<Item = &'i str> + Clone,
+    sources: &[Option<&Source>],
+) -> Result<NewShard> {
+    let number = writer.number();
+    let files = writer.finish(ids, sources)?;
+    Ok(NewShard { number, files })
+}
+
+/// Puts a new shard in place, and reads it back. `ids` are those of its rows, and `row_sums` their checksums.
 pub fn add<'i>(
     directory: &ModelDir,
     packing: &PackingLock,
     sums: &mut Sha256Sums,
-    writer: ShardWriter,
-    ids: impl ExactSizeIterator<Item = &'i str> + Clone,
-    sources: &[Option<&Source>],
+    new: NewShard,
+    ids: impl Iterator<Item = &'i str>,
     row_sums: &[u32],
 ) -> Result<()> {
-    let number = writer.number();
-    let of_shard = writer.finish(ids.clone(), sources)?;
+    let NewShard { number, files } = new;
     packing.check()?;
     // This makes the temporary files' names durable as well.
-    sums.record(number, &of_shard)?;
+    sums.record(number, &files)?;
     let of_all = ShardFile::ALL.into_iter();
     of_all
-        .filter(|file| of_shard.iter().any(|(written, _)| written == file))
+        .filter(|file| files.iter().any(|(written, _)| written == file))
         .try_for_each(|file| put_in_place(directory, number, file))?;
     fault::overwritten(&directory.path().join(number.file_name(ShardFile::Features)))?;
     shard::read_back(directory.path(), number, ids, row_sums)?;
@@ -336,7 +350,11 @@ fn remove_marker(directory: &ModelDir, old: ShardNumber, new: ShardNumber) -> Re
 
 /// Removes a shard. It is gone once its object ids have their temporary name: then it is one that was never put in place.
 /// Killed after that, the next call puts it back, and whoever removes it does so again.
-fn remove_shard(directory: &ModelDir, sums: &mut Sha256Sums, number: ShardNumber) -> Result<()> {
+pub fn remove_shard(
+    directory: &ModelDir,
+    sums: &mut Sha256Sums,
+    number: ShardNumber,
+) -> Result<()> {
     let path = directory.path();
     let [from, to] = [
         number.file_name(ShardFile::ObjectIds),

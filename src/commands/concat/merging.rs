@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,10 +14,10 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
 use rayon::prelude::*;
 
-use crate::storage::checksum::{self, Checksum};
+use crate::storage::checksum::Checksum;
 use crate::storage::failures::FailureReport;
-use crate::storage::files::regular;
-use crate::storage::merging;
+use crate::storage::files::{FileStamp, regular};
+use crate::storage::merging::{self, MergeOf, Merging};
 use crate::storage::model_dir::{ModelDir, Packing, PackingLock};
 use crate::storage::name_filter::NameFilter;
 use crate::storage::part::Part;
@@ -24,7 +25,8 @@ use crate::storage::part_dir::{self, CompletePart};
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardFile, ShardFiles, ShardNumber};
-use crate::storage::shard_changes::{finish_what_a_merge_left, put_in_place};
+use crate::storage::shard_changes::{finish_what_a_merge_left, put_in_place, remove_shard};
+use crate::storage::sources::RecordedSources;
 use crate::support::fault;
 use crate::support::progress::Progress;
 
@@ -42,6 +44,8 @@ pub struct MergeOptions {
     pub directory: PathBuf,
     /// The directories of parts, or directories that hold such. Default: the parts in `directory`.
     pub parts: Vec<PathBuf>,
+    /// Whether to give up a merge that was interrupted, instead of going on with it. Default: no.
+    pub give_up: bool,
 }
 
 /// What a merge did.
@@ -77,6 +81,8 @@ struct PartToMerge {
     directory: PathBuf,
     part: Part,
     complete: CompletePart,
+    /// Tells its record from one that is written later.
+    stamp: (u64, FileStamp),
     recipe: Option<Recipe>,
     sums: Sha256Sums,
     shards: Vec<ShardNumber>,
@@ -99,113 +105,219 @@ struct NewShard<'a> {
 pub fn merge(options: &MergeOptions, progress: &Progress) -> Result<MergeOutcome> {
     let started = Instant::now();
     let path = &options.directory;
-    if let Some(summary) = finish_what_was_done(options, progress)? {
-        return Ok(summary);
+    if options.give_up {
+        return give_up(path, progress);
+    }
+    if let Some(outcome) = finish_what_was_done(options, progress)? {
+        return Ok(outcome);
     }
     let found = find_parts(options)?;
     if found.is_empty() {
         progress.note(&format!("{} holds no parts to merge", path.display()));
         return Ok(MergeOutcome::Merged(MergeSummary::default()));
     }
+    let directories = || found.iter().map(|(_, directory)| &**directory);
+    if let Some((part, holder)) = writer_of(directories())? {
+        return Ok(MergeOutcome::HeldBy(part, holder));
+    }
     let parts = check_parts(&found)?;
-    check_that_none_is_left_out(path, &parts)?;
     let recipe = parts.iter().find_map(|part| part.recipe.as_ref());
     if let (Some(recipe), Some(there)) = (recipe, Recipe::read(path)?) {
         check_recipe(recipe, &parts[0].directory, &there, path)?;
     }
     let target = ModelDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
-    let locked = target.lock_packing(&|line| progress.note(line));
-    let packing = match locked.with_context(|| format!("cannot lock {}", path.display()))? {
+    let packing = match lock(&target, progress)? {
         Packing::Locked(packing) => packing,
         Packing::HeldBy(holder) => return Ok(MergeOutcome::HeldBy(path.clone(), holder)),
     };
     let mut sums = finish_what_a_merge_left(&target)?;
-    let there = ShardFiles::list_with_merged(path)?;
-    let mut summary = MergeSummary {
+    let inside = parts_inside(path, &parts)?;
+    let of = MergeOf {
         parts: parts[0].part.of(),
-        ..MergeSummary::default()
+        list: parts[0].complete.list.clone(),
     };
-    let new = new_shards(&parts, &there, &sums, &mut summary)?;
-    check_ids(path, &there, &new)?;
+    let all = NewShard::of_all(&parts)?;
+    go_on(&target, &mut sums, &of, &all)?;
+    let there = ShardFiles::list_with_merged(path)?;
+    let in_parts = all.len();
+    let new = without_those_there(all, &there, &sums);
+    check_ids(&target, &there, &new)?;
     if let Some(recipe) = recipe {
         recipe.agree(path)?;
     }
-    if let Some((part, holder)) = holder(&parts)? {
-        return Ok(MergeOutcome::HeldBy(part, holder));
-    }
+    let mut summary = MergeSummary {
+        parts: of.parts,
+        already_merged: in_parts - new.len(),
+        ..MergeSummary::default()
+    };
     let first = there.next_number();
     if there.merging.is_none() {
-        merging::begin(&target, first)?;
+        merging::begin(&target, first, &of)?;
     }
-    // Who takes up a part from now on sees that it is being merged.
-    if let Some((part, holder)) = holder(&parts)? {
-        if there.merging.is_none() {
-            merging::take_back(&target, first)?;
+    let merged = (|| {
+        // Who takes up a part from now on sees that it is being merged, and who did so before is seen.
+        if let Some(held) = writer_of(directories())? {
+            return Ok(Some(held));
         }
+        parts_inside(path, &parts)?;
+        place_all(
+            &target,
+            &packing,
+            &mut sums,
+            first,
+            &new,
+            &mut summary,
+            progress,
+        )?;
+        summary.failed = take_failures(&target, &parts)?;
+        if let Some(held) = writer_of(directories())? {
+            return Ok(Some(held));
+        }
+        for part in &parts {
+            ensure!(
+                stamp_of(&part.directory)? == Some(part.stamp),
+                "part {} in {} was changed meanwhile; run the same command again",
+                part.part,
+                part.directory.display()
+            );
+        }
+        packing.check()?;
+        merging::done(&target, &inside)?;
+        Ok(None)
+    })();
+    if !matches!(merged, Ok(None)) && packing.check().is_ok() {
+        // What a full disk cut short would keep it full. (Where another process has taken over, what is there is its own.)
+        let _ = take_back(&target, &mut sums);
+    }
+    if let Some((part, holder)) = merged? {
         return Ok(MergeOutcome::HeldBy(part, holder));
     }
-    let placed = place_all(
-        &target,
-        &packing,
-        &mut sums,
-        first,
-        &new,
-        &mut summary,
-        progress,
-    );
-    if placed.is_err() && packing.check().is_ok() {
-        // What a full disk cut short would keep it full. (Where another process has taken over, what is there is its own.)
-        let _ = finish_what_a_merge_left(&target);
-    }
-    placed?;
-    summary.failed = take_failures(&target, &parts)?;
-    for part in &parts {
-        ensure!(
-            part_dir::read(&part.directory)?.as_ref() == Some(&part.complete),
-            "part {} in {} was changed meanwhile; run the same command again",
-            part.part,
-            part.directory.display()
-        );
-    }
-    packing.check()?;
-    merging::done(&target)?;
     merging::finish(&target)?;
-    say_what_stays(path, progress)?;
+    say_what_stays(path, &inside, progress);
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(MergeOutcome::Merged(summary))
 }
 
-/// Takes the failures of the parts into the report of the directory; returns how many there are.
+fn lock(target: &ModelDir, progress: &Progress) -> Result<Packing> {
+    let locked = target.lock_packing(&|line| progress.note(line));
+    locked.with_context(|| format!("cannot lock {}", target.path().display()))
+}
+
+/// Removes what a merge that was interrupted has put into a directory.
+fn give_up(path: &Path, progress: &Progress) -> Result<MergeOutcome> {
+    let target = ModelDir::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let _packing = match lock(&target, progress)? {
+        Packing::Locked(packing) => packing,
+        Packing::HeldBy(holder) => return Ok(MergeOutcome::HeldBy(path.to_owned(), holder)),
+    };
+    match ShardFiles::list(path)?.merging {
+        Some(Merging {
+            first: Some(first),
+            is_done: false,
+        }) => {
+            let mut sums = finish_what_a_merge_left(&target)?;
+            merging::give_up(&target, &mut sums, first)?;
+            progress.note(&format!(
+                "{}: gave up a merge that was interrupted; its parts are as they were",
+                path.display()
+            ));
+        }
+        // All that is left of it is to remove the parts.
+        Some(_) => merging::finish(&target)?,
+        None => progress.note(&format!("{}: there is no merge to give up", path.display())),
+    }
+    Ok(MergeOutcome::Merged(MergeSummary::default()))
+}
+
+/// After a merge that has failed: removes what is half there, and where no shard was put in place, all of it.
+fn take_back(target: &ModelDir, sums: &mut Sha256Sums) -> Result<()> {
+    *sums = finish_what_a_merge_left(target)?;
+    let there = ShardFiles::list_with_merged(target.path())?;
+    match there.merging.and_then(|merging| merging.first) {
+        Some(first) if there.finished.range(first..).next().is_none() => {
+            merging::give_up(target, sums, first)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Goes on where an earlier merge was interrupted: shards that no part has any more go, since a part was changed.
+fn go_on(
+    target: &ModelDir,
+    sums: &mut Sha256Sums,
+    of: &MergeOf,
+    all: &[NewShard<'_>],
+) -> Result<()> {
+    let path = target.path();
+    let there = ShardFiles::list_with_merged(path)?;
+    let Some(first) = there.merging.and_then(|merging| merging.first) else {
+        return Ok(());
+    };
+    let begun = merging::read_begun(target, first)?;
+    ensure!(
+        begun == *of,
+        "another merge into {} was interrupted: of {} parts of a list of {} lines; merge these, or give that up with \
+         `simsearch concat --merge --give-up`",
+        path.display(),
+        begun.parts,
+        begun.list.lines
+    );
+    let of_parts: HashSet<[Option<&str>; 2]> = all.iter().map(NewShard::pair).collect();
+    for number in there.finished.range(first..).map(|(number, _)| *number) {
+        let pair = ShardFile::PAIR.map(|file| sums.sum(&number.file_name(file)));
+        if !of_parts.contains(&pair) {
+            remove_shard(target, sums, number)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the failures of the parts into the report of the directory, but for objects that have a row; returns how many stay.
 fn take_failures(target: &ModelDir, parts: &[PartToMerge]) -> Result<usize> {
+    let path = target.path();
     let writing = || {
-        let path = target.path().join(FailureReport::FILE_NAME);
-        format!("cannot write {}", path.display())
+        format!(
+            "cannot write {}",
+            path.join(FailureReport::FILE_NAME).display()
+        )
     };
     let report = FailureReport::open(target).with_context(writing)?;
-    let mut count = 0;
+    let mut of_parts = Vec::new();
     for part in parts {
         let failures = FailureReport::read(&part.directory);
         let failures =
             failures.with_context(|| format!("cannot read {}", part.directory.display()))?;
-        for failure in failures.values() {
-            report.record(failure).with_context(writing)?;
-        }
-        count += failures.len();
+        of_parts.extend(failures.into_values());
     }
-    Ok(count)
+    let there = report.failures().with_context(writing)?;
+    if of_parts.is_empty() && there.is_empty() {
+        return Ok(0);
+    }
+    let failed = of_parts.iter().map(|failure| &*failure.id);
+    let failed: HashSet<&str> = failed.chain(there.keys().map(String::as_str)).collect();
+    let mut made = HashSet::new();
+    for number in ShardFiles::list_with_merged(path)?.complete_pairs() {
+        let ids = shard::object_ids(path, number)?.into_iter();
+        made.extend(ids.filter(|id| failed.contains(id.as_str())));
+    }
+    of_parts.retain(|failure| !made.contains(&failure.id));
+    for failure in &of_parts {
+        report.record(failure).with_context(writing)?;
+    }
+    report
+        .tidy(|failure| made.contains(&failure.id))
+        .with_context(writing)?;
+    Ok(of_parts.len())
 }
 
 /// Who writes to one of the parts, and to which.
-fn holder(parts: &[PartToMerge]) -> Result<Option<(PathBuf, String)>> {
-    for part in parts {
-        let holder = ModelDir::open(&part.directory).and_then(|part| part.packing_holder());
-        let reading = || format!("cannot read {}", part.directory.display());
-        if let Some(holder) = holder.with_context(reading)? {
-            return Ok(Some((part.directory.clone(), holder)));
-        }
-    }
-    Ok(None)
+fn writer_of<'d>(mut parts: impl Iterator<Item = &'d Path>) -> Result<Option<(PathBuf, String)>> {
+    parts.try_fold(None, |found, directory| {
+        let holder = ModelDir::open(directory).and_then(|part| part.packing_holder());
+        let holder = holder.with_context(|| format!("cannot read {}", directory.display()))?;
+        Ok(found.or(holder.map(|holder| (directory.to_owned(), holder))))
+    })
 }
 
 /// Puts the new shards in place, from the number `first` on.
@@ -264,8 +376,7 @@ fn finish_what_was_done(
         return Ok(None);
     }
     let target = ModelDir::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let locked = target.lock_packing(&|line| progress.note(line));
-    let _packing = match locked.with_context(|| format!("cannot lock {}", path.display()))? {
+    let _packing = match lock(&target, progress)? {
         Packing::Locked(packing) => packing,
         Packing::HeldBy(holder) => {
             return Ok(Some(MergeOutcome::HeldBy(path.clone(), holder)));
@@ -276,20 +387,20 @@ fn finish_what_was_done(
         "{}: finished a merge that was interrupted",
         path.display()
     ));
-    say_what_stays(path, progress)?;
     let is_in_it = |part: &PathBuf| !part.exists() || holds(path, part);
     let was_all = options.parts.iter().all(is_in_it);
     Ok(was_all.then(|| MergeOutcome::Merged(MergeSummary::default())))
 }
 
-fn say_what_stays(path: &Path, progress: &Progress) -> Result<()> {
-    for part in ShardFiles::list(path)?.parts {
-        progress.note(&format!(
-            "{} stays: it holds files that are not of this program",
-            part_dir::directory(path, part).display()
-        ));
+fn say_what_stays(path: &Path, merged: &[String], progress: &Progress) {
+    for part in merged.iter().map(|name| path.join(name)) {
+        if part.exists() {
+            progress.note(&format!(
+                "{} stays: it holds files that are not of this program",
+                part.display()
+            ));
+        }
     }
-    Ok(())
 }
 
 /// Whether a directory is the other one, or in it.
@@ -316,7 +427,7 @@ fn find_parts(options: &MergeOptions) -> Result<Vec<(Part, PathBuf)>> {
             parts.push((part, path.clone()));
             continue;
         }
-        let inside = ShardFiles::list(path)?.parts;
+        let inside = parts_in(path)?;
         // Where they were in the directory itself, an earlier merge has come to its end.
         let is_target = fs::canonicalize(&options.directory).is_ok_and(|target| target == real);
         ensure!(
@@ -324,11 +435,27 @@ fn find_parts(options: &MergeOptions) -> Result<Vec<(Part, PathBuf)>> {
             "{} is no part and holds none; `simsearch extract --pack` makes parts, such as part-00003-of-00064",
             path.display()
         );
-        let inside = inside.into_iter();
-        parts.extend(inside.map(|part| (part, part_dir::directory(path, part))));
+        parts.extend(inside);
     }
     parts.sort();
     Ok(parts)
+}
+
+/// The parts in a directory of which anything was made.
+fn parts_in(path: &Path) -> Result<Vec<(Part, PathBuf)>> {
+    let parts = ShardFiles::list(path)?.parts.into_iter();
+    let parts = parts.map(|part| (part, part_dir::directory(path, part)));
+    Ok(parts.filter(|(_, part)| part_dir::is_begun(part)).collect())
+}
+
+/// Tells the record of a part from another one; none where there is none.
+fn stamp_of(directory: &Path) -> Result<Option<(u64, FileStamp)>> {
+    let path = directory.join(part_dir::FILE_NAME);
+    match fs::symlink_metadata(&path) {
+        Ok(metadata) => Ok(Some((metadata.ino(), FileStamp::of(&metadata)))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 /// Reads the parts; an error that names those with which something is wrong.
@@ -356,15 +483,15 @@ fn check_parts(found: &[(Part, PathBuf)]) -> Result<Vec<PartToMerge>> {
     }
     let there = found.iter().filter(|(part, _)| part.of() == of);
     let there: HashSet<u32> = there.map(|(part, _)| part.index()).collect();
-    for index in (0..of).filter(|index| !there.contains(index)) {
-        wrong.push(format!("part {index}/{of} is missing"));
-    }
+    let missing = (0..of).filter(|index| !there.contains(index));
+    wrong.extend(missing.map(|index| format!("part {index}/{of} is missing")));
     let mut parts: Vec<PartToMerge> = Vec::new();
     for (part, directory) in found {
         if parts.last().is_some_and(|last| last.part == *part) {
             continue;
         }
-        let Some(complete) = part_dir::read(directory)? else {
+        let stamp = stamp_of(directory)?;
+        let (Some(complete), Some(stamp)) = (part_dir::read(directory)?, stamp) else {
             wrong.push(format!(
                 "part {part} is not complete: {}; `simsearch extract --pack --part {part}` goes on with it",
                 directory.display()
@@ -379,16 +506,18 @@ fn check_parts(found: &[(Part, PathBuf)]) -> Result<Vec<PartToMerge>> {
                 complete.part, complete.parts
             ));
         }
-        let recipe = Recipe::read(directory)?;
         let listed = ShardFiles::list(directory)?;
-        parts.push(PartToMerge {
+        let part = PartToMerge {
             directory: directory.clone(),
             part: *part,
             complete,
-            recipe,
+            stamp,
+            recipe: Recipe::read(directory)?,
             sums: Sha256Sums::read(directory)?,
             shards: listed.pairs(directory)?,
-        });
+        };
+        wrong.extend(part.what_is_lost(&listed)?);
+        parts.push(part);
     }
     if let Some(first) = parts.first() {
         for other in &parts {
@@ -438,72 +567,109 @@ fn check_recipe(recipe: &Recipe, at: &Path, there: &Recipe, at_there: &Path) -> 
     Ok(())
 }
 
-/// Parts that are in the directory itself are removed at the end, so that all of them have to be among those that are merged.
-fn check_that_none_is_left_out(path: &Path, parts: &[PartToMerge]) -> Result<()> {
-    if !path.is_dir() {
-        return Ok(());
+impl PartToMerge {
+    /// What the checksums, or the record, say that there was, and is not there.
+    fn what_is_lost(&self, listed: &ShardFiles) -> Result<Option<String>> {
+        let at = self.directory.display();
+        let (number_of, mut lost) = (self.part, None);
+        for name in self.sums.file_names() {
+            let is_there = match ShardNumber::parse(name) {
+                Some((number, file)) => {
+                    (listed.finished.get(&number)).is_some_and(|files| files[file as usize])
+                }
+                None => self.directory.join(name).exists(),
+            };
+            if !is_there && lost.is_none() {
+                lost = Some(format!(
+                    "part {number_of} has lost {name}, which SHA256SUMS in {at} names; put it back, or remove the line and the \
+                     rest of the shard, and `simsearch extract --pack --part {number_of}` makes its features again"
+                ));
+            }
+        }
+        for (number, files) in &listed.finished {
+            for file in ShardFile::ALL
+                .into_iter()
+                .filter(|file| files[*file as usize])
+            {
+                let name = number.file_name(file);
+                if self.sums.sum(&name).is_none() && lost.is_none() {
+                    lost = Some(format!(
+                        "part {number_of} has no checksum of {name} in {at}/SHA256SUMS; put a copy of that back"
+                    ));
+                }
+            }
+        }
+        if lost.is_none() {
+            let (rows, wanted) = (part_dir::rows(&self.directory)?, self.complete.rows);
+            lost = (rows != wanted).then(|| {
+                format!(
+                    "part {number_of} in {at} has {rows} features, and had {wanted} when it was complete; \
+                     `simsearch extract --pack --part {number_of}` makes the others again"
+                )
+            });
+        }
+        Ok(lost)
     }
+}
+
+/// The names of those parts that are in the directory itself. They are removed at the end, so that all that are there have to be
+/// among those that are merged.
+fn parts_inside(path: &Path, parts: &[PartToMerge]) -> Result<Vec<String>> {
     let merged: HashSet<PathBuf> = (parts.iter())
         .filter_map(|part| fs::canonicalize(&part.directory).ok())
         .collect();
-    for part in ShardFiles::list(path)?.parts {
-        let inside = part_dir::directory(path, part);
+    let mut names = Vec::new();
+    for (_, inside) in parts_in(path)? {
         let is_merged = fs::canonicalize(&inside).is_ok_and(|inside| merged.contains(&inside));
         ensure!(
             is_merged,
-            "{} is not among the parts that are to be merged into {}; name it too, or another --feature-dir",
+            "{} is not among the parts that are to be merged into {}; merge it by itself first, or name another --feature-dir",
             inside.display(),
             path.display()
         );
+        let name = inside.file_name().unwrap_or_default();
+        names.push(name.to_string_lossy().into_owned());
     }
-    Ok(())
+    Ok(names)
 }
 
-/// The shards of the parts, in order, that are not in the directory yet.
-fn new_shards<'a>(
-    parts: &'a [PartToMerge],
+/// The shards that are not in the directory yet.
+fn without_those_there<'a>(
+    mut shards: Vec<NewShard<'a>>,
     there: &ShardFiles,
     sums: &Sha256Sums,
-    summary: &mut MergeSummary,
-) -> Result<Vec<NewShard<'a>>> {
-    let sum = |number: ShardNumber, file| sums.sum(&number.file_name(file));
+) -> Vec<NewShard<'a>> {
     let there: HashSet<[Option<&str>; 2]> = (there.complete_pairs())
-        .map(|number| ShardFile::PAIR.map(|file| sum(number, file)))
+        .map(|number| ShardFile::PAIR.map(|file| sums.sum(&number.file_name(file))))
         .collect();
-    let all = parts
-        .iter()
-        .flat_map(|part| part.shards.iter().map(move |from| (part, *from)));
-    let all: Vec<(&PartToMerge, ShardNumber)> = all.collect();
-    let shards = all
-        .into_par_iter()
-        .map(|(part, from)| NewShard::read(part, from));
-    let mut shards: Vec<NewShard<'_>> = shards.collect::<Result<_>>()?;
-    let before = shards.len();
-    shards.retain(|shard| {
-        let of_shard = |file| {
-            let files = shard.files.iter();
-            files
-                .clone()
-                .find(|(it, _)| *it == file)
-                .map(|(_, sum)| &**sum)
-        };
-        !there.contains(&ShardFile::PAIR.map(of_shard))
-    });
-    summary.already_merged = before - shards.len();
-    Ok(shards)
+    shards.retain(|shard| !there.contains(&shard.pair()));
+    shards
 }
 
-/// Fails where an object is in two of the new shards, or in one and in a shard that is there.
-fn check_ids(path: &Path, there: &ShardFiles, new: &[NewShard<'_>]) -> Result<()> {
+/// Fails where an object is in two of the new shards, or in one and in a shard or in a file of its own that is there.
+fn check_ids(target: &ModelDir, there: &ShardFiles, new: &[NewShard<'_>]) -> Result<()> {
+    let path = target.path();
+    let reading = || format!("cannot read {}", path.display());
     let of_there = there.complete_pairs().map(|number| (path, number));
     let of_new = new.iter().map(|shard| (&*shard.part.directory, shard.from));
     let shards: Vec<(&Path, ShardNumber)> = of_there.chain(of_new).collect();
     let ids = |(directory, number): &(&Path, ShardNumber)| shard::object_ids(directory, *number);
-    let filter = NameFilter::of_all(shards.par_iter().map(ids))?;
+    let nested = target.nested_files().with_context(reading)?;
+    let recorded = RecordedSources::read(path, Recipe::id_kind(path)?).with_context(reading)?;
+    let files = recorded.identify(&nested).known;
+    let of_files = files
+        .iter()
+        .map(|file| file.object_id().to_owned())
+        .collect();
+    let of_shards = shards.par_iter().map(ids);
+    let filter = NameFilter::of_all(of_shards.chain([Ok(of_files)]))?;
     if !filter.has_twins() {
         return Ok(());
     }
     let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for file in files {
+        seen.insert(file.object_id().to_owned(), path.join(file.path()));
+    }
     for shard in &shards {
         let at = shard.0.join(shard.1.file_name(ShardFile::ObjectIds));
         for id in ids(shard)? {
@@ -512,7 +678,8 @@ fn check_ids(path: &Path, there: &ShardFiles, new: &[NewShard<'_>]) -> Result<()
             }
             if let Some(first) = seen.insert(id.clone(), at.clone()) {
                 bail!(
-                    "{id} is there twice, in {} and in {}; nothing has changed",
+                    "{id} is there twice, in {} and in {}; nothing has changed. Merge into another --feature-dir, or remove what is \
+                     not wanted there",
                     first.display(),
                     at.display()
                 );
@@ -523,6 +690,24 @@ fn check_ids(path: &Path, there: &ShardFiles, new: &[NewShard<'_>]) -> Result<()
 }
 
 impl<'a> NewShard<'a> {
+    /// Those of the parts, in order.
+    fn of_all(parts: &'a [PartToMerge]) -> Result<Vec<Self>> {
+        let all = parts
+            .iter()
+            .flat_map(|part| part.shards.iter().map(move |from| (part, *from)));
+        let all: Vec<(&PartToMerge, ShardNumber)> = all.collect();
+        let shards = all.into_par_iter();
+        shards.map(|(part, from)| Self::read(part, from)).collect()
+    }
+
+    /// The checksums of its features and its object ids, which tell it from others.
+    fn pair(&self) -> [Option<&str>; 2] {
+        ShardFile::PAIR.map(|file| {
+            let mut files = self.files.iter();
+            files.find(|(it, _)| *it == file).map(|(_, sum)| &**sum)
+        })
+    }
+
     /// Reads the sizes and the checksums of a part's shard.
     fn read(part: &'a PartToMerge, from: ShardNumber) -> Result<Self> {
         let rows =
@@ -534,12 +719,11 @@ impl<'a> NewShard<'a> {
             if file == ShardFile::Sources && !path.exists() {
                 continue;
             }
-            let sum = match part.sums.sum(&name) {
-                Some(sum) => sum.to_owned(),
-                None => checksum::of_file(&path)
-                    .with_context(|| format!("cannot read {}", path.display()))?,
-            };
-            files.push((file, sum));
+            let sum = part.sums.sum(&name).with_context(|| {
+                let path = path.display();
+                format!("{path} has no line in SHA256SUMS")
+            })?;
+            files.push((file, sum.to_owned()));
         }
         Ok(NewShard {
             part,

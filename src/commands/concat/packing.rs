@@ -173,16 +173,9 @@ fn commit<'f>(
     let of_rows = (sources.iter()).map(|index| Some(&recorded.made()[(*index)?].source));
     let of_rows: Vec<_> = of_rows.collect();
     let ids = files.iter().map(|read| read.file.object_id());
-    shard_changes::add(
-        directory,
-        packing,
-        sums,
-        writer,
-        ids,
-        &of_rows,
-        &feature_sums,
-    )
-    .with_context(|| cannot_write(directory, number))?;
+    shard_changes::write(writer, ids.clone(), &of_rows)
+        .and_then(|new| shard_changes::add(directory, packing, sums, new, ids, &feature_sums))
+        .with_context(|| cannot_write(directory, number))?;
     Ok((files, sources))
 }
 

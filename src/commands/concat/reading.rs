@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use indexmap::IndexMap;
@@ -14,7 +14,7 @@ use crate::storage::model_dir::{ModelDir, PerObjectFile, ReadFile};
 use crate::storage::name_filter::NameFilter;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, FeatureRows, ShardFile, ShardNumber};
+use crate::storage::shard::{self, FeatureRows, ShardFile, ShardFiles, ShardNumber};
 use crate::storage::shard_changes::{Change, new_sources};
 use crate::storage::sources::{RecordedSources, feature_sum};
 
@@ -25,6 +25,14 @@ pub struct Compared {
     pub already_packed: usize,
     /// Shards that are to change: rows of which there is a newer feature, and sources that are others now.
     pub changes: BTreeMap<ShardNumber, Change>,
+}
+
+/// A row of a shard.
+struct Row {
+    /// The directory of the part that the shard is in; none where that is the model's.
+    part: Option<PathBuf>,
+    number: ShardNumber,
+    row: usize,
 }
 
 /// Compares the files whose ids are in shards with their rows. Those that are equal are removed, and dropped from `files`.
@@ -39,8 +47,24 @@ pub fn compare_with_packed(
 ) -> Result<Compared> {
     let path = directory.path();
     let names = NameFilter::of(files.par_iter().map(|file| file.object_id().as_bytes()));
-    let mut packed: HashMap<String, (ShardNumber, usize)> = HashMap::new();
+    let mut packed: HashMap<String, Row> = HashMap::new();
     let mut compared = Compared::default();
+    if !files.is_empty() {
+        // Those of parts stay as they are: a part may be written to.
+        for listing in ShardFiles::list_all(path)?.into_iter().skip(1) {
+            for number in listing.pairs()? {
+                for (row, id) in shard::object_ids(&listing.directory, number)?
+                    .into_iter()
+                    .enumerate()
+                {
+                    if names.may_hold(id.as_bytes()) {
+                        let part = Some(listing.directory.clone());
+                        packed.insert(id, Row { part, number, row });
+                    }
+                }
+            }
+        }
+    }
     if !files.is_empty() || !recorded.made().is_empty() {
         for &number in pairs {
             let ids = shard::object_ids(path, number)?;
@@ -50,7 +74,8 @@ pub fn compare_with_packed(
             }
             for (row, id) in ids.into_iter().enumerate() {
                 if names.may_hold(id.as_bytes()) {
-                    packed.insert(id, (number, row));
+                    let part = None;
+                    packed.insert(id, Row { part, number, row });
                 }
             }
         }
@@ -70,21 +95,32 @@ pub fn compare_with_packed(
             );
         } else if !is_first {
             refusals.refuse(file.path(), &anyhow!("another file has the same object id"));
-        } else if let Some(&(number, row)) = row {
-            let there = FeatureRows::open(path, number)?.read(row)?;
+        } else if let Some(&Row {
+            ref part,
+            number,
+            row,
+        }) = row
+        {
+            let there = part.as_deref().unwrap_or(path);
+            let there = FeatureRows::open(there, number)?.read(row)?;
             let read = read_feature(directory, file, Some(there.len() / 4), &mut buffer);
             match read {
                 Ok((read, data)) if data == there => {
                     (directory.remove_read(&[read])).context("cannot remove what is packed")?;
                     compared.already_packed += 1;
                 }
-                Ok((_, data)) if recorded.find(id, feature_sum(data)).is_some() => {
+                Ok((_, data))
+                    if part.is_none() && recorded.find(id, feature_sum(data)).is_some() =>
+                {
                     compared.leave(path, number, row)?;
                     files[left] = file;
                     left += 1;
                 }
                 _ => {
-                    let shard = number.file_name(ShardFile::Features);
+                    let of_part = part.as_ref().and_then(|part| part.file_name());
+                    let shard = Path::new(of_part.unwrap_or_default())
+                        .join(number.file_name(ShardFile::Features));
+                    let shard = shard.display();
                     let reason =
                         anyhow!("differs from row {row} of {shard}, which has the same id");
                     refusals.refuse(file.path(), &reason);

@@ -102,7 +102,7 @@ pub fn extract(
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let recorded = Recipe::read(path)?;
     let locking = || format!("cannot lock {}", path.display());
-    let packing = match open_packing(options, progress)? {
+    let packing = match open_packing(options, &directory, progress)? {
         Ok(packing) => packing,
         Err(holder) => {
             return Ok(Summary {
@@ -124,6 +124,7 @@ pub fn extract(
                 part_dir::remove(own_directory.path())?;
             }
             packing.record_moved(&plan.moved, list.id_kind())?;
+            packing.expect(&plan);
         }
         None if !plan.moved.is_empty() => {
             let recorded = directory.scratch();
@@ -131,6 +132,13 @@ pub fn extract(
                 .with_context(|| format!("cannot record sources in {}", path.display()))?;
         }
         None => {}
+    }
+    if plan.left_to_parts > 0 {
+        progress.note(&format!(
+            "{} listed objects are left to processes that write parts in {}",
+            plan.left_to_parts,
+            path.display()
+        ));
     }
     let mounted = Mounted::new(&options.media_dir, &list);
     if !plan.pending.is_empty() {
@@ -214,6 +222,7 @@ pub fn extract(
             part: part.index(),
             parts: part.of(),
             list: list.stamp(),
+            rows: part_dir::rows(own_directory.path())?,
             failed,
         };
         part_dir::write(own_directory.path(), &complete)?;
@@ -238,6 +247,7 @@ pub fn extract(
 /// Opens the directory of a part that packs, for this process alone; the inner error names another one that writes there.
 fn open_packing(
     options: &Options,
+    model_dir: &ModelDir,
     progress: &Progress,
 ) -> Result<Result<Option<PartWriter>, String>> {
     let (Some(part), Some(rows)) = (options.part(), options.pack) else {
@@ -249,15 +259,21 @@ fn open_packing(
         "{} is a link; remove it, so that the part gets a directory there",
         path.display()
     );
+    let check = || -> Result<()> {
+        ensure!(
+            ShardFiles::list(&options.directory)?.merging.is_none(),
+            "parts are being merged in {}, or that was interrupted; the same `simsearch concat --merge` goes on from there",
+            options.directory.display()
+        );
+        Ok(())
+    };
+    check()?;
     let directory = ModelDir::create(&path)
+        .and_then(|directory| model_dir.sync().map(|()| directory))
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let packing = PartWriter::open(directory, part, rows, options.patience, progress)?;
     // A merge looks for writers once it has begun, so that one of the two sees the other.
-    ensure!(
-        ShardFiles::list(&options.directory)?.merging.is_none(),
-        "parts are being merged in {}, or that was interrupted; the same `simsearch concat --merge` goes on from there",
-        options.directory.display()
-    );
+    check()?;
     Ok(packing.map(Some))
 }
 

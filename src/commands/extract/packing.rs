@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::plan::{Plan, Stale};
+use super::plan::Plan;
 use crate::storage::model_dir::{ModelDir, Packing, PackingLock};
 use crate::storage::object_id::IdKind;
 use crate::storage::part::Part;
@@ -36,6 +36,8 @@ pub struct PartWriter {
     next: AtomicU64,
     /// Rows of a full one.
     rows: usize,
+    /// The shards that have the rows of pictures that have changed since, by their object ids.
+    stale: Mutex<HashMap<String, ShardNumber>>,
     /// The objects that had failed before.
     made_again: Mutex<HashSet<String>>,
 }
@@ -80,6 +82,7 @@ impl PartWriter {
             in_hand: Mutex::default(),
             next: AtomicU64::new(next.0),
             rows,
+            stale: Mutex::default(),
             made_again: Mutex::default(),
         }))
     }
@@ -87,6 +90,13 @@ impl PartWriter {
     /// The part's directory.
     pub fn directory(&self) -> &ModelDir {
         &self.directory
+    }
+
+    /// Tells which rows are to be replaced by those that come.
+    pub fn expect(&self, plan: &Plan) {
+        let stale = plan.stale.iter();
+        let stale = stale.filter_map(|(id, stale)| Some((id.clone(), stale.shard?)));
+        lock(&self.stale).extend(stale);
     }
 
     /// Records where the files are now that were moved since their features were packed.
@@ -136,7 +146,7 @@ impl PartWriter {
                 // get their names in the order of their numbers.
                 let mut sums = lock(&self.sums);
                 drop(in_hand);
-                self.finish(full, &mut sums, &plan.stale)?;
+                self.finish(full, &mut sums)?;
                 drop(sums);
                 in_hand = lock(&self.in_hand);
             }
@@ -150,9 +160,9 @@ impl PartWriter {
     }
 
     /// Finishes the shard in hand, which need not be full.
-    pub fn finish_last(&self, plan: &Plan) -> Result<()> {
+    pub fn finish_last(&self) -> Result<()> {
         match lock(&self.in_hand).take() {
-            Some(last) => self.finish(last, &mut lock(&self.sums), &plan.stale),
+            Some(last) => self.finish(last, &mut lock(&self.sums)),
             None => Ok(()),
         }
     }
@@ -179,45 +189,47 @@ impl PartWriter {
         })
     }
 
-    fn finish(
-        &self,
-        of_shard: InHand,
-        sums: &mut Sha256Sums,
-        stale: &HashMap<String, Stale>,
-    ) -> Result<()> {
+    fn finish(&self, of_shard: InHand, sums: &mut Sha256Sums) -> Result<()> {
         let InHand {
             writer,
             ids,
             sources,
             sums: row_sums,
         } = of_shard;
-        let number = writer.number();
-        let replaced = ids.iter().filter(|id| stale.contains_key(*id));
-        let replaced: HashSet<&str> = replaced.map(String::as_str).collect();
-        if !replaced.is_empty() {
-            self.remove_rows(&replaced, sums)?;
-        }
+        let (directory, number) = (&self.directory, writer.number());
         let of_rows: Vec<_> = sources.iter().map(Some).collect();
+        let written = shard_changes::write(writer, ids.iter().map(String::as_str), &of_rows);
+        let written = written.with_context(|| cannot_write(directory, number))?;
+        self.remove_rows(&ids, sums)?;
         let ids = ids.iter().map(String::as_str);
-        let (directory, packing) = (&self.directory, &self.packing);
-        shard_changes::add(directory, packing, sums, writer, ids, &of_rows, &row_sums)
+        shard_changes::add(directory, &self.packing, sums, written, ids, &row_sums)
             .with_context(|| cannot_write(directory, number))
     }
 
-    /// Removes the rows of pictures that have changed. Their new features are written and durable next; a run that is killed in
-    /// between makes them again.
-    fn remove_rows(&self, replaced: &HashSet<&str>, sums: &mut Sha256Sums) -> Result<()> {
+    /// Removes the rows of pictures that have changed. Their new features are durable; a run that is killed before they are in
+    /// place makes them again.
+    fn remove_rows(&self, ids: &[String], sums: &mut Sha256Sums) -> Result<()> {
+        let mut stale = lock(&self.stale);
+        let replaced: HashMap<&str, ShardNumber> = (ids.iter())
+            .filter_map(|id| Some((id.as_str(), stale.remove(id)?)))
+            .collect();
+        let numbers: BTreeSet<ShardNumber> = replaced.values().copied().collect();
         let path = self.directory.path();
-        for number in ShardFiles::list(path)?.pairs(path)? {
+        for number in numbers {
             let ids = shard::object_ids(path, number)?;
             let rows = ids.iter().enumerate();
-            let leaving = rows.filter(|(_, id)| replaced.contains(id.as_str()));
-            let leaving: BTreeSet<usize> = leaving.map(|(row, _)| row).collect();
-            if !leaving.is_empty() {
-                let sources = shard::sources(path, number, ids.len())?;
-                let change = Change { leaving, sources };
-                self.packing.check()?;
-                shard_changes::change(&self.directory, sums, number, self.next_number(), &change)?;
+            let (leaving, staying): (Vec<_>, Vec<_>) =
+                rows.partition(|(_, id)| replaced.contains_key(id.as_str()));
+            let leaving: BTreeSet<usize> = leaving.into_iter().map(|(row, _)| row).collect();
+            let sources = shard::sources(path, number, ids.len())?;
+            let next = self.next_number();
+            let change = Change { leaving, sources };
+            self.packing.check()?;
+            shard_changes::change(&self.directory, sums, number, next, &change)?;
+            for (_, id) in staying {
+                if let Some(number) = stale.get_mut(id) {
+                    *number = next;
+                }
             }
         }
         Ok(())

@@ -15,8 +15,9 @@ use crate::storage::model_dir::{FeatureState, ModelDir};
 use crate::storage::object_id::{IdKind, ObjectId};
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::part::Part;
+use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::ShardNumber;
+use crate::storage::shard::{ShardFiles, ShardNumber};
 use crate::storage::sources::{Made, Source};
 use crate::storage::tar;
 
@@ -36,6 +37,8 @@ pub struct Plan {
     /// How many more there are, whose feature this run does not change: it is packed where the run writes files, or the other
     /// way round.
     pub changed_elsewhere: usize,
+    /// How many belong to parts that other processes write at this moment.
+    pub left_to_parts: usize,
     /// Features whose file has another path now, and is otherwise as it was: what to record of them.
     pub moved: Vec<Made>,
     /// Objects that failed before and are not tried again, and lines that are not objects.
@@ -61,6 +64,8 @@ pub struct Stale {
     file: Option<(u64, FileStamp)>,
     /// The source of its row in a shard, where it has one; `concat` may put the row in another shard.
     pub row: Option<Source>,
+    /// The shard that has the row.
+    pub shard: Option<ShardNumber>,
 }
 
 impl Plan {
@@ -73,10 +78,22 @@ impl Plan {
         report: &FailureReport,
     ) -> Result<Plan> {
         let reading = || format!("cannot read {}", report.path().display());
-        let known = report.failures().with_context(reading)?;
+        let mut known = report.failures().with_context(reading)?;
+        let own: HashSet<String> = known.keys().cloned().collect();
+        if options.pack.is_some() {
+            // What has failed without --pack fails again.
+            let of_model = FailureReport::read(directory.path()).with_context(reading)?;
+            for (id, failure) in of_model {
+                known.entry(id).or_insert(failure);
+            }
+        }
         let (mut standings, bad_lines) = check_lines(list, report)?;
         let mut features = KnownFeatures::mark(options, list, directory, &mut standings)?;
         let dimension = recipe.map(|recipe| recipe.dimension);
+        let mut left_to_parts = 0;
+        if options.pack.is_none() {
+            left_to_parts = leave_to_parts(list, directory, &mut standings)?;
+        }
         let mut changed_elsewhere = features.changed_elsewhere();
         let mut moved = features.take_moved();
         if options.pack.is_none() {
@@ -95,14 +112,21 @@ impl Plan {
             }
         }
         let stale = find_stale(&mut features, &mut standings, list, directory, dimension)?;
-        let mut changed = 0;
+        let (mut changed, mut failed_elsewhere) = (0, Vec::new());
         for (index, standing) in standings.iter_mut().enumerate() {
             let is_stale = *standing == Standing::Stale;
             if is_stale || *standing == Standing::Pending {
                 let entry = list.entry(index);
-                *standing = to_try(options, entry, known.get(list.id(index)));
+                let failure = known.get(list.id(index));
+                *standing = to_try(options, entry, failure);
+                if *standing == Standing::Failed {
+                    failed_elsewhere.extend(failure.filter(|it| !own.contains(&it.id)));
+                }
                 changed += usize::from(is_stale && *standing == Standing::Pending);
             }
+        }
+        for failure in failed_elsewhere {
+            report.record(failure).with_context(reading)?;
         }
         let count = |wanted| {
             standings
@@ -146,6 +170,7 @@ impl Plan {
         Ok(Plan {
             changed: changed.min(pending.len()),
             changed_elsewhere,
+            left_to_parts,
             moved,
             stale,
             pending,
@@ -183,6 +208,37 @@ impl Plan {
         let stale = self.stale.get(id.as_str());
         stale.is_some_and(|stale| directory.feature_stamp(id) == stale.file)
     }
+}
+
+/// Leaves the pending objects alone that belong to parts which other processes write: these have features that nobody sees yet.
+/// Returns how many they are.
+fn leave_to_parts(
+    list: &ObjectList,
+    directory: &ModelDir,
+    standings: &mut [Standing],
+) -> Result<usize> {
+    let path = directory.path();
+    let mut held = Vec::new();
+    for part in ShardFiles::list(path)?.parts {
+        let part_dir = ModelDir::open(&part_dir::directory(path, part));
+        let holder = part_dir.and_then(|part| part.packing_holder());
+        held.extend(
+            holder
+                .with_context(|| cannot_read(directory))?
+                .map(|_| part),
+        );
+    }
+    let mut left = 0;
+    if !held.is_empty() {
+        for (index, standing) in standings.iter_mut().enumerate() {
+            let holds = |part: &Part| part.holds(list.id_kind(), list.entry(index));
+            if *standing == Standing::Pending && held.iter().any(holds) {
+                *standing = Standing::NotNow;
+                left += 1;
+            }
+        }
+    }
+    Ok(left)
 }
 
 fn cannot_read(directory: &ModelDir) -> String {
@@ -264,8 +320,8 @@ fn find_stale(
         };
         let file = directory.feature_stamp(&id);
         with_file.extend(file.map(|_| index));
-        let row = features.stale_row(index).cloned();
-        found.insert(id.as_str().to_owned(), Stale { file, row });
+        let (shard, row) = features.stale_row(index).cloned().unzip();
+        found.insert(id.as_str().to_owned(), Stale { file, row, shard });
     }
     if !with_file.is_empty() {
         for index in features.look_again(&with_file, directory, dimension)? {

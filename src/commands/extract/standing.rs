@@ -42,8 +42,8 @@ pub struct KnownFeatures<'a> {
     /// What its row says of an object, by its index in the list, where there may be a feature that is newer. Nothing is
     /// marked of these yet.
     may_be_newer: HashMap<usize, Standing>,
-    /// The sources of the rows that are of other files now, by the index in the list.
-    stale: HashMap<usize, Source>,
+    /// The rows that are of other files now, by the index in the list: their shards, and their sources.
+    stale: HashMap<usize, (ShardNumber, Source)>,
     /// Features whose file has another path now.
     moved: Vec<Made>,
 }
@@ -152,7 +152,7 @@ impl<'a> KnownFeatures<'a> {
                 }
                 FileState::Changed => {
                     self.stale
-                        .extend(sources[row].take().map(|source| (index, source)));
+                        .extend(sources[row].take().map(|source| (index, (number, source))));
                     Standing::Stale
                 }
             };
@@ -278,8 +278,8 @@ impl<'a> KnownFeatures<'a> {
         self.changed_elsewhere
     }
 
-    /// What the row of an object was made from, where that is another file now.
-    pub fn stale_row(&self, index: usize) -> Option<&Source> {
+    /// The shard of an object's row, and what that was made from, where it is another file now.
+    pub fn stale_row(&self, index: usize) -> Option<&(ShardNumber, Source)> {
         self.stale.get(&index)
     }
 }

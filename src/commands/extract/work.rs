@@ -165,7 +165,7 @@ impl Work<'_> {
         });
         if let Some(packing) = self.packing {
             // Also where the run cannot go on: what is made is kept.
-            end_with(packing.finish_last(self.plan));
+            end_with(packing.finish_last());
             if lock(&shared.error).is_some() {
                 packing.give_up();
             }

@@ -19,6 +19,7 @@ use crate::storage::merging;
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
@@ -265,6 +266,14 @@ impl Report {
             let of_merge = name.to_str().is_some_and(merging::is_mark);
             if of_merge {
                 let what = "a merge of parts was interrupted; the same `simsearch concat --merge` goes on from there";
+                self.notes.push(Finding::new(&path.join(&name), what));
+            } else if bytes.starts_with(b"part-")
+                && path.join(&name).is_dir()
+                && name
+                    .to_str()
+                    .is_none_or(|name| part_dir::parse(name).is_none())
+            {
+                let what = "is not read: a part's directory has a name such as part-00003-of-00064";
                 self.notes.push(Finding::new(&path.join(&name), what));
             } else if bytes.starts_with(b".") && bytes.ends_with(b".tmp") {
                 let what = "is temporary: an `extract` is running, or a run was killed and the next one will finish or \
