@@ -429,13 +429,19 @@ fn merged_parts_are_the_rows_of_a_single_run_and_the_parts_in_the_directory_are_
         serde_json::json!(names.len() - 2),
         "{names:?}"
     );
+    // What has failed is not tried again, and is no failure any more once a part has made it.
+    assert_eq!(pack(&env, "0/1").exits(3).counts(), [0, 11, 1, 0]);
+    env.picture("object/broken.jpg", 77);
+    assert_eq!(pack(&env, "0/1").exits(0).counts(), [1, 11, 0, 0]);
+    assert_eq!(merge(&env, &[]).exits(0).json()["failed"], 0);
+    assert_eq!(failures(&env, "nhwc").len(), 0);
     // Runs of both kinds go on from there, and so does another merge.
     env.picture("object/new.jpg", 99);
     entries.push("object/new.jpg".into());
     env.objects(&entries);
-    assert_eq!(pack(&env, "0/1").exits(3).counts(), [1, 11, 1, 0]);
+    assert_eq!(pack(&env, "0/1").exits(0).counts(), [1, 12, 0, 0]);
     assert_eq!(merge(&env, &[]).exits(0).json()["rows"], 1);
-    assert_eq!(rows(&env, "nhwc").len(), 12);
+    assert_eq!(rows(&env, "nhwc").len(), 13);
     assert_eq!(features(&env, "nhwc").len() % 3, 0);
 }
 
@@ -596,10 +602,25 @@ fn parts_that_do_not_belong_together_are_not_merged() {
     );
 
     // The rows of a shard of another part.
-    for name in ["0000.features.npy", "0000.object_ids.npy"] {
-        let other = part(1).join(name.replace("0000", "0077"));
-        fs::copy(part(0).join(name), other).unwrap();
+    let one = part(1);
+    let kept = tree(&one);
+    let read = |name: &str| fs::read_to_string(one.join(name)).unwrap();
+    let sums = fs::read_to_string(part(0).join("SHA256SUMS")).unwrap();
+    let of_shard = sums.lines().filter(|line| line.contains("  0000."));
+    let of_shard: Vec<String> = of_shard
+        .map(|line| line.replace("  0000.", "  0077."))
+        .collect();
+    let ids = fs::read(part(0).join("0000.object_ids.npy")).unwrap();
+    let more = npy::object_ids(&ids).unwrap().len();
+    let mut record: serde_json::Value = serde_json::from_str(&read("part.json")).unwrap();
+    record["rows"] = (record["rows"].as_u64().unwrap() + more as u64).into();
+    for name in ["features.npy", "object_ids.npy", "sources.npy"] {
+        let from = part(0).join(format!("0000.{name}"));
+        fs::copy(from, one.join(format!("0077.{name}"))).unwrap();
     }
+    fs::write(one.join("part.json"), record.to_string()).unwrap();
+    let sums = read("SHA256SUMS") + &of_shard.join("\n") + "\n";
+    fs::write(one.join("SHA256SUMS"), sums).unwrap();
     refused(
         &[],
         &[
@@ -608,8 +629,10 @@ fn parts_that_do_not_belong_together_are_not_merged() {
             "part-00001-of-00003/0077",
         ],
     );
-    for name in ["0077.features.npy", "0077.object_ids.npy"] {
-        fs::remove_file(part(1).join(name)).unwrap();
+    fs::remove_dir_all(&one).unwrap();
+    fs::create_dir(&one).unwrap();
+    for (name, content) in kept {
+        fs::write(one.join(name), content).unwrap();
     }
     refused(&["media"], &["media is no part and holds none"]);
     refused(&["nowhere"], &["nowhere"]);
@@ -637,6 +660,120 @@ fn copy(from: &Path, to: &Path) {
     for (name, content) in tree(from) {
         fs::write(to.join(name), content).unwrap();
     }
+}
+
+#[test]
+fn a_part_that_has_lost_a_file_is_not_merged() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 8);
+    pack_all(&env, 2);
+    let part = env.path("features/nhwc/part-00001-of-00002");
+    let whole = tree(&part);
+    let shard = [
+        "0000.features.npy",
+        "0000.object_ids.npy",
+        "0000.sources.npy",
+    ];
+    let sums = "SHA256SUMS";
+    for (lost, says) in [
+        (&shard[..], "part 1/2 has lost 0000."),
+        (&shard[2..], "part 1/2 has lost 0000.sources.npy"),
+        (&[sums], "part 1/2 has no checksum of 0000."),
+    ] {
+        for name in lost {
+            fs::remove_file(part.join(name)).unwrap();
+        }
+        merge(&env, &[])
+            .exits(1)
+            .says(&[says, "nothing has changed"]);
+        for name in lost {
+            fs::write(part.join(name), &whole[*name]).unwrap();
+        }
+    }
+    // With all that tells of it.
+    for name in whole
+        .keys()
+        .filter(|name| name.ends_with(".npy") || *name == sums)
+    {
+        fs::remove_file(part.join(name)).unwrap();
+    }
+    merge(&env, &[])
+        .exits(1)
+        .says(&["has 0 features", "--pack --part 1/2"]);
+    pack(&env, "1/2").exits(0);
+    merge(&env, &[]).exits(0);
+    assert_eq!(rows(&env, "nhwc").len(), 8);
+}
+
+#[test]
+fn what_is_there_already_is_not_merged_beside_its_own_kind() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 4);
+    env.extract("nhwc", &[]).exits(0);
+    let files = env.tree("features/nhwc");
+    fs::rename(env.path("features"), env.path("plain")).unwrap();
+    pack_all(&env, 1);
+    // Files of the same objects, as of a run that went on at the same time.
+    for (name, content) in files.iter().filter(|(name, _)| name.ends_with(".npy")) {
+        env.write(Path::new("features/nhwc").join(name), content);
+    }
+    merge(&env, &[]).exits(1).says(&[
+        "0000.jpg is there twice",
+        "00/00/0000.jpg.npy",
+        "part-00000-of-00001/",
+    ]);
+    let mut other = files["00/01/0001.jpg.npy"].clone();
+    *other.last_mut().unwrap() ^= 1;
+    env.write("features/nhwc/00/01/0001.jpg.npy", other);
+    let outcome = env.concat(&["--json"]);
+    outcome.exits(3).says(&[
+        "0001.jpg.npy: differs from row",
+        "part-00000-of-00001/0000.features.npy",
+    ]);
+    assert_eq!(outcome.json()["already_packed"], 3, "{outcome}");
+    fs::remove_file(env.path("features/nhwc/00/01/0001.jpg.npy")).unwrap();
+    merge(&env, &[]).exits(0);
+    assert_eq!(rows(&env, "nhwc").len(), 4);
+}
+
+#[test]
+fn what_is_not_listed_leaves_its_part_also_while_another_one_is_written() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let entries = pictures(&env, 8);
+    pack_all(&env, 2);
+    let ids_of = |part: usize| -> Vec<String> {
+        let found = tree(&env.path(format!("features/nhwc/part-{part:05}-of-00002")));
+        let ids = files_ending(&found, ".object_ids.npy").into_values();
+        ids.flat_map(|ids| npy::object_ids(&ids).unwrap()).collect()
+    };
+    let gone = ids_of(0).swap_remove(0);
+    let kept: Vec<&String> = entries
+        .iter()
+        .filter(|entry| !entry.ends_with(&gone))
+        .collect();
+    env.objects(&kept);
+    let prune = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+    let hold = |part: usize| {
+        let path = env.path(format!("features/nhwc/part-{part:05}-of-00002"));
+        let part = ModelDir::open(&path).unwrap();
+        let held = part.lock_packing(&|_| {}).unwrap();
+        (part, held)
+    };
+    let held = hold(0);
+    env.run(prune)
+        .exits(11)
+        .says(&["part-00000-of-00002 is being"]);
+    drop(held);
+    let held = hold(1);
+    env.run(prune).exits(0);
+    drop(held);
+    assert!(!rows(&env, "nhwc").contains_key(&gone));
+    // The part is complete without it.
+    merge(&env, &[]).exits(0);
+    assert_eq!(rows(&env, "nhwc").len(), 7);
 }
 
 #[test]
@@ -670,6 +807,11 @@ fn a_part_that_holds_files_of_others_stays_with_them() {
     let left: Tree = tree(&env.path("features/nhwc/part-00000-of-00001"));
     assert_eq!(left.into_keys().collect::<Vec<_>>(), ["notes.txt"]);
     assert_eq!(rows(&env, "nhwc").len(), 3);
+    // It does not stand in the way of other parts.
+    pictures(&env, 5);
+    pack_all(&env, 2);
+    merge(&env, &[]).exits(0);
+    assert_eq!(rows(&env, "nhwc").len(), 5);
     env.run(["verify", "--feature-dir", "features"]).exits(0);
 }
 
@@ -690,6 +832,11 @@ fn a_link_in_the_place_of_a_part_is_not_followed() {
     assert_eq!(env.run(status).exits(0).json()["packed"], 0);
     merge(&env, &[]).exits(0).says(&["no parts"]);
     assert_same_tree(&tree(&env.path("elsewhere")), &before);
+    fs::remove_file(&part).unwrap();
+    fs::create_dir(env.path("features/nhwc/part-0-of-1")).unwrap();
+    env.run(["verify", "--feature-dir", "features"])
+        .exits(0)
+        .says(&["part-0-of-1: is not read"]);
 }
 
 #[test]

@@ -138,6 +138,10 @@ fn an_error_at_any_step_of_a_part_that_packs_is_told_and_the_next_run_goes_on() 
         };
         eprintln!("ENOSPC at step {number}: {at}");
         assert_readable(&state(&env, "nhwc"), "after an error");
+        let has_replaced = |step: &String| step.contains("replace") || step.contains("hide");
+        if !run.steps.iter().any(has_replaced) {
+            assert_eq!(packed(&env), 7, "{}", run.outcome);
+        }
         if !run.outcome.exited_with(0) {
             (run.outcome.exits(1)).says(&["cannot ", "features/nhwc", "No space left"]);
             assert!(run.outcome.stderr.lines().count() < 20, "{}", run.outcome);
@@ -211,6 +215,12 @@ fn whoever_reads_finds_each_object_once_wherever_a_merge_is_killed() {
                 .exits(1)
                 .says(&["were being merged", "--merge"]);
             finish(pack(&env)).exits(1);
+            assert!(!env.path("features/nhwc/part-00000-of-00001").exists());
+            let status = env.run(["status", "--feature-dir", "features"]);
+            assert!(
+                status.exits(0).stdout.contains("concat --merge"),
+                "{status}"
+            );
             let verify = env.run(["verify", "--feature-dir", "features"]);
             verify.exits(0).says(&["a merge of parts was interrupted"]);
         }
@@ -246,6 +256,148 @@ fn an_error_at_any_step_of_a_merge_is_told_and_loses_nothing() {
     }
 }
 
+/// A merge of parts elsewhere that was killed when some of its shards were in place.
+fn killed_merge(env: &TestEnv) -> Command {
+    three_parts(env);
+    let _ = fs::remove_dir_all(env.path("features"));
+    for part in ["0/3", "1/3", "2/3"] {
+        let options = ["--pack", "--rows", "2", "--part", part, "--workers", "1"];
+        env.extract("nhwc", &options).exits(0);
+    }
+    fs::rename(env.path("features"), env.path("jobs")).unwrap();
+    let merge = || {
+        let elsewhere = [
+            "concat",
+            "--feature-dir",
+            "features",
+            "--merge",
+            "jobs/nhwc",
+        ];
+        env.command(elsewhere)
+    };
+    let placed = |run: &[String]| run.iter().filter(|step| *step == "put in place").count();
+    for number in 1.. {
+        let _ = fs::remove_dir_all(env.path("features"));
+        let run = run_with_fault(env, merge(), "kill", number);
+        assert!(run.was_killed(0));
+        if placed(&run.steps) == 9 {
+            return merge();
+        }
+    }
+    unreachable!("a merge puts shards in place");
+}
+
+#[test]
+fn a_merge_that_was_interrupted_goes_on_although_a_part_has_changed_since() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let mut again = killed_merge(&env);
+    env.picture("object/0001.jpg", 70);
+    for part in ["0/3", "1/3", "2/3"] {
+        let options = [
+            "--pack",
+            "--rows",
+            "2",
+            "--part",
+            part,
+            "--feature-dir",
+            "jobs",
+        ];
+        let mut command = env.command(["extract", "--media-dir", "media", "--provider", "cpu"]);
+        command.args(["--model", crate::model_file("nhwc").to_str().unwrap()]);
+        command.args(["--runtime", crate::runtime().unwrap().to_str().unwrap()]);
+        finish({
+            command.args(options);
+            command
+        })
+        .exits(0);
+    }
+    again.arg("--json");
+    finish(again).exits(0);
+    assert_each_once(&env, "merged");
+    let merged = rows(&env, "nhwc");
+    fs::remove_dir_all(env.path("features")).unwrap();
+    env.extract("nhwc", &[]).exits(0);
+    env.concat(&[]).exits(0);
+    assert_eq!(rows(&env, "nhwc"), merged);
+}
+
+#[test]
+fn a_merge_that_was_interrupted_is_given_up_and_another_one_is_not_mixed_with_it() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let again = killed_merge(&env);
+    let jobs = crate::tree(&env.path("jobs"));
+    // Other parts, of a list that has grown.
+    let mut entries: Vec<String> = (0..9).map(|at| format!("object/{at:04}.jpg")).collect();
+    entries.push("object/more.jpg".into());
+    env.picture("object/more.jpg", 60);
+    env.objects(&entries);
+    fs::rename(env.path("features"), env.path("kept")).unwrap();
+    env.extract("nhwc", &["--pack"]).exits(0);
+    fs::rename(env.path("features"), env.path("grown")).unwrap();
+    fs::rename(env.path("kept"), env.path("features")).unwrap();
+    let before = state(&env, "nhwc");
+    env.run([
+        "concat",
+        "--feature-dir",
+        "features",
+        "--merge",
+        "grown/nhwc",
+    ])
+    .exits(1)
+    .says(&[
+        "another merge into features/nhwc",
+        "of 3 parts",
+        "--give-up",
+    ]);
+    let shards = |tree: &Tree| crate::files_ending(tree, ".npy");
+    assert_same_tree(&shards(&state(&env, "nhwc")), &shards(&before));
+    // A part that comes there at the same moment is not taken for a merged one.
+    let part = "part-00000-of-00001";
+    let copied = crate::tree(&env.path("grown/nhwc").join(part));
+    for (name, content) in &copied {
+        env.write(format!("features/nhwc/{part}/{name}"), content);
+    }
+    finish(again)
+        .exits(1)
+        .says(&[part, "is not among the parts"]);
+    assert_eq!(packed(&env), 10);
+    fs::remove_dir_all(env.path("features/nhwc").join(part)).unwrap();
+
+    let give_up = [
+        "concat",
+        "--feature-dir",
+        "features",
+        "--model",
+        "nhwc",
+        "--merge",
+        "--give-up",
+    ];
+    env.run(give_up).exits(0).says(&["gave up"]);
+    let left = state(&env, "nhwc");
+    assert!(shards(&left).is_empty(), "{:?}", left.keys());
+    assert!(
+        !left.keys().any(|name| name.contains(".tmp")),
+        "{:?}",
+        left.keys()
+    );
+    env.run(["verify", "--feature-dir", "features"]).exits(0);
+    assert_same_tree(&crate::tree(&env.path("jobs")), &jobs);
+    env.run(give_up).exits(0).says(&["no merge to give up"]);
+    env.run([
+        "concat",
+        "--feature-dir",
+        "features",
+        "--merge",
+        "grown/nhwc",
+    ])
+    .exits(0);
+    assert_eq!(packed(&env), 10);
+}
+
 #[test]
 fn a_second_writer_of_a_part_is_refused_also_where_locks_prove_nothing() {
     need_runtime!();
@@ -278,10 +430,15 @@ fn a_second_writer_of_a_part_is_refused_also_where_locks_prove_nothing() {
             "part-00000-of-00001",
             &this,
         ]);
+        // Nor does a run that writes files make its objects.
+        let plain = env.extract_command("nhwc", &["--json"]);
+        let outcome = with_fault(plain);
+        assert_eq!(outcome.exits(0).counts(), [0, 0, 0, 4], "{outcome}");
+        outcome.says(&["4 listed objects are left to processes that write parts"]);
         // Nor is the part merged, or checked.
         with_fault(merge(&env))
-            .exits(1)
-            .says(&["part 0/1 is not complete"]);
+            .exits(11)
+            .says(&["part-00000-of-00001", &this]);
         let verify = env.command(["verify", "--feature-dir", "features"]);
         with_fault(verify).exits(11).says(&[&this]);
         env.write("release", "");
