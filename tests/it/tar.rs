@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::crash::need_fault_points;
+use crate::mutants::mutant;
 use crate::serve::client::Server;
 use crate::{
     Outcome, TestEnv, assert_same_tree, files_ending, finish, need_python, need_runtime, ppm,
@@ -269,8 +270,18 @@ fn what_is_no_plain_picture_in_a_tar_is_named_and_left_out() {
         [3, 0, 0, 0]
     );
 
+    // Longer than pictures are; the bytes are holes.
+    let mut header = tar::Header::new_gnu();
+    header.set_path("huge.jpg").unwrap();
+    header.set_size(600 << 20);
+    header.set_cksum();
+    env.write("media/huge.tar", header.as_bytes());
+    let huge = File::options().write(true).open(env.path("media/huge.tar"));
+    huge.unwrap().set_len(512 + (600 << 20) + 1024).unwrap();
+
     // A list that was made otherwise gives a failure for each.
     env.objects(&[
+        "huge.tar/huge.jpg",
         "a.tar/soft.jpg",
         "a.tar/sparse.jpg",
         "a.tar/none.jpg",
@@ -278,7 +289,7 @@ fn what_is_no_plain_picture_in_a_tar_is_named_and_left_out() {
     ]);
     assert_eq!(
         extract(&env, &["--ids", "path"]).exits(1).counts(),
-        [0, 0, 4, 0]
+        [0, 0, 5, 0]
     );
     let mut failures = failures(&env);
     failures.sort();
@@ -286,6 +297,7 @@ fn what_is_no_plain_picture_in_a_tar_is_named_and_left_out() {
         ("a.tar/none.jpg", "missing", "no such member"),
         ("a.tar/soft.jpg", "not-a-file", "not a regular file"),
         ("a.tar/sparse.jpg", "unsupported", "sparse"),
+        ("huge.tar/huge.jpg", "too-large", "more than the limit"),
         ("no.tar/x.jpg", "corrupt", "it is no tar file"),
     ];
     for ([path, class, message], (tar, expected, said)) in failures.iter().zip(expected) {
@@ -336,6 +348,9 @@ fn of_a_tar_that_is_cut_off_what_is_whole_is_done_and_the_tear_is_named() {
         ("t.tar/bbb.jpg", "corrupt")
     );
     assert!(message.contains("cut off at byte"), "{message}");
+    // It is not looked at again as long as it is the same.
+    let (outcome, reads) = extract_and_count(&env, &[]);
+    assert_eq!((outcome.exits(3).counts(), reads), ([0, 2, 1, 0], 0));
     // Once it is whole it is done, and what failed as well.
     fs::write(&path, &bytes).unwrap();
     env.list(&[]).exits(0);
@@ -627,4 +642,52 @@ fn duplicates_are_found_in_tars_and_nothing_is_done_to_them() {
     );
     assert!(env.path("media/plain/copy.jpg").exists());
     assert!(fs::read(env.path("media/t.tar")).unwrap() == tar);
+}
+
+#[test]
+fn of_a_broken_tar_each_listed_member_has_a_feature_or_a_failure() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let long = "a/long/name/".repeat(20) + "of-a-picture.jpg";
+    let mut originals = Vec::new();
+    for with_pax in [false, true] {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in pictures(&["one.jpg", &long, "./three.jpg", "four.jpg"], 0) {
+            if with_pax {
+                let path = format!("pax/{name}");
+                let records = [("path", path.as_bytes()), ("comment", b"a\nb")];
+                tar.append_pax_extensions(records).unwrap();
+            }
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, name, &bytes[..]).unwrap();
+        }
+        originals.push((format!("{with_pax}.tar"), tar.into_inner().unwrap()));
+    }
+    for number in 0..300 {
+        let (name, bytes) = mutant(&originals, number);
+        env.write(Path::new("media").join(name), bytes);
+    }
+    let outcome = env.list(&["--ids", "path"]);
+    outcome
+        .exits(3)
+        .says(&["300 tar files", "cut off", "damaged at byte"]);
+    for line in outcome.stderr.lines() {
+        let known = [
+            "listed ",
+            "300 tar files ",
+            "warning: left out, ",
+            "warning: \"media/",
+        ];
+        assert!(
+            known.iter().any(|known| line.starts_with(known)),
+            "{line}\n{outcome}"
+        );
+    }
+    let listed = listed(&env).len() as u64;
+    assert!(listed > 300, "{outcome}");
+    let outcome = extract(&env, &["--ids", "path"]);
+    let [done, _, failed, left] = outcome.exits(3).counts();
+    assert_eq!((done + failed, left), (listed, 0), "{outcome}");
+    outcome.does_not_say("panicked");
 }

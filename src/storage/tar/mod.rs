@@ -229,7 +229,8 @@ impl Members {
 
 /// Why a member of a tar cannot be read.
 #[derive(Debug, thiserror::Error)]
-enum MemberError {
+#[allow(missing_docs, reason = "the messages tell what they are")]
+pub enum MemberError {
     #[error("the tar has no such member")]
     Missing,
     #[error(
@@ -240,13 +241,18 @@ enum MemberError {
     Damaged(Damage),
 }
 
+impl MemberError {
+    /// Whether the bytes of the tar are to blame, and not the disk.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, MemberError::Damaged(damage) if !matches!(damage, Damage::Unreadable { .. }))
+    }
+}
+
 impl From<MemberError> for io::Error {
     fn from(error: MemberError) -> Self {
         let kind = match error {
             MemberError::Missing => io::ErrorKind::NotFound,
-            MemberError::Sparse => io::ErrorKind::Unsupported,
-            MemberError::Damaged(Damage::Unreadable { .. }) => io::ErrorKind::Other,
-            MemberError::Damaged(_) => io::ErrorKind::InvalidData,
+            MemberError::Sparse | MemberError::Damaged(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }
@@ -638,7 +644,8 @@ mod tests {
         let damage = members.damage().unwrap().to_string();
         assert!(damage.contains("cannot be read at byte 20992"), "{damage}");
         let error = members.find("b.jpg").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
+        let error: MemberError = error.downcast().unwrap();
+        assert!(!error.is_damage(), "{error}");
     }
 
     #[test]
