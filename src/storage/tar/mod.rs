@@ -497,8 +497,8 @@ mod tests {
         tar.append_data(&mut header(EntryType::Regular, 5), &long, &b"bytes"[..])
             .unwrap();
         let bytes = tar.into_inner().unwrap();
-        // Header and two blocks; header, name, header; one block; the end.
-        let (first, second) = (3 * 512, 3 * 512 + 3 * 512);
+        // A header and two blocks; then a header, the name and a header.
+        let second = 3 * 512 + 3 * 512;
         for length in 0..=bytes.len() {
             let members = read(&bytes[..length]);
             let is_whole = |end: usize| length >= end;
