@@ -34,8 +34,8 @@
 //!    it, is the [`ObjectId`](storage::object_id::ObjectId).
 //! 2. [`commands::extract`] plans: what has a feature, in a file of its own or in a shard, is done; what failed and has
 //!    not changed stays failed; the rest is pending, in shuffled order.
-//! 3. A worker claims the object, with a lock that other processes see ([`storage::model_dir`]), and reads its file
-//!    (`storage::media`). An object that another process has claimed is put off, asked for again at the end, and left
+//! 3. A worker claims the object, with a lock that other processes see ([`storage::model_dir`]), and reads its file,
+//!    or its member of a tar (`storage::media`). An object that another process has claimed is put off, asked for again at the end, and left
 //!    after two minutes (`queue.rs` of [`commands::extract`]).
 //! 4. The bytes become RGB pixels of the model's input size ([`pictures::PictureReader`]).
 //! 5. The pixels of a batch become features in a session that the worker borrows ([`inference::pool`],

@@ -85,7 +85,33 @@ mod tests {
             nix::sys::stat::Mode::from_bits_truncate(0o600),
         )
         .unwrap();
+        let tar = |path| {
+            let mut tar = ::tar::Builder::new(File::create(path).unwrap());
+            let mut header = ::tar::Header::new_gnu();
+            header.set_size(6);
+            tar.append_data(&mut header, "a.jpg", &b"member"[..])
+                .unwrap();
+            tar.finish().unwrap();
+        };
+        tar(media.join("in.tar"));
+        tar(tree.path().join("secret.tar"));
+        symlink("../secret.tar", media.join("out.tar")).unwrap();
+        symlink("in.tar", media.join("same.tar")).unwrap();
         let directory = MediaDir::open(&media).unwrap();
+        for entry in ["in.tar/a.jpg", "same.tar/a.jpg"] {
+            let mut content = String::new();
+            let mut member = directory.open_picture(entry).unwrap();
+            member.read_to_string(&mut content).unwrap();
+            assert_eq!(content, "member", "{entry}");
+        }
+        for entry in [
+            "out.tar/a.jpg",
+            "up/secret.tar/a.jpg",
+            "in.tar/../secret",
+            "in.tar/b.jpg",
+        ] {
+            assert!(directory.open_picture(entry).is_err(), "{entry}");
+        }
         for entry in ["object/a.jpg", "in.jpg", "object/../in.jpg"] {
             let mut content = String::new();
             let mut file = directory.open_file(entry).unwrap();

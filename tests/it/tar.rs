@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::crash::need_fault_points;
+use crate::mutants::mutant;
 use crate::serve::client::Server;
 use crate::{
-    Outcome, TestEnv, assert_same_tree, files_ending, finish, need_python, need_runtime, ppm,
+    Outcome, TestEnv, assert_same_tree, files_ending, finish, need_python, need_runtime, ppm, skip,
     stored_picture, succeed, wait,
 };
 
@@ -243,7 +244,8 @@ fn what_is_no_plain_picture_in_a_tar_is_named_and_left_out() {
     let outcome = env.list(&["--exclude", "drafts/", "--ids", "path"]);
     outcome.exits(3).says(&[
         "listed 3 objects",
-        "3 tar files",
+        "2 tar files",
+        "empty.tar\": it is cut off at byte 0",
         "left out, its path is absolute: \"a.tar//etc/absolute.jpg\"",
         "left out, its path holds a `..` component: \"a.tar/a/../../out.jpg\"",
         "left out, its path holds a NUL or a newline: \"a.tar/new\\nline.jpg\"",
@@ -257,7 +259,6 @@ fn what_is_no_plain_picture_in_a_tar_is_named_and_left_out() {
         "2 hidden pictures left out",
     ]);
     outcome.does_not_say("soft.txt");
-    outcome.does_not_say("empty.tar");
     let expected = [
         "a.tar/plain.jpg",
         "a.tar/twice.jpg",
@@ -269,8 +270,18 @@ fn what_is_no_plain_picture_in_a_tar_is_named_and_left_out() {
         [3, 0, 0, 0]
     );
 
+    // Longer than pictures are; the bytes are holes.
+    let mut header = tar::Header::new_gnu();
+    header.set_path("huge.jpg").unwrap();
+    header.set_size(600 << 20);
+    header.set_cksum();
+    env.write("media/huge.tar", header.as_bytes());
+    let huge = File::options().write(true).open(env.path("media/huge.tar"));
+    huge.unwrap().set_len(512 + (600 << 20) + 1024).unwrap();
+
     // A list that was made otherwise gives a failure for each.
     env.objects(&[
+        "huge.tar/huge.jpg",
         "a.tar/soft.jpg",
         "a.tar/sparse.jpg",
         "a.tar/none.jpg",
@@ -278,7 +289,7 @@ fn what_is_no_plain_picture_in_a_tar_is_named_and_left_out() {
     ]);
     assert_eq!(
         extract(&env, &["--ids", "path"]).exits(1).counts(),
-        [0, 0, 4, 0]
+        [0, 0, 5, 0]
     );
     let mut failures = failures(&env);
     failures.sort();
@@ -286,6 +297,7 @@ fn what_is_no_plain_picture_in_a_tar_is_named_and_left_out() {
         ("a.tar/none.jpg", "missing", "no such member"),
         ("a.tar/soft.jpg", "not-a-file", "not a regular file"),
         ("a.tar/sparse.jpg", "unsupported", "sparse"),
+        ("huge.tar/huge.jpg", "too-large", "more than the limit"),
         ("no.tar/x.jpg", "corrupt", "it is no tar file"),
     ];
     for ([path, class, message], (tar, expected, said)) in failures.iter().zip(expected) {
@@ -336,6 +348,9 @@ fn of_a_tar_that_is_cut_off_what_is_whole_is_done_and_the_tear_is_named() {
         ("t.tar/bbb.jpg", "corrupt")
     );
     assert!(message.contains("cut off at byte"), "{message}");
+    // It is not looked at again as long as it is the same.
+    let (outcome, reads) = extract_and_count(&env, &[]);
+    assert_eq!((outcome.exits(3).counts(), reads), ([0, 2, 1, 0], 0));
     // Once it is whole it is done, and what failed as well.
     fs::write(&path, &bytes).unwrap();
     env.list(&[]).exits(0);
@@ -627,4 +642,95 @@ fn duplicates_are_found_in_tars_and_nothing_is_done_to_them() {
     );
     assert!(env.path("media/plain/copy.jpg").exists());
     assert!(fs::read(env.path("media/t.tar")).unwrap() == tar);
+}
+
+#[test]
+fn of_a_broken_tar_each_listed_member_has_a_feature_or_a_failure() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let long = "a/long/name/".repeat(20) + "of-a-picture.jpg";
+    let mut originals = Vec::new();
+    for with_pax in [false, true] {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in pictures(&["one.jpg", &long, "./three.jpg", "four.jpg"], 0) {
+            if with_pax {
+                let path = format!("pax/{name}");
+                let records = [("path", path.as_bytes()), ("comment", b"a\nb")];
+                tar.append_pax_extensions(records).unwrap();
+            }
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, name, &bytes[..]).unwrap();
+        }
+        originals.push((format!("{with_pax}.tar"), tar.into_inner().unwrap()));
+    }
+    for number in 0..300 {
+        let (name, bytes) = mutant(&originals, number);
+        env.write(Path::new("media").join(name), bytes);
+    }
+    let outcome = env.list(&["--ids", "path"]);
+    outcome
+        .exits(3)
+        .says(&["tar files were walked", "cut off", "damaged at byte"]);
+    let walked = 300 - outcome.stderr.matches("it is no tar file").count();
+    for line in outcome.stderr.lines() {
+        let known = [
+            "listed ",
+            &format!("{walked} tar files "),
+            "warning: left out, ",
+            "warning: \"media/",
+        ];
+        assert!(
+            known.iter().any(|known| line.starts_with(known)),
+            "{line}\n{outcome}"
+        );
+    }
+    let listed = listed(&env).len() as u64;
+    assert!(listed > 300, "{outcome}");
+    let outcome = extract(&env, &["--ids", "path"]);
+    let [done, _, failed, left] = outcome.exits(3).counts();
+    assert_eq!((done + failed, left), (listed, 0), "{outcome}");
+    outcome.does_not_say("panicked");
+}
+
+#[test]
+fn sparse_members_of_gnu_tar_are_named_and_what_comes_after_them_is_read() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.write("from/zzz.jpg", ppm(30, 20, 1));
+    let mut holes = Vec::new();
+    // More than there is room for in the first header.
+    for _ in 0..30 {
+        holes.extend([7; 4096]);
+        holes.resize(holes.len() + (1 << 20), 0);
+    }
+    let path = env.path("from/holes.jpg");
+    env.write(&path, "");
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_len(holes.len() as u64).unwrap();
+    for at in (0..holes.len()).step_by(4096 + (1 << 20)) {
+        std::os::unix::fs::FileExt::write_all_at(&file, &[7; 4096], at as u64).unwrap();
+    }
+    for arguments in [
+        &["--format=gnu"][..],
+        &["--format=oldgnu"],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+    ] {
+        let mut tar = Command::new("tar");
+        tar.current_dir(env.path("")).args(arguments);
+        tar.args(["--sparse", "-cf", "media/t.tar", "-C", "from"]);
+        succeed(tar.args(["holes.jpg", "zzz.jpg"]));
+        let length = fs::metadata(env.path("media/t.tar")).unwrap().len();
+        if length > holes.len() as u64 {
+            skip!("the file system of the tests has no holes, or tar does not see them");
+        }
+        env.list(&[])
+            .exits(3)
+            .says(&["left out, a sparse member of a tar: \"t.tar/holes.jpg\""]);
+        assert_eq!(listed(&env), ["t.tar/zzz.jpg"], "{arguments:?}");
+        let counts = extract(&env, &[]).exits(0).counts();
+        assert_eq!(counts[0] + counts[1], 1, "{arguments:?}");
+    }
 }

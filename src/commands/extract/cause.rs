@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::pictures::PictureError;
 use crate::storage::failures::{Class, Stage};
 use crate::storage::files::FileStamp;
-use crate::storage::media::TooLong;
+use crate::storage::media::{self, TooLong};
 
 /// Why an object fails.
 pub struct Cause {
@@ -18,8 +18,8 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// The file cannot be read.
-    pub fn read(error: io::Error) -> Self {
+    /// The file at a path cannot be read.
+    pub fn read(error: io::Error, path: &Path) -> Self {
         let class = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(TooLong { .. }) => Class::TooLarge,
             None => Class::of_io(&error),
@@ -28,7 +28,11 @@ impl Cause {
             stage: Stage::Read,
             class,
             message: error.to_string(),
-            file: None,
+            // Of a member of a tar it is the tar, which may be damaged for good.
+            file: match class.is_permanent() {
+                true => media::stamp(path).ok(),
+                false => None,
+            },
         }
     }
 

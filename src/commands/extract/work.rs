@@ -450,7 +450,7 @@ impl Work<'_> {
                 ) {
                     self.mounted.check_around(entry)?;
                 }
-                return Ok(Err(Cause::read(error)));
+                return Ok(Err(Cause::read(error, &path)));
             }
         };
         let Form { width, height, .. } = *self.form;

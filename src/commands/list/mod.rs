@@ -104,7 +104,7 @@ pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
         left_out: found.left_out.len() + duplicates.len(),
         unread: found.unread,
         unasked: found.unasked.describe(options),
-        tars: found.tars.len(),
+        tars: found.walked_tars,
     })
 }
 
@@ -209,6 +209,8 @@ struct WalkResult {
     folders: Vec<PathBuf>,
     /// Tar files, which are walked as folders.
     tars: Vec<PathBuf>,
+    /// How many of them were.
+    walked_tars: usize,
     unasked: Unasked,
     /// Other extensions, as long as no object was found, and how often they were seen.
     others: BTreeMap<String, usize>,
@@ -228,6 +230,7 @@ impl WalkResult {
         self.unread += other.unread;
         self.folders.extend(other.folders);
         self.tars.extend(other.tars);
+        self.walked_tars += other.walked_tars;
         self.unasked.append(other.unasked);
         for (extension, count) in other.others {
             *self.others.entry(extension).or_default() += count;
@@ -518,6 +521,8 @@ impl<'a> Walk<'a> {
                 return Ok(found);
             }
         };
+        let is_tar = members.damage() != Some(&Damage::NoTar);
+        found.walked_tars += usize::from(is_tar);
         for (name, why) in members.unusable() {
             if matches_extension(self.options, file_name(name)) {
                 found.leave_out(&[listed.as_bytes(), b"/", name].concat(), why);
@@ -543,9 +548,9 @@ impl<'a> Walk<'a> {
             }
         }
         if let Some(damage) = members.damage() {
-            let listed = match damage {
-                Damage::NoTar => "",
-                _ => "; what is whole before that is listed",
+            let listed = match is_tar {
+                true => "; what is whole before that is listed",
+                false => "",
             };
             found.left_out.push(format!("{tar:?}: {damage}{listed}"));
             found.unread += 1;

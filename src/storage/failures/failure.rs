@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::files::FileStamp;
 use crate::storage::media;
+use crate::storage::tar::MemberError;
 use crate::support::hints::is_not_regular;
 
 /// The stage at which an object failed.
@@ -82,15 +83,17 @@ impl Class {
 
     /// The class of an error of the operating system.
     pub fn of_io(error: &io::Error) -> Self {
+        let in_tar = error.get_ref().and_then(|inner| inner.downcast_ref());
         match error.kind() {
+            _ if in_tar.is_some_and(|error| matches!(error, MemberError::Sparse)) => {
+                Class::Unsupported
+            }
+            _ if in_tar.is_some_and(MemberError::is_damage) => Class::Corrupt,
             _ if is_not_regular(error) => Class::NotAFile,
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Class::Missing,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Class::Denied,
             io::ErrorKind::IsADirectory => Class::NotAFile,
             io::ErrorKind::OutOfMemory => Class::OutOfMemory,
-            // These two are of members of tars.
-            io::ErrorKind::Unsupported => Class::Unsupported,
-            io::ErrorKind::InvalidData => Class::Corrupt,
             _ => Class::Io,
         }
     }

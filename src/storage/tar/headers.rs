@@ -98,11 +98,8 @@ impl<R: Read + Seek> Headers<R> {
         let mut begin = self.at;
         loop {
             let at = self.at;
-            // Two blocks of zeros are the end, and so is one, and the end of the file.
-            if at == self.length && at == begin {
-                return Ok(None);
-            }
             let block = self.block()?;
+            // Two blocks of zeros are the end, and one is as good. Without it nothing tells that all is there.
             if block == [0; BLOCK as usize] && at == begin {
                 return Ok(None);
             }
@@ -118,7 +115,8 @@ impl<R: Read + Seek> Headers<R> {
                 b'K' => drop(self.continued(at, size()?)?),
                 b'x' | b'X' => {
                     let records = self.continued(at, size()?)?;
-                    (extended.read(&records)).ok_or_else(|| damage(at, "a pax header is none"))?;
+                    (extended.read(&records))
+                        .ok_or_else(|| damage(at, "a pax header is not as it should be"))?;
                 }
                 b'g' => {
                     let records = self.continued(at, size()?)?;
@@ -130,6 +128,7 @@ impl<R: Read + Seek> Headers<R> {
                             "a pax header for all members has a name or a size",
                         ));
                     }
+                    begin = self.at;
                 }
                 // The name of the whole tar.
                 b'V' => {
@@ -203,7 +202,6 @@ impl<R: Read + Seek> Headers<R> {
     fn skip(&mut self, size: u64) -> Result<(), HeaderError> {
         let end = self.at.checked_add(size).filter(|end| *end <= self.length);
         let end = end.ok_or_else(|| self.cut_off())?;
-        // Where nothing comes after a member, its last block need not be full.
         let next = end.next_multiple_of(BLOCK).min(self.length);
         let passed = self.file.seek_relative((next - self.at) as i64);
         passed.map_err(|error| self.unreadable(error))?;
@@ -222,11 +220,9 @@ impl<R: Read + Seek> Headers<R> {
     }
 
     fn cut_off(&self) -> HeaderError {
-        HeaderError::Damage(match self.at {
-            0 => Damage::NoTar,
-            _ => Damage::CutOff {
-                length: self.length,
-            },
+        HeaderError::Damage(match (self.at, self.length) {
+            (0, 1..) => Damage::NoTar,
+            (_, length) => Damage::CutOff { length },
         })
     }
 }
