@@ -74,3 +74,17 @@ fn no_run_makes_a_socket_of_an_internet_family() {
         assert!(!trace.contains("AF_INET"), "{outcome}\n{trace}");
     }
 }
+
+/// ONNX Runtime 1.32 records events below it, to be uploaded some time, unless it is told not to before it is loaded.
+#[test]
+fn no_run_leaves_anything_in_the_home_of_who_runs_it() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 3);
+    let home = env.path("home");
+    fs::create_dir(&home).unwrap();
+    let mut command = env.extract_command("nhwc", &[]);
+    command.env("HOME", &home).env_remove("XDG_CACHE_HOME");
+    finish(command).exits(0);
+    assert_eq!(env.tree("home").into_keys().collect::<Vec<_>>(), [""; 0]);
+}
