@@ -1,0 +1,149 @@
+//! What a walk finds, and what it says of the rest.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::paths::Paths;
+use super::{DEFAULT_EXTENSION, Options};
+use crate::pictures::is_picture_name;
+/// What the walk of a tree finds.
+#[derive(Default)]
+pub struct WalkResult {
+    pub objects: Paths,
+    /// Messages about what cannot be listed.
+    pub left_out: Vec<String>,
+    /// How many of them are about what cannot be read.
+    pub unread: usize,
+    /// The folders that were walked, where these are noted.
+    pub folders: Vec<PathBuf>,
+    /// Tar files, which are walked as folders.
+    pub tars: Vec<PathBuf>,
+    /// How many of them were.
+    pub walked_tars: usize,
+    pub unasked: Unasked,
+    /// Other extensions, as long as no object was found, and how often they were seen.
+    pub others: BTreeMap<String, usize>,
+}
+
+/// How many different other extensions are counted.
+const MOST_OTHERS: usize = 100;
+
+impl WalkResult {
+    /// Adds what another walk found.
+    pub fn append(&mut self, other: WalkResult) {
+        self.objects.append(other.objects);
+        self.left_out.extend(other.left_out);
+        self.unread += other.unread;
+        self.folders.extend(other.folders);
+        self.tars.extend(other.tars);
+        self.walked_tars += other.walked_tars;
+        self.unasked.append(other.unasked);
+        for (extension, count) in other.others {
+            *self.others.entry(extension).or_default() += count;
+        }
+    }
+
+    /// Says why something that was asked for is not listed.
+    pub fn leave_out(&mut self, path: &[u8], why: &str) {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.left_out.push(format!("left out, {why}: {path:?}"));
+    }
+
+    /// Counts a file that was not asked for.
+    pub fn note_other(&mut self, name: &[u8]) {
+        let extension = Path::new(OsStr::from_bytes(name)).extension();
+        let extension = extension.and_then(OsStr::to_str);
+        if let (true, Some(extension)) = (is_picture_name(name), extension) {
+            let pictures = &mut self.unasked.pictures;
+            *pictures.entry(extension.to_owned()).or_default() += 1;
+        }
+        if let (0, Some(extension)) = (self.objects.len(), extension)
+            && (self.others.len() < MOST_OTHERS || self.others.contains_key(extension))
+        {
+            *self.others.entry(extension.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Says that nothing was found below `root`, and what else is there.
+    pub fn describe_none(&self, options: &Options, root: &Path) -> String {
+        let wanted = options.extensions.join(", .");
+        let mut message = format!("no file below {} ends in .{wanted}", root.display());
+        if !self.others.is_empty() {
+            message += &format!(
+                ", but {}; --ext, --ignore-case and --pictures choose others",
+                most_frequent(&self.others, 3)
+            );
+        }
+        message
+    }
+}
+
+/// What is there and was not asked for.
+#[derive(Default)]
+pub struct Unasked {
+    /// Pictures with other endings, by these.
+    pub pictures: BTreeMap<String, usize>,
+    /// Links to directories, and links with the name of a picture that was asked for.
+    pub links: usize,
+    /// Hidden files with such a name.
+    pub hidden_files: usize,
+    pub hidden_folders: usize,
+}
+
+impl Unasked {
+    pub fn append(&mut self, other: Unasked) {
+        for (extension, count) in other.pictures {
+            *self.pictures.entry(extension).or_default() += count;
+        }
+        self.links += other.links;
+        self.hidden_files += other.hidden_files;
+        self.hidden_folders += other.hidden_folders;
+    }
+
+    /// A line for each kind. Who asked for other endings than the usual one has chosen them.
+    pub fn describe(&self, options: &Options) -> Vec<String> {
+        let counted = |count: usize, noun: &str| {
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} {noun}{plural}")
+        };
+        let mut lines = Vec::new();
+        let pictures = self.pictures.values().sum();
+        if pictures > 0 && options.extensions == [DEFAULT_EXTENSION] && !options.ignore_case {
+            let most = most_frequent(&self.pictures, 5);
+            let pictures = counted(pictures, "picture");
+            lines.push(format!(
+                "{pictures} left out ({most}); --pictures lists them"
+            ));
+        }
+        if self.links > 0 {
+            let links = counted(self.links, "link");
+            lines.push(format!("{links} left out; --follow-links lists them"));
+        }
+        let hidden = [
+            (self.hidden_files, "hidden picture"),
+            (self.hidden_folders, "hidden folder"),
+        ];
+        let hidden = hidden.iter().filter(|(count, _)| *count > 0);
+        let hidden: Vec<String> = hidden.map(|(count, noun)| counted(*count, noun)).collect();
+        if !hidden.is_empty() {
+            lines.push(format!(
+                "{} left out; --hidden lists them",
+                hidden.join(" and ")
+            ));
+        }
+        lines
+    }
+}
+
+/// The endings that were seen most often, and how often, for people.
+fn most_frequent(endings: &BTreeMap<String, usize>, most: usize) -> String {
+    let mut endings: Vec<_> = endings.iter().collect();
+    endings.sort_by_key(|(_, count)| Reverse(**count));
+    let endings: Vec<String> = (endings.iter().take(most))
+        .map(|(extension, count)| format!("{count} in .{extension}"))
+        .collect();
+    endings.join(", ")
+}
