@@ -204,19 +204,22 @@ fn list(directory: &Path, stage: Stage) -> io::Result<Vec<(PathBuf, FileStamp)>>
     Ok(records)
 }
 
-/// A record, by its path below the directory, and its bytes.
-type Record = (PathBuf, Vec<u8>);
-
-/// The records of one kind. None where one was removed meanwhile: another one has its lines.
-fn read_records(directory: &Path, stage: Stage) -> io::Result<Option<Vec<Record>>> {
-    let mut records = Vec::new();
+/// Gives the bytes of each record of one kind to `take`; returns their paths. None where one was removed meanwhile: another one has
+/// its lines.
+fn read_records(
+    directory: &Path,
+    stage: Stage,
+    take: &mut impl FnMut(&[u8]),
+) -> io::Result<Option<Vec<PathBuf>>> {
+    let mut paths = Vec::new();
     for (path, _) in list(directory, stage)? {
         match read_file(&directory.join(&path))? {
-            Some(bytes) => records.push((path, bytes)),
+            Some(bytes) => take(&bytes),
             None => return Ok(None),
         }
+        paths.push(path);
     }
-    Ok(Some(records))
+    Ok(Some(paths))
 }
 
 fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -268,19 +271,34 @@ impl RecordedSources {
     /// What is not packed has to be listed before, and what is packed after: `concat` puts the sources in a shard before it
     /// removes them here.
     pub fn read(directory: &Path, id_kind: IdKind) -> io::Result<Self> {
-        // In this order: a record that gets its final name meanwhile is read then.
-        let (unfinished, finished) = loop {
-            let unfinished = read_records(directory, Stage::Unfinished)?;
-            let finished = read_records(directory, Stage::Finished)?;
-            if let (Some(unfinished), Some(finished)) = (unfinished, finished) {
-                break (unfinished, finished);
+        Self::read_some(directory, id_kind, |_| true)
+    }
+
+    /// The same of the features that are wanted.
+    pub fn read_some(
+        directory: &Path,
+        id_kind: IdKind,
+        is_wanted: impl Fn(&Made) -> bool,
+    ) -> io::Result<Self> {
+        let wanted = |bytes: &[u8], made: &mut Vec<Made>| {
+            let recorded = lines(bytes).map(|(_, made)| made);
+            made.extend(recorded.filter(|made| is_wanted(made)));
+        };
+        let (mut made, unfinished, finished) = loop {
+            let (mut made, mut unfinished) = (Vec::new(), Vec::new());
+            // In this order: a record that gets its final name meanwhile is read then.
+            let mut take = |bytes: &[u8]| wanted(bytes, &mut unfinished);
+            let is_read = read_records(directory, Stage::Unfinished, &mut take)?.is_some();
+            let mut take = |bytes: &[u8]| wanted(bytes, &mut made);
+            let finished = read_records(directory, Stage::Finished, &mut take)?;
+            if let (true, Some(finished)) = (is_read, finished) {
+                break (made, unfinished, finished);
             }
         };
-        let records = finished.iter().chain(&unfinished);
-        let made = records.flat_map(|(_, bytes)| lines(bytes));
+        made.extend(unfinished);
         Ok(RecordedSources {
-            finished: finished.iter().map(|(path, _)| path.clone()).collect(),
-            ..Self::of(made.map(|(_, made)| made).collect(), id_kind)
+            finished,
+            ..Self::of(made, id_kind)
         })
     }
 
@@ -474,6 +492,10 @@ mod tests {
         };
         let expected = ["b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg"].map(Box::from);
         assert_eq!(left(&features), expected);
+        let wanted = |made: &Made| ["b.jpg", "e.jpg"].contains(&&*made.source.path);
+        let some = RecordedSources::read_some(features.path(), IdKind::Name, wanted).unwrap();
+        let some = some.made.into_iter().map(|made| made.source.path);
+        assert_eq!(some.collect::<Vec<_>>(), ["b.jpg", "e.jpg"].map(Box::from));
         drop(goes_on);
         assert_eq!(left(&features), expected);
         tidy(&features, &read(&features), |made| &*made.source.path > "d").unwrap();

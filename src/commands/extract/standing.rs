@@ -60,7 +60,7 @@ impl<'a> KnownFeatures<'a> {
         let path = directory.path();
         let recorded = match options.assume_unchanged {
             true => None,
-            false => Some(read_record(path, list.id_kind())?),
+            false => Some(read_record(options, path, list.id_kind())?),
         };
         let mut features = KnownFeatures {
             options,
@@ -205,7 +205,8 @@ impl<'a> KnownFeatures<'a> {
         directory: &ModelDir,
         dimension: Option<usize>,
     ) -> Result<Vec<usize>> {
-        self.recorded = Some(read_record(directory.path(), self.list.id_kind())?);
+        let recorded = read_record(self.options, directory.path(), self.list.id_kind())?;
+        self.recorded = Some(recorded);
         let (mut buffer, mut moved) = (Vec::new(), Vec::new());
         let mut look = Look {
             directory,
@@ -295,7 +296,12 @@ struct Look<'l> {
     moved: &'l mut Vec<Made>,
 }
 
-fn read_record(directory: &Path, id_kind: IdKind) -> Result<RecordedSources> {
-    RecordedSources::read(directory, id_kind)
+/// Of a part what belongs to it: 64 parts of a million objects each held what is recorded of all, 200 MB at the end.
+fn read_record(options: &Options, directory: &Path, id_kind: IdKind) -> Result<RecordedSources> {
+    let is_wanted = |made: &Made| {
+        let path = &made.source.path;
+        options.part().is_none_or(|part| part.holds(id_kind, path))
+    };
+    RecordedSources::read_some(directory, id_kind, is_wanted)
         .with_context(|| format!("cannot read the sources in {}", directory.display()))
 }
