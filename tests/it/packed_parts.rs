@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use serde_json::Value;
 use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::npy;
 
@@ -58,6 +59,27 @@ fn merge(env: &TestEnv, more: &[&str]) -> Outcome {
     env.run(merge.iter().chain(more))
 }
 
+/// What a command says of the features, and of the pictures that they were made from; it finds nothing wrong.
+fn said(env: &TestEnv, command: &str) -> Value {
+    let options = [
+        "--feature-dir",
+        "features",
+        "--media-dir",
+        "media",
+        "--json",
+    ];
+    let outcome = env.run([command].iter().chain(&options));
+    outcome.exits(0).json()
+}
+
+fn verified(env: &TestEnv) -> Value {
+    said(env, "verify")
+}
+
+fn status(env: &TestEnv) -> Value {
+    said(env, "status")
+}
+
 /// What `search` prints for an object, without the time that it takes.
 fn neighbours(env: &TestEnv, id: &str, more: &[&str]) -> String {
     let search = ["search", "--feature-dir", "features", "-k", "99", id];
@@ -105,25 +127,9 @@ fn parts_that_pack_have_the_rows_of_a_single_run_and_everything_that_reads_sees_
     assert_same_tree(&env.tree("features/nhwc"), &found);
 
     assert_eq!(neighbours(&env, "0003.jpg", &[]), expected_neighbours);
-    let verify = [
-        "verify",
-        "--feature-dir",
-        "features",
-        "--media-dir",
-        "media",
-        "--json",
-    ];
-    let verified = env.run(verify).exits(0).json();
+    let verified = verified(&env);
     assert_eq!(verified["rows"], 12);
-    let status = [
-        "status",
-        "--feature-dir",
-        "features",
-        "--media-dir",
-        "media",
-        "--json",
-    ];
-    let status = env.run(status).exits(0).json();
+    let status = status(&env);
     assert_eq!(
         [&status["packed"], &status["pending"], &status["sourced"]],
         [12, 0, 12]
@@ -227,15 +233,7 @@ fn a_picture_that_changed_or_moved_or_failed_is_made_good_in_its_part() {
     let part = "nhwc/part-00000-of-00001";
     assert_eq!(failures(&env, part).len(), 1);
     assert_eq!(failures(&env, "nhwc").len(), 0);
-    let status = [
-        "status",
-        "--feature-dir",
-        "features",
-        "--media-dir",
-        "media",
-        "--json",
-    ];
-    assert_eq!(env.run(status).exits(0).json()["failed"], 1);
+    assert_eq!(status(&env)["failed"], 1);
     let record =
         |env: &TestEnv| fs::read_to_string(env.path("features").join(part).join("part.json"));
     assert!(record(&env).unwrap().contains(r#""failed":1"#));
@@ -255,16 +253,8 @@ fn a_picture_that_changed_or_moved_or_failed_is_made_good_in_its_part() {
     assert_eq!(outcome.json()["moved"], 1);
     assert_eq!(failures(&env, part).len(), 0);
     assert!(record(&env).unwrap().contains(r#""failed":0"#));
-    let verify = [
-        "verify",
-        "--feature-dir",
-        "features",
-        "--media-dir",
-        "media",
-        "--json",
-    ];
-    assert_eq!(env.run(verify).exits(0).json()["rows"], 6);
-    let status = env.run(status).exits(0).json();
+    assert_eq!(verified(&env)["rows"], 6);
+    let status = status(&env);
     assert_eq!(status["moved"], serde_json::json!([]), "{status}");
     let expected = rows_of_a_single_run_elsewhere(&env);
     assert_eq!(rows(&env, "nhwc"), expected);
@@ -331,7 +321,7 @@ fn status_says_which_parts_are_left() {
     let limited = ["--pack", "--part", "2/3", "--limit", "1"];
     env.extract("nhwc", &limited).exits(0);
     assert!(status(&[]).contains("parts      2 of 3 complete; left: 2/3\n"));
-    let json: serde_json::Value = serde_json::from_str(&status(&["--json"])).unwrap();
+    let json: Value = serde_json::from_str(&status(&["--json"])).unwrap();
     let expected = serde_json::json!({"of": 3, "complete": 2, "left": [2]});
     assert_eq!(json["parts"], expected);
     pack(&env, "2/3").exits(0);
@@ -415,15 +405,7 @@ fn merged_parts_are_the_rows_of_a_single_run_and_the_parts_in_the_directory_are_
     );
     assert_eq!(failures(&env, "nhwc").len(), 1);
     assert_eq!(self::sources(&env), sources);
-    let verify = [
-        "verify",
-        "--feature-dir",
-        "features",
-        "--media-dir",
-        "media",
-        "--json",
-    ];
-    let verified = env.run(verify).exits(0).json();
+    let verified = verified(&env);
     assert_eq!([&verified["rows"], &verified["failed"]], [11, 1]);
     assert_eq!(
         verified["checksums"],
@@ -448,9 +430,7 @@ fn merged_parts_are_the_rows_of_a_single_run_and_the_parts_in_the_directory_are_
 
 /// How many rows say what they were made from.
 fn sources(env: &TestEnv) -> usize {
-    let status = ["status", "--feature-dir", "features", "--json"];
-    let json = env.run(status).exits(0).json();
-    json["sourced"].as_u64().unwrap() as usize
+    status(env)["sourced"].as_u64().unwrap() as usize
 }
 
 #[test]
@@ -613,7 +593,7 @@ fn parts_that_do_not_belong_together_are_not_merged() {
         .collect();
     let ids = fs::read(part(0).join("0000.object_ids.npy")).unwrap();
     let more = npy::object_ids(&ids).unwrap().len();
-    let mut record: serde_json::Value = serde_json::from_str(&read("part.json")).unwrap();
+    let mut record: Value = serde_json::from_str(&read("part.json")).unwrap();
     record["rows"] = (record["rows"].as_u64().unwrap() + more as u64).into();
     for name in ["features.npy", "object_ids.npy", "sources.npy"] {
         let from = part(0).join(format!("0000.{name}"));
@@ -828,8 +808,7 @@ fn a_link_in_the_place_of_a_part_is_not_followed() {
     pack(&env, "0/1")
         .exits(1)
         .says(&["part-00000-of-00001 is a link"]);
-    let status = ["status", "--feature-dir", "features", "--json"];
-    assert_eq!(env.run(status).exits(0).json()["packed"], 0);
+    assert_eq!(status(&env)["packed"], 0);
     merge(&env, &[]).exits(0).says(&["no parts"]);
     assert_same_tree(&tree(&env.path("elsewhere")), &before);
     fs::remove_file(&part).unwrap();

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import namespaces
-from namespaces import PROJECT, missing, run
+from namespaces import PATIENCE, PROJECT, expect, missing, run, until
 
 PARTS = 8
 RAY_NODES = 3
@@ -26,8 +26,6 @@ RAY_NODES = 3
 ROWS = 20
 # Names for each photograph, so that a part takes seconds: long enough to be killed in the middle.
 NAMES = 8
-# Slurm waits half a minute for a node, and two minutes before a job that lost its node begins again.
-PATIENCE = 420
 
 SLURM = """
 ClusterName=test
@@ -54,18 +52,6 @@ SlurmdLogFile={folder}/%n.log
 NodeName=n[1-4] NodeAddr=127.0.0.1 Port=[17001-17004] CPUs=4
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-
-
-def expect(holds, text):
-    if not holds:
-        sys.exit(f"UNEXPECTED: {text}")
-
-
-def until(what, holds):
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        expect(time.monotonic() < deadline, f"after {PATIENCE} s still not so: {what}")
-        time.sleep(0.05)
 
 
 def processes(text):

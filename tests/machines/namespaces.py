@@ -7,14 +7,29 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 INSIDE = "--in-namespaces"
+# Slurm waits half a minute for a node, and two minutes before a job that lost its node begins again.
+PATIENCE = 420
 
 
 def run(*command):
     subprocess.run(command, check=True)
+
+
+def expect(holds, text):
+    if not holds:
+        sys.exit(f"UNEXPECTED: {text}")
+
+
+def until(what, holds):
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        expect(time.monotonic() < deadline, f"after {PATIENCE} s still not so: {what}")
+        time.sleep(0.02)
 
 
 def missing(programs):

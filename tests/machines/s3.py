@@ -17,10 +17,9 @@ import time
 from pathlib import Path
 
 import namespaces
-from namespaces import PROJECT, missing, run
+from namespaces import PATIENCE, PROJECT, expect, missing, run, until
 
 PARTS = 4
-PATIENCE = 120
 ADDRESS = ("127.0.0.1", 9000)
 
 # Once, the script that calls it is killed in place of the last copy.
@@ -46,18 +45,6 @@ for folder in sys.argv[1:]:
 assert found[0] == found[1], "other rows than those of a single run"
 print(f"  the bytes of a single run, {len(found[0][0])} rows")
 """
-
-
-def expect(holds, text):
-    if not holds:
-        sys.exit(f"UNEXPECTED: {text}")
-
-
-def until(what, holds):
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        expect(time.monotonic() < deadline, f"after {PATIENCE} s still not so: {what}")
-        time.sleep(0.02)
 
 
 def listens():

@@ -36,7 +36,7 @@ pub struct Summary {
     /// The signal that stopped the run.
     #[serde(skip)]
     pub signal: Option<i32>,
-    /// Whether the run stopped because of [`Options::max_errors`].
+    /// Whether the run stopped because of [`Options::max_errors`](super::Options::max_errors).
     #[serde(skip)]
     pub too_many_errors: bool,
     /// Those of the objects left that another process had claimed and made no progress with.
