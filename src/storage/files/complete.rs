@@ -86,6 +86,7 @@ fn put(
     let temporary = temporary_name(path)?;
     let mut file = open_locked(&temporary)?;
     // Nobody else can give the file its name now.
+    look_anew(directory);
     if !may_replace && fs::symlink_metadata(path).is_ok() {
         let _ = remove(&temporary);
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -96,7 +97,10 @@ fn put(
         .and_then(|()| fault::step("rename", || fs::rename(&temporary, path)));
     if let Err(error) = written {
         let _ = remove(&temporary);
-        let is_there = || fs::symlink_metadata(path).is_ok();
+        let is_there = || {
+            look_anew(directory);
+            fs::symlink_metadata(path).is_ok()
+        };
         // Where locks prove nothing, another process has given the temporary file its name meanwhile: it was the first.
         return Err(match error.kind() {
             io::ErrorKind::NotFound if !may_replace && is_there() => {
@@ -126,10 +130,17 @@ fn open_locked(temporary: &Path) -> io::Result<File> {
         if !fault::locks_prove_nothing() {
             file.lock()?;
         }
+        look_anew(temporary.parent().unwrap_or(Path::new(".")));
         if has_name(&file, temporary)? {
             return Ok(file);
         }
     }
+}
+
+/// Lets NFS ask its server what is in a directory, which it does when that is opened. Of two first runs on two machines one took
+/// the temporary file of the other for its own otherwise, and no recipe to be there.
+fn look_anew(directory: &Path) {
+    let _ = File::open(directory);
 }
 
 /// Makes way for a temporary file: a link, a pipe, or a file with a second name is nobody's unfinished file, and is not
