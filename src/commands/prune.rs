@@ -138,17 +138,18 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
         }
     }
     if let Some(lock) = &lock {
-        let of_parts = |place: &&Place| place.directory != *path && place.is_to_change();
-        for place in places.iter().filter(of_parts) {
+        let to_change = places.iter().filter(|place| place.is_to_change());
+        let of_parts = |place: &&Place| place.directory != *path;
+        for place in to_change.clone().filter(of_parts) {
             let part = ModelDir::open(&place.directory).with_context(reading)?;
             if let Some(holder) = part.packing_holder().with_context(reading)? {
                 return Ok(PruneOutcome::HeldBy(place.directory.clone(), holder));
             }
         }
-        for place in &places {
+        for place in to_change {
             if place.directory == *path {
                 place.remove_unlisted(lock, &listed)?;
-            } else if place.is_to_change() {
+            } else {
                 // One at a time: there may be thousands.
                 let part = ModelDir::open(&place.directory).with_context(reading)?;
                 match lock_packing(&part, progress)? {
@@ -244,6 +245,7 @@ impl Place {
     fn find_unlisted(&mut self, listed: &Listed<'_>, summary: &mut Summary) -> Result<usize> {
         let path = &self.directory;
         let mut all = 0;
+        // Listed anew: a part may be written to meanwhile.
         for number in ShardFiles::list(path)?.pairs(path)? {
             let ids = shard::object_ids(path, number)?;
             all += ids.len();

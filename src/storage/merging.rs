@@ -21,6 +21,7 @@ use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{ShardFile, ShardFiles, ShardNumber};
+use crate::storage::shard_changes::sync;
 use crate::support::fault;
 
 /// How far a merge has come.
@@ -180,8 +181,4 @@ fn remove(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn sync(directory: &ModelDir) -> Result<()> {
-    (directory.sync()).with_context(|| format!("cannot sync {}", directory.path().display()))
 }

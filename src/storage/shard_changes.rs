@@ -382,6 +382,7 @@ fn remove(directory: &ModelDir, number: ShardNumber, file: ShardFile) -> Result<
     }
 }
 
-fn sync(directory: &ModelDir) -> Result<()> {
+/// Makes the names in a directory durable.
+pub fn sync(directory: &ModelDir) -> Result<()> {
     (directory.sync()).with_context(|| format!("cannot sync {}", directory.path().display()))
 }

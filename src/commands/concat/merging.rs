@@ -265,8 +265,7 @@ fn go_on(
     );
     let of_parts: HashSet<[Option<&str>; 2]> = all.iter().map(NewShard::pair).collect();
     for number in there.finished.range(first..).map(|(number, _)| *number) {
-        let pair = ShardFile::PAIR.map(|file| sums.sum(&number.file_name(file)));
-        if !of_parts.contains(&pair) {
+        if !of_parts.contains(&pair(sums, number)) {
             remove_shard(target, sums, number)?;
         }
     }
@@ -633,6 +632,11 @@ fn parts_inside(path: &Path, parts: &[PartToMerge]) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The checksums that tell a shard of the directory from others: see [`NewShard::pair`].
+fn pair(sums: &Sha256Sums, number: ShardNumber) -> [Option<&str>; 2] {
+    ShardFile::PAIR.map(|file| sums.sum(&number.file_name(file)))
+}
+
 /// The shards that are not in the directory yet.
 fn without_those_there<'a>(
     mut shards: Vec<NewShard<'a>>,
@@ -640,7 +644,7 @@ fn without_those_there<'a>(
     sums: &Sha256Sums,
 ) -> Vec<NewShard<'a>> {
     let there: HashSet<[Option<&str>; 2]> = (there.complete_pairs())
-        .map(|number| ShardFile::PAIR.map(|file| sums.sum(&number.file_name(file))))
+        .map(|number| pair(sums, number))
         .collect();
     shards.retain(|shard| !there.contains(&shard.pair()));
     shards

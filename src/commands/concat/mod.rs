@@ -116,7 +116,9 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         Packing::HeldBy(holder) => return Ok(ConcatOutcome::HeldBy(holder)),
     };
     let mut sums = shard_changes::finish_what_was_killed(&directory)?;
-    let pairs = ShardFiles::list(path)?.pairs(path)?;
+    let files = ShardFiles::list(path)?;
+    let parts = files.parts.len();
+    let pairs = files.pairs(path)?;
     sums.add_missing(&pairs)?;
 
     // The records of sources of runs that were killed get their final names.
@@ -143,7 +145,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         refusals.refuse(file, &anyhow!(UNKNOWN_OBJECT));
     }
     let mut summary = Summary {
-        parts: ShardFiles::list(path)?.parts.len(),
+        parts,
         ..Summary::default()
     };
     let mut files = found.known;

@@ -150,7 +150,9 @@ pub fn extract(
         if let Some(recorded) = &recorded {
             let recipe = recipe_as_recorded(source, recorded, options);
             recipe.agree(path)?;
-            recipe.agree(own_directory.path())?;
+            if packing.is_some() {
+                recipe.agree(own_directory.path())?;
+            }
         }
         record_parts(options)?;
         directory
@@ -166,7 +168,9 @@ pub fn extract(
         let gpu = source.decoder(options, pool)?;
         let recipe = recipe(source, &form, options, list.id_kind());
         recipe.agree(path)?;
-        recipe.agree(own_directory.path())?;
+        if packing.is_some() {
+            recipe.agree(own_directory.path())?;
+        }
         record_parts(options)?;
         let comparison = Comparison::new(pool.engine(), gpu.is_some(), progress)?;
         let work = Work {
