@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use half::f16;
+use usearch::ffi::Matches;
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use super::file::{Description, IndexFile};
@@ -99,6 +100,21 @@ impl Graph {
         .context("usearch cannot add a vector")
     }
 
+    /// Removes a vector, whose place the next one takes.
+    pub fn remove(&self, key: u64) -> Result<()> {
+        (self.index.remove(key)).context("usearch cannot remove a vector")?;
+        Ok(())
+    }
+
+    /// Whether a search for a vector of the graph finds it, or as many of the same numbers as it looks for.
+    ///
+    /// While several threads add vectors, usearch 2.26.6 may drop the only edge to one of them (its issue #735): the vector is
+    /// there, and no search comes to it.
+    pub fn finds(&self, key: u64, vector: &Vector) -> bool {
+        let found = self.matches(vector, 16);
+        found.keys.contains(&key) || found.distances.last() == Some(&0.0)
+    }
+
     /// Sets how many candidates a search keeps on its way, at least.
     pub fn set_expansion(&self, expansion: usize) {
         self.index.change_expansion_search(expansion);
@@ -106,12 +122,16 @@ impl Graph {
 
     /// The keys of the `k` nearest vectors, but for those that it misses.
     pub fn search(&self, vector: &Vector, k: usize) -> Vec<u64> {
+        self.matches(vector, k).keys
+    }
+
+    fn matches(&self, vector: &Vector, k: usize) -> Matches {
         let found = match vector {
             Vector::F16(vector) => self.index.search(usearch::f16::from_i16s(vector), k),
             Vector::I8(vector) => self.index.search(vector, k),
         };
         // It fails only when memory runs out, where Rust's own collections end the process too.
-        found.expect("usearch searches").keys
+        found.expect("usearch searches")
     }
 
     /// usearch's index, to be written.

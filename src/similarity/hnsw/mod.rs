@@ -29,11 +29,15 @@ use crate::storage::shard;
 use file::IndexFile;
 pub(crate) use file::{Covered, Description, FILE_NAME, Recall};
 use graph::Graph;
-use quantize::Quantizer;
 pub use quantize::Storage;
+use quantize::{Quantizer, Vector};
 
 /// Candidates for each neighbour that is asked for: the graph's distances are those of rounded vectors.
 const CANDIDATES: usize = 4;
+
+/// A graph is small below as many vectors. Of two threads that add to one of n, about one in n times the second loses the way to
+/// its vector (see [`Graph::finds`]); in a small graph that may be the only way to many others too.
+const SMALL: usize = 16_384;
 
 /// An index of some shards of a collection.
 pub(crate) struct ApproximateIndex {
@@ -127,9 +131,8 @@ impl ApproximateIndex {
         &self.description
     }
 
-    /// Adds the rows of all shards that it does not hold yet, by all threads; returns how many. Rows that
-    /// hold a number that is not finite are left out: they are nobody's neighbours. `progress` is told each shard's rows once they
-    /// are added.
+    /// Adds the rows of all shards that it does not hold yet, by all threads; returns how many. Rows that hold a number that is not
+    /// finite are left out: they are nobody's neighbours. `progress` is told each shard's rows once they are added.
     pub fn add_missing(
         &mut self,
         directory: &Path,
@@ -142,12 +145,28 @@ impl ApproximateIndex {
             .collect();
         let rows: usize = missing.iter().map(|(_, covered, _)| covered.rows).sum();
         self.graph.reserve(rows)?;
+        let mut added_to_small = Vec::new();
         for (part, mut covered, shard) in missing {
             covered.slot = covered.part.as_ref().map(|_| self.next_slot());
-            self.add(covered.slot(), shard)?;
+            let slot = covered.slot();
+            if self.graph.len() < SMALL {
+                added_to_small.push((slot, shard));
+            }
+            let rows = (0..covered.rows).into_par_iter();
+            rows.try_for_each(|row| self.add(slot, shard, row))?;
             progress(covered.rows);
-            self.parts.insert(covered.slot(), part);
+            self.parts.insert(slot, part);
             self.description.shards.push(covered);
+        }
+        // Adding one again may cost another one its only edge.
+        for _ in 0..3 {
+            let mut lost = 0;
+            for (slot, shard) in &added_to_small {
+                lost += self.add_lost_again(*slot, shard)?;
+            }
+            if lost == 0 {
+                break;
+            }
         }
         let before = std::mem::replace(&mut self.description.vectors, self.graph.len());
         Ok(self.description.vectors - before)
@@ -161,17 +180,34 @@ impl ApproximateIndex {
         u32::MAX - of_parts as u32
     }
 
-    fn add(&self, slot: u32, shard: &MappedShard) -> Result<()> {
-        let quantizer = self.description.quantizer();
-        let rows = shard
-            .features()
-            .par_chunks_exact(self.description.dimension);
-        rows.enumerate().try_for_each(|(row, feature)| {
-            match feature.iter().all(|number| number.is_finite()) {
-                true => (self.graph).add(key(slot, row), &quantizer.quantize(feature)),
-                false => Ok(()),
-            }
-        })
+    fn add(&self, slot: u32, shard: &MappedShard, row: usize) -> Result<()> {
+        match self.vector(shard, row) {
+            Some(vector) => self.graph.add(key(slot, row), &vector),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds those rows of a shard again, one after the other, that no search finds; returns how many.
+    fn add_lost_again(&self, slot: u32, shard: &MappedShard) -> Result<usize> {
+        let is_lost = |row: &usize| {
+            let vector = self.vector(shard, *row);
+            vector.is_some_and(|vector| !self.graph.finds(key(slot, *row), &vector))
+        };
+        let rows = (0..shard.rows()).into_par_iter();
+        let lost: Vec<_> = rows.filter(is_lost).collect();
+        for row in &lost {
+            self.graph.remove(key(slot, *row))?;
+            self.add(slot, shard, *row)?;
+        }
+        Ok(lost.len())
+    }
+
+    /// The vector of a row in the graph; `None` where the feature holds a number that is not finite.
+    fn vector(&self, shard: &MappedShard, row: usize) -> Option<Vector> {
+        let dimension = self.description.dimension;
+        let feature = &shard.features()[row * dimension..][..dimension];
+        let is_finite = feature.iter().all(|number| number.is_finite());
+        is_finite.then(|| self.description.quantizer().quantize(feature))
     }
 
     /// Sets how many candidates a search keeps on its way, at least, and what was measured with it.

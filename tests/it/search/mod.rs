@@ -60,7 +60,7 @@ pub fn search(env: &TestEnv, more: &[&str]) -> Outcome {
 }
 
 /// The same with lines on standard input.
-fn search_with_input(env: &TestEnv, more: &[&str], lines: &str) -> Outcome {
+pub fn search_with_input(env: &TestEnv, more: &[&str], lines: &str) -> Outcome {
     let mut command = search_command(env, more);
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
