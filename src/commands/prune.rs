@@ -87,7 +87,7 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
     let directory = ModelDir::open(path).with_context(reading)?;
     let mut lock = None;
     if !options.dry_run {
-        match lock_packing(&directory, progress)? {
+        match directory.lock_packing(&|line| progress.note(line))? {
             Packing::HeldBy(holder) => return Ok(PruneOutcome::HeldBy(path.clone(), holder)),
             Packing::Locked(taken) => lock = Some(taken),
         }
@@ -152,7 +152,7 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
             } else {
                 // One at a time: there may be thousands.
                 let part = ModelDir::open(&place.directory).with_context(reading)?;
-                match lock_packing(&part, progress)? {
+                match part.lock_packing(&|line| progress.note(line))? {
                     Packing::Locked(lock) => place.remove_unlisted(&lock, &listed)?,
                     Packing::HeldBy(holder) => {
                         return Ok(PruneOutcome::HeldBy(place.directory.clone(), holder));
@@ -220,11 +220,6 @@ impl<'a> Listed<'a> {
             _ => self.has(&failure.id),
         }
     }
-}
-
-fn lock_packing(directory: &ModelDir, progress: &Progress) -> Result<Packing> {
-    let locked = directory.lock_packing(&|line| progress.note(line));
-    locked.with_context(|| format!("cannot lock {}", directory.path().display()))
 }
 
 /// A directory with shards: the model's, or that of a part in it.

@@ -18,10 +18,10 @@
 //! |---|---|
 //! | `mod.rs` | the command from its beginning to its end |
 //! | `reading.rs` | the per-object files: which of them are to be packed, and what is in them; which rows they replace |
-//! | `merging.rs` | `--merge`: one directory of the shards of many parts |
+//! | `merge/` | `--merge`: one directory of the shards of many parts |
 //! | `packing.rs` | the shards: written, made durable and put in place, while the next files are read |
 
-mod merging;
+mod merge;
 mod packing;
 mod reading;
 
@@ -40,7 +40,7 @@ use crate::storage::shard::ShardFiles;
 use crate::storage::shard_changes;
 use crate::storage::sources::{self, Made, RecordedSources, UNKNOWN_OBJECT, feature_sum};
 use crate::support::progress::Progress;
-pub use merging::{MergeOptions, MergeOutcome, MergeSummary, merge};
+pub use merge::{MergeOptions, MergeOutcome, MergeSummary, merge};
 use packing::Packer;
 
 /// Threads that list, read and remove per-object files. They wait for the disk or the network more than they compute:
@@ -108,10 +108,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
             path.display()
         )
     })?;
-    let lock = match directory
-        .lock_packing(&|line| progress.note(line))
-        .with_context(|| format!("cannot lock {}", path.display()))?
-    {
+    let lock = match directory.lock_packing(&|line| progress.note(line))? {
         Packing::Locked(lock) => lock,
         Packing::HeldBy(holder) => return Ok(ConcatOutcome::HeldBy(holder)),
     };

@@ -247,13 +247,11 @@ fn take(
     patience: Duration,
     progress: &Progress,
 ) -> Result<Packing> {
-    let path = directory.path().display();
     let patience = fault::patience(patience);
     let begun = Instant::now();
     let mut is_said = false;
     loop {
-        let locked = directory.lock_packing(&|line| progress.note(line));
-        let locked = locked.with_context(|| format!("cannot lock {path}"))?;
+        let locked = directory.lock_packing(&|line| progress.note(line))?;
         match &locked {
             Packing::HeldBy(holder) if begun.elapsed() < patience => {
                 if !is_said {

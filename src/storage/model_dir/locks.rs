@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
@@ -23,7 +24,15 @@ impl ModelDir {
 
     /// Takes the lock that lets one `concat` at a time work here, and then the lease, since a lock that succeeds proves nothing.
     /// `say` gets a line for each process that was killed here.
-    pub fn lock_packing(&self, say: Say<'_>) -> io::Result<Packing> {
+    ///
+    /// # Errors
+    /// When the lock or the lease cannot be taken for another reason than that somebody holds it; the error names the directory.
+    pub fn lock_packing(&self, say: Say<'_>) -> Result<Packing> {
+        let locked = self.lock_and_lease(say);
+        locked.with_context(|| format!("cannot lock {}", self.path.display()))
+    }
+
+    fn lock_and_lease(&self, say: Say<'_>) -> io::Result<Packing> {
         let mut file = match self.lock_to_pack()? {
             Locked::Here(file) => file,
             Locked::HeldBy(holder) => return Ok(Packing::HeldBy(holder)),
