@@ -103,14 +103,7 @@ pub fn index(options: &Options, progress: &Progress) -> Result<IndexOutcome> {
         Leased::HeldBy(holder) => return Ok(IndexOutcome::HeldBy(holder)),
     };
     complete::remove_leftover(&directory.join(FILE_NAME))?;
-    let mut index = match existing(options, &collection, progress)? {
-        Some(index) => index,
-        None => {
-            let (metric, storage) = (options.metric, options.storage);
-            let (metric, storage) = (metric.unwrap_or_default(), storage.unwrap_or_default());
-            ApproximateIndex::new(directory, &collection, metric, storage)?
-        }
-    };
+    let mut index = index_to_add_to(options, &collection, progress)?;
     let is_new = index.description().shards.is_empty();
     let missing = rows
         - index
@@ -154,31 +147,40 @@ pub fn index(options: &Options, progress: &Progress) -> Result<IndexOutcome> {
     }))
 }
 
-/// The index that is there, where it can be added to.
-fn existing(
+/// The index that is there, or where that cannot be added to, an empty one.
+fn index_to_add_to(
     options: &Options,
     collection: &Collection,
     progress: &Progress,
-) -> Result<Option<ApproximateIndex>> {
-    let why = match ApproximateIndex::load(&options.directory, collection)? {
-        Opened::Missing => return Ok(None),
-        Opened::Unusable(why) => why,
+) -> Result<ApproximateIndex> {
+    let directory = &options.directory;
+    let (why, there) = match ApproximateIndex::load(directory, collection)? {
+        Opened::Missing => (None, None),
+        Opened::Unusable { why, description } => (Some(why), description),
         Opened::Index(index) => {
-            let Description {
-                metric, storage, ..
-            } = *index.description();
-            if options.metric.is_some_and(|wanted| wanted != metric) {
-                "it is for another metric".into()
-            } else if options.storage.is_some_and(|wanted| wanted != storage) {
-                "its numbers are of another type".into()
+            let there = index.description().clone();
+            let why = if options.metric.is_some_and(|wanted| wanted != there.metric) {
+                "it is for another metric"
+            } else if options
+                .storage
+                .is_some_and(|wanted| wanted != there.storage)
+            {
+                "its numbers are of another type"
             } else {
-                return Ok(Some(*index));
-            }
+                return Ok(*index);
+            };
+            (Some(why.to_owned()), Some(Box::new(there)))
         }
     };
-    let path = options.directory.join(FILE_NAME);
-    progress.note(&format!("{} is rebuilt: {why}", path.display()));
-    Ok(None)
+    if let Some(why) = why {
+        let path = directory.join(FILE_NAME);
+        progress.note(&format!("{} is rebuilt: {why}", path.display()));
+    }
+    let there = there.map(|there| (there.metric, there.storage));
+    let (metric, storage) = there.unwrap_or_default();
+    let metric = options.metric.unwrap_or(metric);
+    let storage = options.storage.unwrap_or(storage);
+    ApproximateIndex::new(directory, collection, metric, storage)
 }
 
 /// Measures the recall, and lets the index keep as many candidates as it takes to reach the goal.

@@ -123,7 +123,7 @@ impl Live {
                             "there is no index here; `simsearch index` makes one".to_owned()
                         );
                     }
-                    Opened::Unusable(why) => {
+                    Opened::Unusable { why, .. } => {
                         return Err(format!("{why}; `simsearch index` makes a new index"));
                     }
                 };

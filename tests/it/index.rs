@@ -309,6 +309,43 @@ fn an_index_of_other_shards_is_refused_and_made_anew() {
 }
 
 #[test]
+fn an_index_that_is_made_anew_keeps_its_metric_and_its_type() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, 400, 24, &clustered(1, 400));
+    index(&env, &["--metric", "cosine"]).exits(0);
+    let made = |outcome: &Outcome| {
+        let summary = outcome.exits(0).says(&["is rebuilt"]).json();
+        ["metric", "storage"].map(|field| summary[field].as_str().unwrap().to_owned())
+    };
+    assert_eq!(made(&index(&env, &["--storage", "i8"])), ["cosine", "i8"]);
+    // Another shard in the place of the one that it holds.
+    write_shard(&env, 0, 300, 24, &clustered(2, 300));
+    assert_eq!(made(&index(&env, &[])), ["cosine", "i8"]);
+    assert_eq!(
+        made(&index(&env, &["--metric", "euclidean"])),
+        ["euclidean", "i8"]
+    );
+}
+
+#[test]
+fn shards_without_checksums_are_told_from_those_that_replace_them() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, 400, 24, &clustered(1, 400));
+    index(&env, &[]).exits(0);
+    let approximate = || search(&env, &id(0, 7), &["--approximate"]);
+    assert_eq!(neighbours(&approximate()).len(), 10);
+    let holds_all = index(&env, &[]);
+    assert_eq!(holds_all.exits(0).json()["added"], 0);
+    // As many other features.
+    write_shard(&env, 0, 400, 24, &clustered(2, 400));
+    let refused = approximate();
+    refused.exits(1).says(&["were made anew"]);
+    index(&env, &[]).exits(0).says(&["is rebuilt"]);
+    let exact = neighbours(&search(&env, &id(0, 7), &[]));
+    assert_eq!(neighbours(&approximate()), exact);
+}
+
+#[test]
 fn an_index_of_features_of_another_recipe_is_refused_and_made_anew() {
     let env = TestEnv::new();
     let recipe = |exact: bool| {

@@ -204,7 +204,7 @@ fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateI
         Opened::Missing => bail!(
             "there is no index {path}; make it with `simsearch index`, or search without --approximate"
         ),
-        Opened::Unusable(why) => bail!("{path}: {why}; `simsearch index` makes a new one"),
+        Opened::Unusable { why, .. } => bail!("{path}: {why}; `simsearch index` makes a new one"),
     }
 }
 

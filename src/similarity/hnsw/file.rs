@@ -77,6 +77,9 @@ pub(crate) struct Covered {
     pub rows: usize,
     /// SHA-256 of its features, where `SHA256SUMS` has it.
     pub sha256: Option<String>,
+    /// SHA-256 of some of its rows, for where `SHA256SUMS` does not have it.
+    #[serde(default)]
+    pub sample_sha256: String,
     /// What the graph calls the shard, where that is not its number: parts count theirs from 0 too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u32>,

@@ -22,6 +22,7 @@ use rayon::prelude::*;
 
 use crate::similarity::collection::{Collection, MappedShard, Part, Position};
 use crate::similarity::scan::{Metric, Neighbour, nearest, nearest_of};
+use crate::storage::checksum::Checksum;
 use crate::storage::files::regular;
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
@@ -39,6 +40,9 @@ const CANDIDATES: usize = 4;
 /// its vector (see [`Graph::finds`]); in a small graph that may be the only way to many others too.
 const SMALL: usize = 16_384;
 
+/// Rows of a shard that tell it from another one where there is no checksum of the file, about.
+const SAMPLED_ROWS: usize = 64;
+
 /// An index of some shards of a collection.
 pub(crate) struct ApproximateIndex {
     graph: Graph,
@@ -53,8 +57,11 @@ pub(crate) enum Opened {
     Index(Box<ApproximateIndex>),
     /// There is no index.
     Missing,
-    /// A file that cannot be used; the text says why.
-    Unusable(String),
+    /// A file that cannot be used, and what it says it holds, where that can be read.
+    Unusable {
+        why: String,
+        description: Option<Box<Description>>,
+    },
 }
 
 impl ApproximateIndex {
@@ -102,15 +109,24 @@ impl ApproximateIndex {
         };
         let file = match IndexFile::open(&file).with_context(reading)? {
             Ok(file) => file,
-            Err(why) => return Ok(Opened::Unusable(why)),
+            Err(why) => {
+                return Ok(Opened::Unusable {
+                    why,
+                    description: None,
+                });
+            }
         };
         let description = file.description().clone();
+        let unusable = |why: String| Opened::Unusable {
+            why,
+            description: Some(Box::new(description.clone())),
+        };
         let Some(parts) = parts(&description, directory, collection)? else {
             let why = "it is of shards that are no longer there, or were made anew";
-            return Ok(Opened::Unusable(why.into()));
+            return Ok(unusable(why.into()));
         };
         if !mapped && !file.are_vectors_whole() {
-            return Ok(Opened::Unusable("it is damaged".into()));
+            return Ok(unusable("it is damaged".into()));
         }
         let graph = match mapped {
             true => Graph::map(file)?,
@@ -122,7 +138,7 @@ impl ApproximateIndex {
                 description,
                 parts,
             })),
-            Err(why) => Opened::Unusable(why),
+            Err(why) => unusable(why),
         })
     }
 
@@ -148,6 +164,7 @@ impl ApproximateIndex {
         let mut added_to_small = Vec::new();
         for (part, mut covered, shard) in missing {
             covered.slot = covered.part.as_ref().map(|_| self.next_slot());
+            covered.sample_sha256 = sample_sha256(shard, self.description.dimension);
             let slot = covered.slot();
             if self.graph.len() < SMALL {
                 added_to_small.push((slot, shard));
@@ -293,12 +310,25 @@ fn shards<'a>(
                 rows: shard.rows(),
                 sha256: (sums.sum(&number.file_name(shard::ShardFile::Features)))
                     .map(str::to_owned),
+                sample_sha256: String::new(),
                 slot: None,
             };
             shards.push((part, covered, &**shard));
         }
     }
     Ok(shards)
+}
+
+/// SHA-256 of some rows of a shard, evenly over all of them.
+fn sample_sha256(shard: &MappedShard, dimension: usize) -> String {
+    let mut checksum = Checksum::default();
+    let step = (shard.rows() / SAMPLED_ROWS).max(1);
+    for feature in shard.features().chunks_exact(dimension).step_by(step) {
+        for number in feature {
+            checksum.update(&number.to_le_bytes());
+        }
+    }
+    checksum.finish()
 }
 
 /// The parts of a collection by what the graph calls the shards that an index holds; `None` where they are not these any more.
@@ -311,11 +341,16 @@ fn parts(
         && description.recipe == Recipe::read(directory)?;
     let there = shards(directory, collection)?;
     let there: HashMap<_, _> = (there.iter())
-        .map(|(part, covered, _)| (covered.place(), (*part, covered)))
+        .map(|(part, covered, shard)| (covered.place(), (*part, covered, *shard)))
         .collect();
     let parts = description.shards.iter().map(|covered| {
-        let (part, found) = there.get(&covered.place())?;
-        let is_same = (found.rows, &found.sha256) == (covered.rows, &covered.sha256);
+        let (part, found, shard) = there.get(&covered.place())?;
+        let is_same = found.rows == covered.rows
+            && match (&found.sha256, &covered.sha256) {
+                (Some(found), Some(covered)) => found == covered,
+                // Not all that make shards write SHA256SUMS.
+                _ => sample_sha256(shard, description.dimension) == covered.sample_sha256,
+            };
         is_same.then_some((covered.slot(), *part))
     });
     Ok(parts.collect::<Option<_>>().filter(|_| is_of_this))
