@@ -14,6 +14,7 @@ use simsearch::support::progress::Progress;
 use super::print::{FOUND_DUPLICATES, SOME_FAILED, counted, print, print_json};
 use super::shared::{
     MetricArgument, ModelDirArguments, OptionalMediaArguments, QuietArgument, distance,
+    file_to_write,
 };
 
 #[derive(Debug, Args)]
@@ -62,7 +63,7 @@ pub struct DuplicatesArguments {
     #[arg(long, conflicts_with = "action")]
     csv: bool,
     /// Write a page with the pictures of each group side by side, or with --histogram a chart, in one file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = file_to_write())]
     html: Option<PathBuf>,
     /// Move all but the first picture of each group below this directory, in the folders that they are in now. Nothing there is
     /// overwritten.
@@ -108,7 +109,7 @@ pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
         directory: arguments.model_dir.directory()?,
         metric: arguments.metric.into(),
         max_distance: arguments.max_distance,
-        media: arguments.media.media_and_objects(),
+        media: arguments.media.media_and_objects()?,
         within: arguments.within,
         against: arguments.against,
         not_same_folder: arguments.not_same_folder,

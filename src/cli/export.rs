@@ -10,14 +10,14 @@ use simsearch::commands::export;
 use simsearch::support::progress::duration;
 
 use super::print::SOME_FAILED;
-use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one};
+use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one, file_or_stdout};
 
 #[derive(Debug, Args)]
 pub struct ExportArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// The Parquet file to write; an existing one is replaced. With --rows-per-file the folder for several.
-    #[arg(long, value_name = "FILE")]
+    /// The Parquet file to write, `-` for standard output; an existing one is replaced. With --rows-per-file the folder for several.
+    #[arg(long, value_name = "FILE", value_parser = file_or_stdout())]
     output: PathBuf,
     /// Write files of N rows each, `<model>-00000.parquet` and so on, the last with what is left.
     #[arg(long, value_name = "N", value_parser = at_least_one)]

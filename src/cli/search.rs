@@ -15,12 +15,13 @@ use simsearch::inference::text::TextModel;
 use simsearch::inference::{LazyRuntime, ModelFile};
 use simsearch::pictures::DEFAULT_MAX_PIXELS;
 use simsearch::similarity::scan::Metric;
+use simsearch::storage::object_list::ObjectList;
 use simsearch::support::progress::Progress;
 
 use super::print::{SOME_FAILED, counted, print, print_bytes, print_json};
 use super::shared::{
     MetricArgument, ModelDirArguments, OptionalMediaArguments, RuntimeArguments, at_least_one,
-    distance,
+    distance, file_to_write,
 };
 
 #[derive(Debug, Args)]
@@ -85,10 +86,10 @@ pub struct SearchArguments {
     #[arg(long)]
     paths: bool,
     /// Write a page with the pictures, in one file.
-    #[arg(long, value_name = "FILE", requires = "media_dir")]
+    #[arg(long, value_name = "FILE", requires = "media_dir", value_parser = file_to_write())]
     html: Option<PathBuf>,
     /// Write one JPEG file with the pictures.
-    #[arg(long, value_name = "FILE", requires = "media_dir")]
+    #[arg(long, value_name = "FILE", requires = "media_dir", value_parser = file_to_write())]
     sheet: Option<PathBuf>,
     #[command(flatten)]
     media: OptionalMediaArguments,
@@ -136,7 +137,24 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         true => Format::Json,
         false => arguments.format,
     };
-    let media = arguments.media.media_and_objects();
+    let shows_pictures = arguments.html.is_some() || arguments.sheet.is_some();
+    let needs_list = arguments.media.names_a_list()
+        || shows_pictures
+        || arguments.within.is_some()
+        || arguments.not_within.is_some();
+    let media = arguments.media.media_and_objects()?;
+    // Without a list, ids and distances can be told all the same.
+    let media = media.filter(|(_, objects)| needs_list || objects.exists());
+    ensure!(
+        arguments.html.is_none() || arguments.html != arguments.sheet,
+        "--html and --sheet name the same file; each needs one of its own"
+    );
+    let stdin = Path::new(ObjectList::STDIN);
+    let lists_stdin = (media.as_ref()).is_some_and(|(_, objects)| objects == stdin);
+    ensure!(
+        !lists_stdin || arguments.queries.iter().all(|query| query != stdin),
+        "standard input cannot be both the list of objects and the queries; name a file for one of them"
+    );
     ensure!(
         format != Format::Paths0 || media.is_some(),
         "paths0 prints the paths of files: --media-dir must say where they are"

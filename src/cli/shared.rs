@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
@@ -112,12 +112,26 @@ impl OptionalMediaArguments {
         given(self.media_dir.as_deref())
     }
 
+    /// Whether a list is named.
+    pub fn names_a_list(&self) -> bool {
+        self.objects.is_some()
+    }
+
     /// The media directory and the list of objects, where there is a media directory.
-    pub fn media_and_objects(self) -> Option<(PathBuf, PathBuf)> {
-        let media_dir = given(self.media_dir.as_deref())?.to_owned();
-        let objects = self.objects;
-        let objects = objects.unwrap_or_else(|| default_objects(&media_dir));
-        Some((media_dir, objects))
+    ///
+    /// # Errors
+    /// When a list is named and no directory.
+    pub fn media_and_objects(self) -> Result<Option<(PathBuf, PathBuf)>> {
+        match (given(self.media_dir.as_deref()), self.objects) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => {
+                bail!("--objects lists files: --media-dir must say where they are")
+            }
+            (Some(media_dir), objects) => {
+                let objects = objects.unwrap_or_else(|| default_objects(media_dir));
+                Ok(Some((media_dir.to_owned(), objects)))
+            }
+        }
     }
 }
 
@@ -265,6 +279,22 @@ pub fn distance(text: &str) -> Result<f64, String> {
 /// A path that may be empty, as an unset variable in a Makefile is: [`given`] treats it as not given.
 fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// A file to write, where standard output is for something else.
+pub fn file_to_write() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|path| match path == "-" {
+        true => Err("standard output is for the answers; name a file"),
+        false => Ok(PathBuf::from(path)),
+    })
+}
+
+/// A file to write; `-` is standard output.
+pub fn file_or_stdout() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(|path| match path == "-" {
+        true => PathBuf::from("/dev/stdout"),
+        false => PathBuf::from(path),
+    })
 }
 
 fn given(path: Option<&Path>) -> Option<&Path> {

@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
@@ -11,10 +10,11 @@ use crate::storage::files::regular;
 use crate::storage::media::MediaFile;
 use crate::storage::tar;
 
-/// The media directory, held open.
+/// The media directory. It is opened anew for each picture: while the server runs, another one may take its place, or a disk be
+/// mounted again.
 #[derive(Debug)]
 pub struct MediaDir {
-    root: OwnedFd,
+    path: PathBuf,
     resolve: ResolveFlag,
 }
 
@@ -31,12 +31,11 @@ impl MediaDir {
     }
 
     fn open_with(path: &Path, resolve: ResolveFlag) -> io::Result<Self> {
-        let root = File::open(path)?;
-        if !root.metadata()?.is_dir() {
+        if !File::open(path)?.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         Ok(MediaDir {
-            root: root.into(),
+            path: path.to_owned(),
             // Never the files of a process, such as /proc/self/fd/0.
             resolve: resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS,
         })
@@ -44,20 +43,21 @@ impl MediaDir {
 
     /// Opens a picture by its path below the directory: a file, or a member of a tar.
     pub fn open_picture(&self, entry: &str) -> io::Result<MediaFile> {
+        let root = File::open(&self.path)?;
         for (tar, member) in tar::splits(entry) {
-            if let Ok(file) = self.open_file(tar) {
+            if let Ok(file) = self.open_file(&root, tar) {
                 return MediaFile::in_tar(file, member);
             }
         }
-        MediaFile::of(self.open_file(entry)?)
+        MediaFile::of(self.open_file(&root, entry)?)
     }
 
     /// Opens a regular file by its path below the directory.
-    fn open_file(&self, entry: &str) -> io::Result<File> {
+    fn open_file(&self, root: &File, entry: &str) -> io::Result<File> {
         // Non-blocking, so that a FIFO does not hold up a thread.
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let how = OpenHow::new().flags(flags).resolve(self.resolve);
-        let file = File::from(openat2(&self.root, entry, how)?);
+        let file = File::from(openat2(root, entry, how)?);
         regular::check(&file.metadata()?)?;
         Ok(file)
     }
@@ -114,10 +114,18 @@ mod tests {
         }
         for entry in ["object/a.jpg", "in.jpg", "object/../in.jpg"] {
             let mut content = String::new();
-            let mut file = directory.open_file(entry).unwrap();
+            let mut file = directory.open_picture(entry).unwrap();
             file.read_to_string(&mut content).unwrap();
             assert_eq!(content, "inside", "{entry}");
         }
+        // Another directory has taken its place.
+        fs::rename(&media, tree.path().join("before")).unwrap();
+        fs::create_dir(&media).unwrap();
+        fs::write(media.join("new.jpg"), "new").unwrap();
+        assert!(directory.open_picture("new.jpg").is_ok());
+        assert!(directory.open_picture("object/a.jpg").is_err());
+        fs::remove_dir_all(&media).unwrap();
+        fs::rename(tree.path().join("before"), &media).unwrap();
         let absolute = tree.path().join("secret");
         for entry in [
             "out.jpg",
@@ -130,19 +138,19 @@ mod tests {
             "none.jpg",
             "",
         ] {
-            assert!(directory.open_file(entry).is_err(), "{entry}");
+            assert!(directory.open_picture(entry).is_err(), "{entry}");
         }
         // Where links are followed, they may lead out, and still to nothing but files.
         let directory = MediaDir::open_following_links(&media).unwrap();
         for entry in ["out.jpg", "up/secret"] {
             let mut content = String::new();
-            let mut file = directory.open_file(entry).unwrap();
+            let mut file = directory.open_picture(entry).unwrap();
             file.read_to_string(&mut content).unwrap();
             assert_eq!(content, "outside", "{entry}");
         }
         symlink("/proc/self/fd/0", media.join("magic.jpg")).unwrap();
         for entry in ["object", "fifo.jpg", "none.jpg", "magic.jpg", ""] {
-            assert!(directory.open_file(entry).is_err(), "{entry}");
+            assert!(directory.open_picture(entry).is_err(), "{entry}");
         }
     }
 }

@@ -82,7 +82,10 @@ fn read<T: DeserializeOwned>(uri: &Uri, given: &[(String, String)]) -> Result<T,
         let why = why.strip_prefix(name.as_str())?.strip_prefix(": ")?;
         Some(format!("the parameter `{name}` cannot be `{value}`: {why}"))
     });
-    let message = of_one.unwrap_or_else(|| why.replace("missing field", "there is no parameter"));
+    let message = of_one.unwrap_or_else(|| match why.strip_prefix("missing field ") {
+        Some(name) => format!("the parameter {name} is missing"),
+        None => why,
+    });
     Err(Problem::bad_request(message))
 }
 

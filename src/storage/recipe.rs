@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::storage::files::complete;
-use crate::storage::files::regular;
+use crate::storage::files::{complete, is_missing, regular};
 use crate::storage::object_id::IdKind;
 
 /// The newest version of the directory's format that this program knows.
@@ -262,14 +261,7 @@ fn read<T: DeserializeOwned>(directory: &Path) -> Result<Option<T>, RecipeError>
             .map(Some)
             .map_err(|source| RecipeError::Damaged { path, source }),
         // Where a file is in the place of the directory, whoever opens that says so.
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(error) if is_missing(&error) => Ok(None),
         Err(source) => Err(RecipeError::Io { path, source }),
     }
 }

@@ -236,6 +236,34 @@ fn several_files_are_together_the_table_of_one_and_have_the_same_names_each_time
 }
 
 #[test]
+fn it_may_be_written_to_standard_output() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, 20, 5, &rows(1, 20, 5));
+    export(&env, &[]).exits(0);
+    let mut command = env.command(["export", "--feature-dir", "features", "--output", "-"]);
+    let written = command.output().unwrap();
+    assert!(written.status.success());
+    assert_eq!(written.stdout, fs::read(env.path("out.parquet")).unwrap());
+    assert!(!env.path("-").exists());
+}
+
+#[test]
+fn what_cannot_be_removed_of_an_earlier_export_is_named() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, 20, 5, &rows(1, 20, 5));
+    env.write("several/model-00003.parquet/file", "somebody's");
+    let output = ["--output", "several", "--rows-per-file", "8"];
+    env.run(
+        ["export", "--feature-dir", "features"]
+            .iter()
+            .chain(&output),
+    )
+    .exits(1)
+    .says(&["the export is complete", "several/model-00003.parquet"]);
+    assert!(env.path("several/model-00002.parquet").exists());
+}
+
+#[test]
 fn a_folder_needs_the_rows_of_its_files() {
     let env = TestEnv::new();
     write_features(&env, &numbered(0..3));

@@ -128,6 +128,15 @@ impl<'a> Plan<'a> {
         let mut move_to = PathBuf::new();
         if let Action::MoveTo(directory) = action {
             move_to = without_links(directory)?;
+            // What is there is seen here, before the undo list is written, or else a folder can be made.
+            let there = move_to.ancestors().find(|above| above.exists());
+            if let Some(file) = there.filter(|there| !there.is_dir()) {
+                bail!(
+                    "cannot move pictures to {}: {} is a file; name a directory, which is made where it is missing",
+                    directory.display(),
+                    file.display()
+                );
+            }
             ensure!(
                 !move_to.starts_with(&media_dir),
                 "{} is inside the media directory, where `simsearch list` would find the pictures again; name a directory outside of {}",
@@ -353,7 +362,7 @@ fn without_links(directory: &Path) -> Result<PathBuf> {
             {
                 break;
             }
-            return Ok(found.join(missing));
+            return Ok(found.components().chain(missing.components()).collect());
         }
     }
     bail!(

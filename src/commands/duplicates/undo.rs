@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::checksum;
 use crate::storage::files::moving::{self, TemporaryCopy, move_to_new};
-use crate::storage::files::{FileStamp, complete, regular};
+use crate::storage::files::{FileStamp, complete, is_missing, regular};
 use crate::support::hints::concerns_the_run;
 use crate::support::progress::Progress;
 
@@ -251,7 +251,7 @@ impl Change {
 fn is_there(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if is_missing(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

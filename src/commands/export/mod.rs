@@ -96,8 +96,7 @@ pub fn export(options: &Options) -> Result<Summary> {
         for (number, groups) in files.iter().enumerate() {
             write(&output.join(file_name(&model, number)), groups)?;
         }
-        remove_after_the_last(output, &model, files.len())
-            .with_context(|| format!("cannot tidy {}", output.display()))?;
+        remove_after_the_last(output, &model, files.len())?;
     } else {
         write(output, &files[0])?;
     }
@@ -117,17 +116,25 @@ fn file_name(model: &str, number: usize) -> String {
 }
 
 /// Removes the files of an earlier export that had more of them.
-fn remove_after_the_last(folder: &Path, model: &str, files: usize) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
+fn remove_after_the_last(folder: &Path, model: &str, files: usize) -> Result<()> {
+    let reading = || format!("cannot read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
         let number = name.to_str().and_then(|name| {
             let digits = name.strip_prefix(model)?.strip_prefix('-')?;
             let number = digits.strip_suffix(".parquet")?.parse().ok()?;
             (file_name(model, number) == name).then_some(number)
         });
         if number.is_some_and(|number| number >= files) {
-            fault::step("remove a file of an earlier export", || {
-                fs::remove_file(folder.join(&name))
+            let path = folder.join(&name);
+            let removed = fault::step("remove a file of an earlier export", || {
+                fs::remove_file(&path)
+            });
+            removed.with_context(|| {
+                format!(
+                    "the export is complete, but {} of an earlier one cannot be removed",
+                    path.display()
+                )
             })?;
         }
     }

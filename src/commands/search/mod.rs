@@ -62,8 +62,7 @@ pub struct Options {
     pub html: Option<PathBuf>,
     /// Where to write the answers as one picture. Default: nowhere.
     pub sheet: Option<PathBuf>,
-    /// The media directory and the list of objects, for pages, paths and folders; what is not listed is left out. A list that is
-    /// not there counts as none where neither pages nor folders are asked for. Default: none.
+    /// The media directory and the list of objects, for pages, paths and folders; what is not listed is left out. Default: none.
     pub media: Option<(PathBuf, PathBuf)>,
 }
 
@@ -169,7 +168,7 @@ pub fn search(
     Ok(summary)
 }
 
-/// The list of pictures, where there is one, or something is asked that needs it.
+/// The list of pictures, where one is named; without it nothing can be asked about files and folders.
 fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
     let needs = [
         (
@@ -181,15 +180,13 @@ fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
             "a folder is one of pictures",
         ),
     ];
-    let needed = needs.iter().find(|(is_asked, _)| *is_asked);
-    let is_there = (options.media.as_ref()).is_some_and(|(_, objects)| objects.exists());
-    let why = needed.map_or("", |(_, why)| why);
-    if needed.is_none() && !is_there {
-        return Ok(None);
-    };
-    let (directory, objects) = (options.media.as_ref())
-        .with_context(|| format!("{why}: --media-dir must say where they are"))?;
-    Media::open(directory, objects, id_kind).map(Some)
+    if let Some((directory, objects)) = &options.media {
+        return Media::open(directory, objects, id_kind).map(Some);
+    }
+    match needs.iter().find(|(is_asked, _)| *is_asked) {
+        Some((_, why)) => bail!("{why}: --media-dir must say where they are"),
+        None => Ok(None),
+    }
 }
 
 fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateIndex> {

@@ -13,6 +13,7 @@ use super::spelling;
 use crate::inference::embed::QueryModel;
 use crate::inference::text::TextModel;
 use crate::similarity::collection::{Collection, Position};
+use crate::storage::files::is_missing;
 use crate::storage::media::{is_in_tar, read_file};
 use crate::storage::object_id::IdKind;
 
@@ -209,7 +210,7 @@ impl<'a> PictureFinder<'a> {
         let found = (queries.into_par_iter().zip(positions)).zip(similar);
         let found = found.map(|((query, position), similar)| match position {
             Some(position) => of_object(collection, &query, position),
-            None => of_picture(model, &query, id_kind).map_err(|message| match similar {
+            None => of_picture(collection, model, &query).map_err(|message| match similar {
                 Some(similar) => format!("{message}; did you mean {similar}?"),
                 None => message,
             }),
@@ -259,17 +260,22 @@ fn of_object(collection: &Collection, query: &OsStr, position: Position) -> Resu
 }
 
 fn of_picture(
+    collection: &Collection,
     model: Option<&Result<QueryModel>>,
     query: &OsStr,
-    id_kind: IdKind,
 ) -> Result<Found, String> {
     let text = query.to_string_lossy().into_owned();
     let mut bytes = Vec::new();
     match read_file(Path::new(query), &mut bytes) {
         Err(error) if is_missing(&error) => {
-            return Err(match may_be_id(id_kind, &text) {
-                true => format!("{text}: is neither an object that is extracted nor a file"),
-                false => format!("{text}: there is no such file"),
+            return Err(if !may_be_id(collection.id_kind(), &text) {
+                format!("{text}: there is no such file")
+            } else if collection.has_hidden(&text) {
+                format!(
+                    "{text}: is extracted, and left out: the list of objects does not have it, or has it at another path"
+                )
+            } else {
+                format!("{text}: is neither an object that is extracted nor a file")
             });
         }
         read => read.map_err(|error| format!("{text}: {error}"))?,
@@ -299,11 +305,4 @@ fn of_words(model: &TextModel, query: &OsStr) -> Result<Found, String> {
         }),
         Err(error) => Err(format!("{text}: {:#}", Error::from(error))),
     }
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use strsim::osa_distance;
 
-use crate::similarity::collection::Collection;
+use crate::similarity::collection::{Collection, Position};
 use crate::storage::object_id::IdKind;
 
 /// Letters that may be wrong, at most; in short ids fewer, or everything would be near.
@@ -39,10 +39,15 @@ pub fn nearest(collection: &Collection, wrong: &str) -> Option<String> {
             .then(|| osa_distance(&id, &wrong))
             .filter(|wrong| *wrong <= allowed)
     };
-    let ids = collection
-        .parts()
-        .par_iter()
-        .flat_map(|part| (0..part.rows()).into_par_iter().map(|row| part.id(row)));
+    let parts = (0..).zip(collection.parts()).collect::<Vec<_>>();
+    let ids = parts.into_par_iter().flat_map(|(part, rows)| {
+        let there = (0..rows.rows()).into_par_iter();
+        let there = there.filter(move |row| {
+            let row = *row as u32;
+            !collection.is_hidden(Position { part, row })
+        });
+        there.map(|row| rows.id(row))
+    });
     let near = ids.filter_map(|id| Some((wrongness(&id)?, id)));
     near.min().map(|(_, id)| id)
 }

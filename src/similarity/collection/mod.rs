@@ -448,6 +448,11 @@ impl Collection {
             })
     }
 
+    /// Whether an object that [`find`](Self::find) does not find has a feature: it is not listed.
+    pub(crate) fn has_hidden(&self, id: &str) -> bool {
+        (self.parts.par_iter()).any(|rows| rows.find(id).is_some())
+    }
+
     /// Where the features of several objects are: one look at every id for all of them.
     pub(crate) fn find_all(&self, ids: &[&str]) -> Vec<Option<Position>> {
         if let [id] = ids {

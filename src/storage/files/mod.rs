@@ -5,4 +5,14 @@ pub mod moving;
 pub mod regular;
 mod stamp;
 
+use std::io;
+
 pub use stamp::FileStamp;
+
+/// Whether an error says that there is no such file: nothing has its name, or a folder of its path is a file.
+pub fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use crate::storage::checksum;
-use crate::storage::files::{FileStamp, regular};
+use crate::storage::files::{FileStamp, is_missing, regular};
 use crate::support::fault;
 
 /// Moves a file to a name that nothing has yet. On another file system it is copied, made durable and compared, and only then
@@ -132,7 +132,7 @@ pub fn replace_by_link(
 /// Removes the copy or the link that a killed process did not put in its place.
 pub fn remove_leftover(place: &Path) -> io::Result<()> {
     match fs::remove_file(temporary(place)?) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if !is_missing(&error) => Err(error),
         _ => Ok(()),
     }
 }

@@ -382,6 +382,19 @@ fn what_an_undo_cannot_bring_back_is_left_and_named() {
         "0 pictures brought back",
     ]);
     assert!([files(&env.path("media")), files(&env.path("found"))] == before);
+    // Somebody has brought them back, and a file is where they were.
+    let env = collection();
+    act(&env, &["--move-to", "found"]).exits(0);
+    for path in files(&env.path("found")).into_keys() {
+        let (from, to) = (
+            Path::new("found").join(&path),
+            Path::new("media").join(&path),
+        );
+        fs::rename(env.path(from), env.path(to)).unwrap();
+    }
+    fs::remove_dir_all(env.path("found")).unwrap();
+    env.write("found", "a file");
+    undo(&env).exits(0).says(&["in place already"]);
     let env = collection();
     act(&env, &["--symlink"]).exits(0);
     env.write("media/a/one.ppm", ppm(40, 10, 1));
@@ -415,6 +428,12 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
         act(&env, &["--move-to", inside])
             .exits(1)
             .says(&["is inside the media directory", "name a directory outside"]);
+    }
+    env.write("file", "no folder");
+    for file in ["file", "file/found"] {
+        act(&env, &["--move-to", file])
+            .exits(1)
+            .says(&["/file is a file; name a directory"]);
     }
     act(&env, &["--move-to", "new/../media"])
         .exits(1)

@@ -71,6 +71,37 @@ fn neighbours_are_cut_off_by_distance_and_folder_and_the_query_itself() {
 }
 
 #[test]
+fn a_list_that_is_named_is_read_wherever_it_is() {
+    let env = in_folders();
+    let few = "a/zero.ppm\nb/three.ppm\n";
+    env.write("few.txt", few);
+    let expected = "zero.ppm 0\nthree.ppm 3\n";
+    let named = with_media(&env, &["zero.ppm", "--objects", "few.txt"]);
+    assert_eq!(named.exits(0).stdout, expected);
+    let piped = [&MEDIA[..], &["zero.ppm", "--objects", "-"]].concat();
+    let piped = search_with_input(&env, &piped, few);
+    assert_eq!(piped.exits(0).stdout, expected);
+    with_media(&env, &["zero.ppm", "--objects", "none.txt"])
+        .exits(1)
+        .says(&["there is no list of objects at none.txt"]);
+    search(&env, &["zero.ppm", "--objects", "few.txt"])
+        .exits(1)
+        .says(&["--media-dir must say where they are"]);
+    with_media(&env, &["-", "--objects", "-"])
+        .exits(1)
+        .says(&["standard input cannot be both"]);
+    // An object that is not in it is told from one that nobody knows, and is not what another one is taken for.
+    with_media(&env, &["two,.ppm", "--objects", "few.txt"])
+        .exits(1)
+        .says(&["two,.ppm: is extracted, and left out"])
+        .does_not_say("did you mean");
+    with_media(&env, &["two.ppm", "--objects", "few.txt"])
+        .exits(1)
+        .says(&["two.ppm: is neither"])
+        .does_not_say("did you mean");
+}
+
+#[test]
 fn paths_and_tables_are_printed_for_people_and_programs() {
     let env = in_folders();
     let all = ["zero.ppm", "-k", "all"];

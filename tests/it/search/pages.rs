@@ -101,6 +101,19 @@ fn a_sheet_is_one_picture_of_all_answers() {
 #[test]
 fn pages_need_the_pictures_and_a_sheet_its_room() {
     let env = directory();
+    let media = ["zero.jpg", "--media-dir", "media"];
+    search(
+        &env,
+        &[&media[..], &["--html", "page", "--sheet", "page"]].concat(),
+    )
+    .exits(1)
+    .says(&["--html and --sheet name the same file"]);
+    for option in ["--html", "--sheet"] {
+        search(&env, &[&media[..], &[option, "-"]].concat())
+            .exits(2)
+            .says(&["name a file"]);
+    }
+    assert!(!env.path("page").exists() && !env.path("-").exists());
     search(&env, &["zero.jpg", "--html", "page.html"])
         .exits(2)
         .says(&["--media-dir"]);

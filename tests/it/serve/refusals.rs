@@ -174,7 +174,7 @@ fn parameters_and_metrics_that_do_not_exist_are_named() {
         ),
         (
             "/similar/00000.jpg?text=red",
-            "there is no parameter `text`",
+            "there is no parameter `text`: this address takes",
         ),
         (
             "/similar/00000.jpg?limit=2&limit=3",
@@ -184,7 +184,7 @@ fn parameters_and_metrics_that_do_not_exist_are_named() {
             "/similar/00000.jpg?limit=many",
             "the parameter `limit` cannot be `many`: ",
         ),
-        ("/similar?limit=2", "there is no parameter `text`"),
+        ("/similar?limit=2", "the parameter `text` is missing"),
         (
             "/similar/00000.jpg?within=none",
             "no listed object is below",
