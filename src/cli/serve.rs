@@ -60,7 +60,7 @@ pub struct ServeArguments {
     allowed_origin: Option<String>,
     /// Time limit in seconds for receiving a request and producing an answer. Clients must read a
     /// long answer at 16 KiB/s or more, measured over this time.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::similarity::collection::{Collection, Part, Position};
-use crate::similarity::hnsw::{ApproximateIndex, Description, FILE_NAME, Opened, Recall, Storage};
+use crate::similarity::hnsw::{ApproximateIndex, Description, Opened, Recall, Storage};
 use crate::similarity::scan::{Metric, Neighbour, nearest_of};
 use crate::storage::files::complete;
 use crate::storage::model_dir::{Leased, ModelDir};
@@ -102,7 +102,7 @@ pub fn index(options: &Options, progress: &Progress) -> Result<IndexOutcome> {
         Leased::Taken(lease) => lease,
         Leased::HeldBy(holder) => return Ok(IndexOutcome::HeldBy(holder)),
     };
-    complete::remove_leftover(&directory.join(FILE_NAME))?;
+    complete::remove_leftover(&directory.join(ModelDir::INDEX))?;
     let mut index = index_to_add_to(options, &collection, progress)?;
     let is_new = index.description().shards.is_empty();
     let missing = rows
@@ -173,7 +173,7 @@ fn index_to_add_to(
         }
     };
     if let Some(why) = why {
-        let path = directory.join(FILE_NAME);
+        let path = directory.join(ModelDir::INDEX);
         progress.note(&format!("{} is rebuilt: {why}", path.display()));
     }
     let there = there.map(|there| (there.metric, there.storage));

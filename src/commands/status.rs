@@ -136,7 +136,7 @@ pub fn status(options: &Options) -> Result<Status> {
         recipe: Recipe::read(path)?,
         listed: list.as_ref().map(ObjectList::len),
         shards: rows.len(),
-        parts: parts(path, &listed[0].files.parts)?,
+        parts: parts(path, &part_dir::begun(path, &listed[0].files))?,
         merging: listed[0].files.merging.is_some(),
         ..Status::default()
     };

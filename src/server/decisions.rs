@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,13 @@ impl DecisionFile {
         for (number, line) in
             (1..).zip(bytes[..whole(&bytes)].split_inclusive(|byte| *byte == b'\n'))
         {
-            let decision = serde_json::from_slice(line)
-                .with_context(|| format!("{}, line {number}, is no decision", self.0.display()))?;
+            let decision = serde_json::from_slice(line).map_err(|error| {
+                // The line that it names is the only one that it has seen.
+                let why = error.to_string();
+                let why = why.rsplit_once(" at line ").map_or(&*why, |(why, _)| why);
+                anyhow!("line {number} is no decision: {why}")
+                    .context(format!("cannot read {}", self.0.display()))
+            })?;
             decisions.add(decision);
         }
         Ok(decisions)

@@ -145,6 +145,7 @@ fn remove_part(directory: &Path) -> Result<()> {
         FailureReport::FILE_NAME,
         Recipe::FILE_NAME,
         ModelDir::LOCK,
+        ModelDir::INDEX,
     ];
     for name in of_program {
         remove(&directory.join(name))?;

@@ -4,6 +4,7 @@
 //! `part.json` is its own: what the part was made of, once nothing of it is left to do. `concat --merge` takes parts that have
 //! this record, and no others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,11 +100,16 @@ pub fn rows(directory: &Path) -> Result<usize, ShardError> {
     rows.sum()
 }
 
-/// Whether anything was made in a part's directory: a run that is refused leaves no more than a file for locks.
-pub fn is_begun(directory: &Path) -> bool {
-    let has = |name: &str| directory.join(name).exists();
-    let listed = || ShardFiles::list(directory).unwrap_or_default();
-    has(FILE_NAME) || has(Recipe::FILE_NAME) || listed() != ShardFiles::default()
+/// The parts of a model's directory in which anything was made: a run that is refused leaves no more than a file for locks, and a
+/// merge what is not the program's.
+pub fn begun(model_dir: &Path, there: &ShardFiles) -> BTreeSet<Part> {
+    let is_begun = |part: &&Part| {
+        let directory = directory(model_dir, **part);
+        let has = |name: &str| directory.join(name).exists();
+        let listed = || ShardFiles::list(&directory).unwrap_or_default();
+        has(FILE_NAME) || has(Recipe::FILE_NAME) || listed() != ShardFiles::default()
+    };
+    there.parts.iter().filter(is_begun).copied().collect()
 }
 
 /// Takes the record away before anything of the part changes.

@@ -781,13 +781,24 @@ fn a_part_that_holds_files_of_others_stays_with_them() {
     pictures(&env, 3);
     pack_all(&env, 1);
     env.write("features/nhwc/part-00000-of-00001/notes.txt", "mine");
+    let part = [
+        "--feature-dir",
+        "features/nhwc",
+        "--model",
+        "part-00000-of-00001",
+    ];
+    env.run([&["index"], &part[..]].concat()).exits(0);
     merge(&env, &[])
         .exits(0)
-        .says(&["part-00000-of-00001 stays"]);
+        .says(&["part-00000-of-00001 stays", "such as notes.txt"]);
+    // Its index is of shards that are gone.
     let left: Tree = tree(&env.path("features/nhwc/part-00000-of-00001"));
     assert_eq!(left.into_keys().collect::<Vec<_>>(), ["notes.txt"]);
     assert_eq!(rows(&env, "nhwc").len(), 3);
-    // It does not stand in the way of other parts.
+    assert_eq!(status(&env)["parts"], Value::Null);
+    let packed = env.concat(&["--json"]);
+    assert_eq!(packed.exits(0).json()["parts"], 0);
+    // It is no part any more, and does not stand in the way of other parts.
     pictures(&env, 5);
     pack_all(&env, 2);
     merge(&env, &[]).exits(0);

@@ -35,6 +35,7 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 use crate::storage::model_dir::{Claims, FeatureState, ModelDir, Packing};
 use crate::storage::npy;
 use crate::storage::object_id::{IdKind, ObjectId};
+use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardFiles;
 use crate::storage::shard_changes;
@@ -114,7 +115,7 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
     };
     let mut sums = shard_changes::finish_what_was_killed(&directory)?;
     let files = ShardFiles::list(path)?;
-    let parts = files.parts.len();
+    let parts = part_dir::begun(path, &files).len();
     let pairs = files.pairs(path)?;
     sums.add_missing(&pairs)?;
 

@@ -26,11 +26,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::similarity::collection::Collection;
-use crate::similarity::hnsw::{self, ApproximateIndex, Opened};
+use crate::similarity::hnsw::{ApproximateIndex, Opened};
 use crate::similarity::neighbours::{Method, Query, neighbours};
 use crate::similarity::scan::{Metric, Neighbour};
 use crate::storage::files::complete;
 use crate::storage::media::Media;
+use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
 
 use among::Among;
@@ -191,7 +192,7 @@ fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
 
 fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateIndex> {
     let directory = &options.directory;
-    let path = directory.join(hnsw::FILE_NAME);
+    let path = directory.join(ModelDir::INDEX);
     let (path, metric) = (path.display(), options.metric.name());
     match ApproximateIndex::open(directory, collection)? {
         Opened::Index(index) if index.description().metric == options.metric => Ok(*index),

@@ -20,10 +20,8 @@ use super::quantize::{Quantizer, Storage};
 use crate::similarity::scan::Metric;
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::complete;
+use crate::storage::model_dir::ModelDir;
 use crate::storage::recipe::Recipe;
-
-/// The name of the file in a model's directory.
-pub(crate) const FILE_NAME: &str = "index.usearch";
 
 /// The version of this format.
 const FORMAT: u32 = 1;
@@ -209,7 +207,7 @@ pub fn write(
     description: &Description,
 ) -> io::Result<u64> {
     let mut bytes = 0;
-    complete::write_file(&directory.join(FILE_NAME), |file| {
+    complete::write_file(&directory.join(ModelDir::INDEX), |file| {
         // usearch opens a file by its name; this one leads to the file that is open here, wherever that is.
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
         index.save(&name).map_err(io::Error::other)?;

@@ -24,11 +24,12 @@ use crate::similarity::collection::{Collection, MappedShard, Part, Position};
 use crate::similarity::scan::{Metric, Neighbour, nearest, nearest_of};
 use crate::storage::checksum::Checksum;
 use crate::storage::files::regular;
+use crate::storage::model_dir::ModelDir;
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard;
 use file::IndexFile;
-pub(crate) use file::{Covered, Description, FILE_NAME, Recall};
+pub(crate) use file::{Covered, Description, Recall};
 use graph::Graph;
 pub use quantize::Storage;
 use quantize::{Quantizer, Vector};
@@ -101,7 +102,7 @@ impl ApproximateIndex {
     }
 
     fn open_in(directory: &Path, collection: &Collection, mapped: bool) -> Result<Opened> {
-        let path = directory.join(FILE_NAME);
+        let path = directory.join(ModelDir::INDEX);
         let reading = || format!("cannot read {}", path.display());
         let file = match regular::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
@@ -237,7 +238,7 @@ impl ApproximateIndex {
     /// Writes it to its file, which is complete or stays as it was; returns its size in bytes.
     pub fn save(&self, directory: &Path) -> Result<u64> {
         file::write(directory, self.graph.usearch(), &self.description)
-            .with_context(|| format!("cannot write {}", directory.join(FILE_NAME).display()))
+            .with_context(|| format!("cannot write {}", directory.join(ModelDir::INDEX).display()))
     }
 
     /// Whether it holds the rows of a part of the collection.

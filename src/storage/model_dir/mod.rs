@@ -75,6 +75,9 @@ pub(crate) enum FeatureState {
 }
 
 impl ModelDir {
+    /// The file of the index for the approximate search.
+    pub(crate) const INDEX: &str = "index.usearch";
+
     /// Opens the directory, making it where it does not exist.
     pub fn create(path: &Path) -> io::Result<Self> {
         fault::step("make the directory", || fs::create_dir_all(path))?;

@@ -91,10 +91,13 @@ fn groups_are_those_of_the_command_and_what_is_decided_leaves_them() {
     // What cannot be read is not taken for no decisions, and not written over.
     let file = env.path("features/model.decisions.jsonl");
     let decided = std::fs::read(&file).unwrap();
-    std::fs::write(&file, "something else\n").unwrap();
+    let number = decided.iter().filter(|byte| **byte == b'\n').count() + 1;
+    std::fs::write(&file, [&decided[..], b"something else\n"].concat()).unwrap();
     let damaged = asked();
     assert_eq!(damaged.status, 500);
     assert!(!damaged.error().contains("features"), "{damaged:?}");
+    let which = format!("line {number} is no decision: expected value");
+    assert!(damaged.error().ends_with(&which), "{damaged:?}");
     std::fs::write(&file, decided).unwrap();
     // Another server knows it too.
     let again = Server::start(&env, &[]);

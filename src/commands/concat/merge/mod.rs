@@ -305,10 +305,12 @@ fn finish_what_was_done(
 
 fn say_what_stays(path: &Path, merged: &[String], progress: &Progress) {
     for part in merged.iter().map(|name| path.join(name)) {
-        if part.exists() {
+        let entries = fs::read_dir(&part).ok();
+        if let Some(Ok(entry)) = entries.and_then(|mut entries| entries.next()) {
             progress.note(&format!(
-                "{} stays: it holds files that are not of this program",
-                part.display()
+                "{} stays: it holds more than a part does, such as {}",
+                part.display(),
+                entry.file_name().display()
             ));
         }
     }

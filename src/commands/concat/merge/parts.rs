@@ -66,9 +66,9 @@ pub(super) fn find_parts(options: &MergeOptions) -> Result<Vec<(Part, PathBuf)>>
 
 /// The parts in a directory of which anything was made.
 fn parts_in(path: &Path) -> Result<Vec<(Part, PathBuf)>> {
-    let parts = ShardFiles::list(path)?.parts.into_iter();
+    let parts = part_dir::begun(path, &ShardFiles::list(path)?).into_iter();
     let parts = parts.map(|part| (part, part_dir::directory(path, part)));
-    Ok(parts.filter(|(_, part)| part_dir::is_begun(part)).collect())
+    Ok(parts.collect())
 }
 
 /// Tells the record of a part from another one; none where there is none.
