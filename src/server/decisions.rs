@@ -191,6 +191,9 @@ mod tests {
         // What is not ours is neither read nor written over.
         fs::write(&path, "something else\n").unwrap();
         let error = format!("{:#}", file.read().unwrap_err());
-        assert!(error.contains("line 1, is no decision"), "{error}");
+        assert!(
+            error.contains("line 1 is no decision: expected value"),
+            "{error}"
+        );
     }
 }
