@@ -44,6 +44,7 @@ pub fn run(arguments: WatchArguments) -> Result<ExitCode> {
     leave_panics_of_decoders_to_the_report();
     let progress = arguments.quiet.progress();
     let interrupt = Interrupt::install().context("cannot catch signals")?;
+    interrupt.begin();
     let (media_dir, objects) = arguments.media.media_and_objects();
     if objects == Path::new(ObjectList::STDIN) {
         bail!("`watch` writes the list again and again: --objects needs a file");

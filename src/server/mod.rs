@@ -200,6 +200,7 @@ pub fn serve(
         path => format!("{path}/"),
     };
     progress.note(&format!("listening on {}{base_path}", listener.shown()?));
+    interrupt.begin();
     let served = runtime.block_on(async {
         let _watch = tokio::task::spawn(live::watch(live, Arc::clone(progress)));
         connections::serve(&listener.socket, app, interrupt).await

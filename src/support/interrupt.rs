@@ -1,4 +1,5 @@
-//! Ctrl-C and similar signals: the first asks a run to finish what it has begun, the second ends the process.
+//! Ctrl-C and similar signals: the first asks a run to finish what it has begun, the second ends the process. The first does so
+//! too where nothing is begun.
 
 use std::io;
 use std::sync::Arc;
@@ -22,20 +23,31 @@ pub fn survive_the_limit_of_file_size() -> io::Result<()> {
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
     signal: Arc<AtomicUsize>,
+    /// Whether the next signal ends the process.
+    ends: Arc<AtomicBool>,
+    has_begun: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// Catches SIGINT, SIGTERM and SIGHUP from now on.
+    /// Catches SIGINT, SIGTERM and SIGHUP from now on. Until [`begin`](Self::begin) each ends the process: what a run waits for
+    /// before, such as a list that comes from a pipe, knows of no signals.
     pub fn install() -> io::Result<Self> {
         let interrupt = Interrupt::default();
-        let second = Arc::new(AtomicBool::new(false));
+        interrupt.ends.store(true, Ordering::Relaxed);
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             // The order matters: the shutdown looks at the flag before the first signal sets it.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))?;
-            flag::register(signal, Arc::clone(&second))?;
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupt.ends))?;
+            flag::register(signal, Arc::clone(&interrupt.ends))?;
             flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)?;
         }
         Ok(interrupt)
+    }
+
+    /// From the first call on, the first signal is for [`signal`](Self::signal) to tell.
+    pub fn begin(&self) {
+        if !self.has_begun.swap(true, Ordering::Relaxed) {
+            self.ends.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Ends the process when it is still there so long after the first signal, as a second signal would: what it has begun is

@@ -14,6 +14,7 @@ use serde_json::Value;
 use simsearch::pictures::{PictureReader, PixelOptions};
 use simsearch::storage::checksum;
 
+use crate::crash::need_fault_points;
 use crate::{
     PROGRAM, ROOT, TestEnv, Tree, assert_same_tree, feature_file, files_ending, finish, model_file,
     need_python, need_runtime, plain_ppm, ppm, read_feature, skip, stored_picture, succeed, tree,
@@ -1508,7 +1509,7 @@ fn a_killed_run_is_made_good_by_the_next() {
 }
 
 #[test]
-fn a_second_signal_ends_the_program_at_once() {
+fn a_signal_ends_a_run_that_waits_for_its_list() {
     let env = TestEnv::new();
     // Reading the list from a pipe that nobody writes to takes for ever.
     nix::unistd::mkfifo(&env.path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -1519,9 +1520,29 @@ fn a_second_signal_ends_the_program_at_once() {
         .open(env.path("fifo"))
         .unwrap();
     send(&child, Signal::SIGTERM);
+    wait("extract and a signal".into(), child).exits(143);
+    drop(writer);
+    assert!(!env.path("features").exists());
+}
+
+#[test]
+fn a_second_signal_ends_the_program_at_once() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    env.picture("a.ppm", 1);
+    env.objects(&["a.ppm"]);
+    let mut command = env.extract_command("nhwc", &[]);
+    command
+        .env("SIMSEARCH_FAULT", "hang 1")
+        .env("SIMSEARCH_RELEASE", env.path("release"))
+        .env("SIMSEARCH_STEPS", env.path("steps"));
+    let child = start(command);
+    let steps = || fs::read_to_string(env.path("steps")).unwrap_or_default();
+    assert!(until(|| steps().contains("hang")), "{}", steps());
+    send(&child, Signal::SIGTERM);
     send(&child, Signal::SIGINT);
     let outcome = wait("extract and two signals".into(), child);
-    drop(writer);
     // Both may arrive before the program looks at either.
     let code = if outcome.to_string().contains("exited with 143") {
         143

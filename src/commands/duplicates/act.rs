@@ -239,6 +239,10 @@ impl<'a> Plan<'a> {
                 let below = path.strip_prefix(&self.media_dir);
                 let to = self.move_to.join(below.map_err(|error| error.to_string())?);
                 return match fs::symlink_metadata(&to) {
+                    // A folder has the name of the media directory.
+                    _ if to.starts_with(&self.media_dir) => {
+                        Err(format!("{} is inside the media directory", to.display()))
+                    }
                     Ok(_) => Err(format!("{} is there already", to.display())),
                     Err(_) => change(ChangeKind::Move, &to, None),
                 };

@@ -77,6 +77,7 @@ pub fn extract(
     let started = Instant::now();
     let part = options.part();
     let list = ObjectList::read_part(&options.objects, choose_ids(options)?, part)?;
+    interrupt.begin();
     check_media_directory(&options.media_dir)?;
     let is_file = fs::metadata(&options.objects).is_ok_and(|metadata| metadata.is_file());
     ensure!(

@@ -188,14 +188,12 @@ impl<'a> PictureFinder<'a> {
 
     /// The features of a chunk of queries, in order, or why one has none.
     fn find(&mut self, queries: Vec<OsString>) -> Vec<Result<Found, String>> {
-        let id_kind = self.collection.id_kind();
-        let may_be_id = |query: &OsString| {
-            let text = query.to_str().filter(|text| may_be_id(id_kind, text));
-            text.unwrap_or_default().to_owned()
-        };
-        let ids: Vec<String> = queries.iter().map(may_be_id).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let positions = self.collection.find_all(&ids);
+        let ids = queries.iter().map(|query| query.to_str());
+        let ids: Vec<Option<&str>> = ids.map(|id| id.filter(|id| may_be_id(id))).collect();
+        let known: Vec<&str> = ids.iter().flatten().copied().collect();
+        let mut found = self.collection.find_all(&known).into_iter();
+        let positions = ids.iter().map(|id| id.and_then(|_| found.next().flatten()));
+        let positions: Vec<Option<Position>> = positions.collect();
         let is_file = |(query, position): (&OsString, &Option<Position>)| {
             let path = Path::new(query);
             position.is_none() && (path.is_file() || is_in_tar(path))
@@ -219,15 +217,10 @@ impl<'a> PictureFinder<'a> {
     }
 }
 
-/// Whether a query may be an object id. What holds a slash is a file where ids are names, and what begins like a path outside or
-/// like `./x.jpg` where they are paths.
-fn may_be_id(id_kind: IdKind, query: &str) -> bool {
-    match id_kind {
-        IdKind::Name => !query.contains('/'),
-        IdKind::Path => !["/", "./", "../"]
-            .iter()
-            .any(|start| query.starts_with(start)),
-    }
+/// Whether a query is looked up as an object id: all are but what begins like a path outside or like `./x.jpg`.
+fn may_be_id(query: &str) -> bool {
+    let begins = |start: &&str| query.starts_with(*start);
+    !query.is_empty() && !["/", "./", "../"].iter().any(begins)
 }
 
 impl PictureFinder<'_> {
@@ -268,7 +261,8 @@ fn of_picture(
     let mut bytes = Vec::new();
     match read_file(Path::new(query), &mut bytes) {
         Err(error) if is_missing(&error) => {
-            return Err(if !may_be_id(collection.id_kind(), &text) {
+            let is_path = collection.id_kind() == IdKind::Name && text.contains('/');
+            return Err(if !may_be_id(&text) || is_path {
                 format!("{text}: there is no such file")
             } else if collection.has_hidden(&text) {
                 format!(

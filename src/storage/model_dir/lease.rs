@@ -231,9 +231,13 @@ impl Lease {
                 if age < times.silent {
                     return Ok(Some(seen));
                 }
+                let age = duration(age.as_secs_f64());
+                let last = match seen.stamp.modified > now {
+                    true => format!("its last sign of life has a time {age} ahead"),
+                    false => format!("has given no sign of life for {age}"),
+                };
                 say(&format!(
-                    "{owner} has a lease here and has given no sign of life for {}; waiting {} for one",
-                    duration(age.as_secs_f64()),
+                    "{owner} has a lease here and {last}; waiting {} for one",
                     duration(times.watch.as_secs_f64())
                 ));
                 let begun = Instant::now();
@@ -508,10 +512,10 @@ impl Seen {
         (self.owner.as_ref()).is_some_and(|owner| owner.has_ended(this, is_locked))
     }
 
-    /// How long ago the last sign of life was given, where it is `now` by the clock of the file system.
+    /// How far the time of the last sign of life is away from `now`, by the clock of the file system. One that lies ahead is no newer
+    /// than one that is as old: the clock was set back since, or it is another machine's.
     fn age(&self, now: i64) -> Duration {
-        let age = now.saturating_sub(self.stamp.modified);
-        Duration::from_nanos(u64::try_from(age).unwrap_or_default())
+        Duration::from_nanos(now.abs_diff(self.stamp.modified))
     }
 
     fn name_of_owner(&self) -> String {
@@ -735,6 +739,31 @@ mod tests {
             .lease_within(Purpose::Packing, SHORT, false, &say)
             .unwrap();
         assert!(held(leased).unwrap().contains("elsewhere"));
+    }
+
+    #[test]
+    fn a_lease_of_a_time_to_come_is_watched_like_an_old_one() {
+        let place = Place::new();
+        let path = place.leave(&place.elsewhere(), Duration::ZERO);
+        let ahead = |by: Duration| {
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::now() + by).unwrap();
+        };
+        let holder = || {
+            place
+                .directory
+                .lease_holder(Purpose::Packing, true)
+                .unwrap()
+        };
+        ahead(SHORT.silent / 2);
+        assert!(held(place.lease()).unwrap().contains("elsewhere"));
+        assert!(holder().is_some());
+        ahead(SHORT.silent * 1000);
+        assert_eq!(holder(), None);
+        assert_eq!(held(place.lease()), None);
+        let said = place.said();
+        assert!(said.contains("elsewhere has ended"), "{said}");
+        assert!(said.contains("has a time 16 h 40 min ahead"), "{said}");
     }
 
     #[test]

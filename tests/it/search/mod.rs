@@ -143,6 +143,20 @@ fn neighbours_are_lines_nearest_first_and_ties_by_id() {
     assert!(json["seconds"].is_number());
 }
 
+/// Other programs may write what they like as an id; without a recipe nothing says that these are paths.
+#[test]
+fn ids_of_other_programs_are_found_as_they_are() {
+    let env = TestEnv::new();
+    write_shard(&env, 0, &on_a_line(&["2021/x.jpg", "", "two.jpg"]));
+    let found = search(&env, &["2021/x.jpg", "-k", "1"]);
+    assert_eq!(found.exits(0).stdout, "2021/x.jpg 0\n");
+    for no_id in ["./two.jpg", "2022/x.jpg"] {
+        search(&env, &[no_id])
+            .exits(1)
+            .says(&[no_id, "there is no such file"]);
+    }
+}
+
 #[test]
 fn of_several_queries_each_has_a_group_and_a_bad_one_stops_no_other() {
     let env = TestEnv::new();
