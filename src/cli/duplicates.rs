@@ -175,14 +175,11 @@ fn act(
 ) -> Result<ExitCode> {
     say_how_many(found, progress);
     let acted = duplicates::act(found, options, action, dry_run, progress)?;
-    match json {
-        true => print_json(&acted)?,
-        false => {
-            for change in &acted.changes {
-                print(format_args!("{change}\n"))?;
-            }
-        }
-    }
+    // What was done is told, and how to undo it, also where this cannot be printed.
+    let printed = match json {
+        true => print_json(&acted),
+        false => (acted.changes.iter()).try_for_each(|change| print(format_args!("{change}\n"))),
+    };
     say_what_is_left(&acted.left, progress);
     if acted.other_bytes > 0 {
         progress.note(&format!(
@@ -203,6 +200,7 @@ fn act(
             list.display()
         ),
     });
+    printed?;
     Ok(match acted.left.is_empty() && found.left_out.is_empty() {
         true => ExitCode::SUCCESS,
         false => SOME_FAILED.into(),

@@ -142,6 +142,7 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         || shows_pictures
         || arguments.within.is_some()
         || arguments.not_within.is_some();
+    let media_dir = arguments.media.media_dir().map(Path::to_owned);
     let media = arguments.media.media_and_objects()?;
     // Without a list, ids and distances can be told all the same.
     let media = media.filter(|(_, objects)| needs_list || objects.exists());
@@ -156,7 +157,7 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         "standard input cannot be both the list of objects and the queries; name a file for one of them"
     );
     ensure!(
-        format != Format::Paths0 || media.is_some(),
+        format != Format::Paths0 || media_dir.is_some(),
         "paths0 prints the paths of files: --media-dir must say where they are"
     );
     let options = search::Options {
@@ -222,8 +223,11 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
                 return print(format_args!("{rows}"));
             }
             Format::Paths0 => {
-                let media_dir = options.media.as_ref().map(|(media_dir, _)| media_dir);
-                return print_paths(answer, media_dir.context("there is no media directory")?);
+                without_path += answer.without_path();
+                let media_dir = media_dir
+                    .as_deref()
+                    .context("there is no media directory")?;
+                return print_paths(answer, media_dir);
             }
         }
         if in_groups {
@@ -244,8 +248,12 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
     };
     let summary = search::search(&options, chunks, asking, listener)?;
     if without_path > 0 {
+        let instead = match format {
+            Format::Paths0 => "nothing is printed of them",
+            _ => "the object ids are printed",
+        };
         progress.warn(&format!(
-            "no path is recorded of {}; the object ids are printed",
+            "no path is recorded of {}; {instead}",
             counted(without_path as u64, "neighbour")
         ));
     }

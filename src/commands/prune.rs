@@ -98,6 +98,7 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
     let nested = directory.nested_files().with_context(reading)?;
     // After them: what another process has listed and extracted meanwhile is in the list.
     let list = ObjectList::read(&options.objects, id_kind)?;
+    list.refuse_nothing_from_a_pipe(&options.objects)?;
     let listed = Listed::of(&list);
     let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
     let (files, kept): (Vec<PerObjectFile<'_>>, Vec<_>) =

@@ -1,12 +1,12 @@
 //! The list of objects, `objects.txt`.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -82,6 +82,17 @@ impl ObjectList {
         })?;
         Self::parse(&mut BufReader::with_capacity(1 << 18, file), id_kind, part)
             .with_context(reading)
+    }
+
+    /// Fails where the list came from a pipe, or another thing that is no file, and is empty.
+    pub fn refuse_nothing_from_a_pipe(&self, path: &Path) -> Result<()> {
+        let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        ensure!(
+            is_file || self.in_file > 0,
+            "the list of objects {} is empty; what was to write it may have failed",
+            path.display()
+        );
+        Ok(())
     }
 
     /// Reads a list: one path per line. A byte order mark, blank lines, a missing final newline and (where the

@@ -590,6 +590,10 @@ fn what_looks_like_a_mistake_is_pruned_only_when_that_is_confirmed() {
     prune(&env, &[])
         .exits(1)
         .says(&["3 of 4 features are not listed", "--dry-run", "--yes"]);
+    // What was to write the list may have failed, whatever else is confirmed.
+    prune(&env, &["--yes", "--objects", "/dev/null"])
+        .exits(1)
+        .says(&["the list of objects /dev/null is empty"]);
     env.objects(&["object/a.jpg", "object/b.jpg", "object/c.jpg"]);
     let unmounted = || fs::rename(env.path("media/object"), env.path("aside")).unwrap();
     unmounted();

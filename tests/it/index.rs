@@ -145,6 +145,24 @@ fn each_object_finds_its_copy_however_many_threads_make_the_index() {
 }
 
 #[test]
+fn what_is_not_listed_takes_nobodys_place() {
+    let env = TestEnv::new();
+    let rows = 1_000;
+    write_shard(&env, 0, rows, 24, &clustered(1, rows));
+    index(&env, &[]).exits(0);
+    // Of the objects near the query, all others are in its cluster, none is listed.
+    let listed = (0..rows).filter(|row| row % 40 != 7 || *row == 7);
+    env.objects(&listed.map(|row| id(0, row)).collect::<Vec<_>>());
+    let found = |more: &[&str]| {
+        let media = ["--media-dir", "media", "-k", "6"];
+        neighbours(&search(&env, &id(0, 7), &[&media, more].concat()))
+    };
+    let exact = found(&[]);
+    assert_eq!(exact.len(), 6);
+    assert_eq!(found(&["--approximate"]), exact);
+}
+
+#[test]
 fn fewer_bits_make_a_smaller_index() {
     let env = TestEnv::new();
     write_shard(&env, 0, 500, 24, &clustered(1, 500));

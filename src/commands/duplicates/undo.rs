@@ -200,14 +200,19 @@ impl Change {
     /// Puts a file of its own in the place of a link.
     fn unlink(&self) -> Result<bool> {
         let is_there = is_there(&self.path)?;
+        // The first of the group may have another name now, or none: a hard link leads to its file all the same.
+        let mut from = &self.to;
         if is_there && !self.is_linked()? {
-            return Ok(false);
+            if self.action == ChangeKind::Symlink || !self.has_time_of_another()? {
+                return Ok(false);
+            }
+            from = &self.path;
         }
-        let to = self.to.display();
+        let to = from.display();
         if let Some(folder) = self.path.parent() {
             moving::make_folders(folder)?;
         }
-        let copy = TemporaryCopy::make(&self.to, &self.path, moving::time(self.mtime_ns))
+        let copy = TemporaryCopy::make(from, &self.path, moving::time(self.mtime_ns))
             .with_context(|| format!("cannot copy {to}"))?;
         if Some(copy.checksum()?) != self.sha256 {
             bail!("{to} has changed since, and the bytes of this picture are no longer there");
@@ -217,6 +222,11 @@ impl Change {
             false => copy.put_in_new_place()?,
         }
         Ok(true)
+    }
+
+    /// Whether the picture has its bytes, and a time that is not its own.
+    fn has_time_of_another(&self) -> io::Result<bool> {
+        Ok(!self.is_as_it_was(&self.path)? && Some(checksum::of_file(&self.path)?) == self.sha256)
     }
 
     fn is_as_it_was(&self, path: &Path) -> io::Result<bool> {

@@ -79,12 +79,7 @@ pub fn extract(
     let list = ObjectList::read_part(&options.objects, choose_ids(options)?, part)?;
     interrupt.begin();
     check_media_directory(&options.media_dir)?;
-    let is_file = fs::metadata(&options.objects).is_ok_and(|metadata| metadata.is_file());
-    ensure!(
-        is_file || list.in_file() > 0,
-        "the list of objects {} is empty; what was to write it may have failed",
-        options.objects.display()
-    );
+    list.refuse_nothing_from_a_pipe(&options.objects)?;
     let path = &options.directory;
     let workers = options.workers.unwrap_or_else(processors);
     if let Some(part) = part {

@@ -221,7 +221,7 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
         Output::File(path) if holds(path, objects) => Ok(()),
         Output::File(path) => complete::write_where_it_leads(path, lines).with_context(|| {
             format!(
-                "cannot write {}; --output puts the list elsewhere",
+                "cannot write {}; `list --output` or `watch --objects` puts the list elsewhere",
                 path.display()
             )
         }),

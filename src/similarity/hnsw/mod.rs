@@ -260,7 +260,23 @@ impl ApproximateIndex {
         }
         let candidates = self.candidates(queries, k);
         let is_new = |part| !self.holds(part);
-        nearest_of(collection, queries, k, metric, &is_new, &candidates)
+        let mut found = nearest_of(collection, queries, k, metric, &is_new, &candidates);
+        // Where rows near a query are hidden, too few of its candidates may be left.
+        let enough = k.min(collection.len());
+        let too_few = (0..)
+            .zip(&mut found)
+            .filter(|(_, found)| found.len() < enough);
+        let too_few: Vec<(usize, &mut Vec<Neighbour>)> = too_few.collect();
+        let dimension = self.description.dimension;
+        let queries: Vec<f32> = (too_few.iter())
+            .flat_map(|(query, _)| &queries[query * dimension..][..dimension])
+            .copied()
+            .collect();
+        let exact = nearest(collection, &queries, k, metric);
+        for ((_, found), exact) in too_few.into_iter().zip(exact) {
+            *found = exact;
+        }
+        found
     }
 
     /// Where the candidates for the `k` nearest to each query are.

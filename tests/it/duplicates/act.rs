@@ -368,6 +368,54 @@ fn a_mode_comes_back_with_its_picture() {
 }
 
 #[test]
+fn a_hard_link_is_undone_also_when_its_first_has_another_name_or_none() {
+    for is_renamed in [true, false] {
+        let env = collection();
+        let before = files(&env.path("media"));
+        act(&env, &["--hard-link"]).exits(0);
+        let inode = |name: &str| fs::metadata(env.path("media").join(name)).unwrap().ino();
+        let linked = |name: &&String| inode(name) == inode("a/copy.ppm");
+        let names: Vec<String> = before.keys().filter(linked).cloned().collect();
+        let first = names.iter().find(|name| *name != "a/copy.ppm").unwrap();
+        let firsts_path = env.path("media").join(first);
+        match is_renamed {
+            true => fs::rename(firsts_path, env.path("elsewhere")).unwrap(),
+            false => fs::remove_file(firsts_path).unwrap(),
+        }
+        undo(&env);
+        let after = files(&env.path("media"));
+        assert!(after["a/copy.ppm"] == before["a/copy.ppm"], "{names:?}");
+        let metadata = fs::metadata(env.path("media/a/copy.ppm")).unwrap();
+        assert_eq!(metadata.nlink(), 1);
+    }
+}
+
+#[test]
+fn what_was_done_is_told_where_it_cannot_be_printed() {
+    let env = collection();
+    let mut command = env.command([
+        "duplicates",
+        "--feature-dir",
+        "features",
+        "--media-dir",
+        "media",
+        "--max-distance",
+        "1",
+        "--move-to",
+        "found",
+    ]);
+    command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("pictures moved; `simsearch duplicates --undo"),
+        "{said}"
+    );
+    assert!(said.contains("cannot write to standard output"), "{said}");
+}
+
+#[test]
 fn what_an_undo_cannot_bring_back_is_left_and_named() {
     let env = collection();
     act(&env, &["--move-to", "found"]).exits(0);

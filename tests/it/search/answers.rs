@@ -153,6 +153,12 @@ fn paths_and_tables_are_printed_for_people_and_programs() {
     for path in paths.stdout.split_terminator('\0') {
         assert!(env.path(path).is_file(), "{path}");
     }
+    // Without a list the program knows of no paths: these features are of another one.
+    std::fs::rename(env.path("media/objects.txt"), env.path("list")).unwrap();
+    let none = with_media(&env, &["zero.ppm", "-k", "3", "--format", "paths0"]);
+    none.exits(0)
+        .says(&["no path is recorded of 3 neighbours; nothing is printed of them"]);
+    assert_eq!(none.stdout, "");
     search(&env, &["zero.ppm", "--format", "paths0"])
         .exits(1)
         .says(&["paths0 prints the paths of files: --media-dir"]);
