@@ -150,8 +150,8 @@ fn what_is_not_listed_takes_nobodys_place() {
     let rows = 1_000;
     write_shard(&env, 0, rows, 24, &clustered(1, rows));
     index(&env, &[]).exits(0);
-    // Of the objects near the query, all others are in its cluster, none is listed.
-    let listed = (0..rows).filter(|row| row % 40 != 7 || *row == 7);
+    // Of those near the query, in its cluster and in two whose centres are the same but for little, no other one is listed.
+    let listed = (0..rows).filter(|row| row % 40 % 15 != 7 || *row == 7);
     env.objects(&listed.map(|row| id(0, row)).collect::<Vec<_>>());
     let found = |more: &[&str]| {
         let media = ["--media-dir", "media", "-k", "6"];
