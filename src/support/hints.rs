@@ -34,7 +34,9 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
         Errno::EIO => {
             "the disk may be failing (see `dmesg`); run the same command again once it is repaired"
         }
-        Errno::EISDIR => "move the directory away and run the same command again",
+        Errno::EISDIR => {
+            "it is a directory; name a file, or move it away and run the same command again"
+        }
         Errno::ENOTCONN | Errno::EHOSTDOWN | Errno::ESTALE | Errno::ETIMEDOUT => {
             "mount it again and run the same command again"
         }
