@@ -287,12 +287,20 @@ struct Upload {
 /// The picture in a request: its body, or the first file of a form.
 async fn uploaded(request: Request) -> Result<Bytes, Problem> {
     // What is too large is refused before it is received.
-    if announced_length(&request) > MAX_UPLOAD_BYTES as u64 {
+    let too_large = || {
         let message = format!("a picture may have at most {} MiB", MAX_UPLOAD_BYTES >> 20);
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    };
+    if announced_length(&request) > MAX_UPLOAD_BYTES as u64 {
+        return Err(too_large());
     }
     if !is_form(&request) {
-        return Ok(Bytes::from_request(request, &()).await?);
+        let received = Bytes::from_request(request, &()).await;
+        return received.map_err(|rejection| match rejection.status() {
+            // Its length was not announced.
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => rejection.into(),
+        });
     }
     let mut form = Multipart::from_request(request, &()).await?;
     while let Some(field) = form.next_field().await? {

@@ -1,6 +1,6 @@
 //! A folder of the media directory, by the paths in the list of objects.
 
-use std::path::{Component, Path};
+use std::path::{self, Component, Path};
 
 use anyhow::{Context, Result};
 
@@ -20,7 +20,11 @@ impl Folder {
     /// # Errors
     /// When neither holds one.
     pub fn find(named: &Path, media: &Media) -> Result<Self> {
-        let with_media_directory = named.strip_prefix(media.directory()).ok();
+        let absolute = [named, media.directory()].map(path::absolute);
+        let with_media_directory = match &absolute {
+            [Ok(named), Ok(directory)] => named.strip_prefix(directory).ok(),
+            _ => None,
+        };
         let folders = [Some(named), with_media_directory].into_iter().flatten();
         let mut folders = folders.filter_map(|named| Folder::listed(named, media));
         folders.next().with_context(|| {
@@ -97,6 +101,7 @@ mod tests {
             ("./c", Some("./c/d/three.jpg")),
             ("c/d", Some("./c/d/three.jpg")),
             ("/srv/media/a", Some("a/one.jpg")),
+            ("/srv/./media//a/", Some("a/one.jpg")),
             ("media", Some("media/four.jpg")),
             (
                 ".",
@@ -112,6 +117,23 @@ mod tests {
             ("a/one.jpg", None),
         ] {
             assert_eq!(found(named).as_deref(), expected, "{named}");
+        }
+        // However the media directory is named.
+        let here = std::env::current_dir().unwrap();
+        for directory in [
+            Path::new("pictures"),
+            Path::new("./pictures"),
+            &here.join("pictures"),
+        ] {
+            let media = Media::open(directory, &objects, IdKind::Name).unwrap();
+            let folder = Folder::find(Path::new("a"), &media).unwrap();
+            for named in ["pictures/a", "./pictures/a"].map(Path::new) {
+                assert_eq!(Folder::find(named, &media).unwrap(), folder);
+            }
+            assert_eq!(
+                Folder::find(&here.join("pictures/a"), &media).unwrap(),
+                folder
+            );
         }
     }
 }

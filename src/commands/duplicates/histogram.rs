@@ -49,16 +49,16 @@ pub fn histogram(options: &Options, progress: &Progress) -> Result<Histogram> {
     let media = open_media(options, collection.id_kind())?;
     let compared = Compared::choose(&collection, media.as_ref(), options)?;
     compared.say_what_is_left_out(progress);
-    let limit = match options.max_distance {
+    let reached = match options.max_distance {
         Some(limit) => limit,
         None => reach(&collection, &compared, options.metric),
     };
-    let step = RoundStep::of(limit);
-    let steps = (limit / step.times(1)).ceil() as usize;
-    let limit = step.times(steps);
+    let step = RoundStep::of(reached);
+    let steps = (reached / step.times(1)).ceil() as usize;
+    let limit = options.max_distance.unwrap_or_else(|| step.times(steps));
     let (pairs, kept) = find_pairs(&collection, &compared, options, limit, progress)?;
     let steps = (0..=steps).map(|number| {
-        let max_distance = step.times(number);
+        let max_distance = step.times(number).min(limit);
         Step {
             max_distance,
             pairs: pairs.partition_point(|pair| pair.distance <= max_distance),

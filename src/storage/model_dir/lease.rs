@@ -72,12 +72,16 @@ struct Times {
     silent: Duration,
     /// How long a silent one is watched before its lease is removed. Thirty seconds: sshfs keeps what it knows for twenty.
     watch: Duration,
+    /// How long one is watched that is empty, where this process has a lock that its process would have. Two seconds: it is written
+    /// with the next call, before its process looks for the leases of others.
+    naming: Duration,
 }
 
 const TIMES: Times = Times {
     beat: Duration::from_secs(10),
     silent: Duration::from_secs(60),
     watch: Duration::from_secs(30),
+    naming: Duration::from_secs(2),
 };
 
 /// How long a process waits for another one that came at the same moment to leave. It takes two calls.
@@ -228,22 +232,26 @@ impl Lease {
                 // Both times are of the clock of the file system.
                 let now = Seen::read(root, name)?.map_or(0, |own| own.stamp.modified);
                 let age = seen.age(now);
-                if age < times.silent {
+                let watch = if seen.owner.is_none() && is_locked {
+                    times.naming
+                } else if age < times.silent {
                     return Ok(Some(seen));
-                }
-                let age = duration(age.as_secs_f64());
-                let last = match seen.stamp.modified > now {
-                    true => format!("its last sign of life has a time {age} ahead"),
-                    false => format!("has given no sign of life for {age}"),
+                } else {
+                    let age = duration(age.as_secs_f64());
+                    let last = match seen.stamp.modified > now {
+                        true => format!("its last sign of life has a time {age} ahead"),
+                        false => format!("has given no sign of life for {age}"),
+                    };
+                    say(&format!(
+                        "{owner} has a lease here and {last}; waiting {} for one",
+                        duration(times.watch.as_secs_f64())
+                    ));
+                    times.watch
                 };
-                say(&format!(
-                    "{owner} has a lease here and {last}; waiting {} for one",
-                    duration(times.watch.as_secs_f64())
-                ));
                 let begun = Instant::now();
                 let mut still = Some(seen.clone());
-                while still.as_ref() == Some(&seen) && begun.elapsed() < times.watch {
-                    thread::sleep(POLL.min(times.watch));
+                while still.as_ref() == Some(&seen) && begun.elapsed() < watch {
+                    thread::sleep(POLL.min(watch));
                     still = Seen::read(root, &other)?;
                 }
                 match still {
@@ -554,6 +562,7 @@ mod tests {
         beat: Duration::from_secs(3600),
         silent: Duration::from_secs(60),
         watch: Duration::from_millis(60),
+        naming: Duration::from_millis(60),
     };
 
     /// A model's directory, and what was said.
@@ -692,6 +701,38 @@ mod tests {
         assert!(held(lease(true)).is_some());
         place.leave(&elsewhere, Duration::ZERO);
         assert_eq!(held(lease(true)), None);
+    }
+
+    #[test]
+    fn an_empty_lease_is_left_over_where_this_process_has_the_lock() {
+        let place = Place::new();
+        let path = place.leave(&place.elsewhere(), Duration::ZERO);
+        let empty = || File::create(&path).unwrap();
+        let lease = |say: Say<'_>| {
+            place
+                .directory
+                .lease_within(Purpose::Packing, SHORT, true, say)
+                .unwrap()
+        };
+        empty();
+        assert_eq!(held(lease(&|_| {})), None);
+        assert!(!path.exists());
+        // One that is written while it is watched is that of a process that lives.
+        empty();
+        let patient = Times {
+            naming: Duration::from_secs(3600),
+            ..SHORT
+        };
+        let leased = thread::scope(|scope| {
+            let lease = scope.spawn(|| {
+                place
+                    .directory
+                    .lease_within(Purpose::Packing, patient, true, &|_| {})
+            });
+            place.leave(&place.elsewhere(), Duration::ZERO);
+            lease.join().unwrap().unwrap()
+        });
+        assert!(held(leased).unwrap().contains("elsewhere"));
     }
 
     #[test]

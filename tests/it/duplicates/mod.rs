@@ -221,6 +221,12 @@ fn a_histogram_tells_how_many_pairs_each_distance_gives() {
         [pairs("0"), pairs("1"), pairs("2"), pairs("18"), pairs("20")],
         ["2", "4", "5", "7", "11"]
     );
+    // The last line is what is asked for, round or not.
+    let odd = duplicates(&env, &["--histogram", "--max-distance", "19.3"]);
+    assert!(
+        odd.exits(0).stdout.ends_with("\n18 7\n19 9\n19.3 9\n"),
+        "{odd}"
+    );
     // As a picture, which needs no files: a bar for each line, the longest for the most pairs.
     let drawn = duplicates(
         &env,
