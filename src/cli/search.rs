@@ -137,15 +137,9 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         true => Format::Json,
         false => arguments.format,
     };
-    let shows_pictures = arguments.html.is_some() || arguments.sheet.is_some();
-    let needs_list = arguments.media.names_a_list()
-        || shows_pictures
-        || arguments.within.is_some()
-        || arguments.not_within.is_some();
+    let names_a_list = arguments.media.names_a_list();
     let media_dir = arguments.media.media_dir().map(Path::to_owned);
     let media = arguments.media.media_and_objects()?;
-    // Without a list, ids and distances can be told all the same.
-    let media = media.filter(|(_, objects)| needs_list || objects.exists());
     ensure!(
         arguments.html.is_none() || arguments.html != arguments.sheet,
         "--html and --sheet name the same file; each needs one of its own"
@@ -160,7 +154,7 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         format != Format::Paths0 || media_dir.is_some(),
         "paths0 prints the paths of files: --media-dir must say where they are"
     );
-    let options = search::Options {
+    let mut options = search::Options {
         directory: arguments.model_dir.directory()?,
         k: match arguments.k {
             Neighbours::Some(number) => Some(number),
@@ -181,6 +175,10 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         sheet: arguments.sheet,
         media,
     };
+    if !names_a_list && options.needs_media().is_none() {
+        // Ids and distances can be told without the list that is there by default.
+        options.media = options.media.filter(|(_, objects)| objects.exists());
+    }
     let runtime = arguments.runtime;
     let lazy_runtime = LazyRuntime::new(runtime.places());
     let query_options = embed::Options {

@@ -67,6 +67,19 @@ pub struct Options {
     pub media: Option<(PathBuf, PathBuf)>,
 }
 
+impl Options {
+    /// Why `media` cannot be left out; `None` where it can.
+    pub fn needs_media(&self) -> Option<&'static str> {
+        if self.html.is_some() || self.sheet.is_some() {
+            Some("a page shows pictures")
+        } else if self.within.is_some() || self.not_within.is_some() {
+            Some("a folder is one of pictures")
+        } else {
+            None
+        }
+    }
+}
+
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary {
@@ -171,22 +184,10 @@ pub fn search(
 
 /// The list of pictures, where one is named; without it nothing can be asked about files and folders.
 fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
-    let needs = [
-        (
-            options.html.is_some() || options.sheet.is_some(),
-            "a page shows pictures",
-        ),
-        (
-            options.within.is_some() || options.not_within.is_some(),
-            "a folder is one of pictures",
-        ),
-    ];
-    if let Some((directory, objects)) = &options.media {
-        return Media::open(directory, objects, id_kind).map(Some);
-    }
-    match needs.iter().find(|(is_asked, _)| *is_asked) {
-        Some((_, why)) => bail!("{why}: --media-dir must say where they are"),
-        None => Ok(None),
+    match (&options.media, options.needs_media()) {
+        (Some((directory, objects)), _) => Media::open(directory, objects, id_kind).map(Some),
+        (None, Some(why)) => bail!("{why}: --media-dir must say where they are"),
+        (None, None) => Ok(None),
     }
 }
 

@@ -39,15 +39,11 @@ pub fn nearest(collection: &Collection, wrong: &str) -> Option<String> {
             .then(|| osa_distance(&id, &wrong))
             .filter(|wrong| *wrong <= allowed)
     };
-    let parts = (0..).zip(collection.parts()).collect::<Vec<_>>();
-    let ids = parts.into_par_iter().flat_map(|(part, rows)| {
-        let there = (0..rows.rows()).into_par_iter();
-        let there = there.filter(move |row| {
-            let row = *row as u32;
-            !collection.is_hidden(Position { part, row })
-        });
-        there.map(|row| rows.id(row))
+    let rows: Vec<Position> = collection.positions().collect();
+    let rows = rows.into_par_iter().filter(|at| !collection.is_hidden(*at));
+    let near = rows.filter_map(|at| {
+        let id = collection.id(at);
+        Some((wrongness(&id)?, id))
     });
-    let near = ids.filter_map(|id| Some((wrongness(&id)?, id)));
     near.min().map(|(_, id)| id)
 }
