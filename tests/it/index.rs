@@ -241,6 +241,12 @@ fn a_damaged_index_is_refused_and_made_anew() {
     let env = TestEnv::new();
     write_shard(&env, 0, 400, 24, &clustered(1, 400));
     index(&env, &[]).exits(0);
+    let verify = || {
+        let outcome = env.run(["verify", "--feature-dir", "features"]);
+        outcome.exits(1);
+        outcome.stdout
+    };
+    assert!(!verify().contains("index"));
     let whole = fs::read(env.path(INDEX)).unwrap();
     let graph = 8 + 400 * 24 * 2;
     let flipped = |at: usize| {
@@ -271,10 +277,12 @@ fn a_damaged_index_is_refused_and_made_anew() {
         outcome
             .exits(1)
             .says(&["index.usearch", "`simsearch index`"]);
+        assert!(verify().contains("damaged; `simsearch index`"));
     }
     // Damage in the vectors can cost neighbours only; whoever adds to the index looks at it.
     for bytes in [flipped(graph / 2), flipped(graph + 500)] {
         env.write(INDEX, &bytes);
+        assert!(verify().contains("index.usearch: it is damaged"));
         index(&env, &[]).exits(0).says(&["is rebuilt", "damaged"]);
         assert_eq!(
             neighbours(&search(&env, &id(0, 7), &["--approximate"])).len(),

@@ -1,7 +1,7 @@
 //! Command: checks a model's directory.
 //!
-//! Everything is read: the shards piece by piece, the per-object files one at a time for each thread. In memory are the
-//! object ids, 100 bytes for each, and the list.
+//! Everything is read: the shards piece by piece, the per-object files one at a time for each thread, and the index. In memory
+//! are the object ids, 100 bytes for each, and the list.
 
 mod shards;
 
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result};
 use rayon::prelude::*;
 
+use crate::similarity::hnsw;
 use crate::storage::failures::{FailureReport, id_of_bad_line};
 use crate::storage::merging;
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
@@ -119,6 +120,7 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     for listing in &listed {
         shards.extend(report.check_shards(listing, recipe.as_ref(), id_kind)?);
     }
+    report.check_index()?;
     // Before the files: what `extract --retry-failed` makes in between is then seen twice rather than not at all.
     let directories = listed.iter().map(|listing| &*listing.directory);
     let failures = FailureReport::read_all(directories).with_context(reading)?;
@@ -327,6 +329,15 @@ impl Report {
             let hint = "put back a copy of it; it must say what made these features";
             self.problems
                 .extend(compare(Some(sums), &recipe, &sum, hint));
+        }
+        Ok(())
+    }
+
+    /// Reads the approximate index. Whether it is of these shards, who uses it says.
+    fn check_index(&mut self) -> Result<()> {
+        if let Some(why) = hnsw::damage(&self.directory)? {
+            let path = self.directory.join(ModelDir::INDEX);
+            self.problem(&path, format!("{why}; `simsearch index` makes it again"));
         }
         Ok(())
     }

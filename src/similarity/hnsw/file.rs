@@ -6,7 +6,7 @@
 //!
 //! usearch trusts the graph: where it is damaged, it would read anywhere in memory. So the graph is compared with its
 //! checksum whenever the file is opened. The vectors are most of the file; damage in them can only cost neighbours, and they
-//! are compared before the index grows.
+//! are compared before the index grows, and by `verify`.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -27,6 +27,8 @@ use crate::storage::recipe::Recipe;
 const FORMAT: u32 = 1;
 const MAGIC: &[u8] = b"simsearch index\n";
 const END_BYTES: usize = 8 + 64 + MAGIC.len();
+/// What is wrong with a file that is not as it was written.
+pub(super) const DAMAGED: &str = "it is damaged";
 /// Bytes before the vectors.
 const HEAD_BYTES: usize = 8;
 
@@ -129,7 +131,7 @@ impl IndexFile {
         };
         Ok(match file.is_graph_whole() {
             true => Ok(file),
-            false => Err("it is damaged".into()),
+            false => Err(DAMAGED.into()),
         })
     }
 

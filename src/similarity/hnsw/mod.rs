@@ -28,7 +28,7 @@ use crate::storage::model_dir::ModelDir;
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard;
-use file::IndexFile;
+use file::{DAMAGED, IndexFile};
 pub(crate) use file::{Covered, Description, Recall};
 use graph::Graph;
 pub use quantize::Storage;
@@ -102,15 +102,10 @@ impl ApproximateIndex {
     }
 
     fn open_in(directory: &Path, collection: &Collection, mapped: bool) -> Result<Opened> {
-        let path = directory.join(ModelDir::INDEX);
-        let reading = || format!("cannot read {}", path.display());
-        let file = match regular::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
-            file => file.with_context(reading)?,
-        };
-        let file = match IndexFile::open(&file).with_context(reading)? {
-            Ok(file) => file,
-            Err(why) => {
+        let file = match open_file(directory)? {
+            None => return Ok(Opened::Missing),
+            Some(Ok(file)) => file,
+            Some(Err(why)) => {
                 return Ok(Opened::Unusable {
                     why,
                     description: None,
@@ -127,7 +122,7 @@ impl ApproximateIndex {
             return Ok(unusable(why.into()));
         };
         if !mapped && !file.are_vectors_whole() {
-            return Ok(unusable("it is damaged".into()));
+            return Ok(unusable(DAMAGED.into()));
         }
         let graph = match mapped {
             true => Graph::map(file)?,
@@ -299,6 +294,26 @@ impl ApproximateIndex {
         let row = key as u32;
         Some(Position { part, row })
     }
+}
+
+/// What is wrong with the file of an index, all of which is read; `None` where nothing is, or where there is no index.
+pub(crate) fn damage(directory: &Path) -> Result<Option<String>> {
+    Ok(match open_file(directory)? {
+        Some(Ok(file)) if !file.are_vectors_whole() => Some(DAMAGED.into()),
+        Some(Err(why)) => Some(why),
+        _ => None,
+    })
+}
+
+/// Opens the file of an index, where there is one; the inner error says what is wrong with it.
+fn open_file(directory: &Path) -> Result<Option<Result<IndexFile, String>>> {
+    let path = directory.join(ModelDir::INDEX);
+    let reading = || format!("cannot read {}", path.display());
+    let file = match regular::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.with_context(reading)?,
+    };
+    IndexFile::open(&file).map(Some).with_context(reading)
 }
 
 /// What the graph calls a row of a shard.
