@@ -31,7 +31,9 @@ pub fn counted(count: u64, noun: &str) -> String {
 }
 
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(format_args!("{}\n", serde_json::to_string(value)?))
+    let json = serde_json::to_string(value)
+        .context("the result cannot be told as JSON; leave out --json")?;
+    print(format_args!("{json}\n"))
 }
 
 /// Prints to standard output. A reader that has gone is not an error: the exit code is what it would have been.

@@ -95,7 +95,10 @@ impl fmt::Display for Left {
 pub fn write_list(directory: &Path, changes: &[Change]) -> Result<PathBuf> {
     let mut lines = Vec::new();
     for change in changes {
-        serde_json::to_writer(&mut lines, change).context("cannot write the undo list")?;
+        serde_json::to_writer(&mut lines, change).with_context(|| {
+            // A path that is not UTF-8 text is none of JSON.
+            format!("cannot write '{change}' to the undo list; nothing was changed")
+        })?;
         lines.push(b'\n');
     }
     let mut number = 1;
