@@ -10,27 +10,28 @@
 //! the lease has the boot and the time of its start. On another machine it must have been silent for [`Times::silent`], by the
 //! clock of the file system, and then for [`Times::watch`] while it is looked at, whatever the clocks say.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+mod beating;
+mod owner;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use serde::{Deserialize, Serialize};
 
-use super::scratch::names_in;
-use super::{DIRECTORY, ModelDir};
-use crate::storage::files::FileStamp;
+use super::ModelDir;
 use crate::support::fault;
 use crate::support::mutex::lock;
 use crate::support::progress::duration;
+pub(super) use beating::Beating;
+use beating::Heart;
+use owner::{Owner, Seen, names_of_leases};
 
 /// How a process is told what has become of others.
 pub type Say<'a> = &'a dyn Fn(&str);
@@ -88,10 +89,6 @@ const TIMES: Times = Times {
 const CONTENTION: Duration = Duration::from_secs(2);
 /// How often it looks.
 const POLL: Duration = Duration::from_millis(20);
-
-/// The length of a lease's file: every sign of life writes over the whole of the one before. The system's names of a host and
-/// of a boot are short.
-const LENGTH: usize = 1024;
 
 /// A lease; given back when dropped. The next process removes one that was not.
 #[derive(Debug)]
@@ -217,51 +214,21 @@ impl Lease {
         let Heart {
             directory: root,
             name,
-            times,
             ..
         } = &*self.beating.heart;
-        for other in names_of_leases(root, purpose)? {
-            if other == *name {
-                continue;
-            }
-            let Some(seen) = Seen::read(root, &other)? else {
+        let names = names_of_leases(root, purpose)?;
+        for other in names.iter().filter(|other| *other != name) {
+            let Some(seen) = Seen::read(root, other)? else {
                 continue;
             };
-            let owner = seen.name_of_owner();
-            if !seen.has_ended(this, is_locked) {
-                // Both times are of the clock of the file system.
-                let now = Seen::read(root, name)?.map_or(0, |own| own.stamp.modified);
-                let age = seen.age(now);
-                let watch = if seen.owner.is_none() && is_locked {
-                    times.naming
-                } else if age < times.silent {
-                    return Ok(Some(seen));
-                } else {
-                    let age = duration(age.as_secs_f64());
-                    let last = match seen.stamp.modified > now {
-                        true => format!("its last sign of life has a time {age} ahead"),
-                        false => format!("has given no sign of life for {age}"),
-                    };
-                    say(&format!(
-                        "{owner} has a lease here and {last}; waiting {} for one",
-                        duration(times.watch.as_secs_f64())
-                    ));
-                    times.watch
-                };
-                let begun = Instant::now();
-                let mut still = Some(seen.clone());
-                while still.as_ref() == Some(&seen) && begun.elapsed() < watch {
-                    thread::sleep(POLL.min(watch));
-                    still = Seen::read(root, &other)?;
-                }
-                match still {
-                    None => continue,
-                    Some(now) if now != seen => return Ok(Some(now)),
-                    Some(_) => {}
-                }
+            match self.watch(&seen, this, is_locked, say)? {
+                Watched::Lives(now) => return Ok(Some(now)),
+                Watched::GivenBack => continue,
+                Watched::LeftOver => {}
             }
             say(&format!(
-                "{owner} has ended without finishing what it did here; this run takes over"
+                "{} has ended without finishing what it did here; this run takes over",
+                seen.name_of_owner()
             ));
             let removed = fault::step("remove the lease of a process that has ended", || {
                 unlinkat(root, other.as_str(), UnlinkatFlags::NoRemoveDir)
@@ -273,6 +240,61 @@ impl Lease {
         }
         Ok(None)
     }
+
+    /// Watches the lease of another process until it is certain what becomes of it.
+    fn watch(
+        &self,
+        seen: &Seen,
+        this: &Owner,
+        is_locked: bool,
+        say: Say<'_>,
+    ) -> io::Result<Watched> {
+        if seen.has_ended(this, is_locked) {
+            return Ok(Watched::LeftOver);
+        }
+        let heart = &*self.beating.heart;
+        let (root, times) = (&heart.directory, heart.times);
+        // Both times are of the clock of the file system.
+        let now = Seen::read(root, &heart.name)?.map_or(0, |own| own.stamp.modified);
+        let age = seen.age(now);
+        let watch = if seen.owner.is_none() && is_locked {
+            times.naming
+        } else if age < times.silent {
+            return Ok(Watched::Lives(seen.clone()));
+        } else {
+            let age = duration(age.as_secs_f64());
+            let last = match seen.stamp.modified > now {
+                true => format!("its last sign of life has a time {age} ahead"),
+                false => format!("has given no sign of life for {age}"),
+            };
+            say(&format!(
+                "{} has a lease here and {last}; waiting {} for one",
+                seen.name_of_owner(),
+                duration(times.watch.as_secs_f64())
+            ));
+            times.watch
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < watch {
+            thread::sleep(POLL.min(watch));
+            match Seen::read(root, &seen.name)? {
+                None => return Ok(Watched::GivenBack),
+                Some(now) if now != *seen => return Ok(Watched::Lives(now)),
+                Some(_) => {}
+            }
+        }
+        Ok(Watched::LeftOver)
+    }
+}
+
+/// What becomes of a lease that is watched.
+enum Watched {
+    /// Its process lives, and says this by now.
+    Lives(Seen),
+    /// It is not there any more.
+    GivenBack,
+    /// Its process has ended.
+    LeftOver,
 }
 
 impl Drop for Lease {
@@ -287,62 +309,6 @@ impl Drop for Lease {
     }
 }
 
-/// A thread that gives signs of life in a file that is there, until this is dropped.
-#[derive(Debug)]
-pub(super) struct Beating {
-    heart: Arc<Heart>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Beating {
-    /// For a file in a directory that other machines look at.
-    pub fn in_file(directory: OwnedFd, path: PathBuf, name: String) -> io::Result<Self> {
-        let owner = Owner::this(&directory)?;
-        let beating = Self::begin(directory, path, name, TIMES, owner)?;
-        beating.heart.beat()?;
-        Ok(beating)
-    }
-
-    fn begin(
-        directory: OwnedFd,
-        path: PathBuf,
-        name: String,
-        times: Times,
-        owner: Owner,
-    ) -> io::Result<Self> {
-        let heart = Arc::new(Heart {
-            directory,
-            path,
-            name,
-            times,
-            owner: Mutex::new(owner),
-            last: Mutex::new(SystemTime::now()),
-            stopped: Mutex::new(false),
-            stop: Condvar::new(),
-        });
-        let beating = Arc::clone(&heart);
-        let thread = thread::Builder::new().spawn(move || beating.beat_until_stopped())?;
-        Ok(Beating {
-            heart,
-            thread: Some(thread),
-        })
-    }
-
-    fn stop(&mut self) {
-        *lock(&self.heart.stopped) = true;
-        self.heart.stop.notify_all();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Beating {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 /// Whether a file that belonged to another process is left over: nobody has its lock, which this process has taken, and it has
 /// given no sign of life for long, or has certainly ended. `own` is a file that was just written.
 pub(super) fn is_left_over(directory: &OwnedFd, name: &str, own: &str) -> io::Result<bool> {
@@ -354,203 +320,6 @@ pub(super) fn is_left_over(directory: &OwnedFd, name: &str, own: &str) -> io::Re
     Ok(seen.owner.is_none()
         || seen.has_ended(&this, !fault::locks_prove_nothing())
         || seen.age(own.stamp.modified) >= TIMES.silent)
-}
-
-/// What gives signs of life.
-#[derive(Debug)]
-struct Heart {
-    /// Where the file is.
-    directory: OwnedFd,
-    path: PathBuf,
-    name: String,
-    times: Times,
-    owner: Mutex<Owner>,
-    /// When the last sign was given.
-    last: Mutex<SystemTime>,
-    stopped: Mutex<bool>,
-    stop: Condvar,
-}
-
-impl Heart {
-    fn beat_until_stopped(&self) {
-        let mut stopped = lock(&self.stopped);
-        while !*stopped {
-            let waited = self.stop.wait_timeout(stopped, self.times.beat);
-            (stopped, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if !*stopped {
-                // The next step that changes a shard finds out, where this stays so.
-                let _ = self.beat();
-            }
-        }
-    }
-
-    /// Gives a sign of life.
-    ///
-    /// # Errors
-    /// When the lease is not there any more, or cannot be written.
-    fn beat(&self) -> io::Result<()> {
-        let mut owner = lock(&self.owner);
-        owner.beat += 1;
-        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        // The directory is opened anew, so that NFS asks its server.
-        let file = openat(&self.directory, ".", DIRECTORY, Mode::empty())
-            .and_then(|root| openat(&root, self.name.as_str(), flags, Mode::empty()));
-        let file = match file {
-            Ok(file) => File::from(file),
-            Err(Errno::ENOENT) => {
-                return Err(io::Error::other(format!(
-                    "another process has taken over while this one was stopped or cut off ({} is gone); nothing more is \
-                     changed, run the same command again",
-                    self.path.display()
-                )));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        file.write_all_at(&owner.content()?, 0)?;
-        drop(file);
-        *lock(&self.last) = SystemTime::now();
-        Ok(())
-    }
-}
-
-/// What a process says about itself in its lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Owner {
-    process: u32,
-    host: String,
-    /// Which boot of which machine it is.
-    boot_id: String,
-    /// The file system as it is mounted there.
-    device: u64,
-    /// In which its number holds; containers have their own.
-    pid_namespace: String,
-    /// When it was started, in the ticks of that boot.
-    started: u64,
-    /// Counts its signs of life.
-    beat: u64,
-}
-
-impl Owner {
-    /// This process, in a directory.
-    fn this(directory: &OwnedFd) -> io::Result<Self> {
-        let process = std::process::id();
-        let host = nix::unistd::gethostname()?;
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let pid_namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        Ok(Owner {
-            process,
-            host: host.to_string_lossy().into_owned(),
-            boot_id: boot_id.trim().to_owned(),
-            device: File::from(directory.try_clone()?).metadata()?.dev(),
-            pid_namespace: pid_namespace.to_string_lossy().into_owned(),
-            started: start_of(process).unwrap_or_default(),
-            beat: 0,
-        })
-    }
-
-    fn content(&self) -> io::Result<Vec<u8>> {
-        let mut content = serde_json::to_vec(self)?;
-        // Spaces after JSON are nothing.
-        content.resize(content.len().max(LENGTH - 1), b' ');
-        content.push(b'\n');
-        Ok(content)
-    }
-
-    /// Whether a process that is seen from `this` one has certainly ended. Where `is_locked`, this one has a lock that the
-    /// other would have.
-    fn has_ended(&self, this: &Owner, is_locked: bool) -> bool {
-        if this.boot_id.is_empty() || self.boot_id != this.boot_id {
-            return false;
-        }
-        let is_gone = self.pid_namespace == this.pid_namespace
-            // Where processes of others are hidden, that one is not seen says nothing.
-            && start_of(1).is_some()
-            && start_of(self.process) != Some(self.started);
-        is_gone || (is_locked && self.device == this.device)
-    }
-}
-
-/// When a running process was started; none where there is no such process.
-fn start_of(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name of the program comes first, in parentheses, and may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace();
-    let state = fields.next()?;
-    // A zombie has ended.
-    (!["Z", "X"].contains(&state)).then_some(())?;
-    // The 22nd field of proc(5), where the state is the third.
-    fields.nth(18)?.parse().ok()
-}
-
-/// A lease as it was when it was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    name: String,
-    /// None where its process was killed before it wrote anything, or has not come to it.
-    owner: Option<Owner>,
-    stamp: FileStamp,
-}
-
-impl Seen {
-    /// Looks at a lease; none where it is gone.
-    fn read(root: &OwnedFd, name: &str) -> io::Result<Option<Self>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let in_the_way = || io::Error::other(format!("{name} is not a regular file; move it away"));
-        let file = match openat(root, name, flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(Errno::ELOOP) => return Err(in_the_way()),
-            Err(error) => return Err(error.into()),
-        };
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(in_the_way());
-        }
-        let mut content = Vec::new();
-        file.take(LENGTH as u64).read_to_end(&mut content)?;
-        Ok(Some(Seen {
-            name: name.to_owned(),
-            owner: serde_json::from_slice(&content).ok(),
-            stamp: FileStamp::of(&metadata),
-        }))
-    }
-
-    fn has_ended(&self, this: &Owner, is_locked: bool) -> bool {
-        (self.owner.as_ref()).is_some_and(|owner| owner.has_ended(this, is_locked))
-    }
-
-    /// How far the time of the last sign of life is away from `now`, by the clock of the file system. One that lies ahead is no newer
-    /// than one that is as old: the clock was set back since, or it is another machine's.
-    fn age(&self, now: i64) -> Duration {
-        Duration::from_nanos(now.abs_diff(self.stamp.modified))
-    }
-
-    fn name_of_owner(&self) -> String {
-        match &self.owner {
-            Some(owner) => format!("process {} on {}", owner.process, owner.host),
-            None => "a process that has not named itself".to_owned(),
-        }
-    }
-
-    /// Whether its process, if it has come at this moment, leaves: that whose name is the greater one.
-    fn gives_way_to(&self, lease: &Lease) -> bool {
-        self.name > lease.beating.heart.name
-            && self.owner.as_ref().is_none_or(|owner| owner.beat == 0)
-    }
-}
-
-/// The names of all leases for a purpose. The directory is opened anew.
-fn names_of_leases(root: &impl AsFd, purpose: Purpose) -> io::Result<Vec<String>> {
-    let mut names = names_in(root)?;
-    let prefix = format!(".{}.", purpose.name());
-    names.retain(|name| {
-        let random = name.strip_prefix(&prefix);
-        let random = random.and_then(|name| name.strip_suffix(".lease"));
-        random.is_some_and(|random| random.len() == 16)
-    });
-    names.sort_unstable();
-    Ok(names)
 }
 
 #[cfg(test)]
