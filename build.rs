@@ -18,8 +18,8 @@ fn main() {
     );
 }
 
-/// Where the headers are of a library that a crate builds, unless they are where the compiler looks anyway; the crate says so
-/// in this variable.
+/// Where the headers are of a library that a crate builds, unless they are where the compiler looks anyway; the crate
+/// says so in this variable.
 #[cfg(any(feature = "turbojpeg", feature = "avif"))]
 fn of_crate(variable: &str) -> Vec<std::path::PathBuf> {
     let folders = std::env::var(variable).unwrap_or_default();

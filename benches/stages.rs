@@ -8,8 +8,8 @@
 //! The last three are for CUDA: how cuDNN searches for algorithms, and what they may use.
 //!
 //! Prints one JSON object: milliseconds a picture, the median of the rounds, for reading the file, decoding and
-//! resampling, the model, and writing the feature; their sum; and the seconds that the model took to start. The features go below `scratch` and stay there, or
-//! else below a temporary directory that is removed.
+//! resampling, the model, and writing the feature; their sum; and the seconds that the model took to start. The
+//! features go below `scratch` and stay there, or else below a temporary directory that is removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

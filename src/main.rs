@@ -24,8 +24,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// ONNX Runtime 1.32 has telemetry on Linux too: from the moment that it is loaded, and before it can be told not to, it writes an
-/// identifier of the machine and a database of events below `~/.cache`, from which it uploads later.
+/// ONNX Runtime 1.32 has telemetry on Linux too: from the moment that it is loaded, and before it can be told not to,
+/// it writes an identifier of the machine and a database of events below `~/.cache`, from which it uploads later.
 #[allow(unsafe_code, reason = "a variable of the environment")]
 fn keep_the_runtime_quiet() {
     // SAFETY: this is the first thing that the program does, so that no other thread reads the environment.

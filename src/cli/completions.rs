@@ -1,4 +1,5 @@
-//! The arguments of `completions` and `man`: files for shells and for `man`, made from the definitions of the arguments.
+//! The arguments of `completions` and `man`: files for shells and for `man`, made from the definitions of the
+//! arguments.
 
 use std::fs;
 use std::path::PathBuf;

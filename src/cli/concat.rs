@@ -21,9 +21,9 @@ pub struct ConcatArguments {
     /// Write full shards only; leave the rest unpacked.
     #[arg(long)]
     full_only: bool,
-    /// Make one directory of the shards of parts that `extract --pack` has made. Each DIR is a part, or holds parts, and stays;
-    /// with none named, they are those in the model's own directory, which are gone then. All parts of the list must be there
-    /// and complete. Files are linked where the file system does that, and copied elsewhere.
+    /// Make one directory of the shards of parts that `extract --pack` has made. Each DIR is a part, or holds parts,
+    /// and stays; with none named, they are those in the model's own directory, which are gone then. All parts of the
+    /// list must be there and complete. Files are linked where the file system does that, and copied elsewhere.
     #[arg(long, value_name = "DIR", num_args = 0.., conflicts_with_all = ["rows", "full_only"])]
     merge: Option<Vec<PathBuf>>,
     /// With --merge, undo what a merge that was interrupted has put there, rather than going on with it.

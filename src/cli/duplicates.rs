@@ -53,7 +53,8 @@ pub struct DuplicatesArguments {
     /// Let a group be all that a chain of pairs links, however far its ends are apart.
     #[arg(long, conflicts_with_all = ["against", "action"])]
     linked: bool,
-    /// Which picture of a group comes first; where that leaves several, the one with the most pixels, then bytes, then the oldest.
+    /// Which picture of a group comes first; where that leaves several, the one with the most pixels, then bytes, then
+    /// the oldest.
     #[arg(long, value_enum, default_value = "largest")]
     keep: KeepArgument,
     /// Print one JSON object.
@@ -65,8 +66,8 @@ pub struct DuplicatesArguments {
     /// Write a page with the pictures of each group side by side, or with --histogram a chart, in one file.
     #[arg(long, value_name = "FILE", value_parser = file_to_write())]
     html: Option<PathBuf>,
-    /// Move all but the first picture of each group below this directory, in the folders that they are in now. Nothing there is
-    /// overwritten.
+    /// Move all but the first picture of each group below this directory, in the folders that they are in now. Nothing
+    /// there is overwritten.
     #[arg(long, value_name = "DIR", requires = "media_dir")]
     move_to: Option<PathBuf>,
     /// Make pictures with the same bytes as the first of their group another name of its file. The others are left.

@@ -16,7 +16,8 @@ use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one
 pub struct ExportArguments {
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// The Parquet file to write, `-` for standard output; an existing one is replaced. With --rows-per-file the folder for several.
+    /// The Parquet file to write, `-` for standard output; an existing one is replaced. With --rows-per-file the folder
+    /// for several.
     #[arg(long, value_name = "FILE", value_parser = file_or_stdout())]
     output: PathBuf,
     /// Write files of N rows each, `<model>-00000.parquet` and so on, the last with what is left.

@@ -32,13 +32,15 @@ pub struct ExtractArguments {
     media: MediaArguments,
     #[command(flatten)]
     features: FeatureArguments,
-    /// Take one of N parts of the list: I from 0 to N - 1. An object belongs to the same part everywhere, by its id, so that
-    /// machines or jobs without a common disk can divide the list; what is in one tar file is in one part. A feature directory keeps the N of its first part.
+    /// Take one of N parts of the list: I from 0 to N - 1. An object belongs to the same part everywhere, by its id, so
+    /// that machines or jobs without a common disk can divide the list; what is in one tar file is in one part. A
+    /// feature directory keeps the N of its first part.
     #[arg(long, value_name = "I/N")]
     part: Option<Part>,
-    /// Write shards as `concat` does, instead of a file for each object, into a directory of the part in that of the model
-    /// (part-00003-of-00064; with no --part, of the only one). Next to nothing waits for a shared disk then. One process at a time
-    /// writes a part; killed, it loses the shard that it has in hand. `concat --merge` makes one directory of all parts.
+    /// Write shards as `concat` does, instead of a file for each object, into a directory of the part in that of the
+    /// model (part-00003-of-00064; with no --part, of the only one). Next to nothing waits for a shared disk then. One
+    /// process at a time writes a part; killed, it loses the shard that it has in hand. `concat --merge` makes one
+    /// directory of all parts.
     #[arg(long)]
     pack: bool,
     /// With --pack, rows of a full shard.
@@ -53,19 +55,19 @@ pub struct ExtractArguments {
     /// Stop after this many failed objects [default: never].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_errors: Option<usize>,
-    /// Whether the exit code is 3 when some objects failed (`any`), or 0 all the same (`none`): for schedulers, which take
-    /// anything else for a task that failed.
+    /// Whether the exit code is 3 when some objects failed (`any`), or 0 all the same (`none`): for schedulers, which
+    /// take anything else for a task that failed.
     #[arg(long, value_enum, default_value = "any", value_name = "WHEN")]
     fail_on: FailOnArgument,
-    /// End within so many seconds of a Ctrl-C or a TERM, also where a disk or a GPU does not answer; what was begun is done again
-    /// by the next run. For schedulers that kill after a while [default: as long as what was begun takes].
+    /// End within so many seconds of a Ctrl-C or a TERM, also where a disk or a GPU does not answer; what was begun is
+    /// done again by the next run. For schedulers that kill after a while [default: as long as what was begun takes].
     #[arg(long, value_name = "SECONDS", value_parser = at_least_one)]
     grace: Option<usize>,
     /// Retry only objects that failed before, including files that are not pictures.
     #[arg(long)]
     retry_failed: bool,
-    /// Do not look whether pictures have changed since their features were made. Without this, a picture of another size, or
-    /// with another time of its last change, is extracted again.
+    /// Do not look whether pictures have changed since their features were made. Without this, a picture of another
+    /// size, or with another time of its last change, is extracted again.
     #[arg(long)]
     assume_unchanged: bool,
     #[command(flatten)]
@@ -81,15 +83,16 @@ pub struct FeatureArguments {
     features: FeatureDirArgument,
     #[command(flatten)]
     model: ModelArguments,
-    /// What the object ids are: the file names, or the paths below the media directory, so that two files of one name are two
-    /// objects. The first run in a directory decides, and `list` takes the same option [default: as recorded, else name].
+    /// What the object ids are: the file names, or the paths below the media directory, so that two files of one name
+    /// are two objects. The first run in a directory decides, and `list` takes the same option [default: as recorded,
+    /// else name].
     #[arg(long, value_enum, value_name = "WHAT")]
     ids: Option<IdsArgument>,
     /// Where the model runs; `auto` means CUDA if a device answers, else the CPU.
     #[arg(long, value_enum, default_value = "auto")]
     provider: ProviderArgument,
-    /// Number format of the model's computation; fewer bits are faster, and the difference from fp32 is printed. bf16 runs
-    /// on the CPU through OpenVINO, tf32 and fp16 on a GPU.
+    /// Number format of the model's computation; fewer bits are faster, and the difference from fp32 is printed. bf16
+    /// runs on the CPU through OpenVINO, tf32 and fp16 on a GPU.
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
     /// Bit-identical to onnxruntime in Python; disables graph rewriting, so slower.
@@ -98,17 +101,18 @@ pub struct FeatureArguments {
     /// Let the JPEG decoder shrink large pictures: faster, but the pixels are no longer exact.
     #[arg(long)]
     scaled_decode: bool,
-    /// Where JPEG pictures are decoded. On a GPU (with nvJPEG, which comes with CUDA) that is faster, but the pixels are no
-    /// longer exact; the difference is printed. Other pictures, and JPEG of unusual kinds, are decoded on the CPU.
+    /// Where JPEG pictures are decoded. On a GPU (with nvJPEG, which comes with CUDA) that is faster, but the pixels
+    /// are no longer exact; the difference is printed. Other pictures, and JPEG of unusual kinds, are decoded on the
+    /// CPU.
     #[arg(long, value_enum, default_value = "cpu", value_name = "WHERE")]
     decode: DecodeArgument,
-    /// Whether to turn pictures as their EXIF orientation says, like Pillow's `ImageOps.exif_transpose`, or to leave them as
-    /// they are stored, as the Python recipe does.
+    /// Whether to turn pictures as their EXIF orientation says, like Pillow's `ImageOps.exif_transpose`, or to leave
+    /// them as they are stored, as the Python recipe does.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "ignore")]
     exif_orientation: ExifOrientationArgument,
     /// How pictures become the model's input: `auto` (the configuration beside the model: preprocessor_config.json of
-    /// transformers, or timm's config.json; without one tf-hub), a preset (tf-hub, imagenet, clip, siglip, dinov2), or a
-    /// file of one of these kinds.
+    /// transformers, or timm's config.json; without one tf-hub), a preset (tf-hub, imagenet, clip, siglip, dinov2), or
+    /// a file of one of these kinds.
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     preprocess: String,
     /// Whose pixels to make where --preprocess is of transformers: those of its processors with Pillow (`pil`), or with
@@ -121,15 +125,15 @@ pub struct FeatureArguments {
         conflicts_with = "pillow"
     )]
     backend: BackendArgument,
-    /// What becomes of a model's output that has a vector for each token of the picture: the first one (`cls`), or the mean
-    /// of all (`mean`). With `none` such an output is refused.
+    /// What becomes of a model's output that has a vector for each token of the picture: the first one (`cls`), or the
+    /// mean of all (`mean`). With `none` such an output is refused.
     #[arg(long, value_enum, value_name = "HOW", default_value = "none")]
     pool: PoolArgument,
     /// Divide each feature by its length, so that Euclidean distances order pictures as cosine distances do.
     #[arg(long)]
     normalize: bool,
-    /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on with
-    /// features that were made with one of those.
+    /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on
+    /// with features that were made with one of those.
     #[arg(long, value_enum, value_name = "VERSION", default_value = "13")]
     pillow: PillowArgument,
     /// Pictures per call of the model [default: 1 on the CPU, or 4 where that is faster, 8 with OpenVINO, 64 on a GPU].
@@ -139,8 +143,8 @@ pub struct FeatureArguments {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     workers: Option<usize>,
     /// Refuse pictures with more pixels. For decoding, all workers together use at most 576 MiB per worker, besides the
-    /// files themselves; a picture that needs more than all of that is decoded alone (up to 40 bytes per pixel, 50 or more
-    /// in JPEG 2000 and JPEG XL, and 600 bytes per byte of a lossless WebP file).
+    /// files themselves; a picture that needs more than all of that is decoded alone (up to 40 bytes per pixel, 50 or
+    /// more in JPEG 2000 and JPEG XL, and 600 bytes per byte of a lossless WebP file).
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
 }

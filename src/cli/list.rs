@@ -19,8 +19,8 @@ pub struct ListArguments {
     media: MediaDirArgument,
     #[command(flatten)]
     walk: WalkArguments,
-    /// What the object ids are: the file names, so that of two files of one name the first is listed; or the paths, and all are.
-    /// `extract` takes the same option.
+    /// What the object ids are: the file names, so that of two files of one name the first is listed; or the paths, and
+    /// all are. `extract` takes the same option.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "name")]
     ids: IdsArgument,
     /// Where to write the list; `-` is standard output [default: MEDIA_DIR/objects.txt].
@@ -42,10 +42,12 @@ pub struct WalkArguments {
     /// Match extensions in upper and lower case alike.
     #[arg(long)]
     ignore_case: bool,
-    /// List all pictures whose format is read: jpg, jpeg, png, webp, gif, bmp, tif, tiff and others, in upper and lower case.
+    /// List all pictures whose format is read: jpg, jpeg, png, webp, gif, bmp, tif, tiff and others, in upper and lower
+    /// case.
     #[arg(long, conflicts_with_all = ["extensions", "ignore_case"])]
     pictures: bool,
-    /// Also list hidden files and those in hidden folders: names that begin with a dot, @eaDir, $RECYCLE.BIN, Thumbs.db.
+    /// Also list hidden files and those in hidden folders: names that begin with a dot, @eaDir, $RECYCLE.BIN,
+    /// Thumbs.db.
     #[arg(long)]
     hidden: bool,
     /// Leave out what matches, by the rules of a .gitignore file; may be repeated.

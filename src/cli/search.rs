@@ -44,14 +44,14 @@ use super::shared::{
 pub struct SearchArguments {
     /// Picture file, or object id whose feature is extracted; `-` reads queries from standard input, one per line.
     ///
-    /// An object id is looked up first, and no model is loaded for it; `./x.jpg` always means a file. With --text a query is
-    /// words.
+    /// An object id is looked up first, and no model is loaded for it; `./x.jpg` always means a file. With --text a
+    /// query is words.
     #[arg(value_name = "QUERY", required = true)]
     queries: Vec<OsString>,
     #[command(flatten)]
     model_dir: ModelDirArguments,
-    /// Queries are words, such as "a red car", for models that know some (CLIP, SigLIP). --model names the model's folder;
-    /// beside its graph it needs text_model.onnx and tokenizer.json.
+    /// Queries are words, such as "a red car", for models that know some (CLIP, SigLIP). --model names the model's
+    /// folder; beside its graph it needs text_model.onnx and tokenizer.json.
     #[arg(long)]
     text: bool,
     /// Number of neighbours of each query, or `all`.
@@ -72,7 +72,8 @@ pub struct SearchArguments {
     /// How the distance between features is measured [default: euclidean; cosine with --text].
     #[arg(long, value_enum)]
     metric: Option<MetricArgument>,
-    /// Use the index made by `simsearch index`: fast, but may miss some. Objects that are not in it yet are searched too.
+    /// Use the index made by `simsearch index`: fast, but may miss some. Objects that are not in it yet are searched
+    /// too.
     #[arg(long)]
     approximate: bool,
     /// How neighbours are printed.
@@ -81,8 +82,8 @@ pub struct SearchArguments {
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Print the path of each neighbour below the media directory in the place of its object id, as far as it is recorded or
-    /// listed. (The other formats have both.)
+    /// Print the path of each neighbour below the media directory in the place of its object id, as far as it is
+    /// recorded or listed. (The other formats have both.)
     #[arg(long)]
     paths: bool,
     /// Write a page with the pictures, in one file.

@@ -30,29 +30,32 @@ pub struct ServeArguments {
     media: MediaArguments,
     #[command(flatten)]
     model: ModelArguments,
-    /// Show the listed pictures to which symbolic links lead out of the media directory, as `list --follow-links` lists them.
+    /// Show the listed pictures to which symbolic links lead out of the media directory, as `list --follow-links` lists
+    /// them.
     #[arg(long)]
     follow_links: bool,
-    /// Address and port to listen on, where port 0 means any free port, or `unix:PATH` for a Unix socket [default: the socket
-    /// that systemd passes on, or 127.0.0.1:8080].
+    /// Address and port to listen on, where port 0 means any free port, or `unix:PATH` for a Unix socket [default: the
+    /// socket that systemd passes on, or 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]
     listen: Option<Listen>,
-    /// Path below which the page and all other addresses are, such as /photos, where a proxy passes it on [default: none].
+    /// Path below which the page and all other addresses are, such as /photos, where a proxy passes it on [default:
+    /// none].
     #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true, value_parser = base_path)]
     base_path: BasePath,
-    /// Believe the headers X-Forwarded-Prefix, with which a proxy says which path it took off, and X-Forwarded-Proto. Only for
-    /// servers that nobody reaches but through one that sets them.
+    /// Believe the headers X-Forwarded-Prefix, with which a proxy says which path it took off, and X-Forwarded-Proto.
+    /// Only for servers that nobody reaches but through one that sets them.
     #[arg(long)]
     trust_proxy: bool,
-    /// File with a secret in one line, 16 characters or more: only those who know it are answered. A program sends it as
-    /// `Authorization: Bearer TOKEN`; a browser opens /?token=TOKEN once and keeps a cookie.
+    /// File with a secret in one line, 16 characters or more: only those who know it are answered. A program sends it
+    /// as `Authorization: Bearer TOKEN`; a browser opens /?token=TOKEN once and keeps a cookie.
     #[arg(long, value_name = "FILE")]
     auth_token_file: Option<PathBuf>,
-    /// Take decisions about duplicates from the page, and remember them beside the model's directory. No picture is touched.
+    /// Take decisions about duplicates from the page, and remember them beside the model's directory. No picture is
+    /// touched.
     #[arg(long)]
     allow_changes: bool,
-    /// Another name under which browsers may reach this server, such as pictures.example.org, or *.example.org for all names
-    /// below one; may be repeated.
+    /// Another name under which browsers may reach this server, such as pictures.example.org, or *.example.org for all
+    /// names below one; may be repeated.
     #[arg(long = "allow-host", value_name = "HOST")]
     allowed_hosts: Vec<String>,
     /// Another site whose pages may send requests, such as http://localhost:3000 [default: none].

@@ -11,8 +11,8 @@ use super::shared::places;
 /// The commit that this is built from; `make build` tells it, and nothing where the sources are not a git checkout.
 const REVISION: Option<&str> = option_env!("SIMSEARCH_REVISION");
 
-/// The lines after the program's name. Looks for ONNX Runtime and reads it, which takes longer than all of `--help`; so this
-/// is for `--version` alone, and `-V` prints the first line.
+/// The lines after the program's name. Looks for ONNX Runtime and reads it, which takes longer than all of `--help`; so
+/// this is for `--version` alone, and `-V` prints the first line.
 pub fn long() -> String {
     let simd = similarity::simd().join(", ");
     let simd = if simd.is_empty() { "none" } else { &simd };

@@ -32,8 +32,8 @@ pub struct WatchArguments {
     features: FeatureArguments,
     #[command(flatten)]
     rows: RowsArgument,
-    /// Look at the tree every so many seconds, instead of listening for changes: for network file systems, and where there are
-    /// more folders than inotify may watch.
+    /// Look at the tree every so many seconds, instead of listening for changes: for network file systems, and where
+    /// there are more folders than inotify may watch.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     poll: Option<u64>,
     #[command(flatten)]

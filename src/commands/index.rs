@@ -76,8 +76,8 @@ pub enum IndexOutcome {
     HeldBy(String),
 }
 
-/// Makes the index of all shards, or adds those that it does not hold yet. An index that cannot be used, or is for other
-/// distances or of another type than asked for, is rebuilt.
+/// Makes the index of all shards, or adds those that it does not hold yet. An index that cannot be used, or is for
+/// other distances or of another type than asked for, is rebuilt.
 ///
 /// # Errors
 /// When there are no shards, or a file cannot be read or written. Then the old index stays.

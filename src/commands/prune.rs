@@ -1,8 +1,8 @@
-//! Command: removes what is no longer listed from a model's directory: rows of shards, per-object files, failures, and what is
-//! recorded of their sources.
+//! Command: removes what is no longer listed from a model's directory: rows of shards, per-object files, failures, and
+//! what is recorded of their sources.
 //!
-//! Each shard changes in one durable step (`storage::shard_changes`), and a file is gone or not: killed at any step, what is
-//! listed is all there, and the same command goes on from there.
+//! Each shard changes in one durable step (`storage::shard_changes`), and a file is gone or not: killed at any step,
+//! what is listed is all there, and the same command goes on from there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -24,8 +24,8 @@ use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{self, RecordedSources};
 use crate::support::progress::Progress;
 
-/// How many listed pictures, evenly over the list, are looked for before the media directory is taken for one whose disk is
-/// not mounted; and how many must have been below a folder before it is, where that is empty.
+/// How many listed pictures, evenly over the list, are looked for before the media directory is taken for one whose
+/// disk is not mounted; and how many must have been below a folder before it is, where that is empty.
 const SAMPLE: usize = 64;
 
 /// What to remove, and from where.

@@ -1,8 +1,8 @@
 //! Command: says how far a model's directory is.
 //!
-//! It goes by names alone: those of the per-object files, the object ids in shards, the report of failures, and the sizes and
-//! times of the pictures. So it takes less than a second for 100,000 objects, and may run beside `extract` and `concat`: it
-//! takes no lock and writes nothing.
+//! It goes by names alone: those of the per-object files, the object ids in shards, the report of failures, and the
+//! sizes and times of the pictures. So it takes less than a second for 100,000 objects, and may run beside `extract`
+//! and `concat`: it takes no lock and writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;

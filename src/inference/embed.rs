@@ -71,8 +71,8 @@ pub enum QueryError {
 impl QueryModel {
     /// Loads the model that made the features of `directory` (`FEATURE_DIR/<model stem>`), which are `dimension`
     /// numbers long, to run as it ran then: what its recipe says of the output, the precision, `--exact`,
-    /// `--scaled-decode` and `--pillow` counts. In 32 bits it runs on the CPU, since to start a GPU takes longer than one picture. A
-    /// directory without a recipe, which the Python scripts make, counts as `--exact` and Pillow 13.
+    /// `--scaled-decode` and `--pillow` counts. In 32 bits it runs on the CPU, since to start a GPU takes longer than
+    /// one picture. A directory without a recipe, which the Python scripts make, counts as `--exact` and Pillow 13.
     ///
     /// `note` gets a line on what was chosen and why.
     ///

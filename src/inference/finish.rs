@@ -5,8 +5,9 @@ use crate::storage::recipe::{Finish, Pool};
 /// The least length that a vector is divided by, as in `torch.nn.functional.normalize`: zeros stay zeros.
 const LEAST_LENGTH: f64 = 1e-12;
 
-/// Adds to `features`, `[count, d]`, those of the first `count` pictures of an output for `batch` pictures. The output is
-/// `[batch, d]`, further axes being 1, or with a [`Pool`] `[batch, tokens, d]`. Gives `None` when it has another shape.
+/// Adds to `features`, `[count, d]`, those of the first `count` pictures of an output for `batch` pictures. The output
+/// is `[batch, d]`, further axes being 1, or with a [`Pool`] `[batch, tokens, d]`. Gives `None` when it has another
+/// shape.
 ///
 /// Sums are made in f64, one after the other, so that they do not depend on the machine.
 pub fn add_features(

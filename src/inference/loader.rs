@@ -43,12 +43,13 @@ pub struct Options {
     pub output_name: Option<String>,
     /// What is done with that. Default: nothing.
     pub finish: Finish,
-    /// Pictures in a call of the model. Default: 1 on the CPU, or 4 where reading the weights takes most of the time, 8 with OpenVINO, 64 on a GPU.
+    /// Pictures in a call of the model. Default: 1 on the CPU, or 4 where reading the weights takes most of the time, 8
+    /// with OpenVINO, 64 on a GPU.
     pub batch_size: Option<usize>,
     /// How a picture becomes the input. Default: the bytes over 255, in the model's size.
     pub preprocess: Option<Preprocess>,
-    /// Whether features are those of the graph as it is on the CPU, to the last bit. Default: no, it may be rewritten to
-    /// run faster.
+    /// Whether features are those of the graph as it is on the CPU, to the last bit. Default: no, it may be rewritten
+    /// to run faster.
     pub exact: bool,
     /// How convolutions run on CUDA.
     pub cuda: CudaOptions,
@@ -57,9 +58,9 @@ pub struct Options {
 /// Pictures in a call of the model, on the CPU: what one picture needs on its way through the graph stays in the
 /// core's own cache. (MobileNetV3-Large minimalistic: 4.33 ms a picture, in batches of eight 4.76 ms.)
 const CPU_BATCH: usize = 1;
-/// The same where most of a call's time goes into reading the weights from memory, which several pictures then share. (CLIP
-/// ViT-B/32, 350 MB of weights for 50 tokens: 23 ms a picture on two cores, in batches of four 18 ms. ViT-B/16, as much for
-/// 197 tokens: 103 and 115 ms.)
+/// The same where most of a call's time goes into reading the weights from memory, which several pictures then share.
+/// (CLIP ViT-B/32, 350 MB of weights for 50 tokens: 23 ms a picture on two cores, in batches of four 18 ms. ViT-B/16,
+/// as much for 197 tokens: 103 and 115 ms.)
 const CPU_BATCH_OF_WEIGHTS: usize = 4;
 /// Weights that are larger than what processors keep beside their cores.
 const LARGE_WEIGHTS: usize = 64 << 20;
@@ -73,8 +74,8 @@ const GPU_BATCH: usize = 64;
 /// The most that a rewritten graph may differ from the model on the probe picture, relative to the norm of the feature.
 /// What rounding alone makes of it is 1e-6 for real weights, and up to 1e-3 for random ones.
 const MAX_DIFFERENCE: f64 = 1e-3;
-/// The same where another device computes. In fp32 on one H100 the features of 190 photographs differed from the CPU's by
-/// 1.6e-6 at most with real weights, and by 7.7e-4 with random ones; a wrong graph is far beyond this.
+/// The same where another device computes. In fp32 on one H100 the features of 190 photographs differed from the CPU's
+/// by 1.6e-6 at most with real weights, and by 7.7e-4 with random ones; a wrong graph is far beyond this.
 const MAX_DIFFERENCE_ON_GPU: f64 = 5e-3;
 /// The same for TensorRT, which computes an f32 graph in TF32 (11 significant bits) where it likes.
 const MAX_DIFFERENCE_ON_TENSORRT: f64 = 5e-2;
@@ -286,8 +287,8 @@ impl OnnxEngine {
                 return as_it_is(Some(format!("rewritten, it does not load: {error:#}")));
             }
         };
-        // Fewer bits give other features in any case: how far off is seen on the first pictures of the run. A session on
-        // a GPU is compared when it has had its first call.
+        // Fewer bits give other features in any case: how far off is seen on the first pictures of the run. A session
+        // on a GPU is compared when it has had its first call.
         if precision == Precision::Fp32 && !provider.is_gpu() {
             let most = if exact { 0.0 } else { MAX_DIFFERENCE };
             let difference = difference(reference, &mut faster)?;
@@ -307,7 +308,8 @@ impl OnnxEngine {
         *lock(&self.first_call)
     }
 
-    /// How many pictures a call on the CPU takes: several where that is faster, and the features are the same to the bit.
+    /// How many pictures a call on the CPU takes: several where that is faster, and the features are the same to the
+    /// bit.
     fn cpu_batch(&self, model: &mut OnnxModel) -> Result<usize> {
         let weights = self.original.len();
         if weights < LARGE_WEIGHTS {
@@ -323,8 +325,8 @@ impl OnnxEngine {
         )
     }
 
-    /// Checks that the feature of a picture does not depend on the others in its batch. (It does where a model was quantised
-    /// dynamically: its scale is that of the brightest.)
+    /// Checks that the feature of a picture does not depend on the others in its batch. (It does where a model was
+    /// quantised dynamically: its scale is that of the brightest.)
     fn check_batch(&self, model: &mut OnnxModel) -> Result<()> {
         let difference = batch_difference(model, self.batch)?;
         let most = match self.session.precision {

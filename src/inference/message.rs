@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-/// The message of an error of ONNX Runtime. It is shown without the source paths and signatures of C++; `{:?}` has them.
+/// The message of an error of ONNX Runtime. It is shown without the source paths and signatures of C++; `{:?}` has
+/// them.
 #[derive(Debug)]
 pub struct RuntimeMessage(String);
 

@@ -27,16 +27,16 @@ pub struct ModelFile {
     pub stem: String,
     /// The ONNX graph, with all weights in it.
     pub bytes: Bytes,
-    /// SHA-256, in hexadecimal: of the graph's file, and where weights are in files of their own, then of each of them in
-    /// the order of their names: the name as the graph has it, a zero byte, and the file.
+    /// SHA-256, in hexadecimal: of the graph's file, and where weights are in files of their own, then of each of them
+    /// in the order of their names: the name as the graph has it, a zero byte, and the file.
     pub sha256: String,
     /// Whether it is the one inside the program.
     pub is_default: bool,
 }
 
 impl ModelFile {
-    /// Reads a model, or takes the one inside the program where none is named. `path` is the graph's file, or a folder that
-    /// has it where exporters put it.
+    /// Reads a model, or takes the one inside the program where none is named. `path` is the graph's file, or a folder
+    /// that has it where exporters put it.
     pub fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
             return Ok(ModelFile::inside());
@@ -98,9 +98,9 @@ impl ModelFile {
         files.find(|file| file.is_file())
     }
 
-    /// The files with which a model also makes features of words: those of the graph and of the tokenizer. `model` is the
-    /// file of the pictures' graph, or the folder. Where there is no graph for words alone, that of the pictures may have
-    /// both.
+    /// The files with which a model also makes features of words: those of the graph and of the tokenizer. `model` is
+    /// the file of the pictures' graph, or the folder. Where there is no graph for words alone, that of the pictures
+    /// may have both.
     ///
     /// # Errors
     /// When one of them is not there.

@@ -23,8 +23,8 @@ pub fn call_time(model: &mut OnnxModel) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// How far a model's feature of one picture is from that of the same picture when `batch` pictures are in a call, relative
-/// to the length of the former.
+/// How far a model's feature of one picture is from that of the same picture when `batch` pictures are in a call,
+/// relative to the length of the former.
 pub fn batch_difference(model: &mut OnnxModel, batch: usize) -> Result<f64> {
     let mut pixels = probe_picture(model.form().width, model.form().height);
     let (mut alone, mut together) = (Vec::new(), Vec::new());

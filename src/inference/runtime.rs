@@ -72,8 +72,8 @@ impl Runtime {
         providers
     }
 
-    /// Loads a model that wants its pictures by `feed`. `folders` are where the system looks for libraries, to name those
-    /// that are missing. On a GPU it has not been called yet, and its dimension is not known.
+    /// Loads a model that wants its pictures by `feed`. `folders` are where the system looks for libraries, to name
+    /// those that are missing. On a GPU it has not been called yet, and its dimension is not known.
     pub fn open(
         &self,
         model: &[u8],
@@ -278,14 +278,14 @@ pub struct SessionOptions {
     pub cuda: CudaOptions,
 }
 
-/// How convolutions run on CUDA. The choices that are not taken are there to be measured (`benches/gpu.sh`). The figures
-/// are of one H100 with ONNX Runtime 1.31.1 and MobileNetV3-Large in batches of 64, without the copies.
+/// How convolutions run on CUDA. The choices that are not taken are there to be measured (`benches/gpu.sh`). The
+/// figures are of one H100 with ONNX Runtime 1.31.1 and MobileNetV3-Large in batches of 64, without the copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CudaOptions {
     /// How cuDNN chooses its algorithms. Default: [`ConvolutionSearch::Heuristic`].
     pub search: ConvolutionSearch,
-    /// Whether an algorithm may take as much memory as it likes. Default: no. (10,690 pictures a second in fp32 instead of
-    /// 10,664.)
+    /// Whether an algorithm may take as much memory as it likes. Default: no. (10,690 pictures a second in fp32 instead
+    /// of 10,664.)
     pub max_workspace: bool,
     /// Whether the provider turns the graph to NHWC, for which tensor cores are made. Default: no.
     /// [`CudaOptions::for_precision`] knows where it gains something.
@@ -306,8 +306,8 @@ impl CudaOptions {
 /// How cuDNN chooses the algorithm of each convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConvolutionSearch {
-    /// By rules: the same for every run. (10,690 pictures a second in fp32, 23,185 in fp16; the first call takes 1.1 s in
-    /// fp32 and 2.5 s in fp16.)
+    /// By rules: the same for every run. (10,690 pictures a second in fp32, 23,185 in fp16; the first call takes 1.1 s
+    /// in fp32 and 2.5 s in fp16.)
     #[default]
     Heuristic,
     /// By trying all of them, at the first call of each batch size. (11,799 and 23,021; 1.1 s and 4.7 s.)

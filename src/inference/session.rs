@@ -95,8 +95,8 @@ impl OnnxModel {
         })
     }
 
-    /// Calls the model for the first time, on a black picture: the provider plans all that it has to, and the graph need
-    /// not say how long its features are.
+    /// Calls the model for the first time, on a black picture: the provider plans all that it has to, and the graph
+    /// need not say how long its features are.
     pub(super) fn warm_up(&mut self) -> Result<(), ModelError> {
         let started = Instant::now();
         let mut features = Vec::new();

@@ -1,4 +1,5 @@
-//! From words to a feature that can be compared with those of pictures: the other half of models such as CLIP and SigLIP.
+//! From words to a feature that can be compared with those of pictures: the other half of models such as CLIP and
+//! SigLIP.
 
 use std::fs;
 use std::path::Path;
@@ -61,8 +62,8 @@ impl TextInput {
 }
 
 impl TextModel {
-    /// Loads the half for words of the model that made the features of `directory` (`FEATURE_DIR/<model stem>`), which are
-    /// `dimension` numbers long. `model` is the file of the pictures' graph, or the folder. It runs on the CPU.
+    /// Loads the half for words of the model that made the features of `directory` (`FEATURE_DIR/<model stem>`), which
+    /// are `dimension` numbers long. `model` is the file of the pictures' graph, or the folder. It runs on the CPU.
     ///
     /// # Errors
     /// When it is another model than the one that made the features, has no such half, or does not run here.

@@ -38,7 +38,8 @@ pub(super) fn rgb16_to_rgb(raw: &[u8], channels: usize, out: &mut [u8]) {
     }
 }
 
-/// 16-bit gray, the first of `channels` per pixel, cut off at 255: strange, but so Pillow does for modes `I;16` and `I`.
+/// 16-bit gray, the first of `channels` per pixel, cut off at 255: strange, but so Pillow does for modes `I;16` and
+/// `I`.
 pub(super) fn gray16_to_rgb(raw: &[u8], channels: usize, out: &mut [u8]) {
     for (pixel, rgb) in raw
         .chunks_exact(2 * channels)

@@ -64,8 +64,8 @@ pub enum PictureError {
         /// Rows, as the file says.
         height: u64,
     },
-    /// Decoding needs more memory than [`PictureReader::read_within`](super::PictureReader::read_within) was allowed. It is an estimate from the header that
-    /// no picture goes beyond.
+    /// Decoding needs more memory than [`PictureReader::read_within`](super::PictureReader::read_within) was allowed.
+    /// It is an estimate from the header that no picture goes beyond.
     #[error("picture needs {bytes} bytes of memory to be decoded")]
     NeedsMemory {
         /// The memory that is enough, or at least enough to know how much is.

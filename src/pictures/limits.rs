@@ -52,7 +52,8 @@ impl Limits {
         }
     }
 
-    /// Whether a picture of `size` may be decoded: into RGB as a whole, with `more` bytes of memory for what comes before.
+    /// Whether a picture of `size` may be decoded: into RGB as a whole, with `more` bytes of memory for what comes
+    /// before.
     pub(super) fn check_memory(
         self,
         format: Format,

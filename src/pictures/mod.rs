@@ -3,8 +3,8 @@
 //! [`PictureReader::read`] gives, byte for byte, what Pillow 13.0.0 gives for
 //! `Image.open(file).convert("RGB").resize((width, height))`: bicubic with antialiasing, without regard to the aspect
 //! ratio or to colour profiles. EXIF orientation is ignored, except in TIFF and where it is asked for. Transparency is
-//! dropped, not blended. `docs/formats.md` lists the formats, and where Pillow is not followed. Everything here works on
-//! memory: no files, no logging, no environment.
+//! dropped, not blended. `docs/formats.md` lists the formats, and where Pillow is not followed. Everything here works
+//! on memory: no files, no logging, no environment.
 //!
 //! | module | what |
 //! |---|---|

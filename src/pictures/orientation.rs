@@ -16,8 +16,8 @@ use crate::pictures::{Format, Size};
 /// The most that a compressed text of a PNG may become, in bytes: Pillow's `MAX_TEXT_CHUNK`.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// The orientation that a JPEG, PNG or WebP file gives in its EXIF data, or else in its XMP data, and an AVIF in boxes of its
-/// own; upright where it gives none that can be read. (A TIFF is turned when it is decoded.)
+/// The orientation that a JPEG, PNG or WebP file gives in its EXIF data, or else in its XMP data, and an AVIF in boxes
+/// of its own; upright where it gives none that can be read. (A TIFF is turned when it is decoded.)
 pub fn of(bytes: &[u8]) -> Orientation {
     #[cfg(feature = "avif")]
     if matches!(Format::of(bytes), Ok(Format::Avif)) {
@@ -107,8 +107,8 @@ fn xmp(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// The data of the segments `APP1`, where programs describe the picture. A segment is `ff`, a marker, a length of two bytes
-/// that counts itself, and data.
+/// The data of the segments `APP1`, where programs describe the picture. A segment is `ff`, a marker, a length of two
+/// bytes that counts itself, and data.
 fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     const APP1: u8 = 0xe1;
     const START_OF_SCAN: u8 = 0xda;

@@ -14,15 +14,15 @@ use crate::support::fault;
 pub struct PixelOptions {
     /// Pictures with more pixels fail before they are decoded. Default: [`DEFAULT_MAX_PIXELS`].
     pub max_pixels: u64,
-    /// Let the JPEG decoder shrink large pictures by 2, 4 or 8 while decoding, to no less than four times the output size
-    /// on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature `pure-rust` alone.
-    /// Default: false.
+    /// Let the JPEG decoder shrink large pictures by 2, 4 or 8 while decoding, to no less than four times the output
+    /// size on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature `pure-rust`
+    /// alone. Default: false.
     pub scaled_decode: bool,
     /// Turn pictures as their EXIF orientation says, before the size is changed: as Pillow's `ImageOps.exif_transpose`.
     /// TIFFs are turned in any case, as Pillow does when it loads them. Default: false.
     pub apply_orientation: bool,
-    /// Let a GPU decode JPEG pictures, which [`GpuReader`](super::GpuReader) does and a [`PictureReader`] does not: faster,
-    /// but no longer Pillow's exact pixels. Default: false.
+    /// Let a GPU decode JPEG pictures, which [`GpuReader`](super::GpuReader) does and a [`PictureReader`] does not:
+    /// faster, but no longer Pillow's exact pixels. Default: false.
     pub decode_on_gpu: bool,
     /// Whose pixels a change of size gives. Default: those of Pillow 13.
     pub resampling: Resampling,
@@ -49,8 +49,8 @@ impl Default for PixelOptions {
     }
 }
 
-/// Reads pictures into RGB pixels of a wanted size. One per worker: it owns all buffers, and uses them again for the next
-/// picture.
+/// Reads pictures into RGB pixels of a wanted size. One per worker: it owns all buffers, and uses them again for the
+/// next picture.
 #[derive(Debug)]
 pub struct PictureReader {
     options: PixelOptions,
@@ -142,9 +142,9 @@ impl PictureReader {
         Ok((self.picture.size, &self.picture.pixels))
     }
 
-    /// Decodes a picture and makes it fit into a square of `side` pixels, aspect ratio kept and never enlarged: its size,
-    /// and `[size.height, size.width, 3]`. To be looked at: the JPEG decoder shrinks large pictures, so that these are
-    /// not Pillow's exact pixels. Not turned, whatever the options say.
+    /// Decodes a picture and makes it fit into a square of `side` pixels, aspect ratio kept and never enlarged: its
+    /// size, and `[size.height, size.width, 3]`. To be looked at: the JPEG decoder shrinks large pictures, so that
+    /// these are not Pillow's exact pixels. Not turned, whatever the options say.
     ///
     /// # Errors
     ///

@@ -16,7 +16,8 @@ impl BasePath {
 impl FromStr for BasePath {
     type Err = String;
 
-    /// Takes the characters that mean nothing but themselves in an address, in HTML and in a header. A slash at the end is dropped.
+    /// Takes the characters that mean nothing but themselves in an address, in HTML and in a header. A slash at the end
+    /// is dropped.
     fn from_str(text: &str) -> Result<Self, String> {
         let path = text.strip_suffix('/').unwrap_or(text);
         let is_name = |name: &str| {

@@ -10,8 +10,8 @@ use crate::storage::files::regular;
 use crate::storage::media::MediaFile;
 use crate::storage::tar;
 
-/// The media directory. It is opened anew for each picture: while the server runs, another one may take its place, or a disk be
-/// mounted again.
+/// The media directory. It is opened anew for each picture: while the server runs, another one may take its place, or a
+/// disk be mounted again.
 #[derive(Debug)]
 pub struct MediaDir {
     path: PathBuf,
@@ -19,8 +19,8 @@ pub struct MediaDir {
 }
 
 impl MediaDir {
-    /// Files are opened that are inside. The kernel sees to it that no `..` and no symbolic link leads out, at whatever moment
-    /// one is put there.
+    /// Files are opened that are inside. The kernel sees to it that no `..` and no symbolic link leads out, at whatever
+    /// moment one is put there.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_with(path, ResolveFlag::RESOLVE_BENEATH)
     }

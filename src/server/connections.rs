@@ -24,8 +24,8 @@ use crate::support::interrupt::Interrupt;
 const MAX_CONNECTIONS: usize = 512;
 /// The most that the lines of a request may take together.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-/// Bytes of an answer that the system holds for a client, of which it lets a third go before it takes more: few enough for
-/// [`Paced`] to see how fast the client is. (It would take four megabytes, which a slow client empties in minutes.)
+/// Bytes of an answer that the system holds for a client, of which it lets a third go before it takes more: few enough
+/// for [`Paced`] to see how fast the client is. (It would take four megabytes, which a slow client empties in minutes.)
 const SEND_BUFFER: usize = 128 << 10;
 /// How long answers that are on their way may still take at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);

@@ -85,8 +85,8 @@ impl Groups {
     }
 }
 
-/// The groups about which nothing is decided. Members that are no duplicates of the first of their group may still be of each
-/// other, since all of a group are within the distance: they make a group of their own.
+/// The groups about which nothing is decided. Members that are no duplicates of the first of their group may still be
+/// of each other, since all of a group are within the distance: they make a group of their own.
 pub fn undecided(found: &Found, decisions: &Decisions, features: &Features) -> Vec<Vec<Member>> {
     let mut undecided = Vec::new();
     for members in &found.groups {

@@ -1,8 +1,8 @@
 //! Who may ask, and the headers of every answer.
 //!
-//! A page of any site may make the reader's browser send requests to this machine. So that none reads the answers: a name
-//! that leads here and is not this server's own (DNS rebinding) is refused by the `Host` header, and a page of another
-//! site by the `Origin` header.
+//! A page of any site may make the reader's browser send requests to this machine. So that none reads the answers: a
+//! name that leads here and is not this server's own (DNS rebinding) is refused by the `Host` header, and a page of
+//! another site by the `Origin` header.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -132,8 +132,8 @@ enum AllowedHost {
 }
 
 impl AllowedHost {
-    /// A name, an address as browsers write it, or `*.` and a name. What would never be the host of a request is refused with
-    /// what to give in its place.
+    /// A name, an address as browsers write it, or `*.` and a name. What would never be the host of a request is
+    /// refused with what to give in its place.
     fn parse(text: &str) -> Result<Self, &'static str> {
         if let Some(address) = text
             .strip_prefix('[')

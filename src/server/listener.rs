@@ -68,8 +68,8 @@ impl Listener {
         })
     }
 
-    /// The socket that systemd passes on, where it started the program because of a client (`LISTEN_FDS`). To be called before
-    /// there are threads, since it takes the variables out of the environment.
+    /// The socket that systemd passes on, where it started the program because of a client (`LISTEN_FDS`). To be called
+    /// before there are threads, since it takes the variables out of the environment.
     ///
     /// # Errors
     /// When there are several sockets, or it is none for streams.
@@ -168,8 +168,8 @@ fn identity(path: &Path) -> io::Result<String> {
     Ok(format!("{device} {number} {seconds}.{nanoseconds:09}\n"))
 }
 
-/// A locked file beside a socket, `PATH.lock`, which says which socket its holder made. It is free once that has ended, in whatever
-/// way.
+/// A locked file beside a socket, `PATH.lock`, which says which socket its holder made. It is free once that has ended,
+/// in whatever way.
 #[derive(Debug)]
 struct SocketLock {
     path: PathBuf,

@@ -1,4 +1,5 @@
-//! What is searched and shown, as it is now: read again when it changes, while answers go on with what was there before.
+//! What is searched and shown, as it is now: read again when it changes, while answers go on with what was there
+//! before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use crate::support::progress::Progress;
 const LOOK: Duration = Duration::from_secs(1);
 /// To walk over all per-object files takes a while where there are many: the rest after it is so many times as long.
 const REST: u32 = 20;
-/// The same while features come: of 40,000 objects a new one is shown two seconds after it is extracted, instead of six.
+/// The same while features come: of 40,000 objects a new one is shown two seconds after it is extracted, instead of
+/// six.
 const REST_WHILE_NEW: u32 = 4;
 
 /// The features and the list as they are now.
@@ -58,8 +60,8 @@ impl Features {
         Some((position, self.collection.feature(position)))
     }
 
-    /// The file that the feature of an object was made from, where it has one and that is recorded; also where it is not shown,
-    /// since another file is listed now.
+    /// The file that the feature of an object was made from, where it has one and that is recorded; also where it is
+    /// not shown, since another file is listed now.
     pub fn source(&self, id: &str) -> Option<Source> {
         let shown = self.lookup.find(&self.collection, id);
         let any = || self.lookup.find_hidden(&self.collection, id);

@@ -1,8 +1,8 @@
 //! Command: a web server on this machine that finds similar pictures, and a page to look at them.
 //!
-//! Two kinds of threads: a few that talk to clients and never wait for anything but them, and those that work. A search is
-//! one pass over all features for everyone who waits (`scans.rs`); what decodes pictures runs on as many threads as there are
-//! processors (`work.rs`).
+//! Two kinds of threads: a few that talk to clients and never wait for anything but them, and those that work. A search
+//! is one pass over all features for everyone who waits (`scans.rs`); what decodes pictures runs on as many threads as
+//! there are processors (`work.rs`).
 //!
 //! | file | what |
 //! |---|---|
@@ -82,19 +82,20 @@ pub struct Options {
     pub follow_links: bool,
     /// The path below which all addresses are. Default: the root.
     pub base_path: BasePath,
-    /// Whether `X-Forwarded-Prefix` and `X-Forwarded-Proto` are believed, which only a proxy may be able to set. Default: no.
+    /// Whether `X-Forwarded-Prefix` and `X-Forwarded-Proto` are believed, which only a proxy may be able to set.
+    /// Default: no.
     pub trust_proxy: bool,
     /// The secret of those who are answered. Default: none, and everybody is.
     pub token: Option<Token>,
     /// Whether decisions about duplicates are taken. Default: no.
     pub allow_changes: bool,
-    /// Names of this server apart from `localhost` and the address that it listens on; `*.example.org` are all below one.
-    /// Default: none.
+    /// Names of this server apart from `localhost` and the address that it listens on; `*.example.org` are all below
+    /// one. Default: none.
     pub allowed_hosts: Vec<String>,
     /// Another site whose pages may ask, such as `http://localhost:3000`. Default: none.
     pub allowed_origin: Option<String>,
-    /// Time limit for receiving a request and for producing an answer, and the time over which a client has to read at least
-    /// 16 KiB a second. Default: 30 s.
+    /// Time limit for receiving a request and for producing an answer, and the time over which a client has to read at
+    /// least 16 KiB a second. Default: 30 s.
     pub patience: Duration,
 }
 
@@ -118,9 +119,9 @@ struct App {
     patience: Duration,
 }
 
-/// Serves those who know the token, or everybody where there is none, until a signal ends it. `open_model` and `open_text` get the dimension of the features; where they fail, uploads or
-/// words are refused, and all else works. The latter gives `None` where the model knows no words. `find_groups` finds the groups of
-/// duplicates.
+/// Serves those who know the token, or everybody where there is none, until a signal ends it. `open_model` and
+/// `open_text` get the dimension of the features; where they fail, uploads or words are refused, and all else works.
+/// The latter gives `None` where the model knows no words. `find_groups` finds the groups of duplicates.
 pub fn serve(
     listener: &Listener,
     options: &Options,

@@ -44,8 +44,8 @@ const FILES: [(&str, &str, &[u8]); 8] = [
     ),
 ];
 
-/// The page itself, with the address that those in it are relative to, where it is known. It is made of characters that mean
-/// nothing in HTML.
+/// The page itself, with the address that those in it are relative to, where it is known. It is made of characters that
+/// mean nothing in HTML.
 pub fn whole(base: Option<&str>) -> Response {
     with_base(include_str!("page/index.html"), base)
 }

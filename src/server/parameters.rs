@@ -21,8 +21,8 @@ const MAX_LIMIT: usize = 10_000;
 const DEFAULT_SIDE: usize = 256;
 const SIDES: std::ops::RangeInclusive<usize> = 16..=1024;
 
-/// The parameters of an address: those of `T` and `More`, each at most once, and no others, since one that is overlooked gives
-/// another answer than was asked for.
+/// The parameters of an address: those of `T` and `More`, each at most once, and no others, since one that is
+/// overlooked gives another answer than was asked for.
 pub struct Parameters<T, More = Nothing>(pub T, pub More);
 
 impl<T, More, S> FromRequestParts<S> for Parameters<T, More>

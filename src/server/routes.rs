@@ -115,8 +115,8 @@ impl App {
         path.strip_prefix(self.base_path.as_str()) == Some("/")
     }
 
-    /// Whether strangers are answered at an address: the files of the page are in every copy of the program, and the health check
-    /// tells them less.
+    /// Whether strangers are answered at an address: the files of the page are in every copy of the program, and the
+    /// health check tells them less.
     pub fn is_public(&self, path: &str) -> bool {
         match path.strip_prefix(self.base_path.as_str()) {
             Some("") => true,
@@ -442,7 +442,8 @@ pub async fn duplicates(
     Parameters(parameters, _): Parameters<parameters::Duplicates>,
 ) -> Answer {
     let (limit, asked) = (parameters.limit()?, parameters.max_distance()?);
-    // Held by the search itself, which goes on where the client is told that it takes too long: the next finds its groups.
+    // Held by the search itself, which goes on where the client is told that it takes too long: the next finds its
+    // groups.
     let turn = Arc::clone(&app.groups.turn).lock_owned().await;
     let worker = Arc::clone(&app);
     let find = move || -> Result<_, Problem> {
@@ -523,8 +524,8 @@ fn of_decisions(why: anyhow::Error) -> Problem {
     Problem::internal(format!("the file of decisions cannot be used: {reason}"))
 }
 
-/// The file of a listed object, or its member of a tar, by its id and by nothing else. One that is another file than the object's
-/// feature was made from is not shown in its place.
+/// The file of a listed object, or its member of a tar, by its id and by nothing else. One that is another file than
+/// the object's feature was made from is not shown in its place.
 fn open(app: &App, id: &str) -> Result<MediaFile, Problem> {
     let media = app.live.media();
     let entry = media
@@ -735,8 +736,8 @@ async fn openapi(
     Ok(Json(document).into_response())
 }
 
-/// The page. Its addresses are relative, so that it works below any path that ends in a slash; where a proxy says which path it
-/// took off, the page says it to the browser, who may have left out the slash.
+/// The page. Its addresses are relative, so that it works below any path that ends in a slash; where a proxy says which
+/// path it took off, the page says it to the browser, who may have left out the slash.
 async fn whole_page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     Ok(page::whole(base(&app, &headers)?.as_deref()))
 }

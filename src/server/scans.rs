@@ -19,8 +19,9 @@ use crate::storage::folder::Folder;
 
 /// Queries in one pass; what waits beyond that goes into the next. It bounds how long a pass takes.
 const MAX_QUERIES: usize = 64;
-/// How long a pass waits for as many queries as there were in the last. Clients that have just got their answers ask again
-/// within a millisecond; without this, the first of them would have a pass to itself and all others would wait for it.
+/// How long a pass waits for as many queries as there were in the last. Clients that have just got their answers ask
+/// again within a millisecond; without this, the first of them would have a pass to itself and all others would wait
+/// for it.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// The way to the thread that searches.
@@ -66,8 +67,8 @@ impl Scans {
         Ok(Scans { queue })
     }
 
-    /// The nearest objects to a feature, and before all others the object whose feature it is; none where the features have
-    /// meanwhile become others, of another dimension, or where the search failed.
+    /// The nearest objects to a feature, and before all others the object whose feature it is; none where the features
+    /// have meanwhile become others, of another dimension, or where the search failed.
     pub async fn nearest(&self, question: Question) -> Option<Vec<Neighbour>> {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Waiting { question, answer }).ok()?;

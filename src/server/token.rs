@@ -1,5 +1,5 @@
-//! The secret that clients have to know, where there is one: a program says it in the header `Authorization: Bearer`, and a
-//! browser gets a cookie for it once, from a link.
+//! The secret that clients have to know, where there is one: a program says it in the header `Authorization: Bearer`,
+//! and a browser gets a cookie for it once, from a link.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -30,7 +30,8 @@ const COOKIE_AGE: u32 = 365 * 24 * 60 * 60;
 #[derive(Clone)]
 pub struct Token {
     text: String,
-    /// The value of the cookie. Other servers of the same host get it too, whatever their port, and cannot tell the token from it.
+    /// The value of the cookie. Other servers of the same host get it too, whatever their port, and cannot tell the
+    /// token from it.
     cookie: String,
 }
 
@@ -117,7 +118,8 @@ pub fn is_admitted(app: &App, headers: &HeaderMap) -> bool {
     (app.token.as_ref()).is_none_or(|token| token.is_known(headers))
 }
 
-/// Refuses those who do not know the token; a link with the token is answered with the cookie, and leads on to the page.
+/// Refuses those who do not know the token; a link with the token is answered with the cookie, and leads on to the
+/// page.
 pub async fn require(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let uri = request.uri();
     let Some(token) = app.token.as_ref().filter(|_| !app.is_public(uri.path())) else {

@@ -20,15 +20,16 @@ pub(crate) struct Query<'a> {
 pub(crate) enum Method<'a> {
     /// All of them, in one pass over the data for all queries.
     Exact(Metric),
-    /// All of them among some objects, in rising order: each distance is computed in 64 bits, one query after the other.
+    /// All of them among some objects, in rising order: each distance is computed in 64 bits, one query after the
+    /// other.
     Among(Metric, &'a [Position]),
     /// Through an index, by the metric that it was made for; some may be missed.
     Approximate(&'a ApproximateIndex),
 }
 
-/// The `k` nearest objects to each query, nearest first, those of one distance by object id; an object that is its own query
-/// comes before others of the same feature. Rows that hold a number that is not finite are nobody's neighbours, and such
-/// a query has none.
+/// The `k` nearest objects to each query, nearest first, those of one distance by object id; an object that is its own
+/// query comes before others of the same feature. Rows that hold a number that is not finite are nobody's neighbours,
+/// and such a query has none.
 pub(crate) fn neighbours(
     collection: &Collection,
     queries: &[Query<'_>],
@@ -63,8 +64,8 @@ pub(crate) fn neighbours(
     found
 }
 
-/// Puts an object before others of the same feature, whose ids may come first. Where there are no neighbours, because its
-/// feature is not finite, it adds none.
+/// Puts an object before others of the same feature, whose ids may come first. Where there are no neighbours, because
+/// its feature is not finite, it adds none.
 fn put_first(collection: &Collection, itself: Position, neighbours: &mut Vec<Neighbour>, k: usize) {
     if neighbours.is_empty() {
         return;

@@ -14,8 +14,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder that a user names, below the media directory or with the media directory before it: the first that holds a
-    /// listed object.
+    /// The folder that a user names, below the media directory or with the media directory before it: the first that
+    /// holds a listed object.
     ///
     /// # Errors
     /// When neither holds one.

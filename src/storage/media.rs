@@ -172,8 +172,8 @@ impl Seek for MediaFile {
     }
 }
 
-/// What tells whether a picture has changed: size and time of its file, and of a member of a tar those of the tar. So a tar that
-/// was written anew is read anew, and of one that was not no more is looked at.
+/// What tells whether a picture has changed: size and time of its file, and of a member of a tar those of the tar. So a
+/// tar that was written anew is read anew, and of one that was not no more is looked at.
 ///
 /// # Errors
 /// When there is neither such a file nor such a tar. Whether a tar has the member is not looked at.
@@ -196,8 +196,8 @@ pub fn is_gone_from_tar(path: &Path) -> bool {
         && MediaFile::open(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Reads a regular file whole, or a member of a tar; returns what it was when that began. (A file that is still being written is
-/// another one when it is complete.)
+/// Reads a regular file whole, or a member of a tar; returns what it was when that began. (A file that is still being
+/// written is another one when it is complete.)
 ///
 /// # Errors
 /// Those of [`MediaFile::open`], and [`TooLong`] inside an [`io::Error`].

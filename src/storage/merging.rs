@@ -1,9 +1,9 @@
 //! How far a merge of parts has come, by the names of two files in the directory that it merges into.
 //!
-//! Whoever lists the directory counts each row once at every moment. The merge begins with `.NNNN.merging.tmp`: the shards from
-//! that number on do not count yet. With all of them in place it makes `.merged.tmp`: now they count, and the parts in the
-//! directory do not any more. Then it removes the parts, and the two files in this order. In the first file is which merge it is, in
-//! the second which parts are to go.
+//! Whoever lists the directory counts each row once at every moment. The merge begins with `.NNNN.merging.tmp`: the
+//! shards from that number on do not count yet. With all of them in place it makes `.merged.tmp`: now they count, and
+//! the parts in the directory do not any more. Then it removes the parts, and the two files in this order. In the first
+//! file is which merge it is, in the second which parts are to go.
 
 use std::fs::{self, File};
 use std::io;
@@ -93,7 +93,8 @@ pub fn give_up(directory: &ModelDir, sums: &mut Sha256Sums, first: ShardNumber) 
     remove(&path.join(begun(first)))
 }
 
-/// Says that they count, and that the parts in the directory do not any more. `parts` are the names of those that are merged.
+/// Says that they count, and that the parts in the directory do not any more. `parts` are the names of those that are
+/// merged.
 pub fn done(directory: &ModelDir, parts: &[String]) -> Result<()> {
     let path = directory.path().join(DONE);
     let names: String = parts.iter().flat_map(|name| [name, "\n"]).collect();
@@ -102,8 +103,8 @@ pub fn done(directory: &ModelDir, parts: &[String]) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Removes the parts of a directory that are merged, and then what says so. Files in them that are not the program's stay, with
-/// their directory.
+/// Removes the parts of a directory that are merged, and then what says so. Files in them that are not the program's
+/// stay, with their directory.
 pub fn finish(directory: &ModelDir) -> Result<()> {
     let path = directory.path();
     let done = path.join(DONE);

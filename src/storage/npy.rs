@@ -188,7 +188,8 @@ fn usual_feature_data(bytes: &[u8]) -> Option<&[u8]> {
     is_usual.then_some(data)
 }
 
-/// Shape and data offset of a shard's object ids, `(rows, width, data offset)`: `<U{width}` `(rows,)`, 4 bytes a character.
+/// Shape and data offset of a shard's object ids, `(rows, width, data offset)`: `<U{width}` `(rows,)`, 4 bytes a
+/// character.
 ///
 /// `bytes` is the beginning of the file (4096 bytes are enough), `file_length` its whole length in bytes.
 pub(crate) fn object_ids_shape(
@@ -227,9 +228,9 @@ pub(crate) fn object_id(cell: &[u8]) -> Option<String> {
     text.map(|text| text.trim_end_matches('\0').to_owned())
 }
 
-/// The sources in the bytes of a whole structured array `(n,)` of `path` (`<U…`), `size` and `mtime_ns` (`<i8`), in order:
-/// the path below the media directory of the file that a feature was made from, its length in bytes, and the time of its
-/// last change in nanoseconds since 1970. An empty path is a source that is not known.
+/// The sources in the bytes of a whole structured array `(n,)` of `path` (`<U…`), `size` and `mtime_ns` (`<i8`), in
+/// order: the path below the media directory of the file that a feature was made from, its length in bytes, and the
+/// time of its last change in nanoseconds since 1970. An empty path is a source that is not known.
 pub(crate) fn sources(bytes: &[u8]) -> Result<Vec<Option<Source>>, NpyError> {
     let (_, width, offset) = sources_shape(bytes)?;
     let rows = bytes[offset..].chunks_exact(source_bytes(width));

@@ -29,8 +29,8 @@ impl IdKind {
         }
     }
 
-    /// The part of a listed path that is the object id, where it can be one: the name at the end, or all of it but for a
-    /// `./` at its beginning, as `find .` writes it.
+    /// The part of a listed path that is the object id, where it can be one: the name at the end, or all of it but for
+    /// a `./` at its beginning, as `find .` writes it.
     pub fn of_entry(self, entry: &str) -> &str {
         match self {
             IdKind::Name => &entry[entry.len() - file_name(entry.as_bytes()).len()..],
@@ -68,9 +68,10 @@ impl IdKind {
 /// `<id[0:2]>/<id[2:4]>/<id>.npy` (slices of characters) stays where it belongs: no `/`, no NUL, no newline,
 /// and neither the name nor a slice is `.` or `..`, nor does the name begin with `..`.
 ///
-/// A path is always relative, of at most 4095 bytes, and without NUL, newline, and components that are empty, `.` or `..`.
-/// The nested path is made of its SHA-256 in hexadecimal: `<sum[0:2]>/<sum[2:4]>/<sum>.npy`. So it is as long for every path,
-/// holds nothing of it that could lead elsewhere, and differs where disks do not tell upper from lower case.
+/// A path is always relative, of at most 4095 bytes, and without NUL, newline, and components that are empty, `.` or
+/// `..`. The nested path is made of its SHA-256 in hexadecimal: `<sum[0:2]>/<sum[2:4]>/<sum>.npy`. So it is as long for
+/// every path, holds nothing of it that could lead elsewhere, and differs where disks do not tell upper from lower
+/// case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId {
     text: Box<str>,

@@ -66,8 +66,8 @@ impl Part {
         self.of
     }
 
-    /// Whether the object of a listed path belongs to it: the [`hash`] of the path leaves the rest `index` when it is divided by
-    /// `of`. That is the same on every machine and in every version.
+    /// Whether the object of a listed path belongs to it: the [`hash`] of the path leaves the rest `index` when it is
+    /// divided by `of`. That is the same on every machine and in every version.
     pub fn holds(self, id_kind: IdKind, entry: &str) -> bool {
         self.holds_hash(hash(id_kind, entry))
     }
@@ -121,8 +121,8 @@ impl Part {
 
 /// What divides the objects among the parts: the first eight bytes of the SHA-256 of the id, as a big-endian number.
 ///
-/// Where a component of the path ends in `.tar`, in upper or lower case, and is not the last, all that is below it is in
-/// one part, so that each tar is read by one: in place of the id stands the path up to `.tar`, without a `./` at its
+/// Where a component of the path ends in `.tar`, in upper or lower case, and is not the last, all that is below it is
+/// in one part, so that each tar is read by one: in place of the id stands the path up to `.tar`, without a `./` at its
 /// beginning. No file is looked at.
 pub fn hash(id_kind: IdKind, entry: &str) -> u64 {
     let key = match tar::split(entry) {

@@ -1,8 +1,8 @@
 //! The directory of a part that writes its shards itself, `<model>/part-00003-of-00064`.
 //!
-//! It is a model's directory like any other, with a recipe, shards and their checksums, but without per-object files. Only
-//! `part.json` is its own: what the part was made of, once nothing of it is left to do. `concat --merge` takes parts that have
-//! this record, and no others.
+//! It is a model's directory like any other, with a recipe, shards and their checksums, but without per-object files.
+//! Only `part.json` is its own: what the part was made of, once nothing of it is left to do. `concat --merge` takes
+//! parts that have this record, and no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -100,8 +100,8 @@ pub fn rows(directory: &Path) -> Result<usize, ShardError> {
     rows.sum()
 }
 
-/// The parts of a model's directory in which anything was made: a run that is refused leaves no more than a file for locks, and a
-/// merge what is not the program's.
+/// The parts of a model's directory in which anything was made: a run that is refused leaves no more than a file for
+/// locks, and a merge what is not the program's.
 pub fn begun(model_dir: &Path, there: &ShardFiles) -> BTreeSet<Part> {
     let is_begun = |part: &&Part| {
         let directory = directory(model_dir, **part);

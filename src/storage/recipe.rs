@@ -46,7 +46,8 @@ pub struct Recipe {
     pub preprocess: Option<serde_json::Value>,
 }
 
-/// The numbers that a graph computes with. It is here since the recipe records it. The graph's input and output are f32 in any case.
+/// The numbers that a graph computes with. It is here since the recipe records it. The graph's input and output are f32
+/// in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -148,8 +149,8 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// The same with the version of the format: 1, or 2 where it has something that version 0.1 of this program would overlook
-    /// and go on in another way.
+    /// The same with the version of the format: 1, or 2 where it has something that version 0.1 of this program would
+    /// overlook and go on in another way.
     #[must_use]
     pub fn with_format(self) -> Self {
         let is_old = self.ids == IdKind::Name

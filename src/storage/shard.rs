@@ -1,5 +1,5 @@
-//! Shards: pairs of `NNNN.features.npy` and `NNNN.object_ids.npy` in a model's directory, with `NNNN.sources.npy` where it
-//! is known which files the features were made from.
+//! Shards: pairs of `NNNN.features.npy` and `NNNN.object_ids.npy` in a model's directory, with `NNNN.sources.npy` where
+//! it is known which files the features were made from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -31,8 +31,8 @@ pub enum ShardFile {
     Features,
     /// `<U…` `(n,)`.
     ObjectIds,
-    /// Which files the features were made from, `(n,)` of path, size and time. Shards of which none is known have no such
-    /// file.
+    /// Which files the features were made from, `(n,)` of path, size and time. Shards of which none is known have no
+    /// such file.
     Sources,
 }
 
@@ -153,8 +153,8 @@ pub struct ShardFiles {
     pub finished: BTreeMap<ShardNumber, [bool; 3]>,
     /// Temporary files, likewise.
     pub temporary: BTreeMap<ShardNumber, [bool; 3]>,
-    /// Shards that a process was replacing by others when it was killed. One whose replacement is complete is not among the
-    /// files.
+    /// Shards that a process was replacing by others when it was killed. One whose replacement is complete is not among
+    /// the files.
     pub(crate) replacements: BTreeMap<ShardNumber, ShardNumber>,
     /// Parts that have shards in directories of their own.
     pub(crate) parts: BTreeSet<Part>,
@@ -303,8 +303,8 @@ impl ShardFiles {
         first.is_some_and(|first| number >= first)
     }
 
-    /// The number of the next new shard: after every number of which there is a file, so that a file which was left alone
-    /// never comes to stand beside those of another shard.
+    /// The number of the next new shard: after every number of which there is a file, so that a file which was left
+    /// alone never comes to stand beside those of another shard.
     pub(crate) fn next_number(&self) -> ShardNumber {
         let last = self.finished.keys().next_back();
         last.map_or(ShardNumber::FIRST, |last| last.next())
@@ -418,8 +418,8 @@ pub(crate) fn read_object_ids(path: &Path) -> Result<Vec<String>, ShardError> {
     })
 }
 
-/// Lists a model's directory, with its parts, and reads from the shards; once more where one was replaced by another process
-/// meanwhile.
+/// Lists a model's directory, with its parts, and reads from the shards; once more where one was replaced by another
+/// process meanwhile.
 pub(crate) fn read_listed<T>(
     directory: &Path,
     mut read: impl FnMut(&[Listing]) -> Result<T, ShardError>,
@@ -445,8 +445,8 @@ pub(crate) fn is_gone(error: &ShardError) -> bool {
     matches!(error, ShardError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-/// Which file each feature of a shard of so many rows was made from, row by row: none is known where the shard has no such
-/// record.
+/// Which file each feature of a shard of so many rows was made from, row by row: none is known where the shard has no
+/// such record.
 pub(crate) fn sources(
     directory: &Path,
     number: ShardNumber,
@@ -509,8 +509,8 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Makes the temporary files complete and durable, where `ids` are the object ids of the rows and `sources` say what they
-    /// were made from; returns the checksum of each. There is no file of sources where none is known.
+    /// Makes the temporary files complete and durable, where `ids` are the object ids of the rows and `sources` say
+    /// what they were made from; returns the checksum of each. There is no file of sources where none is known.
     pub fn finish<'i>(
         self,
         ids: impl ExactSizeIterator<Item = &'i str> + Clone,
@@ -611,8 +611,8 @@ fn create_afresh(path: &Path) -> io::Result<File> {
     fault::step("create a temporary file", || options.open(path))
 }
 
-/// Reads a shard that is in place, as whoever comes next finds it, and compares it with what was to be written: the object ids
-/// and the checksum ([`feature_sum`]) of each row. What was packed is removed after this alone.
+/// Reads a shard that is in place, as whoever comes next finds it, and compares it with what was to be written: the
+/// object ids and the checksum ([`feature_sum`]) of each row. What was packed is removed after this alone.
 ///
 /// # Errors
 /// When the shard cannot be read, or is another one.

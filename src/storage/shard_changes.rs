@@ -1,5 +1,5 @@
-//! How shards get into a directory, change there and leave it, each in one durable step; and what a killed process has left
-//! of that is finished or removed.
+//! How shards get into a directory, change there and leave it, each in one durable step; and what a killed process has
+//! left of that is finished or removed.
 //!
 //! A shard that changes is written anew under the next number, and a marker `.NNNN.replaces.MMMM.tmp` says which one it
 //! replaces. The moment in which the new one is complete is the one in which the old one is gone: whoever lists the
@@ -22,7 +22,8 @@ use crate::storage::shard::{self, FeatureRows, ShardFile, ShardFiles, ShardNumbe
 use crate::storage::sources::{RecordedSources, Source, feature_sum};
 use crate::support::fault;
 
-/// Brings a directory in order in which a process was killed that changed shards; returns the checksums that it has then.
+/// Brings a directory in order in which a process was killed that changed shards; returns the checksums that it has
+/// then.
 ///
 /// # Errors
 /// Among others, when parts were being merged there: only a merge can go on from there.
@@ -125,8 +126,8 @@ fn check_sums(directory: &ModelDir, sums: &Sha256Sums, number: ShardNumber) -> R
     Ok(())
 }
 
-/// Puts new sources of a shard that is there in place, where their checksum is recorded: then they are whole. Removes them
-/// otherwise.
+/// Puts new sources of a shard that is there in place, where their checksum is recorded: then they are whole. Removes
+/// them otherwise.
 fn finish_sources(
     directory: &ModelDir,
     sums: &Sha256Sums,
@@ -169,7 +170,8 @@ pub struct NewShard {
     files: Vec<(ShardFile, String)>,
 }
 
-/// Makes a shard durable whose rows are all written. `ids` are those of the rows, `sources` say what they were made from.
+/// Makes a shard durable whose rows are all written. `ids` are those of the rows, `sources` say what they were made
+/// from.
 pub fn write<'i>(
     writer: ShardWriter,
     ids: impl ExactSizeIterator<Item = &'i str> + Clone,
@@ -211,8 +213,8 @@ pub struct Change {
     pub sources: Vec<Option<Source>>,
 }
 
-/// Changes a shard in one durable step. Where no row leaves it, it gets new sources; otherwise the rows that stay get the
-/// number `next`, and the shard goes, without being replaced where none stays. Returns whether `next` is taken.
+/// Changes a shard in one durable step. Where no row leaves it, it gets new sources; otherwise the rows that stay get
+/// the number `next`, and the shard goes, without being replaced where none stays. Returns whether `next` is taken.
 pub fn change(
     directory: &ModelDir,
     sums: &mut Sha256Sums,
@@ -348,8 +350,8 @@ fn remove_marker(directory: &ModelDir, old: ShardNumber, new: ShardNumber) -> Re
         .with_context(|| format!("cannot remove {}", path.display()))
 }
 
-/// Removes a shard. It is gone once its object ids have their temporary name: then it is one that was never put in place.
-/// Killed after that, the next call puts it back, and whoever removes it does so again.
+/// Removes a shard. It is gone once its object ids have their temporary name: then it is one that was never put in
+/// place. Killed after that, the next call puts it back, and whoever removes it does so again.
 pub fn remove_shard(
     directory: &ModelDir,
     sums: &mut Sha256Sums,

@@ -1,20 +1,21 @@
 //! Which file each feature was made from.
 //!
-//! A feature is one file with numpy's bytes, so that its source has to be recorded beside it: in a record of sources, which
-//! has a line for each feature that is made; and once the feature is packed, in the shard's `NNNN.sources.npy`. A file
-//! beside each feature instead would double the files, and extended attributes are lost where features are copied.
+//! A feature is one file with numpy's bytes, so that its source has to be recorded beside it: in a record of sources,
+//! which has a line for each feature that is made; and once the feature is packed, in the shard's `NNNN.sources.npy`. A
+//! file beside each feature instead would double the files, and extended attributes are lost where features are copied.
 //!
-//! Each run has a record of its own, so that none relies on locks: one that two machines add to, or that one of them replaces
-//! meanwhile, loses lines through sshfs, s3fs, rclone, or NFS without locks. While the run lasts, its record is an unfinished
-//! file (`Scratch::add_to_record`). At its end, or when the next run finds it left over, it gets a final name,
-//! `sources.jsonl` or `sources.<16 digits>.jsonl`, and nobody changes it any more: [`tidy`] writes another one of what is still
-//! of use, and removes it.
+//! Each run has a record of its own, so that none relies on locks: one that two machines add to, or that one of them
+//! replaces meanwhile, loses lines through sshfs, s3fs, rclone, or NFS without locks. While the run lasts, its record
+//! is an unfinished file (`Scratch::add_to_record`). At its end, or when the next run finds it left over, it gets a
+//! final name, `sources.jsonl` or `sources.<16 digits>.jsonl`, and nobody changes it any more: [`tidy`] writes another
+//! one of what is still of use, and removes it.
 //!
-//! The line comes before the feature gets its name, and has a checksum of the feature's numbers. It holds for the feature
-//! that has this checksum and for no other, so that the two never come apart, whenever a process is killed: a line without
-//! its feature says nothing. Where object ids are paths, it also says whose a per-object file is, since the file's name is only a
-//! checksum of the path. Like features, lines are not made durable. A power loss can only lose them, and then the
-//! source of a feature is not known; nor is its object, where that is a path, and `extract` makes it again.
+//! The line comes before the feature gets its name, and has a checksum of the feature's numbers. It holds for the
+//! feature that has this checksum and for no other, so that the two never come apart, whenever a process is killed: a
+//! line without its feature says nothing. Where object ids are paths, it also says whose a per-object file is, since
+//! the file's name is only a checksum of the path. Like features, lines are not made durable. A power loss can only
+//! lose them, and then the source of a feature is not known; nor is its object, where that is a path, and `extract`
+//! makes it again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -120,8 +121,8 @@ pub fn record(scratch: &Scratch, made: &[Made]) -> io::Result<()> {
     scratch.add_to_record(&lines)
 }
 
-/// Removes the features of which `keep` is false from the finished records that were there when `read` was read, and makes one
-/// of them. Only who packs does this.
+/// Removes the features of which `keep` is false from the finished records that were there when `read` was read, and
+/// makes one of them. Only who packs does this.
 pub fn tidy(
     directory: &ModelDir,
     read: &RecordedSources,
@@ -204,8 +205,8 @@ fn list(directory: &Path, stage: Stage) -> io::Result<Vec<(PathBuf, FileStamp)>>
     Ok(records)
 }
 
-/// Gives the bytes of each record of one kind to `take`; returns their paths. None where one was removed meanwhile: another one has
-/// its lines.
+/// Gives the bytes of each record of one kind to `take`; returns their paths. None where one was removed meanwhile:
+/// another one has its lines.
 fn read_records(
     directory: &Path,
     stage: Stage,
@@ -268,8 +269,8 @@ pub struct RecordedSources {
 impl RecordedSources {
     /// Reads the records of a directory whose objects have ids of that kind. Takes no lock.
     ///
-    /// What is not packed has to be listed before, and what is packed after: `concat` puts the sources in a shard before it
-    /// removes them here.
+    /// What is not packed has to be listed before, and what is packed after: `concat` puts the sources in a shard
+    /// before it removes them here.
     pub fn read(directory: &Path, id_kind: IdKind) -> io::Result<Self> {
         Self::read_some(directory, id_kind, |_| true)
     }
@@ -382,8 +383,8 @@ impl RecordedSources {
 pub(crate) struct ObjectFiles<'a> {
     /// In the order in which they are packed: that of their paths where object ids are names, and else that of the ids.
     pub known: Vec<PerObjectFile<'a>>,
-    /// Files of which it is not recorded whose they are, where object ids are paths: a power loss has taken the record, or
-    /// another program made them.
+    /// Files of which it is not recorded whose they are, where object ids are paths: a power loss has taken the record,
+    /// or another program made them.
     pub unknown: Vec<&'a Path>,
 }
 

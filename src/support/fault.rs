@@ -1,5 +1,5 @@
-//! Steps that change files, so that a test can kill the program before each of them, or let each of them fail; and other
-//! faults that a test cannot have otherwise.
+//! Steps that change files, so that a test can kill the program before each of them, or let each of them fail; and
+//! other faults that a test cannot have otherwise.
 //!
 //! Without the feature `fault-points`, which no program has that people install, a step is its call and nothing else.
 //! With it, the environment may ask for faults (the one place where a leaf reads it):

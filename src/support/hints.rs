@@ -66,8 +66,8 @@ pub(crate) fn concerns_the_run(error: &(dyn Error + 'static)) -> bool {
     )
 }
 
-/// Whether an error of writing one file would happen with the next one too: what concerns the run, a failing disk, and a
-/// directory that may not be written.
+/// Whether an error of writing one file would happen with the next one too: what concerns the run, a failing disk, and
+/// a directory that may not be written.
 pub(crate) fn concerns_all_writing(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     concerns_the_run(error) || matches!(code, Some(Errno::EIO | Errno::EACCES | Errno::EPERM))

@@ -1,5 +1,5 @@
-//! Ctrl-C and similar signals: the first asks a run to finish what it has begun, the second ends the process. The first does so
-//! too where nothing is begun.
+//! Ctrl-C and similar signals: the first asks a run to finish what it has begun, the second ends the process. The first
+//! does so too where nothing is begun.
 
 use std::io;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Catches SIGINT, SIGTERM and SIGHUP from now on. Until [`begin`](Self::begin) each ends the process: what a run waits for
-    /// before, such as a list that comes from a pipe, knows of no signals.
+    /// Catches SIGINT, SIGTERM and SIGHUP from now on. Until [`begin`](Self::begin) each ends the process: what a run
+    /// waits for before, such as a list that comes from a pipe, knows of no signals.
     pub fn install() -> io::Result<Self> {
         let interrupt = Interrupt::default();
         interrupt.ends.store(true, Ordering::Relaxed);
@@ -50,8 +50,8 @@ impl Interrupt {
         }
     }
 
-    /// Ends the process when it is still there so long after the first signal, as a second signal would: what it has begun is
-    /// left, as by a kill. `say` is called before that.
+    /// Ends the process when it is still there so long after the first signal, as a second signal would: what it has
+    /// begun is left, as by a kill. `say` is called before that.
     pub fn end_within(
         &self,
         grace: Duration,

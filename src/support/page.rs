@@ -1,5 +1,5 @@
-//! What the pages of `search` and `duplicates` have in common: each needs nothing else. Pictures and style are inside, and there
-//! is no script.
+//! What the pages of `search` and `duplicates` have in common: each needs nothing else. Pictures and style are inside,
+//! and there is no script.
 
 use std::fmt;
 

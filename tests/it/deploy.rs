@@ -1,5 +1,5 @@
-//! The scripts in `deploy`, which drive the program in parts: with GNU parallel itself, and with a Slurm of a few lines that
-//! runs each task where it is submitted.
+//! The scripts in `deploy`, which drive the program in parts: with GNU parallel itself, and with a Slurm of a few lines
+//! that runs each task where it is submitted.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,8 +10,8 @@ use crate::extract::pictures;
 use crate::packed_parts::{Rows, rows};
 use crate::{Outcome, PROGRAM, ROOT, TestEnv, VARIABLES, finish, model_file, need_runtime, skip};
 
-/// Runs the tasks of an array one after the other; the number of tasks in the array is a wrong one, as when some are submitted
-/// again.
+/// Runs the tasks of an array one after the other; the number of tasks in the array is a wrong one, as when some are
+/// submitted again.
 const SBATCH: &str = r#"#!/bin/bash
 echo "sbatch $*" >> calls
 tasks=none

@@ -1087,8 +1087,8 @@ fn another_recipe_is_refused_also_where_all_is_done() {
     }
 }
 
-/// Black and white noise that loses more rows than columns on its way to the model's 12 x 10 pixels: Pillow 12 and 13 make
-/// other pixels of it.
+/// Black and white noise that loses more rows than columns on its way to the model's 12 x 10 pixels: Pillow 12 and 13
+/// make other pixels of it.
 fn tall_pictures(env: &TestEnv, count: usize) {
     let entries: Vec<String> = (0..count)
         .map(|number| format!("tall{number}.ppm"))

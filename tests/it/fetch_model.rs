@@ -20,8 +20,8 @@ enum Manner {
     KnowsNoRanges,
 }
 
-/// A server on a port of its own, whose file is at every address; `requests` has a line for each request: the path, and the
-/// byte from which it asks.
+/// A server on a port of its own, whose file is at every address; `requests` has a line for each request: the path, and
+/// the byte from which it asks.
 struct Server {
     address: String,
     requests: Arc<Mutex<Vec<String>>>,

@@ -17,8 +17,8 @@ use crate::{Outcome, TestEnv, files_ending, need_runtime, ppm, stored_picture, w
 /// Shared memory for each worker: what `--help` says of `--max-pixels`, less the reader's own.
 const SHARE: u64 = 512 << 20;
 
-/// How many mutants: as many as `SIMSEARCH_MUTANTS` says, from the number in `SIMSEARCH_FIRST_MUTANT` on; of pictures whose
-/// names have `SIMSEARCH_MUTANTS_OF` in them.
+/// How many mutants: as many as `SIMSEARCH_MUTANTS` says, from the number in `SIMSEARCH_FIRST_MUTANT` on; of pictures
+/// whose names have `SIMSEARCH_MUTANTS_OF` in them.
 fn numbers(default: usize) -> std::ops::Range<usize> {
     let number = |name, default| match std::env::var(name) {
         Ok(number) => number.parse().unwrap(),
@@ -389,7 +389,8 @@ fn webp_of_tables(groups: u32) -> Vec<u8> {
     [&b"RIFF"[..], &len(chunk.len() + 4), b"WEBP", &chunk].concat()
 }
 
-/// For each format a small file that takes much memory, and the least that it takes, in MiB: it must reach what it is for.
+/// For each format a small file that takes much memory, and the least that it takes, in MiB: it must reach what it is
+/// for.
 fn memory_hogs() -> [(&'static str, Vec<u8>, u64); 13] {
     [
         (
@@ -569,8 +570,8 @@ fn all_workers_on_the_worst_files_stay_within_the_memory_that_help_tells_of() {
     assert!(peak < bound, "{peak} bytes, at most {bound} expected");
 }
 
-/// Runs a command to its end; also gives its peak of memory in bytes, which the system forgets when a process ends: so it
-/// is asked for all the time. The peak is that of decoding, and more than a moment before the end.
+/// Runs a command to its end; also gives its peak of memory in bytes, which the system forgets when a process ends: so
+/// it is asked for all the time. The peak is that of decoding, and more than a moment before the end.
 #[track_caller]
 fn finish_measured(mut command: Command) -> (Outcome, u64) {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

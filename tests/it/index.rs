@@ -150,7 +150,8 @@ fn what_is_not_listed_takes_nobodys_place() {
     let rows = 1_000;
     write_shard(&env, 0, rows, 24, &clustered(1, rows));
     index(&env, &[]).exits(0);
-    // Of those near the query, in its cluster and in two whose centres are the same but for little, no other one is listed.
+    // Of those near the query, in its cluster and in two whose centres are the same but for little, no other one is
+    // listed.
     let listed = (0..rows).filter(|row| row % 40 % 15 != 7 || *row == 7);
     env.objects(&listed.map(|row| id(0, row)).collect::<Vec<_>>());
     let found = |more: &[&str]| {
@@ -170,8 +171,8 @@ fn fewer_bits_make_a_smaller_index() {
     let halves = bytes(&index(&env, &[]));
     let anew = index(&env, &["--storage", "i8"]);
     anew.says(&["is rebuilt"]);
-    // Each number takes a byte less. The rest, the graph, is not the same twice: which vectors stand in its upper levels
-    // is drawn by chance, one of 32.
+    // Each number takes a byte less. The rest, the graph, is not the same twice: which vectors stand in its upper
+    // levels is drawn by chance, one of 32.
     let saved = 500 * 24;
     let difference = bytes(&anew).abs_diff(halves - saved);
     assert!(difference < saved / 2, "{halves}\n{anew}");

@@ -186,9 +186,9 @@ impl TestEnv {
 /// What is below a directory: directories end in `/`, files have their content.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// The files and directories below a path; none where it does not exist. The files for locks, which stay, are left out. The lines
-/// of the records of sources are in one, in order and each once: killed runs and other threads make others of it, which say
-/// the same.
+/// The files and directories below a path; none where it does not exist. The files for locks, which stay, are left out.
+/// The lines of the records of sources are in one, in order and each once: killed runs and other threads make others of
+/// it, which say the same.
 pub fn tree(path: &Path) -> Tree {
     let mut found = Tree::new();
     let mut records: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

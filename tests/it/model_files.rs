@@ -1,5 +1,5 @@
-//! Models as people have them on their disks: with weights in files of their own, in folders, behind links, and files that
-//! are no models.
+//! Models as people have them on their disks: with weights in files of their own, in folders, behind links, and files
+//! that are no models.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -28,7 +28,8 @@ fn extract(env: &TestEnv, model: &Path, features: &str, folder: &Path) -> Outcom
     finish(command)
 }
 
-/// Makes `folder/model.onnx` of the test model `nhwc`, with its weights in `folder/weights.data`, all of them times `factor`.
+/// Makes `folder/model.onnx` of the test model `nhwc`, with its weights in `folder/weights.data`, all of them times
+/// `factor`.
 fn split(env: &TestEnv, folder: &str, factor: f32) {
     fs::create_dir_all(env.path(folder)).unwrap();
     let script = "

@@ -4,9 +4,9 @@ use std::fs;
 
 use crate::{Outcome, TestEnv, finish, need_python, need_runtime, python, read_feature, succeed};
 
-/// Makes `models/NAME.onnx` of pictures of 4 x 4 pixels: `last_hidden_state`, whose tokens are the channels, and where it is
-/// asked for `pooler_output`, the largest value of each. `view_1` and `amax` are the same under names that tell nothing, as
-/// PyTorch's exporter gives them.
+/// Makes `models/NAME.onnx` of pictures of 4 x 4 pixels: `last_hidden_state`, whose tokens are the channels, and where
+/// it is asked for `pooler_output`, the largest value of each. `view_1` and `amax` are the same under names that tell
+/// nothing, as PyTorch's exporter gives them.
 fn model(env: &TestEnv, name: &str, outputs: &str) {
     let script = "
 import sys, onnx

@@ -174,8 +174,8 @@ fn comes_out_as_of(pillow: Resampling) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Writes a picture in each orientation, in each format and place where the orientation can be told, and what Pillow makes
-/// of it: upright in its own size, and resized to 4 x 6 after that.
+/// Writes a picture in each orientation, in each format and place where the orientation can be told, and what Pillow
+/// makes of it: upright in its own size, and resized to 4 x 6 after that.
 const ORIENTED: &str = r#"
 import io, pathlib, struct, sys, zlib
 from PIL import Image, ImageOps, PngImagePlugin
@@ -331,8 +331,8 @@ for subsampling in ["4:2:0", "4:2:2"]:
     write(f"says_444_of_{subsampling[::2]}", picture(37, 29, "RGB"), says_444, subsampling=subsampling, quality=60)
 "#;
 
-/// AVIFs that Pillow does not write, by `avifenc`: more bits, other weights of colours, grids, and boxes that crop, turn and
-/// mirror.
+/// AVIFs that Pillow does not write, by `avifenc`: more bits, other weights of colours, grids, and boxes that crop,
+/// turn and mirror.
 #[cfg(feature = "avif")]
 const MORE_AVIFS: &str = r#"
 import itertools, pathlib, subprocess, sys
@@ -367,7 +367,8 @@ for angle, axis in itertools.product([None, "0", "1", "2", "3"], [None, "0", "1"
     write(f"turned_{angle}_{axis}", sources[0], *boxes, "--crop", "2,2,20,20", "-y", "444")
 "#;
 
-/// TIFFs that `tiffcp` of libtiff makes of Pillow's: compressions, predictors, strips, tiles, planes, orders of bits and bytes.
+/// TIFFs that `tiffcp` of libtiff makes of Pillow's: compressions, predictors, strips, tiles, planes, orders of bits
+/// and bytes.
 #[cfg(feature = "turbojpeg")]
 const TIFFS: &str = r#"
 import itertools, pathlib, subprocess, sys
@@ -449,7 +450,8 @@ fn avifs_of_avifenc_come_out_as_pillow_reads_them() {
     pictures_come_out(MORE_AVIFS, ".avif", count..=count);
 }
 
-/// Runs a script that writes pictures, and beside each `.stored` and `.upright`: its size, and the pixels that Pillow makes of it.
+/// Runs a script that writes pictures, and beside each `.stored` and `.upright`: its size, and the pixels that Pillow
+/// makes of it.
 #[cfg(any(feature = "avif", feature = "turbojpeg"))]
 fn pictures_come_out(script: &str, ending: &str, count: impl std::ops::RangeBounds<usize>) {
     let mut python = crate::need_python!("PIL");

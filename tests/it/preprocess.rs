@@ -1,5 +1,5 @@
-//! What the model sees with `--preprocess`, beside what Pillow and numpy make of the same picture and configuration, and
-//! beside `transformers` where that is there.
+//! What the model sees with `--preprocess`, beside what Pillow and numpy make of the same picture and configuration,
+//! and beside `transformers` where that is there.
 
 use std::fs;
 use std::path::Path;
@@ -52,8 +52,8 @@ fn photographs(env: &TestEnv, shared: &Path) -> Vec<String> {
     entries
 }
 
-/// What Pillow and numpy make of a picture, by the configuration as this program reads it: written from the documentation
-/// of Pillow, `transformers` and timm, not from this program.
+/// What Pillow and numpy make of a picture, by the configuration as this program reads it: written from the
+/// documentation of Pillow, `transformers` and timm, not from this program.
 const EXPECTED: &str = r#"
 import json, sys, pathlib
 import numpy as np

@@ -6,8 +6,9 @@ use std::path::Path;
 use crate::serve::client::Server;
 use crate::{Outcome, TestEnv, finish, need_python, need_runtime, python, succeed};
 
-/// Makes `models/NAME` as exporters lay out CLIP (`clip`) and SigLIP (`siglip`, without a mask: all texts are filled up to
-/// six tokens). The feature of a picture is the mean of each channel; that of a text the sum of the features of its words.
+/// Makes `models/NAME` as exporters lay out CLIP (`clip`) and SigLIP (`siglip`, without a mask: all texts are filled up
+/// to six tokens). The feature of a picture is the mean of each channel; that of a text the sum of the features of its
+/// words.
 fn model(env: &TestEnv, name: &str) {
     let script = "
 import json, pathlib, sys

@@ -1,18 +1,19 @@
 //! Command: packs per-object files into shard pairs.
 //!
 //! Each shard is written under temporary names and made durable; then its checksums are recorded in `SHA256SUMS`; then
-//! its features, its sources and its object ids get their final names, in this order; then the shard is read back, and the
-//! per-object files that are in it are removed.
-//! Killed at any instant, the next call knows from the names alone how far this one came: where there are only temporary
-//! files, the shard is written again; where the features are in place and the ids still temporary, the renames are made
-//! good; where both are in place, the per-object files of its ids are removed.
+//! its features, its sources and its object ids get their final names, in this order; then the shard is read back, and
+//! the per-object files that are in it are removed. Killed at any instant, the next call knows from the names alone how
+//! far this one came: where there are only temporary files, the shard is written again; where the features are in place
+//! and the ids still temporary, the renames are made good; where both are in place, the per-object files of its ids are
+//! removed.
 //!
 //! The checksums are written first so that a file in place has its checksum at every instant, and the right one: that
 //! of an earlier file of the same name is replaced before the file is. Lines that a killed call has written for files
 //! that still have their temporary names are dropped before these files are removed. A file that is there without a
 //! line, made by another program, gets one.
 //!
-//! A row of which there is a newer feature leaves its shard before that feature is packed: see `storage::shard_changes`.
+//! A row of which there is a newer feature leaves its shard before that feature is packed: see
+//! `storage::shard_changes`.
 //!
 //! | file | what |
 //! |---|---|
@@ -165,8 +166,8 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         );
         let result = packer.pack(&files, &mut refusals, &mut summary, &mut packed);
         if result.is_err() && lock.check().is_ok() {
-            // What a full disk cut short would keep it full; the next call would remove it anyway. (Where another process has
-            // taken over, what is there is its own.)
+            // What a full disk cut short would keep it full; the next call would remove it anyway. (Where another
+            // process has taken over, what is there is its own.)
             let _ = shard_changes::finish_what_was_killed(&directory);
         }
         result?;

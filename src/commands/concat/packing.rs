@@ -155,7 +155,8 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// Makes a shard durable and visible, and reads it back; returns the files that are packed in it, and the indices of their sources.
+/// Makes a shard durable and visible, and reads it back; returns the files that are packed in it, and the indices of
+/// their sources.
 fn commit<'f>(
     directory: &ModelDir,
     packing: &PackingLock,

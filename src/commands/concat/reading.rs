@@ -35,9 +35,9 @@ struct Row {
     row: usize,
 }
 
-/// Compares the files whose ids are in shards with their rows. Those that are equal are removed, and dropped from `files`.
-/// Those of which it is recorded what they were made from are newer than their row, which is to leave. Others are refused
-/// and dropped, and so are all but the first of several files with one id.
+/// Compares the files whose ids are in shards with their rows. Those that are equal are removed, and dropped from
+/// `files`. Those of which it is recorded what they were made from are newer than their row, which is to leave. Others
+/// are refused and dropped, and so are all but the first of several files with one id.
 pub fn compare_with_packed(
     directory: &ModelDir,
     files: &mut Vec<PerObjectFile<'_>>,
@@ -197,8 +197,8 @@ pub fn dimension(
     Ok(counts.into_keys().find_map(dimension_of))
 }
 
-/// Reads a per-object file into a buffer; returns which file that was, and the `4 d` bytes of its numbers, checked to be one
-/// finite feature, of this dimension where it is known.
+/// Reads a per-object file into a buffer; returns which file that was, and the `4 d` bytes of its numbers, checked to
+/// be one finite feature, of this dimension where it is known.
 pub fn read_feature<'f, 'b>(
     directory: &ModelDir,
     file: PerObjectFile<'f>,

@@ -1,4 +1,5 @@
-//! What is done to the members of groups that are not the first: they are moved, or their names become links to the first.
+//! What is done to the members of groups that are not the first: they are moved, or their names become links to the
+//! first.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -41,9 +42,10 @@ pub struct Acted {
     pub undo_list: Option<PathBuf>,
 }
 
-/// Does something to all members of the groups but the first of each, or with `dry_run` says what that would be. Nothing is
-/// done to a picture that is not as it was when its feature was made, nor to a group whose first is not. The undo list is
-/// written to the model's directory before the first change. `options` are those that the groups were found with.
+/// Does something to all members of the groups but the first of each, or with `dry_run` says what that would be.
+/// Nothing is done to a picture that is not as it was when its feature was made, nor to a group whose first is not. The
+/// undo list is written to the model's directory before the first change. `options` are those that the groups were
+/// found with.
 ///
 /// # Errors
 /// When the undo list cannot be written, and errors that concern all pictures. What is about one is told in the result.
@@ -188,8 +190,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The first of a group, by the name under which its feature was made: what was linked to it before has its time and size,
-    /// and may come first now. Or why it is left.
+    /// The first of a group, by the name under which its feature was made: what was linked to it before has its time
+    /// and size, and may come first now. Or why it is left.
     fn kept(&self, group: &Group) -> Option<Result<Kept, (PathBuf, &'static str)>> {
         let members = group.members.iter();
         let mut members = members.filter_map(|member| Some((member, self.path(member)?)));

@@ -17,7 +17,8 @@ pub struct Compared<'a> {
     pub objects: Vec<Position>,
     /// Their paths in the list; none where there is no list.
     entries: Vec<&'a str>,
-    /// Where pairs are wanted between two folders alone: whether each object is below the one that the others are compared with.
+    /// Where pairs are wanted between two folders alone: whether each object is below the one that the others are
+    /// compared with.
     in_against: Option<Vec<bool>>,
     not_same_folder: bool,
     /// Objects that are not in the list.

@@ -57,7 +57,8 @@ impl Neighbours {
         found.is_ok()
     }
 
-    /// The best that is left, and of those near to it, the nearest first, each that is near to all before it; and so on.
+    /// The best that is left, and of those near to it, the nearest first, each that is near to all before it; and so
+    /// on.
     fn stars(&self) -> Vec<Numbered> {
         let mut is_taken = vec![false; self.0.len()];
         let mut groups = Vec::new();

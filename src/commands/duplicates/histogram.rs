@@ -39,8 +39,8 @@ pub struct Step {
     pub pairs: usize,
 }
 
-/// Counts the pairs within round distances up to `options.max_distance`, or, where that is not given, up to one that leaves
-/// a few pairs for each object. Writes them to `options.html`, too.
+/// Counts the pairs within round distances up to `options.max_distance`, or, where that is not given, up to one that
+/// leaves a few pairs for each object. Writes them to `options.html`, too.
 ///
 /// # Errors
 /// As [`super::duplicates()`].
@@ -128,7 +128,8 @@ impl RoundStep {
         steps.into_iter().find(fits).unwrap_or(steps[2])
     }
 
-    /// So many steps; divided by a power of ten rather than multiplied with a fraction, for 0.3 not to be 0.30000000000000004.
+    /// So many steps; divided by a power of ten rather than multiplied with a fraction, for 0.3 not to be
+    /// 0.30000000000000004.
     fn times(self, number: usize) -> f64 {
         let whole = number as f64 * self.factor;
         match self.power < 0 {

@@ -1,8 +1,8 @@
 //! What a long run has found so far, so that the next run goes on from there if this one is killed.
 //!
-//! The file `duplicates.partial` in the model's directory begins with a checksum of all that the pairs depend on. Then there
-//! is a record for each share of the search that is done: how many bytes its pairs take, the CRC-32 of that and of them, and
-//! the pairs. Records are added at the end; the last one may be cut off, and then counts as not written.
+//! The file `duplicates.partial` in the model's directory begins with a checksum of all that the pairs depend on. Then
+//! there is a record for each share of the search that is done: how many bytes its pairs take, the CRC-32 of that and
+//! of them, and the pairs. Records are added at the end; the last one may be cut off, and then counts as not written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -44,8 +44,8 @@ impl Kept {
         }
     }
 
-    /// Opens the record of a model's directory, and adds the pairs in it to `pairs` if it is of a run with this key. One of another
-    /// run is written over. Where that cannot be done, the run goes without.
+    /// Opens the record of a model's directory, and adds the pairs in it to `pairs` if it is of a run with this key.
+    /// One of another run is written over. Where that cannot be done, the run goes without.
     pub fn open(directory: &Path, key: &str, pairs: &mut Vec<Pair>, progress: &Progress) -> Self {
         let path = directory.join("duplicates.partial");
         match open(&path, key, pairs) {

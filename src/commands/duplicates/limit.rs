@@ -7,9 +7,9 @@ use crate::inference::ModelFile;
 use crate::similarity::scan::Metric;
 use crate::storage::recipe::Recipe;
 
-/// Euclidean distance of features of the model inside the program, up to which two pictures count as one: of 1,710 pictures,
-/// 190 photographs and eight changed versions of each, no two different ones are so near, and 62 % of the versions are so near to
-/// their original. `models/README.md` has the table.
+/// Euclidean distance of features of the model inside the program, up to which two pictures count as one: of 1,710
+/// pictures, 190 photographs and eight changed versions of each, no two different ones are so near, and 62 % of the
+/// versions are so near to their original. `models/README.md` has the table.
 const INSIDE: f64 = 0.15;
 
 /// The limit of a run.

@@ -15,8 +15,8 @@ use crate::storage::files::FileStamp;
 use crate::storage::media::{MediaFile, read_file};
 use crate::support::progress::Progress;
 
-/// Which member of a group is the best. Where members are equal in that, the others decide in this order: the most pixels, the
-/// most bytes, the oldest, the first by path.
+/// Which member of a group is the best. Where members are equal in that, the others decide in this order: the most
+/// pixels, the most bytes, the oldest, the first by path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
     /// The most pixels.

@@ -62,7 +62,8 @@ pub struct Options {
     pub against: Option<PathBuf>,
     /// Leave out pairs in one folder. Default: no.
     pub not_same_folder: bool,
-    /// Whether a group is all that is linked by a chain of pairs. Default: no, and no two members are farther apart than the limit.
+    /// Whether a group is all that is linked by a chain of pairs. Default: no, and no two members are farther apart
+    /// than the limit.
     pub linked: bool,
     /// Which member is the best. Default: [`Keep::Largest`].
     pub keep: Keep,
@@ -159,8 +160,8 @@ fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
     Media::open(directory, objects, id_kind).map(Some)
 }
 
-/// The pairs within a limit, the nearest first; and what of them is kept for the case of a kill, to be removed when it is no
-/// longer needed.
+/// The pairs within a limit, the nearest first; and what of them is kept for the case of a kill, to be removed when it
+/// is no longer needed.
 fn find_pairs(
     collection: &Collection,
     compared: &Compared<'_>,

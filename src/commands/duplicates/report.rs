@@ -5,8 +5,8 @@ use std::io;
 
 use super::{Duplicates, Member};
 
-/// A paragraph for each group and a line for each member, the one to keep first: its path (or object id), its distance from the
-/// first, and, where there is a media directory, its size in pixels and in bytes; `-` where the file is gone.
+/// A paragraph for each group and a line for each member, the one to keep first: its path (or object id), its distance
+/// from the first, and, where there is a media directory, its size in pixels and in bytes; `-` where the file is gone.
 impl fmt::Display for Duplicates {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, group) in self.groups.iter().enumerate() {

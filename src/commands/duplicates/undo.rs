@@ -132,7 +132,8 @@ fn read_list(path: &Path) -> Result<Vec<Change>> {
         .collect()
 }
 
-/// Undoes the changes of an undo list, the last first. What is in its place stays as it is, so that it may be done again.
+/// Undoes the changes of an undo list, the last first. What is in its place stays as it is, so that it may be done
+/// again.
 ///
 /// # Errors
 /// When the list cannot be read, and errors that concern the whole run.
@@ -274,7 +275,8 @@ pub fn is_same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// The path from the folder of one file to another one, both absolute: it holds also where the tree above both is moved.
+/// The path from the folder of one file to another one, both absolute: it holds also where the tree above both is
+/// moved.
 pub fn relative(from: &Path, to: &Path) -> PathBuf {
     let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) =
         (from.components().collect(), to.components().collect());

@@ -1,5 +1,5 @@
-//! Command: writes all features of a model's directory as one Parquet file, or as several of so many rows, for databases that
-//! search vectors.
+//! Command: writes all features of a model's directory as one Parquet file, or as several of so many rows, for
+//! databases that search vectors.
 //!
 //! | file | what |
 //! |---|---|
@@ -56,10 +56,11 @@ pub struct Summary {
     pub seconds: f64,
 }
 
-/// Writes the features of all shards, and of the per-object files that are not packed yet, to a Parquet file, or to several.
+/// Writes the features of all shards, and of the per-object files that are not packed yet, to a Parquet file, or to
+/// several.
 ///
-/// Several are `<model>-00000.parquet` and so on in the folder that is named, with the rows in the order of one file. They
-/// have the same names each time, and those of an earlier export that come after the last are removed.
+/// Several are `<model>-00000.parquet` and so on in the folder that is named, with the rows in the order of one file.
+/// They have the same names each time, and those of an earlier export that come after the last are removed.
 ///
 /// # Errors
 /// When there are no features, or a file cannot be read or written. Then whatever had the

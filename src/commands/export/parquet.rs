@@ -1,10 +1,10 @@
-//! The Parquet format, for the one table that is written here: `object_id`, a string, `path`, a string or null, and `feature`,
-//! a list of float32 whose length is fixed.
+//! The Parquet format, for the one table that is written here: `object_id`, a string, `path`, a string or null, and
+//! `feature`, a list of float32 whose length is fixed.
 //!
-//! Written by hand: the crate `parquet` 60.1, without `arrow` and with zstd alone, takes 5.7 minutes of processor time to build
-//! with what it needs (344 s in the profile `dev`), so 2.9 minutes or more on two cores. More than two were too many.
-//! <https://parquet.apache.org/docs/file-format/> is what is written here: pages of plain values, compressed with zstd, and
-//! a footer in Thrift's compact encoding.
+//! Written by hand: the crate `parquet` 60.1, without `arrow` and with zstd alone, takes 5.7 minutes of processor time
+//! to build with what it needs (344 s in the profile `dev`), so 2.9 minutes or more on two cores. More than two were
+//! too many. <https://parquet.apache.org/docs/file-format/> is what is written here: pages of plain values, compressed
+//! with zstd, and a footer in Thrift's compact encoding.
 
 use std::io::{self, Write};
 
@@ -22,8 +22,8 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Compression level: zstd's own default.
 const LEVEL: i32 = 3;
 
-/// The table's schema as Arrow writes it (`arrow_schema.py` made it), without which readers would take the feature for a
-/// list of any length. The dimension is at an offset of its own.
+/// The table's schema as Arrow writes it (`arrow_schema.py` made it), without which readers would take the feature for
+/// a list of any length. The dimension is at an offset of its own.
 const ARROW_SCHEMA: &[u8] = include_bytes!("arrow_schema.bin");
 const ARROW_DIMENSION_OFFSET: usize = 120;
 

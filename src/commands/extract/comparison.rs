@@ -1,5 +1,5 @@
-//! How far features that were computed with fewer bits, or of pixels that are not exact, are from those of fp32 on the CPU,
-//! seen on the first pictures of a run.
+//! How far features that were computed with fewer bits, or of pixels that are not exact, are from those of fp32 on the
+//! CPU, seen on the first pictures of a run.
 
 use std::sync::Mutex;
 
@@ -77,8 +77,8 @@ impl<'a> Comparison<'a> {
         (self.state.try_lock()).is_ok_and(|state| state.reference.is_some())
     }
 
-    /// Compares a batch, unless enough pictures were, or another worker is at it. `pixels` are `[n, height, width, 3]` and
-    /// exact, `features` `[n, d]`.
+    /// Compares a batch, unless enough pictures were, or another worker is at it. `pixels` are `[n, height, width, 3]`
+    /// and exact, `features` `[n, d]`.
     pub fn compare(&self, pixels: &[u8], features: &[f32]) -> Result<()> {
         let Ok(mut state) = self.state.try_lock() else {
             return Ok(());

@@ -3,9 +3,9 @@
 use crate::storage::files::FileStamp;
 use crate::storage::object_id::ObjectId;
 
-/// How many pictures a worker carries from stage to stage together, at most. While a stage does the same thing again and
-/// again, its code and tables stay in the core's caches: 2 to 4 % faster than one by one, and more on a machine whose
-/// caches others use too.
+/// How many pictures a worker carries from stage to stage together, at most. While a stage does the same thing again
+/// and again, its code and tables stay in the core's caches: 2 to 4 % faster than one by one, and more on a machine
+/// whose caches others use too.
 const MOST_TOGETHER: usize = 32;
 
 /// Pictures that go from stage to stage together, in one batch or several: those that could be read.

@@ -4,8 +4,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::support::mutex::lock;
 
-/// What each worker adds to the shared memory, in bytes: enough for a JPEG of 59 megapixels, so that nobody waits before
-/// there are larger pictures.
+/// What each worker adds to the shared memory, in bytes: enough for a JPEG of 59 megapixels, so that nobody waits
+/// before there are larger pictures.
 const SHARE: u64 = 512 << 20;
 
 /// Memory for pictures that need more than the readers' own ([`OWN_MEMORY`](crate::pictures::OWN_MEMORY)). All of them

@@ -244,7 +244,8 @@ pub fn extract(
     })
 }
 
-/// Opens the directory of a part that packs, for this process alone; the inner error names another one that writes there.
+/// Opens the directory of a part that packs, for this process alone; the inner error names another one that writes
+/// there.
 fn open_packing(
     options: &Options,
     model_dir: &ModelDir,
@@ -280,7 +281,8 @@ fn open_packing(
 /// What object ids are in this run: what they are in the directory, or what is asked for where there are none yet.
 ///
 /// # Errors
-/// When something else is asked for than what is recorded, or than what features have of which nothing is recorded: names.
+/// When something else is asked for than what is recorded, or than what features have of which nothing is recorded:
+/// names.
 pub fn choose_ids(options: &Options) -> Result<IdKind> {
     let path = &options.directory;
     let recorded = || Recipe::read(path).map(|recipe| recipe.map(|recipe| recipe.ids));

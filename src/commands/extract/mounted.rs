@@ -11,8 +11,8 @@ use crate::storage::failures::Class;
 use crate::storage::media;
 use crate::storage::object_list::ObjectList;
 
-/// How many listed objects, evenly over the list, are looked for before a run believes that the media is gone; and how many must be listed
-/// below an empty directory before it is taken for one that nothing is mounted on.
+/// How many listed objects, evenly over the list, are looked for before a run believes that the media is gone; and how
+/// many must be listed below an empty directory before it is taken for one that nothing is mounted on.
 const MANY: usize = 64;
 
 /// The media directory, and what the list says should be in it.

@@ -26,8 +26,8 @@ pub struct Options {
     pub part: Option<Part>,
     /// The model's directory of features, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
-    /// Rows of a full shard, where the run writes shards itself, into a directory of its part. Default: it writes a file for
-    /// each object.
+    /// Rows of a full shard, where the run writes shards itself, into a directory of its part. Default: it writes a
+    /// file for each object.
     pub pack: Option<usize>,
     /// What object ids are. Default: what they are in the directory, and names in a new one.
     pub ids: Option<IdKind>,
@@ -42,8 +42,8 @@ pub struct Options {
     /// Whether to try just the objects that failed before. Default: no; and failures that cannot change are not
     /// tried again.
     pub retry_failed: bool,
-    /// Whether a feature is taken to be that of its file without a look at the file. Default: no, its size and the time of its
-    /// last change are compared with what is recorded.
+    /// Whether a feature is taken to be that of its file without a look at the file. Default: no, its size and the time
+    /// of its last change are compared with what is recorded.
     pub assume_unchanged: bool,
     /// How long to wait, without progress, for objects that other processes have claimed. After a sixth of it the run
     /// says so. Default: [`PATIENCE`](super::PATIENCE).

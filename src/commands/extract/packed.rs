@@ -31,8 +31,8 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Whether an object whose own file is not there is in a new shard. The directory was opened anew for that file, so that
-    /// shards of other machines are seen.
+    /// Whether an object whose own file is not there is in a new shard. The directory was opened anew for that file, so
+    /// that shards of other machines are seen.
     pub fn holds(&mut self, id: &ObjectId) -> Result<bool> {
         // The ids are the part of a shard that is put in place last, and before any of its objects' own files go.
         let ids = |number: ShardNumber| self.directory.join(number.file_name(ShardFile::ObjectIds));

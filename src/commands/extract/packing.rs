@@ -1,7 +1,8 @@
 //! The shards that a part writes itself, without a file for each object.
 //!
-//! The workers add their rows to the shard in hand, which has its temporary name. Once it is full, or nothing is left to do, it
-//! is made durable and gets its name as those of `concat` do. So a run that is killed loses the shard in hand and no other.
+//! The workers add their rows to the shard in hand, which has its temporary name. Once it is full, or nothing is left
+//! to do, it is made durable and gets its name as those of `concat` do. So a run that is killed loses the shard in hand
+//! and no other.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
@@ -60,8 +61,9 @@ pub struct Row<'a> {
 }
 
 impl PartWriter {
-    /// Opens the directory of a part for writing: what a killed run has left there is finished or removed. The inner error is
-    /// what another process says about itself that writes there, and goes on doing so for as long as `patience`.
+    /// Opens the directory of a part for writing: what a killed run has left there is finished or removed. The inner
+    /// error is what another process says about itself that writes there, and goes on doing so for as long as
+    /// `patience`.
     pub fn open(
         directory: ModelDir,
         part: Part,
@@ -142,8 +144,8 @@ impl PartWriter {
             if of_shard.ids.len() == self.rows
                 && let Some(full) = in_hand.take()
             {
-                // The others fill the next one meanwhile. Should that be full before this is done, they wait, so that shards
-                // get their names in the order of their numbers.
+                // The others fill the next one meanwhile. Should that be full before this is done, they wait, so that
+                // shards get their names in the order of their numbers.
                 let mut sums = lock(&self.sums);
                 drop(in_hand);
                 self.finish(full, &mut sums)?;
@@ -167,7 +169,8 @@ impl PartWriter {
         }
     }
 
-    /// Removes what an error has left of the shard in hand. The next run would do so too, but a full disk has room again now.
+    /// Removes what an error has left of the shard in hand. The next run would do so too, but a full disk has room
+    /// again now.
     pub fn give_up(&self) {
         lock(&self.in_hand).take();
         // Where another process has taken over, what is there is its own.
@@ -206,8 +209,8 @@ impl PartWriter {
             .with_context(|| cannot_write(directory, number))
     }
 
-    /// Removes the rows of pictures that have changed. Their new features are durable; a run that is killed before they are in
-    /// place makes them again.
+    /// Removes the rows of pictures that have changed. Their new features are durable; a run that is killed before they
+    /// are in place makes them again.
     fn remove_rows(&self, ids: &[String], sums: &mut Sha256Sums) -> Result<()> {
         let mut stale = lock(&self.stale);
         let replaced: HashMap<&str, ShardNumber> = (ids.iter())

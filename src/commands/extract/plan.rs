@@ -34,8 +34,8 @@ pub struct Plan {
     pub sample: Vec<u32>,
     /// How many of those pending have a feature, of a file that is another one now.
     pub changed: usize,
-    /// How many more there are, whose feature this run does not change: it is packed where the run writes files, or the other
-    /// way round.
+    /// How many more there are, whose feature this run does not change: it is packed where the run writes files, or the
+    /// other way round.
     pub changed_elsewhere: usize,
     /// How many belong to parts that other processes write at this moment.
     pub left_to_parts: usize,
@@ -210,8 +210,8 @@ impl Plan {
     }
 }
 
-/// Leaves the pending objects alone that belong to parts which other processes write: these have features that nobody sees yet.
-/// Returns how many they are.
+/// Leaves the pending objects alone that belong to parts which other processes write: these have features that nobody
+/// sees yet. Returns how many they are.
 fn leave_to_parts(
     list: &ObjectList,
     directory: &ModelDir,
@@ -245,8 +245,8 @@ fn cannot_read(directory: &ModelDir) -> String {
     format!("cannot read {}", directory.path().display())
 }
 
-/// Shuffles plain files and tars among each other, so that several copies share the work. The members of a tar stay together:
-/// disks and networks give a file from its beginning to its end faster than piece by piece.
+/// Shuffles plain files and tars among each other, so that several copies share the work. The members of a tar stay
+/// together: disks and networks give a file from its beginning to its end faster than piece by piece.
 fn shuffled(list: &ObjectList, pending: Vec<u32>, seed: u64) -> Vec<u32> {
     let tar = |index: u32| tar::split(list.entry(index as usize)).map(|(tar, _)| tar);
     let mut members: HashMap<&str, Vec<u32>> = HashMap::new();

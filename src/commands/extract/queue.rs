@@ -65,8 +65,8 @@ impl PendingTar {
 }
 
 impl<'a> Queue<'a> {
-    /// Of the objects with these indices in the list; `patience` is how long to wait for those of other processes, where
-    /// objects are `shared` with such.
+    /// Of the objects with these indices in the list; `patience` is how long to wait for those of other processes,
+    /// where objects are `shared` with such.
     pub fn new(
         list: &'a ObjectList,
         directory: &'a ModelDir,
@@ -99,8 +99,8 @@ impl<'a> Queue<'a> {
         lock(&self.deferred).len()
     }
 
-    /// Claims the next object; also returns its index in the list. Objects that other processes have claimed are put off
-    /// for [`Queue::wait`]. The members of a tar come in the order into which `sort` puts them, once for each tar.
+    /// Claims the next object; also returns its index in the list. Objects that other processes have claimed are put
+    /// off for [`Queue::wait`]. The members of a tar come in the order into which `sort` puts them, once for each tar.
     pub fn next(&self, sort: impl Fn(&mut [u32])) -> Result<Option<(u32, ObjectId)>> {
         while let Some(index) = self.at(self.cursor.fetch_add(1, Ordering::Relaxed), &sort) {
             let id = self.object_id(index)?;
@@ -112,8 +112,8 @@ impl<'a> Queue<'a> {
         Ok(None)
     }
 
-    /// Waits for objects that other processes have claimed, and claims one. `None` when there are no more, when a process
-    /// keeps them for too long, or when the run is `stopped`.
+    /// Waits for objects that other processes have claimed, and claims one. `None` when there are no more, when a
+    /// process keeps them for too long, or when the run is `stopped`.
     pub fn wait(
         &self,
         progress: &Progress,

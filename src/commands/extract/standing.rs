@@ -1,4 +1,5 @@
-//! What is known of each listed object before the run: which have a feature, and whether that is of the file as it is now.
+//! What is known of each listed object before the run: which have a feature, and whether that is of the file as it is
+//! now.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -36,8 +37,8 @@ pub struct KnownFeatures<'a> {
     recorded: Option<RecordedSources>,
     /// The number that the next shard of the model's directory has.
     next_shard: ShardNumber,
-    /// Objects whose file is another one than their feature was made from, where that is in a shard which this run does not
-    /// change.
+    /// Objects whose file is another one than their feature was made from, where that is in a shard which this run does
+    /// not change.
     changed_elsewhere: usize,
     /// What its row says of an object, by its index in the list, where there may be a feature that is newer. Nothing is
     /// marked of these yet.
@@ -49,8 +50,8 @@ pub struct KnownFeatures<'a> {
 }
 
 impl<'a> KnownFeatures<'a> {
-    /// Marks the objects that are in shards. Holds the ids and the sources of one shard at a time. Where the run packs, the shards
-    /// of other parts are not looked at, which have other objects.
+    /// Marks the objects that are in shards. Holds the ids and the sources of one shard at a time. Where the run packs,
+    /// the shards of other parts are not looked at, which have other objects.
     pub fn mark(
         options: &'a Options,
         list: &'a ObjectList,
@@ -164,8 +165,8 @@ impl<'a> KnownFeatures<'a> {
         Ok(())
     }
 
-    /// Looks at the per-object files of the objects that are pending, and of those whose row may not be the newest feature.
-    /// Returns those whose file has another path now.
+    /// Looks at the per-object files of the objects that are pending, and of those whose row may not be the newest
+    /// feature. Returns those whose file has another path now.
     pub fn look(
         &self,
         standings: &mut [Standing],
@@ -197,8 +198,8 @@ impl<'a> KnownFeatures<'a> {
         std::mem::take(&mut self.moved)
     }
 
-    /// Looks again at the files of objects that are stale, with what is recorded by now: another process may have made them
-    /// since the record was read. Returns those that are not stale any more.
+    /// Looks again at the files of objects that are stale, with what is recorded by now: another process may have made
+    /// them since the record was read. Returns those that are not stale any more.
     pub fn look_again(
         &mut self,
         stale: &[usize],
@@ -221,7 +222,8 @@ impl<'a> KnownFeatures<'a> {
         Ok(made)
     }
 
-    /// Looks at the file of an object. `of_row` is what its row says, where that counts unless the file is known to be newer.
+    /// Looks at the file of an object. `of_row` is what its row says, where that counts unless the file is known to be
+    /// newer.
     fn look_at(&self, index: usize, of_row: Option<Standing>, look: &mut Look<'_>) -> Standing {
         let Ok(id) = self.list.object_id(index) else {
             return Standing::Failed;
@@ -256,14 +258,15 @@ impl<'a> KnownFeatures<'a> {
         }
     }
 
-    /// Whether a per-object file of this id could not be told from those of others: the record has lost it in a power loss.
+    /// Whether a per-object file of this id could not be told from those of others: the record has lost it in a power
+    /// loss.
     fn is_nobodys(&self, id: &str) -> bool {
         let recorded = self.recorded.as_ref();
         self.list.id_kind() == IdKind::Path && recorded.is_some_and(|record| !record.names(id))
     }
 
-    /// Compares a listed object's file with the one that its feature was made from. One that is gone, or cannot be looked at,
-    /// keeps its feature, which is all that there is of it.
+    /// Compares a listed object's file with the one that its feature was made from. One that is gone, or cannot be
+    /// looked at, keeps its feature, which is all that there is of it.
     fn compare(&self, source: &Source, index: usize) -> FileState {
         source.compare(&self.options.media_dir, self.list.entry(index))
     }
@@ -273,8 +276,8 @@ impl<'a> KnownFeatures<'a> {
         self.next_shard
     }
 
-    /// Objects whose file is another one than their feature was made from, where that is in a shard which this run does not
-    /// change.
+    /// Objects whose file is another one than their feature was made from, where that is in a shard which this run does
+    /// not change.
     pub fn changed_elsewhere(&self) -> usize {
         self.changed_elsewhere
     }

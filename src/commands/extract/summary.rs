@@ -18,8 +18,8 @@ pub struct Summary {
     pub done: u64,
     /// Objects that had a feature, of a file that is another one now.
     pub changed: usize,
-    /// Objects that still have such a feature, in a shard that the run does not change: one of the model's directory where it
-    /// packs, or of a part where it does not.
+    /// Objects that still have such a feature, in a shard that the run does not change: one of the model's directory
+    /// where it packs, or of a part where it does not.
     pub changed_elsewhere: usize,
     /// Objects whose file has another path than before, and is otherwise as it was.
     pub moved: usize,

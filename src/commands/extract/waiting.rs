@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 /// How long a run waits without progress. A group of pictures takes seconds at most, so that a process which gives up
-/// none of its objects for a minute is stopped or stuck; and if it only is very slow, it does them all the same. Two minutes,
-/// since a server of NFS 4 gives the locks of a machine that has lost its power free after 90 seconds.
+/// none of its objects for a minute is stopped or stuck; and if it only is very slow, it does them all the same. Two
+/// minutes, since a server of NFS 4 gives the locks of a machine that has lost its power free after 90 seconds.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// After which part of its patience a run says that it waits: 10 seconds of two minutes.

@@ -35,7 +35,8 @@ use crate::support::interrupt::Interrupt;
 use crate::support::mutex::lock;
 use crate::support::progress::{Counts, Progress};
 
-/// How long a group of pictures may take, as far as it can be told before: what a signal waits for, and what a kill costs.
+/// How long a group of pictures may take, as far as it can be told before: what a signal waits for, and what a kill
+/// costs.
 const GROUP_TIME: Duration = Duration::from_millis(250);
 
 /// How many bytes of decoded pictures may wait for the model, of all workers together. One H100 gets ready in 1 to 4 s;
@@ -223,8 +224,8 @@ impl Work<'_> {
         }
     }
 
-    /// Runs the model on the group. While the others have the model, or a GPU gets ready for it, the group grows. When the run
-    /// is stopped meanwhile, those pictures leave the group whose turn has not come.
+    /// Runs the model on the group. While the others have the model, or a GPU gets ready for it, the group grows. When
+    /// the run is stopped meanwhile, those pictures leave the group whose turn has not come.
     fn run_model(&self, shared: &Shared<'_>, worker: &mut Worker) -> Result<()> {
         let size = self.form.width * self.form.height * 3;
         let most = MOST_DECODED / self.workers / size;
@@ -353,7 +354,8 @@ impl Work<'_> {
 
     /// How many pictures the next group is to have, of which a worker can afford as many as `affordable`.
     fn group_size(&self, shared: &Shared<'_>, affordable: usize) -> usize {
-        // On a GPU a batch that is not full takes as long as a full one, and one processor decodes half of one in 0.1 s.
+        // On a GPU a batch that is not full takes as long as a full one, and one processor decodes half of one in 0.1
+        // s.
         let least = match self.is_on_gpu() && self.gpu.is_none() {
             true => self.batch.div_ceil(2),
             false => self.batch,
@@ -410,8 +412,8 @@ impl Work<'_> {
         }
     }
 
-    /// Puts members of one tar into the order in which it has them. One that it does not have comes last, and fails when it is
-    /// read; so do all where the tar cannot be read.
+    /// Puts members of one tar into the order in which it has them. One that it does not have comes last, and fails
+    /// when it is read; so do all where the tar cannot be read.
     fn sort_members(&self, shared: &Shared<'_>, slot: usize, members: &mut [u32]) {
         let split = |index: u32| tar::split(self.list.entry(index as usize));
         let Some((tar, _)) = members.first().and_then(|first| split(*first)) else {

@@ -79,8 +79,8 @@ pub struct Summary {
 /// Lists the objects of a media tree.
 ///
 /// Takes less than 100 bytes of memory per object beyond the paths themselves, which are in one piece, sorted through
-/// their offsets: measured, 1,000,000 objects with paths of 58 bytes take 77 MB in all. What is known of tars comes on top,
-/// 256 MiB at most.
+/// their offsets: measured, 1,000,000 objects with paths of 58 bytes take 77 MB in all. What is known of tars comes on
+/// top, 256 MiB at most.
 pub fn list(options: &Options, progress: &Progress) -> Result<Summary> {
     let start = start(options)?;
     let mut found = Walk::new(options)?.below(&start)?;
@@ -121,7 +121,8 @@ pub fn folders(options: &Options) -> Result<Vec<PathBuf>> {
     Ok(walk.below(&start(options)?)?.folders)
 }
 
-/// Tells whether a file (or, where the second argument says so, a folder) in one of the [`folders`] has a part in the list.
+/// Tells whether a file (or, where the second argument says so, a folder) in one of the [`folders`] has a part in the
+/// list.
 pub fn filter(options: &Options) -> Result<impl Fn(&Path, bool) -> bool + Send + 'static> {
     let (options, exclude) = (options.clone(), exclude(options)?);
     Ok(move |path: &Path, is_folder: bool| {
@@ -162,8 +163,8 @@ fn exclude(options: &Options) -> Result<Gitignore> {
     Ok(exclude.build()?)
 }
 
-/// Whether a file or folder is one that people do not see: its name begins with a dot, or systems and devices put it among
-/// pictures for themselves.
+/// Whether a file or folder is one that people do not see: its name begins with a dot, or systems and devices put it
+/// among pictures for themselves.
 pub fn is_hidden(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 3] = [b"@eaDir", b"$RECYCLE.BIN", b"Thumbs.db"];
     name.starts_with(b".") || NAMES.contains(&name)

@@ -129,7 +129,8 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    /// Whether a file or folder is left out for its name, or because it is a link; counts it where an option would list it.
+    /// Whether a file or folder is left out for its name, or because it is a link; counts it where an option would list
+    /// it.
     fn leaves_out(&self, path: &Path, kind: FileType, found: &mut WalkResult) -> bool {
         if self.exclude.matched(path, kind.is_dir()).is_ignore() {
             return true;
@@ -236,8 +237,8 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    /// Whether a member of a tar is left out for its name or for those of the folders that it is in; counts it where an option
-    /// would list it.
+    /// Whether a member of a tar is left out for its name or for those of the folders that it is in; counts it where an
+    /// option would list it.
     fn leaves_member_out(&self, tar: &Path, name: &str, found: &mut WalkResult) -> bool {
         let is_ignored = |(end, _): (usize, &str)| {
             let folder = tar.join(&name[..end]);

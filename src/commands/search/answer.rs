@@ -64,8 +64,8 @@ impl fmt::Display for Answer {
     }
 }
 
-/// An answer that is printed with paths: a line for each neighbour, its path below the media directory, a space, its distance.
-/// Where no path is recorded, the object id stands in its place.
+/// An answer that is printed with paths: a line for each neighbour, its path below the media directory, a space, its
+/// distance. Where no path is recorded, the object id stands in its place.
 #[derive(Clone, Copy, Debug)]
 pub struct WithPaths<'a>(pub &'a Answer);
 

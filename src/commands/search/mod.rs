@@ -63,7 +63,8 @@ pub struct Options {
     pub html: Option<PathBuf>,
     /// Where to write the answers as one picture. Default: nowhere.
     pub sheet: Option<PathBuf>,
-    /// The media directory and the list of objects, for pages, paths and folders; what is not listed is left out. Default: none.
+    /// The media directory and the list of objects, for pages, paths and folders; what is not listed is left out.
+    /// Default: none.
     pub media: Option<(PathBuf, PathBuf)>,
 }
 

@@ -20,8 +20,8 @@ use crate::storage::object_id::IdKind;
 /// Queries for one pass over the data: more would make the pass no shorter for each, and the first answers later.
 const CHUNK: usize = 256;
 
-/// The arguments in chunks; for `-`, the lines of `input`. A line is not waited for while there are others to answer, so
-/// that a program may write one and read its answer.
+/// The arguments in chunks; for `-`, the lines of `input`. A line is not waited for while there are others to answer,
+/// so that a program may write one and read its answer.
 pub fn chunks(
     arguments: Vec<OsString>,
     input: impl Read,

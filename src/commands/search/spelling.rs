@@ -10,8 +10,8 @@ use crate::storage::object_id::IdKind;
 const MOST_WRONG: usize = 2;
 const LETTERS_FOR_EACH: usize = 4;
 
-/// The object id that is nearest in spelling, if one is near: upper and lower case do not count, nor does a missing ending, nor do
-/// missing folders before it. Looks at every id once. (1,000,000 take about a second.)
+/// The object id that is nearest in spelling, if one is near: upper and lower case do not count, nor does a missing
+/// ending, nor do missing folders before it. Looks at every id once. (1,000,000 take about a second.)
 pub fn nearest(collection: &Collection, wrong: &str) -> Option<String> {
     let wrong = match collection.id_kind() {
         // Of a path, its file name.

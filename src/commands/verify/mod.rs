@@ -1,7 +1,7 @@
 //! Command: checks a model's directory.
 //!
-//! Everything is read: the shards piece by piece, the per-object files one at a time for each thread, and the index. In memory
-//! are the object ids, 100 bytes for each, and the list.
+//! Everything is read: the shards piece by piece, the per-object files one at a time for each thread, and the index. In
+//! memory are the object ids, 100 bytes for each, and the list.
 
 mod shards;
 
@@ -403,8 +403,8 @@ impl Report {
         }
     }
 
-    /// Names every object that has more than one feature, unless the other one is a file that is newer than a row; returns
-    /// where each has its first.
+    /// Names every object that has more than one feature, unless the other one is a file that is newer than a row;
+    /// returns where each has its first.
     fn check_ids<'a>(
         &mut self,
         shards: &'a [Shard],

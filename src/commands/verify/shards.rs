@@ -44,8 +44,8 @@ struct Features {
 }
 
 impl Shard {
-    /// Reads the files from end to end; compares them with their checksums, where there are any, and the object ids, which are
-    /// of that kind, with the sources.
+    /// Reads the files from end to end; compares them with their checksums, where there are any, and the object ids,
+    /// which are of that kind, with the sources.
     pub fn check(
         directory: &Path,
         number: ShardNumber,

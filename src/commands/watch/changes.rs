@@ -1,8 +1,8 @@
 //! What changes in a media tree, as inotify tells it: the only file that names the crate `notify`.
 //!
-//! Each folder is watched by itself, so that those in which nothing matters are left out; and all of them again before each
-//! pass. So it does not matter which of the changes of folders (made, moved, mounted, gone and there again) are heard:
-//! after any of them there is a pass.
+//! Each folder is watched by itself, so that those in which nothing matters are left out; and all of them again before
+//! each pass. So it does not matter which of the changes of folders (made, moved, mounted, gone and there again) are
+//! heard: after any of them there is a pass.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -83,7 +83,8 @@ impl Changes {
         self.heard.recv_timeout(time).is_ok()
     }
 
-    /// Whether a folder is not the one that is watched, because a disk was mounted or unmounted: then inotify says nothing.
+    /// Whether a folder is not the one that is watched, because a disk was mounted or unmounted: then inotify says
+    /// nothing.
     pub fn has_other_folders(&self) -> bool {
         let folders = lock(&self.folders);
         (folders.iter()).any(|(folder, watched)| identity(folder) != *watched)
@@ -95,8 +96,8 @@ fn identity(folder: &Path) -> Identity {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Whether there may be something to do after an event. To open, to read and to close a file changes nothing. (Who writes
-/// through a mapping is heard when the file is closed.)
+/// Whether there may be something to do after an event. To open, to read and to close a file changes nothing. (Who
+/// writes through a mapping is heard when the file is closed.)
 fn matters(event: &notify::Result<Event>, is_ours: impl Fn(&Path) -> bool) -> bool {
     let Ok(event) = event else {
         return true;

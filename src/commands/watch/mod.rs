@@ -76,8 +76,8 @@ pub enum Ended {
 /// Makes passes until a signal comes.
 ///
 /// # Errors
-/// When the first pass fails, or the tree cannot be watched then; and when the model fails, since a GPU that is lost comes back
-/// to no process that used it. Other errors are said, and the pass is made again.
+/// When the first pass fails, or the tree cannot be watched then; and when the model fails, since a GPU that is lost
+/// comes back to no process that used it. Other errors are said, and the pass is made again.
 pub fn watch(
     options: &Options,
     tree: Tree<'_>,

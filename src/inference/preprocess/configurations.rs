@@ -147,8 +147,8 @@ fn sides(size: &Value) -> Option<[usize; 2]> {
     Some([side(size, "width")?, side(size, "height")?])
 }
 
-/// timm's `config.json`, with the meaning of `timm.data.create_transform` without augmentation; `None` when it is another
-/// file.
+/// timm's `config.json`, with the meaning of `timm.data.create_transform` without augmentation; `None` when it is
+/// another file.
 pub(super) fn of_timm(json: &Value) -> Option<Result<Preprocess>> {
     let config = json.get("pretrained_cfg").unwrap_or(json);
     let input = config.get("input_size")?;

@@ -55,8 +55,8 @@ pub struct Preprocess {
     pub backend: Backend,
 }
 
-/// The processors of `transformers` come in two kinds, whose pixels differ by up to 2 levels where the aspect ratio is kept, and
-/// by up to 11 where a picture is squeezed; the names are those of their option `backend`.
+/// The processors of `transformers` come in two kinds, whose pixels differ by up to 2 levels where the aspect ratio is
+/// kept, and by up to 11 where a picture is squeezed; the names are those of their option `backend`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
@@ -120,8 +120,8 @@ fn is_zero(number: &f64) -> bool {
 }
 
 impl Preprocess {
-    /// A preset; `None` for `tf-hub`, which is what the program does by itself: the model's own size, whatever the aspect
-    /// ratio, bicubic, bytes over 255.
+    /// A preset; `None` for `tf-hub`, which is what the program does by itself: the model's own size, whatever the
+    /// aspect ratio, bicubic, bytes over 255.
     fn preset(name: &str) -> Option<Self> {
         let (resize, filter, scale, (mean, std)) = match name {
             // `torchvision.transforms`: Resize(256), CenterCrop(224), ToTensor, Normalize.
@@ -171,8 +171,8 @@ impl Preprocess {
         })
     }
 
-    /// What the user asks for: `auto`, the name of a preset, or a file; and where it was found. `None` means `tf-hub`. With
-    /// `auto` the configuration beside the model counts (`processor_config.json` or `preprocessor_config.json` of
+    /// What the user asks for: `auto`, the name of a preset, or a file; and where it was found. `None` means `tf-hub`.
+    /// With `auto` the configuration beside the model counts (`processor_config.json` or `preprocessor_config.json` of
     /// `transformers`, or timm's `config.json`), where there is one.
     ///
     /// # Errors
@@ -344,8 +344,8 @@ fn table_of_bytes() -> Table {
     Box::new([std::array::from_fn(|byte| byte as f32); 3])
 }
 
-/// The configuration beside a model, or above its folder where that is `onnx`; where the model is a link, also beside what it
-/// leads to.
+/// The configuration beside a model, or above its folder where that is `onnx`; where the model is a link, also beside
+/// what it leads to.
 fn beside(model: &Path) -> Option<PathBuf> {
     let paths = [std::path::absolute(model), fs::canonicalize(model)];
     let folders = paths.into_iter().flatten().flat_map(|path| {
@@ -377,8 +377,8 @@ fn beside(model: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Where `processor_config.json` has what `preprocessor_config.json` has otherwise: `transformers` 5 writes one file for
-/// pictures and words.
+/// Where `processor_config.json` has what `preprocessor_config.json` has otherwise: `transformers` 5 writes one file
+/// for pictures and words.
 const OF_PICTURES: &str = "image_processor";
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use super::proto::{Attribute, FLOAT, Graph, Node, Tensor, UINT8};
 use super::values::Values;
 use super::{Feed, unused};
 
-/// Lets the graph take `[n, height, width, 3]` bytes in the place of its f32 pictures: makes them floats, divides by 255
-/// and, where it wants planes, transposes. `None`, and the graph as it was, when its input is no batch of colour
+/// Lets the graph take `[n, height, width, 3]` bytes in the place of its f32 pictures: makes them floats, divides by
+/// 255 and, where it wants planes, transposes. `None`, and the graph as it was, when its input is no batch of colour
 /// pictures.
 pub fn take_bytes(graph: &mut Graph) -> Option<Feed> {
     let layout = picture_layout(graph)?;

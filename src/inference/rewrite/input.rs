@@ -29,8 +29,9 @@ enum Step {
     },
 }
 
-/// Takes the preprocessing out of the graph, which gets its input by `table`, and then wants its input by the table that is returned. `None`, and the
-/// graph as it was, when there is nothing to take out or the input is not one batch of f32 colour pictures.
+/// Takes the preprocessing out of the graph, which gets its input by `table`, and then wants its input by the table
+/// that is returned. `None`, and the graph as it was, when there is nothing to take out or the input is not one batch
+/// of f32 colour pictures.
 pub fn hoist_preprocessing(graph: &mut Graph, table: &Table) -> Option<Table> {
     let layout = picture_layout(graph)?;
     let input = &graph.input[0];

@@ -1,7 +1,7 @@
 //! A graph made to fit what this program gives and takes: one f32 input for pictures, one f32 output.
 //!
-//! What people export often has more: a second input that only another output needs (the words of CLIP), weights, inputs
-//! and outputs in half precision, and inputs that are bytes.
+//! What people export often has more: a second input that only another output needs (the words of CLIP), weights,
+//! inputs and outputs in half precision, and inputs that are bytes.
 
 use std::collections::HashSet;
 
@@ -27,8 +27,8 @@ pub struct Met {
 /// An output: its name, and how many axes it has where that is known.
 pub type Output<'a> = (&'a str, Option<usize>);
 
-/// The model with no more inputs than the output needs that is to be used, and with f32 in the place of f16, bf16 and f64
-/// at both ends and of uint8 at the input; `None` where it is so already, or is out of the ordinary. `choose` is
+/// The model with no more inputs than the output needs that is to be used, and with f32 in the place of f16, bf16 and
+/// f64 at both ends and of uint8 at the input; `None` where it is so already, or is out of the ordinary. `choose` is
 /// [`feature_output`] or [`words_output`].
 ///
 /// # Errors
@@ -69,9 +69,10 @@ const TOKENS: &str = "last_hidden_state";
 /// The same for words. Their feature is compared with those of pictures.
 pub const TEXT_FEATURES: [&str; 2] = ["text_embeds", "pooler_output"];
 
-/// Which of the outputs is the one to use: the one of the name that is wanted, or the only one, or one whose name tells, or
-/// the only one whose shape is that of features, `[n, d]`. (PyTorch's exporter names outputs after the operators that make
-/// them, such as `linear_12`.) Where tokens are to be pooled, that is the one which has them, `[n, tokens, d]`.
+/// Which of the outputs is the one to use: the one of the name that is wanted, or the only one, or one whose name
+/// tells, or the only one whose shape is that of features, `[n, d]`. (PyTorch's exporter names outputs after the
+/// operators that make them, such as `linear_12`.) Where tokens are to be pooled, that is the one which has them,
+/// `[n, tokens, d]`.
 pub fn feature_output(outputs: &[Output<'_>], wanted: Option<&str>, pooled: bool) -> Option<usize> {
     match (wanted, outputs) {
         (Some(name), _) => named(outputs, name),

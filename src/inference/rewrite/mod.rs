@@ -4,8 +4,8 @@
 //! local, and applied wherever its pattern occurs:
 //!
 //! - h-swish and h-sigmoid, which exporters spell out as four and three operators, become single operators. On the CPU
-//!   ONNX Runtime computes them inside the convolution before them (both in 1.32, only h-sigmoid in 1.24), on a GPU each
-//!   goes through the memory once;
+//!   ONNX Runtime computes them inside the convolution before them (both in 1.32, only h-sigmoid in 1.24), on a GPU
+//!   each goes through the memory once;
 //! - the large 1x1 convolution after the global pooling becomes a matrix product.
 //!
 //! On the CPU, preprocessing at the start of the graph goes to the host, see [`Feed`]. Other providers get a fixed size
@@ -164,7 +164,8 @@ pub enum GraphError {
     NotInHalf(String),
 }
 
-/// Rewrites a model that gets its pictures by `table`; `None` when there is nothing to do, or when it is better left alone.
+/// Rewrites a model that gets its pictures by `table`; `None` when there is nothing to do, or when it is better left
+/// alone.
 ///
 /// Names, types and shapes of inputs and outputs stay, but for the batch axis where it is fixed, and for the input when
 /// [`Rewritten::feed`] says so. Features differ from the old model's by rounding only. The weights are copied once, out
@@ -272,9 +273,9 @@ fn has_subgraph_or_external_data(graph: &Graph) -> bool {
     subgraph || external || !graph.sparse_initializer.is_empty()
 }
 
-/// Opset 14 changed `Add`, `Sub`, `Mul`, `Div`, `CumSum`, `Identity`, `Relu` (more types), `Reshape`, `GRU`, `LSTM`, `RNN`
-/// (an attribute whose default is the old meaning) and `BatchNormalization` (how training is asked for, which before
-/// was by the number of outputs): so says `onnx.defs.get_all_schemas_with_history()`.
+/// Opset 14 changed `Add`, `Sub`, `Mul`, `Div`, `CumSum`, `Identity`, `Relu` (more types), `Reshape`, `GRU`, `LSTM`,
+/// `RNN` (an attribute whose default is the old meaning) and `BatchNormalization` (how training is asked for, which
+/// before was by the number of outputs): so says `onnx.defs.get_all_schemas_with_history()`.
 fn means_the_same_in_opset_14(graph: &Graph) -> bool {
     !graph
         .node

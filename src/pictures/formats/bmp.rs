@@ -23,8 +23,8 @@ pub(super) fn decode(
     decode_bitmap(Format::Bmp, bytes, HEAD, pixels_at, limits, picture)
 }
 
-/// Decodes the bitmap of an icon, which begins with its header at `header_at`. Its mask, which tells what is seen through
-/// it, is of no use here: it only makes the bitmap twice as high.
+/// Decodes the bitmap of an icon, which begins with its header at `header_at`. Its mask, which tells what is seen
+/// through it, is of no use here: it only makes the bitmap twice as high.
 pub(super) fn decode_icon(
     bytes: &[u8],
     header_at: usize,

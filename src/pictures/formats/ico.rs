@@ -24,8 +24,8 @@ pub(super) fn decode(
     }
 }
 
-/// Where the picture is that Pillow takes: the largest, of equal ones that of the fewest bits per pixel, and of these the
-/// first.
+/// Where the picture is that Pillow takes: the largest, of equal ones that of the fewest bits per pixel, and of these
+/// the first.
 fn best_picture(bytes: &[u8]) -> Option<usize> {
     let count = u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
     let entries = bytes.get(HEAD..)?.as_chunks::<ENTRY>().0;

@@ -1,7 +1,8 @@
-//! JPEG 2000, in a JP2 file or as it is, through the crate `hayro-jpeg2000`, and from its samples to RGB as Pillow does it.
+//! JPEG 2000, in a JP2 file or as it is, through the crate `hayro-jpeg2000`, and from its samples to RGB as Pillow does
+//! it.
 //!
-//! Pillow has OpenJPEG decode it. What was coded without loss is the same; else some values differ by one level, since both
-//! calculate with numbers of 32 bits in another order.
+//! Pillow has OpenJPEG decode it. What was coded without loss is the same; else some values differ by one level, since
+//! both calculate with numbers of 32 bits in another order.
 
 use std::error::Error;
 
@@ -20,8 +21,8 @@ use crate::pictures::size::CHANNELS;
 /// More components than these are no colours that are known here.
 const MAX_COMPONENTS: u16 = 4;
 
-/// What the decoder holds for each sample, in bytes at most: coefficients, the steps of the transform, and the result. (9 were
-/// measured.)
+/// What the decoder holds for each sample, in bytes at most: coefficients, the steps of the transform, and the result.
+/// (9 were measured.)
 const BYTES_PER_SAMPLE: usize = 16;
 
 /// The same for each block of samples that is coded by itself, for each group of them, and for each tile.
@@ -29,7 +30,8 @@ const BYTES_PER_BLOCK: usize = 256;
 const BYTES_PER_PRECINCT: usize = 1024;
 const BYTES_PER_TILE: usize = 4096;
 
-/// A picture that needs more than this for each sample is in parts that nobody makes; one of the smallest blocks needs less.
+/// A picture that needs more than this for each sample is in parts that nobody makes; one of the smallest blocks needs
+/// less.
 const MOST_PER_SAMPLE: usize = 64;
 
 /// As many bytes are given whatever the size of the picture.

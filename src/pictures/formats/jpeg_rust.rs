@@ -14,7 +14,8 @@ use crate::pictures::{PictureError, Size};
 /// Which JPEG decoder is built in.
 pub const JPEG_DECODER: &str = "zune-jpeg (not exact)";
 
-/// What the decoder holds besides the pixels that it gives, in bytes per pixel at most: coefficients of 2 bytes, and rows.
+/// What the decoder holds besides the pixels that it gives, in bytes per pixel at most: coefficients of 2 bytes, and
+/// rows.
 const BYTES_PER_PIXEL: usize = 12;
 
 /// Decodes `bytes` into `out`, always in full size.

@@ -1,8 +1,8 @@
 //! JPEG through libjpeg-turbo, the decoder that Pillow uses too.
 //!
-//! `jpeg_turbo.c` stands between: it has the calls of libjpeg's API, whose rows come one after the other, so that a picture
-//! need not be in memory as a whole. A warning is not an error there. Pictures with warnings (a wrong marker, garbage
-//! between segments) are common, and Pillow reads them.
+//! `jpeg_turbo.c` stands between: it has the calls of libjpeg's API, whose rows come one after the other, so that a
+//! picture need not be in memory as a whole. A warning is not an error there. Pictures with warnings (a wrong marker,
+//! garbage between segments) are common, and Pillow reads them.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong};
 use std::ptr::NonNull;
@@ -21,15 +21,16 @@ use crate::pictures::{PictureError, Size};
 pub const JPEG_DECODER: &str = "libjpeg-turbo";
 
 /// A picture with more scans is refused: a file of a few kilobytes can hold thousands, each of which costs a pass over
-/// the whole picture. 100 is the most that libjpeg's own `cjpeg` and `jpegtran` write (`MAX_SCANS` in `rdswitch.c`), and
-/// encoders write about 10. (132 kB with 500 scans of 178 megapixels took 59 s.)
+/// the whole picture. 100 is the most that libjpeg's own `cjpeg` and `jpegtran` write (`MAX_SCANS` in `rdswitch.c`),
+/// and encoders write about 10. (132 kB with 500 scans of 178 megapixels took 59 s.)
 const MAX_SCANS: c_int = 100;
 
 /// The largest side of the blocks that are coded together, in pixels.
 const MAX_BLOCK: usize = 32;
 
-/// What the decoder holds of each component while it goes through the rows, in bytes per pixel of a row at most: two rows
-/// of blocks around the current one, before and after the colours that are stored with fewer pixels are made larger.
+/// What the decoder holds of each component while it goes through the rows, in bytes per pixel of a row at most: two
+/// rows of blocks around the current one, before and after the colours that are stored with fewer pixels are made
+/// larger.
 const ROW_BYTES: usize = 8 * MAX_BLOCK;
 
 /// The fractions that a picture can be shrunk by while decoding: those of libjpeg's that halve.
@@ -49,8 +50,8 @@ pub(super) fn decode(
     if !matches!(decoded, Err(PictureError::Truncated { .. })) || !is_one_scan(bytes) {
         return decoded;
     }
-    // Of a picture without its end marker Pillow reads the rows, where they are all there. Then there is nothing to warn
-    // of in a copy that has the marker.
+    // Of a picture without its end marker Pillow reads the rows, where they are all there. Then there is nothing to
+    // warn of in a copy that has the marker.
     limits.check_memory(Format::Jpeg, Size::default(), bytes.len())?;
     let ended = [bytes, b"\xff\xd9"].concat();
     match decode_file(&ended, Warnings::Refused, limits, wanted, out) {
@@ -117,8 +118,8 @@ fn decode_file(
     reader.finish()
 }
 
-/// The memory for the coefficients of a picture, in bytes: one of several scans has them all in memory, in whole blocks, 2
-/// bytes for each, at the full size.
+/// The memory for the coefficients of a picture, in bytes: one of several scans has them all in memory, in whole
+/// blocks, 2 bytes for each, at the full size.
 pub(super) fn coefficient_bytes(full: Size, components: usize) -> usize {
     let [width, height] = [full.width, full.height].map(|side| side.next_multiple_of(MAX_BLOCK));
     (2 * components * width).saturating_mul(height)
@@ -366,9 +367,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How many times the wanted size a scaled picture has on each side, at least. (60 photographs of 12 megapixels: with 4 the
-/// features have a cosine of 0.99958 or more to the exact ones and are made 1.58 times as fast; with 3, of 0.99802 and 1.77
-/// times; with 2, of 0.99802 and 1.91 times.)
+/// How many times the wanted size a scaled picture has on each side, at least. (60 photographs of 12 megapixels: with 4
+/// the features have a cosine of 0.99958 or more to the exact ones and are made 1.58 times as fast; with 3, of 0.99802
+/// and 1.77 times; with 2, of 0.99802 and 1.91 times.)
 const MARGIN: usize = 4;
 
 /// The largest of [`SCALES`] that leaves [`MARGIN`] times the wanted size on each side, or 1.

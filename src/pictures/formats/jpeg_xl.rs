@@ -77,8 +77,8 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Colours that were coded in the format's own space, with a profile to go back by, become sRGB: there is no conversion to
-/// profiles here. What was coded as it was stays in its profile.
+/// Colours that were coded in the format's own space, with a profile to go back by, become sRGB: there is no conversion
+/// to profiles here. What was coded as it was stays in its profile.
 fn show_as_srgb(image: &mut JxlImage) {
     let metadata = &image.image_header().metadata;
     if !metadata.xyb_encoded || !metadata.colour_encoding.want_icc() {

@@ -80,7 +80,8 @@ pub(super) fn decode(
         .map_err(error)
 }
 
-/// The file without what it says of an animation before its pixels: the decoder would refuse the picture for an error in it.
+/// The file without what it says of an animation before its pixels: the decoder would refuse the picture for an error
+/// in it.
 fn without_animation(bytes: &[u8]) -> Cow<'_, [u8]> {
     const SIGNATURE: usize = 8;
     let mut copy = None;

@@ -18,8 +18,8 @@ const BYTES_PER_PIXEL: usize = 20;
 /// there may be 65,536 times five of them, for a picture of any size.
 const TABLE_BYTES_PER_FILE_BYTE: usize = 600;
 
-/// Where a lossy frame has its size, behind the name of its chunk: after the chunk's length, the frame's tag and a start
-/// code.
+/// Where a lossy frame has its size, behind the name of its chunk: after the chunk's length, the frame's tag and a
+/// start code.
 const LOSSY_SIZE_AT: usize = 14;
 
 pub(super) fn decode(
@@ -52,8 +52,8 @@ pub(super) fn decode(
     })
 }
 
-/// libwebp never blends the first frame of an animation with what is below it, for that is nothing. The decoder here does,
-/// unless the frame's flags say otherwise.
+/// libwebp never blends the first frame of an animation with what is below it, for that is nothing. The decoder here
+/// does, unless the frame's flags say otherwise.
 fn with_plain_first_frame(bytes: &[u8]) -> Cow<'_, [u8]> {
     const NO_BLENDING: u8 = 2;
     /// After the names and lengths, of the file and its first chunk, which tells of animation.

@@ -296,8 +296,8 @@ impl Stream {
         })
     }
 
-    /// Copies to the device. `bytes` are not looked at after this returns: of memory that is not pinned, the driver makes
-    /// a copy first.
+    /// Copies to the device. `bytes` are not looked at after this returns: of memory that is not pinned, the driver
+    /// makes a copy first.
     pub(super) fn upload(&self, bytes: &[u8], to: &mut DeviceMemory) -> Result<u64, GpuError> {
         let address = to.reserve(bytes.len())?;
         // SAFETY: there is as much memory on both sides.

@@ -151,8 +151,8 @@ impl Lane {
         taken_sizes.resize(taken_files.len(), taken_sizes[0]);
         let places = self.places(&taken_sizes)?;
         #[allow(unsafe_code, reason = "memory of the device")]
-        // SAFETY: `decoded` has room for the pictures, and stays as it is until the stream has been waited for, as it is below
-        // in every case.
+        // SAFETY: `decoded` has room for the pictures, and stays as it is until the stream has been waited for, as it
+        // is below in every case.
         let decoded = unsafe { self.decoder.decode(&taken_files, &places, &self.stream) };
         if !decoded {
             self.stream.synchronize()?;

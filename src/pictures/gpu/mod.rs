@@ -148,8 +148,8 @@ impl GpuReader {
 /// Larger pictures are left to the processor: on the device each takes 3 bytes a pixel, and a batch is there at once.
 const MAX_PIXELS: u64 = 1 << 25;
 
-/// A picture without a pattern, `[height, width, 3]`, full of hard edges: a product of two large odd numbers has well mixed
-/// upper bits.
+/// A picture without a pattern, `[height, width, 3]`, full of hard edges: a product of two large odd numbers has well
+/// mixed upper bits.
 fn test_picture(size: Size) -> Vec<u8> {
     let mixed = |at: usize| (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
     let hard = |byte: u64| match byte {
@@ -160,8 +160,8 @@ fn test_picture(size: Size) -> Vec<u8> {
     (0..size.rgb_len()).map(|at| hard(mixed(at))).collect()
 }
 
-/// The size of a JPEG of the usual kind: baseline, 8 bits, YCbCr, complete. (Others may be decoded otherwise than here on
-/// the processor, or not at all.)
+/// The size of a JPEG of the usual kind: baseline, 8 bits, YCbCr, complete. (Others may be decoded otherwise than here
+/// on the processor, or not at all.)
 fn usual_size(bytes: &[u8]) -> Option<Size> {
     let mut rest = bytes.strip_prefix(b"\xff\xd8")?;
     if !bytes.ends_with(b"\xff\xd9") {

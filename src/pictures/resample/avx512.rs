@@ -1,8 +1,8 @@
 //! The two resampling passes for processors with AVX-512 and its instructions for neural networks (VNNI).
 //!
-//! `vpdpbusd` multiplies 64 pairs of an unsigned and a signed number of 8 bits, adds four neighbours and the sum so far. A
-//! pixel is such an unsigned number; a coefficient of 24 bits comes split in three signed ones (see [`Quad`]). Sums may wrap
-//! around, for they are put together modulo 2^32, where the whole sum fits.
+//! `vpdpbusd` multiplies 64 pairs of an unsigned and a signed number of 8 bits, adds four neighbours and the sum so
+//! far. A pixel is such an unsigned number; a coefficient of 24 bits comes split in three signed ones (see [`Quad`]).
+//! Sums may wrap around, for they are put together modulo 2^32, where the whole sum fits.
 
 use std::arch::x86_64::*;
 

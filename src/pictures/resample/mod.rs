@@ -1,10 +1,11 @@
 //! Changes the size of an RGB picture exactly as Pillow does, or torchvision.
 //!
-//! With antialiasing, bicubic if not told otherwise, in two passes, one per axis, with 8-bit pixels between them. Every output pixel is the
-//! rounded sum of a run of source pixels times coefficients in fixed point, so the arithmetic is all in integers and
-//! its result does not depend on the order of the sums: the versions for AVX-512 and AVX2 and the portable one agree to the
-//! bit with each other and with `ImagingResample` in Pillow (`src/libImaging/Resample.c`). The order of the passes does show in the
-//! result, and [`Resampling`] says whose it is. torchvision has the same sums, and coarser coefficients.
+//! With antialiasing, bicubic if not told otherwise, in two passes, one per axis, with 8-bit pixels between them. Every
+//! output pixel is the rounded sum of a run of source pixels times coefficients in fixed point, so the arithmetic is
+//! all in integers and its result does not depend on the order of the sums: the versions for AVX-512 and AVX2 and the
+//! portable one agree to the bit with each other and with `ImagingResample` in Pillow (`src/libImaging/Resample.c`).
+//! The order of the passes does show in the result, and [`Resampling`] says whose it is. torchvision has the same sums,
+//! and coarser coefficients.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -75,18 +76,18 @@ impl Filter {
     }
 }
 
-/// Whose pixels a change of size gives. There are only 8 bits between the two passes, so that their order shows: in one of
-/// nine photographs at 224 x 224, by up to 12 levels.
+/// Whose pixels a change of size gives. There are only 8 bits between the two passes, so that their order shows: in one
+/// of nine photographs at 224 x 224, by up to 12 levels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Resampling {
-    /// Pillow 12.3.0: the horizontal pass first, except where the picture is more than 100 times as high as wide and gets
-    /// lower. Pillow 9.5.0 to 12.1.1 do the same without that exception.
+    /// Pillow 12.3.0: the horizontal pass first, except where the picture is more than 100 times as high as wide and
+    /// gets lower. Pillow 9.5.0 to 12.1.1 do the same without that exception.
     Pillow12,
     /// Pillow 13.0.0: the vertical pass first where it throws away clearly more (its pull request 9549).
     #[default]
     Pillow13,
-    /// torchvision 0.29 with PyTorch 2.15, on bytes on the CPU, antialiased: the horizontal pass first, and coefficients of
-    /// 16 bits (`upsample_avx_bilinear_bicubic_uint8` in its `UpSampleKernelAVXAntialias.h`).
+    /// torchvision 0.29 with PyTorch 2.15, on bytes on the CPU, antialiased: the horizontal pass first, and
+    /// coefficients of 16 bits (`upsample_avx_bilinear_bicubic_uint8` in its `UpSampleKernelAVXAntialias.h`).
     Torchvision,
 }
 
@@ -103,8 +104,8 @@ impl Resampling {
         }
     }
 
-    /// For Pillow 13 this was found by comparing both orders with the 13.0.0 wheel on random sizes, many of them next to the
-    /// boundary; for 12 it is what `Image.resize` says.
+    /// For Pillow 13 this was found by comparing both orders with the 13.0.0 wheel on random sizes, many of them next
+    /// to the boundary; for 12 it is what `Image.resize` says.
     fn starts_vertically(self, from: Size, to: Size) -> bool {
         let gone = |from: usize, to: usize| from as i64 - to as i64;
         let clearly_more = match self {
@@ -187,8 +188,8 @@ impl Resampler {
         self.resample_part(source, from, out, to, to, [0, 0]);
     }
 
-    /// Resamples `source` to the size `whole`, of which only a part of size `part` is made: that whose upper left pixel is
-    /// at `corner`, `[x, y]`. `out` is `[part.height, part.width, 3]`.
+    /// Resamples `source` to the size `whole`, of which only a part of size `part` is made: that whose upper left pixel
+    /// is at `corner`, `[x, y]`. `out` is `[part.height, part.width, 3]`.
     ///
     /// # Panics
     ///
@@ -267,7 +268,8 @@ impl Kernel {
         Self::Portable
     }
 
-    /// `from.height` rows of `source`, each to as many pixels as there are runs. Behind the rows there may be more bytes.
+    /// `from.height` rows of `source`, each to as many pixels as there are runs. Behind the rows there may be more
+    /// bytes.
     fn horizontal(self, source: &[u8], from: Size, out: &mut [u8], coefficients: &Coefficients) {
         match self {
             Self::Portable => horizontal_portable(source, from, out, coefficients),
@@ -370,8 +372,8 @@ impl Pair {
     }
 }
 
-/// Four neighbouring coefficients, each split into `high * 65536 + middle * 256 + low` with signed parts of 8 bits; the first
-/// coefficient is in the lowest bits.
+/// Four neighbouring coefficients, each split into `high * 65536 + middle * 256 + low` with signed parts of 8 bits; the
+/// first coefficient is in the lowest bits.
 ///
 /// High parts fit 8 bits as long as coefficients are below 31 in absolute value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -489,8 +491,8 @@ impl Coefficients {
         (start, end)
     }
 
-    /// How many fractional bits a coefficient has in torchvision: as many as the largest of the axis leaves in 16, and no more
-    /// than 22.
+    /// How many fractional bits a coefficient has in torchvision: as many as the largest of the axis leaves in 16, and
+    /// no more than 22.
     fn short_bits(&mut self, from: usize, to: usize) -> u32 {
         let scale = from as f64 / to as f64;
         let mut most = 0.0_f64;
@@ -529,8 +531,8 @@ impl Coefficients {
     }
 }
 
-/// A weight with [`PRECISION_BITS`] fractional bits, of which it has `bits` and the others are zero: sums are then what they
-/// would be with fewer.
+/// A weight with [`PRECISION_BITS`] fractional bits, of which it has `bits` and the others are zero: sums are then what
+/// they would be with fewer.
 fn fixed_point(weight: f64, bits: u32) -> i32 {
     let scaled = weight * f64::from(1 << bits);
     // Rounds half away from zero: the cast cuts the fraction off.
@@ -586,8 +588,8 @@ fn horizontal_portable(source: &[u8], from: Size, out: &mut [u8], coefficients: 
     }
 }
 
-/// The vertical pass from the rows of run `y` to one row, from byte `first` of it on. Works in pieces of a row whose sums
-/// stay in registers, a shape that compilers turn into vector code.
+/// The vertical pass from the rows of run `y` to one row, from byte `first` of it on. Works in pieces of a row whose
+/// sums stay in registers, a shape that compilers turn into vector code.
 pub(super) fn vertical_portable_row(
     rows: &[u8],
     y: usize,

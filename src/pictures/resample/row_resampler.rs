@@ -1,5 +1,5 @@
-//! The change of size of a picture whose rows come one after the other: of the picture, only the rows that are worked on
-//! are in memory.
+//! The change of size of a picture whose rows come one after the other: of the picture, only the rows that are worked
+//! on are in memory.
 
 use super::{Axis, CHANNELS, Resampler, Run, Size};
 use crate::pictures::rows::Rows;

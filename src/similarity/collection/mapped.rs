@@ -12,8 +12,8 @@ use crate::storage::npy;
 use crate::storage::shard::{ShardError, ShardFile, ShardNumber, is_gone};
 use crate::storage::sources::Source;
 
-/// A shard's files, mapped. A finished file never changes: `concat` only puts others in its place, so that the pages are the
-/// file's for as long as this lives, also when the file loses its name.
+/// A shard's files, mapped. A finished file never changes: `concat` only puts others in its place, so that the pages
+/// are the file's for as long as this lives, also when the file loses its name.
 #[derive(Debug)]
 pub struct MappedShard {
     /// A model's, or that of a part in it.
@@ -141,7 +141,8 @@ impl MappedShard {
         self.dimension
     }
 
-    /// The features, `[rows, dimension]`. `numpy.save` puts them at a multiple of 64 bytes, and the mapping begins at a page.
+    /// The features, `[rows, dimension]`. `numpy.save` puts them at a multiple of 64 bytes, and the mapping begins at a
+    /// page.
     pub fn features(&self) -> &[f32] {
         bytemuck::cast_slice(&self.features[self.features_offset..])
     }
@@ -201,9 +202,9 @@ fn map(path: &Path) -> Result<(Mmap, Metadata), ShardError> {
         source,
     };
     let file = regular::open(path).map_err(read)?;
-    // SAFETY: The pages must not change while they are mapped. Nothing of this program writes to a finished shard: `concat`
-    // writes a file aside and renames it, which leaves the mapped one as it is. (Truncating a shard by hand while it is
-    // searched ends the search with SIGBUS, which no check here could prevent.)
+    // SAFETY: The pages must not change while they are mapped. Nothing of this program writes to a finished shard:
+    // `concat` writes a file aside and renames it, which leaves the mapped one as it is. (Truncating a shard by hand
+    // while it is searched ends the search with SIGBUS, which no check here could prevent.)
     #[expect(unsafe_code)]
     let mapped = unsafe { Mmap::map(&file) };
     Ok((mapped.map_err(read)?, file.metadata().map_err(read)?))

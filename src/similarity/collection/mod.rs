@@ -1,4 +1,5 @@
-//! All features of a model's directory, to be searched: shards, mapped, and the per-object files that are not packed yet.
+//! All features of a model's directory, to be searched: shards, mapped, and the per-object files that are not packed
+//! yet.
 
 mod id_lookup;
 mod mapped;
@@ -29,8 +30,8 @@ use crate::storage::sources::{RecordedSources, Source, UNKNOWN_OBJECT, feature_s
 pub struct Collection {
     id_kind: IdKind,
     parts: Vec<Part>,
-    /// Rows of shards of which there is a newer feature in a per-object file, and those that [`Collection::keep_listed`] leaves
-    /// out: they take part in nothing.
+    /// Rows of shards of which there is a newer feature in a per-object file, and those that
+    /// [`Collection::keep_listed`] leaves out: they take part in nothing.
     hidden: HashSet<Position>,
     /// Where the files are now that were moved since their shard was written.
     moved: HashMap<Position, Source>,
@@ -117,10 +118,9 @@ impl Part {
 }
 
 impl Collection {
-    /// Maps the shards of a model's directory and reads the per-object files. Of an object with a row and a newer file, the
-    /// row is hidden. `concat` may pack at the same time: it
-    /// removes files after their shard is in place, so that files which are gone when they are read are in the shards
-    /// that are listed after that.
+    /// Maps the shards of a model's directory and reads the per-object files. Of an object with a row and a newer file,
+    /// the row is hidden. `concat` may pack at the same time: it removes files after their shard is in place, so that
+    /// files which are gone when they are read are in the shards that are listed after that.
     ///
     /// # Errors
     /// When a shard is damaged, or of another dimension than the others.
@@ -142,8 +142,8 @@ impl Collection {
         Ok(collection)
     }
 
-    /// What the directory holds now: maps the shards and reads the per-object files that are new or were written again, and
-    /// takes the others from this collection, which stays as it is.
+    /// What the directory holds now: maps the shards and reads the per-object files that are new or were written again,
+    /// and takes the others from this collection, which stays as it is.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -191,8 +191,8 @@ impl Collection {
         })
     }
 
-    /// Maps the shards that are not among these yet, and leaves out those that are no longer there; returns the dimension of
-    /// the features in all of them, 0 where there is none.
+    /// Maps the shards that are not among these yet, and leaves out those that are no longer there; returns the
+    /// dimension of the features in all of them, 0 where there is none.
     fn map_new_shards(
         &self,
         directory: &Path,
@@ -246,8 +246,8 @@ impl Collection {
         Ok(())
     }
 
-    /// Reads per-object files of a dimension, or of that of the first where it is 0; and says which are damaged. What is gone was
-    /// packed or removed since it was listed.
+    /// Reads per-object files of a dimension, or of that of the first where it is 0; and says which are damaged. What
+    /// is gone was packed or removed since it was listed.
     fn read_per_object(
         &self,
         directory: &ModelDir,
@@ -335,7 +335,8 @@ impl Collection {
             && self.moved == other.moved
     }
 
-    /// The object id at a place among all [`rows`](Self::rows), counted over the parts in turn; none where that row is hidden.
+    /// The object id at a place among all [`rows`](Self::rows), counted over the parts in turn; none where that row is
+    /// hidden.
     pub(crate) fn nth_id(&self, mut place: usize) -> Option<String> {
         for (part, rows) in (0..).zip(&self.parts) {
             if place < rows.rows() {
@@ -383,15 +384,15 @@ impl Collection {
         self.id_kind
     }
 
-    /// The listed path of an object. One that its feature was not made from is that of another picture, perhaps, and does not
-    /// count.
+    /// The listed path of an object. One that its feature was not made from is that of another picture, perhaps, and
+    /// does not count.
     pub(crate) fn listed<'a>(&self, at: Position, media: &'a Media) -> Option<&'a str> {
         let entry = media.entry(&self.id(at))?;
         (self.path(at).is_none_or(|path| path == entry)).then_some(entry)
     }
 
-    /// Hides the objects that are not listed, and those whose feature was made from a file at another path than the listed one.
-    /// Returns how many these are.
+    /// Hides the objects that are not listed, and those whose feature was made from a file at another path than the
+    /// listed one. Returns how many these are.
     pub(crate) fn keep_listed(&mut self, media: &Media) -> usize {
         let before = self.hidden.len();
         let rows: Vec<Position> = self.positions().collect();
@@ -518,9 +519,10 @@ fn settled_pairs(directory: &Path) -> Result<BTreeSet<ShardPlace>, ShardError> {
 }
 
 impl PerObject {
-    /// Drops what is in shards, unless it is another feature of which it is recorded what it was made from: that is newer.
-    /// Both have features of `dimension` numbers. Returns the rows of the shards of which there is a newer feature; the
-    /// shards have rows, and are the first parts of a collection. Also returns where the files of rows are that were moved since.
+    /// Drops what is in shards, unless it is another feature of which it is recorded what it was made from: that is
+    /// newer. Both have features of `dimension` numbers. Returns the rows of the shards of which there is a newer
+    /// feature; the shards have rows, and are the first parts of a collection. Also returns where the files of rows are
+    /// that were moved since.
     fn keep_unpacked(
         &mut self,
         shards: &[Arc<MappedShard>],

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! usearch trusts the graph: where it is damaged, it would read anywhere in memory. So the graph is compared with its
-//! checksum whenever the file is opened. The vectors are most of the file; damage in them can only cost neighbours, and they
-//! are compared before the index grows, and by `verify`.
+//! checksum whenever the file is opened. The vectors are most of the file; damage in them can only cost neighbours, and
+//! they are compared before the index grows, and by `verify`.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};

@@ -108,8 +108,8 @@ impl Graph {
 
     /// Whether a search for a vector of the graph finds it, or as many of the same numbers as it looks for.
     ///
-    /// While several threads add vectors, usearch 2.26.6 may drop the only edge to one of them (its issue #735): the vector is
-    /// there, and no search comes to it.
+    /// While several threads add vectors, usearch 2.26.6 may drop the only edge to one of them (its issue #735): the
+    /// vector is there, and no search comes to it.
     pub fn finds(&self, key: u64, vector: &Vector) -> bool {
         let found = self.matches(vector, 16);
         found.keys.contains(&key) || found.distances.last() == Some(&0.0)
@@ -150,7 +150,8 @@ fn set_distance(index: &mut Index, description: &Description) {
     let dimension = description.dimension;
     match description.storage {
         Storage::F16 => index.change_metric::<usearch::f16>(Box::new(move |one, other| {
-            // SAFETY: usearch passes vectors of the index, or one of them and a query: `dimension` numbers of 16 bits each.
+            // SAFETY: usearch passes vectors of the index, or one of them and a query: `dimension` numbers of 16 bits
+            // each.
             #[expect(unsafe_code)]
             let [one, other] = [one, other].map(|vector| unsafe {
                 std::slice::from_raw_parts(vector.cast::<f16>(), dimension)

@@ -28,8 +28,8 @@ use crate::storage::model_dir::ModelDir;
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard;
-use file::{DAMAGED, IndexFile};
 pub(crate) use file::{Covered, Description, Recall};
+use file::{DAMAGED, IndexFile};
 use graph::Graph;
 pub use quantize::Storage;
 use quantize::{Quantizer, Vector};
@@ -37,8 +37,8 @@ use quantize::{Quantizer, Vector};
 /// Candidates for each neighbour that is asked for: the graph's distances are those of rounded vectors.
 const CANDIDATES: usize = 4;
 
-/// A graph is small below as many vectors. Of two threads that add to one of n, about one in n times the second loses the way to
-/// its vector (see [`Graph::finds`]); in a small graph that may be the only way to many others too.
+/// A graph is small below as many vectors. Of two threads that add to one of n, about one in n times the second loses
+/// the way to its vector (see [`Graph::finds`]); in a small graph that may be the only way to many others too.
 const SMALL: usize = 16_384;
 
 /// Rows of a shard that tell it from another one where there is no checksum of the file, about.
@@ -143,8 +143,9 @@ impl ApproximateIndex {
         &self.description
     }
 
-    /// Adds the rows of all shards that it does not hold yet, by all threads; returns how many. Rows that hold a number that is not
-    /// finite are left out: they are nobody's neighbours. `progress` is told each shard's rows once they are added.
+    /// Adds the rows of all shards that it does not hold yet, by all threads; returns how many. Rows that hold a number
+    /// that is not finite are left out: they are nobody's neighbours. `progress` is told each shard's rows once they
+    /// are added.
     pub fn add_missing(
         &mut self,
         directory: &Path,
@@ -185,8 +186,8 @@ impl ApproximateIndex {
         Ok(self.description.vectors - before)
     }
 
-    /// What the graph is to call the next shard of a part. These have the highest numbers, so that the shards of the model's
-    /// directory can keep their own.
+    /// What the graph is to call the next shard of a part. These have the highest numbers, so that the shards of the
+    /// model's directory can keep their own.
     fn next_slot(&self) -> u32 {
         let of_parts = self.description.shards.iter();
         let of_parts = of_parts.filter(|covered| covered.part.is_some()).count();
@@ -241,8 +242,8 @@ impl ApproximateIndex {
         self.parts.values().any(|held| *held == part)
     }
 
-    /// The `k` nearest objects to each query, as [`nearest`] gives them but for those that the graph misses. The distances are
-    /// exact.
+    /// The `k` nearest objects to each query, as [`nearest`] gives them but for those that the graph misses. The
+    /// distances are exact.
     pub(super) fn nearest(
         &self,
         collection: &Collection,
@@ -363,7 +364,8 @@ fn sample_sha256(shard: &MappedShard, dimension: usize) -> String {
     checksum.finish()
 }
 
-/// The parts of a collection by what the graph calls the shards that an index holds; `None` where they are not these any more.
+/// The parts of a collection by what the graph calls the shards that an index holds; `None` where they are not these
+/// any more.
 fn parts(
     description: &Description,
     directory: &Path,

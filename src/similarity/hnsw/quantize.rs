@@ -1,5 +1,5 @@
-//! From a feature to a vector of the graph: multiplied with one number, and stored in fewer bits. For the cosine it is first
-//! made to have norm 1, so that the graph always works with Euclidean distances.
+//! From a feature to a vector of the graph: multiplied with one number, and stored in fewer bits. For the cosine it is
+//! first made to have norm 1, so that the graph always works with Euclidean distances.
 
 use half::f16;
 use rayon::prelude::*;

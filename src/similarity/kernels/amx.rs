@@ -1,9 +1,10 @@
-//! Products in AMX, the matrix unit of Xeons since 2023: 16 rows times 16 queries of 32 numbers each in one instruction.
+//! Products in AMX, the matrix unit of Xeons since 2023: 16 rows times 16 queries of 32 numbers each in one
+//! instruction.
 //!
-//! It multiplies numbers in bf16, which has 8 of the 24 bits of precision of `f32`, and adds in `f32`. So each number is
-//! split into a high and a low part in bf16, and a product is high times high plus high times low plus low times high. The
-//! low part is at most 2^-8 of the number, and what is cut off after it at most 2^-16. So a product loses 2^-16 for
-//! the row, 2^-16 for the query, and 2^-16 for low times low: within [`super::AMX_LOSS`].
+//! It multiplies numbers in bf16, which has 8 of the 24 bits of precision of `f32`, and adds in `f32`. So each number
+//! is split into a high and a low part in bf16, and a product is high times high plus high times low plus low times
+//! high. The low part is at most 2^-8 of the number, and what is cut off after it at most 2^-16. So a product loses
+//! 2^-16 for the row, 2^-16 for the query, and 2^-16 for low times low: within [`super::AMX_LOSS`].
 //!
 //! 100,000 rows of 1280 and 16 queries take two cores as long as reading the rows does, 28 ms, and 64 queries 44 ms.
 
@@ -25,12 +26,13 @@ const STEP: usize = 2 * LANES;
 const ROW_TILES: usize = 4;
 /// Rows that are split, and then multiplied: 330 KB at a dimension of 1280, which stay in a core's second cache.
 const ROWS: usize = ROW_TILES * TILE;
-/// While a step is multiplied, so many lines (of 64 bytes) of the rows that come next are fetched into the second cache, for
-/// memory not to rest: 28 ms instead of 41 with 16 queries, and the same with twice as many.
+/// While a step is multiplied, so many lines (of 64 bytes) of the rows that come next are fetched into the second
+/// cache, for memory not to rest: 28 ms instead of 41 with 16 queries, and the same with twice as many.
 const FETCHED: usize = 4;
 
-/// 32 numbers in bf16. Two that share 32 bits are multiplied with two of the other side and added: the first number with
-/// the 17th, the second with the 18th, and so on, since the order of a sum is any and this one takes the least work.
+/// 32 numbers in bf16. Two that share 32 bits are multiplied with two of the other side and added: the first number
+/// with the 17th, the second with the 18th, and so on, since the order of a sum is any and this one takes the least
+/// work.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Line([u32; LANES]);
@@ -57,7 +59,8 @@ pub fn is_there() -> bool {
         const XFEATURE_XTILEDATA: libc::c_long = 18;
         #[allow(unused_unsafe, reason = "it is unsafe before Rust 1.94")]
         #[expect(unsafe_code)]
-        // SAFETY: every processor of this architecture has the instruction, and where there is AVX-512, there is leaf 7.
+        // SAFETY: every processor of this architecture has the instruction, and where there is AVX-512, there is leaf
+        // 7.
         let features = || unsafe { __cpuid_count(7, 0).edx };
         let has_it =
             is_x86_feature_detected!("avx512f") && features() & BF16_AND_TILES == BF16_AND_TILES;
@@ -134,7 +137,8 @@ impl Queries {
     #[target_feature(enable = "avx512f")]
     fn products_in_avx512(&self, rows: &[f32], out: &mut [f32], squares: &mut [f32]) {
         let steps = self.dimension.div_ceil(STEP);
-        // One more, since lines that are a multiple of 4096 bytes apart would have the same few places in the first cache.
+        // One more, since lines that are a multiple of 4096 bytes apart would have the same few places in the first
+        // cache.
         let width = steps + 1;
         let mut parts = vec![ZEROS; ROWS * width];
         // So many numbers of the next rows `multiply` has fetched when their turn comes.
@@ -159,7 +163,8 @@ impl Queries {
         }
     }
 
-    /// The products of [`ROWS`] rows, which are `width` apart, with a tile of queries. Meanwhile what is at `next` is fetched.
+    /// The products of [`ROWS`] rows, which are `width` apart, with a tile of queries. Meanwhile what is at `next` is
+    /// fetched.
     fn multiply(
         &self,
         rows: &[Split],
@@ -188,12 +193,12 @@ impl Queries {
         let mut sums = [[[0f32; TILE]; TILE]; ROW_TILES];
         let stride = width * size_of::<Split>();
         #[expect(unsafe_code)]
-        // SAFETY: there is AMX, or there would be no `self`. There are `ROWS` rows of `stride` bytes, and in each as many steps,
-        // of 128 bytes, as `queries` has, of 2 KB; to fetch is allowed anywhere. The tiles are set, used and given back in here,
-        // so that nothing else sees them.
+        // SAFETY: there is AMX, or there would be no `self`. There are `ROWS` rows of `stride` bytes, and in each as
+        // many steps, of 128 bytes, as `queries` has, of 2 KB; to fetch is allowed anywhere. The tiles are set, used
+        // and given back in here, so that nothing else sees them.
         unsafe {
-            // Tiles 0 to 3 are the sums of the four tiles of rows, 4 and 5 the queries, high and low, and 6 and 7 the rows, high
-            // and low: one is loaded while the other is multiplied.
+            // Tiles 0 to 3 are the sums of the four tiles of rows, 4 and 5 the queries, high and low, and 6 and 7 the
+            // rows, high and low: one is loaded while the other is multiplied.
             asm!(
                 "ldtilecfg [{shape}]",
                 "tilezero tmm0",
@@ -270,8 +275,8 @@ impl Queries {
     }
 }
 
-/// Splits the numbers of a row, fills the last step with zeros, and returns the sum of the squares. Meanwhile what is so
-/// many numbers `ahead` is fetched into the second cache.
+/// Splits the numbers of a row, fills the last step with zeros, and returns the sum of the squares. Meanwhile what is
+/// so many numbers `ahead` is fetched into the second cache.
 ///
 /// A high part is rounded, by half of its last unit, and a low one, which is what that leaves, is cut off.
 #[target_feature(enable = "avx512f")]

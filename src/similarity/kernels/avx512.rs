@@ -92,8 +92,8 @@ impl Queries {
     }
 }
 
-/// `R` rows and all queries. Meanwhile the rows that come `next` are fetched into the second cache, a line in each step:
-/// with 16 queries it takes 16 ms instead of 18, and 21 where the fetching is spread evenly.
+/// `R` rows and all queries. Meanwhile the rows that come `next` are fetched into the second cache, a line in each
+/// step: with 16 queries it takes 16 ms instead of 18, and 21 where the fetching is spread evenly.
 #[target_feature(enable = "avx512f")]
 fn some_rows<const R: usize>(rows: &[f32], queries: &Queries, out: &mut [f32], next: &[f32]) {
     let Queries {

@@ -1,9 +1,9 @@
 //! Products in the bf16 of AVX-512, which processors of AMD have since 2022: 32 of them, and their sums by two, in one
 //! instruction.
 //!
-//! Each number is rounded to 8 of its 24 bits. What that loses is too much to tell rows apart, and little enough to rule almost
-//! all of them out, at twice the speed of 32 bits. (To split each number into two, as `amx.rs` does, takes three instructions
-//! instead of two in 32 bits.)
+//! Each number is rounded to 8 of its 24 bits. What that loses is too much to tell rows apart, and little enough to
+//! rule almost all of them out, at twice the speed of 32 bits. (To split each number into two, as `amx.rs` does, takes
+//! three instructions instead of two in 32 bits.)
 
 use std::arch::x86_64::*;
 
@@ -14,8 +14,8 @@ use super::avx512::{LANES, load};
 
 /// From how many queries on this is faster than 32 bits: it takes as long for one as for [`QUERIES`] of them.
 const LEAST: usize = 17;
-/// Rows and queries that are multiplied at once: 28 sums, two registers of queries and two numbers of a row are in 31 of
-/// the 32 registers, and nothing is added across a register.
+/// Rows and queries that are multiplied at once: 28 sums, two registers of queries and two numbers of a row are in 31
+/// of the 32 registers, and nothing is added across a register.
 const ROWS: usize = 14;
 const QUERIES: usize = 2 * LANES;
 /// Rows that are multiplied at once when fewer are left: eight sums, enough for the instruction not to wait for itself.
@@ -51,7 +51,8 @@ pub fn products(queries: &[f32], dimension: usize) -> Option<Products<'static>> 
     })
 }
 
-/// Queries in the order in which they are multiplied. Zeros stand for what [`QUERIES`] queries, or [`STEP`] numbers, lack.
+/// Queries in the order in which they are multiplied. Zeros stand for what [`QUERIES`] queries, or [`STEP`] numbers,
+/// lack.
 struct Queries {
     /// For each [`QUERIES`] queries, the lines of all pairs.
     lines: Vec<Line>,
@@ -120,7 +121,8 @@ impl Queries {
         }
     }
 
-    /// `R` rows and all queries. Meanwhile the rows that come `next` are fetched into the second cache, a line in each step.
+    /// `R` rows and all queries. Meanwhile the rows that come `next` are fetched into the second cache, a line in each
+    /// step.
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn some_rows<const R: usize>(&self, rows: &[Pair], out: &mut [f32], next: &[f32]) {
         for (number, lines) in self.lines.chunks_exact(self.pairs).enumerate() {

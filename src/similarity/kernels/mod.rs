@@ -35,8 +35,9 @@ pub struct Products<'a> {
     loss: f64,
 }
 
-/// `(rows, out, squares)`: writes the dot product of each row with each query to `out`, and that of each row with itself to
-/// `squares`, in 32 bits. `rows` are `[n, dimension]`, `out` `[n, queries]`, `squares` `[n]`. The order of the sums is any.
+/// `(rows, out, squares)`: writes the dot product of each row with each query to `out`, and that of each row with
+/// itself to `squares`, in 32 bits. `rows` are `[n, dimension]`, `out` `[n, queries]`, `squares` `[n]`. The order of
+/// the sums is any.
 pub type Multiply<'a> = Box<dyn Fn(&[f32], &mut [f32], &mut [f32]) + Sync + 'a>;
 
 impl Products<'_> {
@@ -48,8 +49,8 @@ impl Products<'_> {
 
 /// Products with `queries`, `[n, dimension]`.
 ///
-/// (100,000 rows of 1280 and 64 queries on two cores: 44 ms in AMX, 82 in AVX-512, and 150 in the crate `ndarray`, which knows
-/// neither.)
+/// (100,000 rows of 1280 and 64 queries on two cores: 44 ms in AMX, 82 in AVX-512, and 150 in the crate `ndarray`,
+/// which knows neither.)
 pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
     #[cfg(target_arch = "x86_64")]
     if let Some(products) = amx::products(queries, dimension)
@@ -61,8 +62,8 @@ pub fn products(queries: &[f32], dimension: usize) -> Products<'_> {
     portable::products(queries, dimension)
 }
 
-/// Adds to `reached` the places of the products that are at least `base + start + slope * norm`, each with its own start and slope,
-/// or where that is not finite. They are as many as products.
+/// Adds to `reached` the places of the products that are at least `base + start + slope * norm`, each with its own
+/// start and slope, or where that is not finite. They are as many as products.
 pub fn find_reached(
     products: &[f32],
     starts: &[f64],
@@ -90,8 +91,8 @@ pub fn largest_byte(dimension: usize) -> i8 {
     largest.clamp(1, 127) as i8
 }
 
-/// Products with `queries`, `[n, dimension]`, of a dimension that is a multiple of 4. They are exact where no byte is beyond
-/// [`largest_byte`] in either direction.
+/// Products with `queries`, `[n, dimension]`, of a dimension that is a multiple of 4. They are exact where no byte is
+/// beyond [`largest_byte`] in either direction.
 pub fn byte_products(queries: &[i8], dimension: usize) -> ByteProducts<'_> {
     assert_eq!(dimension % 4, 0, "four bytes are multiplied at once");
     #[cfg(target_arch = "x86_64")]
@@ -158,8 +159,8 @@ pub fn all_byte_products(
 /// What AMX cuts off, at most, as a part of the product of both norms.
 const AMX_LOSS: f64 = 1.0 / 16_384.0;
 
-/// Bound of the relative error of a [`sum`] of `dimension` products in 32 bits, in any order: each addition and each product
-/// adds at most half a unit in the last place. Doubled, for what is left out here.
+/// Bound of the relative error of a [`sum`] of `dimension` products in 32 bits, in any order: each addition and each
+/// product adds at most half a unit in the last place. Doubled, for what is left out here.
 pub fn sum_error(dimension: usize) -> f64 {
     (dimension + 2) as f64 * f64::from(f32::EPSILON)
 }
@@ -169,8 +170,8 @@ pub trait Term: Copy + Default + AddAssign + Into<f64> {}
 impl Term for f32 {}
 impl Term for f64 {}
 
-/// The sum over both of what `term` makes of two numbers, in its type but for the last step. The order, and with it each bit,
-/// is the same on every processor.
+/// The sum over both of what `term` makes of two numbers, in its type but for the last step. The order, and with it
+/// each bit, is the same on every processor.
 pub fn sum<T: Term>(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> T) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
@@ -195,8 +196,8 @@ pub fn dot(one: &[f32], other: &[f32]) -> f64 {
 
 /// The square of the distance between two vectors of one dimension.
 ///
-/// usearch has functions of its own for every processor. They take 3.4 minutes of a processor to build; this one and the next
-/// are what is used of them.
+/// usearch has functions of its own for every processor. They take 3.4 minutes of a processor to build; this one and
+/// the next are what is used of them.
 pub fn squared_distance_f16(one: &[f16], other: &[f16]) -> f32 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2")

@@ -6,8 +6,8 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::{ByteProducts, Products, Term};
 
-/// Partial sums that are kept side by side, since each addition to one sum would wait for the last: what the compiler turns
-/// into vector registers, and 80 additions for each at a dimension of 1280.
+/// Partial sums that are kept side by side, since each addition to one sum would wait for the last: what the compiler
+/// turns into vector registers, and 80 additions for each at a dimension of 1280.
 const LANES: usize = 16;
 
 /// See [`super::products`].
@@ -45,7 +45,8 @@ pub fn find_reached(
 ) {
     let is_reached = |product: f32, start: f64, slope: f64| {
         let below = base + start + slope * norm - f64::from(product);
-        // What is not finite may be near enough. (A comparison with infinity takes the compiler's code five times as long.)
+        // What is not finite may be near enough. (A comparison with infinity takes the compiler's code five times as
+        // long.)
         !((below > 0.0) & (below < f64::MAX))
     };
     let (whole, rest) = products.as_chunks::<TOGETHER>();

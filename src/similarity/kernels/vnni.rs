@@ -13,7 +13,8 @@ const LANES: usize = 16;
 /// Bytes whose products are added in one instruction.
 const STEP: usize = 4;
 
-/// The instruction takes one side without a sign: queries have so much more, and the row's sum, times this, is taken off.
+/// The instruction takes one side without a sign: queries have so much more, and the row's sum, times this, is taken
+/// off.
 const OFFSET: i32 = 128;
 
 /// Four bytes of each of [`QUERIES`] queries.

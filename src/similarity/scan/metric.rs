@@ -16,8 +16,8 @@ pub enum Metric {
     Cosine,
 }
 
-/// Squares of small numbers lose digits in 32 bits, or all of them: a sum of squares below this says nothing, and one above
-/// it is off by far less. It also covers that AMX takes the smallest numbers, below 1e-38, as zeros.
+/// Squares of small numbers lose digits in 32 bits, or all of them: a sum of squares below this says nothing, and one
+/// above it is off by far less. It also covers that AMX takes the smallest numbers, below 1e-38, as zeros.
 const TINY: f64 = 1e-30;
 
 /// A query, and what every distance to it needs.
@@ -28,8 +28,8 @@ pub struct Measured<'a> {
     squares: f64,
 }
 
-/// Bounds of a distance's measure: the square of the distance for [`Metric::Euclidean`], since a root for each row would take
-/// as long as the sum, and the distance itself for [`Metric::Cosine`].
+/// Bounds of a distance's measure: the square of the distance for [`Metric::Euclidean`], since a root for each row
+/// would take as long as the sum, and the distance itself for [`Metric::Cosine`].
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
     pub least: f64,
@@ -163,7 +163,8 @@ impl Metric {
         }
     }
 
-    /// The same from the sum of the products of query and row, which may be off by `error` as a part of the product of both norms.
+    /// The same from the sum of the products of query and row, which may be off by `error` as a part of the product of
+    /// both norms.
     fn range_of_product(
         self,
         query: &Measured<'_>,
@@ -193,9 +194,9 @@ impl Metric {
         }
     }
 
-    /// The smallest product at which a row may be within `limit`, as a linear function of the row's norm: start and slope.
-    /// [`Metric::base`] is to be added, which depends on the row alone. The product may be off by `error` as a part of the product
-    /// of both norms.
+    /// The smallest product at which a row may be within `limit`, as a linear function of the row's norm: start and
+    /// slope. [`Metric::base`] is to be added, which depends on the row alone. The product may be off by `error` as a
+    /// part of the product of both norms.
     ///
     /// For [`Metric::Euclidean`], `squares - error > limit` in `of_product` is, with the error `e`,
     /// `2 product < (1 - e) ours² - TINY - limit + (1 - e) row² - 2 e ours row`.

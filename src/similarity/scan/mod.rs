@@ -1,9 +1,10 @@
 //! The exact search: the nearest features of a collection to some queries, in one pass over the data.
 //!
-//! Distances are first computed in 32 bits, for one query at a time, or for many in a matrix product, which may be rougher; what
-//! that leaves is computed in 32 bits then. The rounding error has a known bound, so that all rows but the `k` nearest and a few others are certainly too far away. The distances of those
-//! that are left are computed again in 64 bits, and these are the result. So it does not depend on how many queries are asked
-//! at once, on the number of threads, or on the processor.
+//! Distances are first computed in 32 bits, for one query at a time, or for many in a matrix product, which may be
+//! rougher; what that leaves is computed in 32 bits then. The rounding error has a known bound, so that all rows but
+//! the `k` nearest and a few others are certainly too far away. The distances of those that are left are computed again
+//! in 64 bits, and these are the result. So it does not depend on how many queries are asked at once, on the number of
+//! threads, or on the processor.
 //!
 //! | file | what |
 //! |---|---|
@@ -62,8 +63,8 @@ pub fn nearest(
     nearest_of(collection, queries, k, metric, &|_| true, &[])
 }
 
-/// The same among some objects only: those of the parts whose index `is_scanned`, and each query's `candidates`, which are in
-/// other parts. There are no lists of candidates, or as many as queries.
+/// The same among some objects only: those of the parts whose index `is_scanned`, and each query's `candidates`, which
+/// are in other parts. There are no lists of candidates, or as many as queries.
 pub(crate) fn nearest_of(
     collection: &Collection,
     queries: &[f32],
@@ -152,8 +153,8 @@ impl<'a> Scan<'a> {
                     .map(move |first| (part, first))
             })
             .collect();
-        // One list for each thread: a parallel fold begins another with each part that it splits off, and until a list knows its
-        // limit, hundreds of rows go into it (64 queries: 8 ms of 56).
+        // One list for each thread: a parallel fold begins another with each part that it splits off, and until a list
+        // knows its limit, hundreds of rows go into it (64 queries: 8 ms of 56).
         let cursor = AtomicUsize::new(0);
         let threads = (0..rayon::current_num_threads()).into_par_iter();
         let tops = threads.with_max_len(1).map(|_| {
@@ -262,8 +263,8 @@ mod tests {
 
     use crate::storage::npy;
 
-    /// Two shards of random rows, more than a block in one of them: some are equal, some differ in the last bits alone, some
-    /// are not finite, and some are too large or too small for sums in 32 bits.
+    /// Two shards of random rows, more than a block in one of them: some are equal, some differ in the last bits alone,
+    /// some are not finite, and some are too large or too small for sums in 32 bits.
     pub fn collection(rng: &mut StdRng, dimension: usize) -> Collection {
         let directory = tempfile::tempdir().unwrap();
         for (shard, rows) in [(0, BLOCK_ROWS + 77), (1, 41)] {

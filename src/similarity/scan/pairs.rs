@@ -1,8 +1,8 @@
 //! All pairs of objects within a limit.
 //!
-//! Almost all pairs are ruled out by their features rounded to 8 bits, in a blocked matrix product of half of all pairs; see
-//! `rounded.rs`. The distances of the others are computed in 64 bits, as those of a search are, and compared with the
-//! limit. So the result is the same on every machine.
+//! Almost all pairs are ruled out by their features rounded to 8 bits, in a blocked matrix product of half of all
+//! pairs; see `rounded.rs`. The distances of the others are computed in 64 bits, as those of a search are, and compared
+//! with the limit. So the result is the same on every machine.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -22,8 +22,8 @@ const ROWS: usize = 56;
 /// Pairs that are kept, at most: 1.6 GB.
 pub const MOST_PAIRS: usize = 100_000_000;
 
-/// A search is made in so many shares at most, one after the other. Each row is compared with those after it, so that the first
-/// share has a twentieth of all pairs, and the later ones have fewer.
+/// A search is made in so many shares at most, one after the other. Each row is compared with those after it, so that
+/// the first share has a twentieth of all pairs, and the later ones have fewer.
 const SHARES: usize = 40;
 
 /// Two objects, by their places among those that were compared, and how far they are from each other.
@@ -61,8 +61,8 @@ pub fn count(objects: usize) -> u64 {
     objects * objects.saturating_sub(1) / 2
 }
 
-/// A search for pairs, which is made share by share. Besides what is found (16 bytes a pair), it takes a byte for each number, 32
-/// bytes a row, and under a megabyte a thread.
+/// A search for pairs, which is made share by share. Besides what is found (16 bytes a pair), it takes a byte for each
+/// number, 32 bytes a row, and under a megabyte a thread.
 pub struct PairSearch<'a> {
     collection: &'a Collection,
     objects: &'a [Position],

@@ -1,15 +1,16 @@
 //! Features rounded to 8 bits, with a bound on what that changes: enough to rule out almost all pairs of a collection.
 //!
-//! A row is a scale times whole numbers of 8 bits, and an error, the norm of what rounding took. Two rows are at most both
-//! errors nearer to each other than their rounded forms are, by the inequality of the triangle. Sums of whole numbers are
-//! exact, and everything else is in 64 bits, so that no magnitude of 32 bits is too large or too small.
+//! A row is a scale times whole numbers of 8 bits, and an error, the norm of what rounding took. Two rows are at most
+//! both errors nearer to each other than their rounded forms are, by the inequality of the triangle. Sums of whole
+//! numbers are exact, and everything else is in 64 bits, so that no magnitude of 32 bits is too large or too small.
 
 use rayon::prelude::*;
 
 use super::metric::Metric;
 use crate::similarity::kernels::{dot, largest_byte};
 
-/// Covers what 64 bits round, here and in [`Metric::distance`]: sums of tens of thousands of squares lose less than 1e-11.
+/// Covers what 64 bits round, here and in [`Metric::distance`]: sums of tens of thousands of squares lose less than
+/// 1e-11.
 const SLACK: f64 = 1e-9;
 
 /// Rows are a multiple of so many bytes long: a line of the caches.
@@ -28,8 +29,8 @@ pub struct RoundedRows {
     pub rows: Vec<RoundedRow>,
 }
 
-/// For [`Metric::Cosine`] all but `index` are those of the feature divided by its norm: the square of the distance of two such
-/// is twice the cosine's.
+/// For [`Metric::Cosine`] all but `index` are those of the feature divided by its norm: the square of the distance of
+/// two such is twice the cosine's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoundedRow {
     /// Which of the features it is.
@@ -43,7 +44,8 @@ pub struct RoundedRow {
 }
 
 impl RoundedRows {
-    /// Of `count` features of a dimension, without those that are not finite. Takes a byte for each number, and 32 a row.
+    /// Of `count` features of a dimension, without those that are not finite. Takes a byte for each number, and 32 a
+    /// row.
     pub fn new<'a>(
         count: usize,
         dimension: usize,
@@ -111,8 +113,8 @@ fn round(index: u32, feature: &[f32], unit: f64, bytes: &mut [i8]) -> RoundedRow
     }
 }
 
-/// From which product of bytes on a row may be within a limit of some others, the queries: the square of the distance of
-/// the rounded forms, `squares + squares - 2 product`, is then at most that of `limit + error + error`.
+/// From which product of bytes on a row may be within a limit of some others, the queries: the square of the distance
+/// of the rounded forms, `squares + squares - 2 product`, is then at most that of `limit + error + error`.
 pub struct Reach {
     /// What depends on the query alone.
     starts: Vec<f64>,
@@ -138,7 +140,8 @@ impl Reach {
         }
     }
 
-    /// Calls `found` with each query that a row may be within the limit of; `products` are those of the row with each query.
+    /// Calls `found` with each query that a row may be within the limit of; `products` are those of the row with each
+    /// query.
     pub fn find(&self, row: &RoundedRow, products: &[i32], mut found: impl FnMut(usize)) {
         /// Most queries are ruled out so many at once.
         const TOGETHER: usize = 16;

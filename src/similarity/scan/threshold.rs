@@ -3,8 +3,9 @@
 use super::metric::{Measured, Metric, Norms};
 use crate::similarity::kernels::find_reached;
 
-/// For each query, the smallest product at which a row may be within a limit, as a linear function of the row's norm: it is
-/// the least distance that `Metric::of_product` gives, solved for the product. Most rows need no more than this comparison.
+/// For each query, the smallest product at which a row may be within a limit, as a linear function of the row's norm:
+/// it is the least distance that `Metric::of_product` gives, solved for the product. Most rows need no more than this
+/// comparison.
 pub struct Thresholds {
     metric: Metric,
     /// How far a product may be off, as a part of the product of both norms.

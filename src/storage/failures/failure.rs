@@ -117,8 +117,8 @@ pub struct Failure {
     pub file: Option<FileStamp>,
 }
 
-/// Under which id a line of `objects.txt` that is not an object is reported: `./` and the line. No object has such an id,
-/// while the line itself may well be the id of another line's object.
+/// Under which id a line of `objects.txt` that is not an object is reported: `./` and the line. No object has such an
+/// id, while the line itself may well be the id of another line's object.
 pub fn id_of_bad_line(entry: &str) -> String {
     format!("./{entry}")
 }

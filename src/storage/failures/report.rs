@@ -167,8 +167,8 @@ impl FailureReport {
         let _held = self.lock.hold()?;
         known.catch_up(&self.path)?;
         let before = known.failures.len();
-        // Where locks prove nothing, another process may have written over them, or replaced the file meanwhile. What is lost
-        // all the same is tried again by the next run.
+        // Where locks prove nothing, another process may have written over them, or replaced the file meanwhile. What
+        // is lost all the same is tried again by the next run.
         for (id, failure) in std::mem::take(&mut known.own) {
             known.untidy |= !known.failures.contains_key(&id);
             known.failures.entry(id).or_insert(failure);

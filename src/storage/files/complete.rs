@@ -137,8 +137,8 @@ fn open_locked(temporary: &Path) -> io::Result<File> {
     }
 }
 
-/// Lets NFS ask its server what is in a directory, which it does when that is opened. Of two first runs on two machines one took
-/// the temporary file of the other for its own otherwise, and no recipe to be there.
+/// Lets NFS ask its server what is in a directory, which it does when that is opened. Of two first runs on two machines
+/// one took the temporary file of the other for its own otherwise, and no recipe to be there.
 fn look_anew(directory: &Path) {
     let _ = File::open(directory);
 }

@@ -14,8 +14,8 @@ use crate::storage::checksum;
 use crate::storage::files::{FileStamp, is_missing, regular};
 use crate::support::fault;
 
-/// Moves a file to a name that nothing has yet. On another file system it is copied, made durable and compared, and only then
-/// removed; the copy has its mode, its owner and `modified` as the time of its last change.
+/// Moves a file to a name that nothing has yet. On another file system it is copied, made durable and compared, and
+/// only then removed; the copy has its mode, its owner and `modified` as the time of its last change.
 ///
 /// # Errors
 /// `AlreadyExists` where something has that name, and those of the system. Then the file is where it was.
@@ -110,7 +110,8 @@ impl Drop for TemporaryCopy<'_> {
     }
 }
 
-/// Puts a link in place of a file, in one step: `make` makes it under a temporary name, `is_still_wanted` is asked just before.
+/// Puts a link in place of a file, in one step: `make` makes it under a temporary name, `is_still_wanted` is asked just
+/// before.
 pub fn replace_by_link(
     path: &Path,
     make: impl FnOnce(&Path) -> io::Result<()>,
@@ -137,8 +138,8 @@ pub fn remove_leftover(place: &Path) -> io::Result<()> {
     }
 }
 
-/// `.<checksum of the name>.simsearch` beside it: pictures are other people's, and so may be files with a name as common as
-/// `.<name>.tmp`; and a name may be as long as a file system allows.
+/// `.<checksum of the name>.simsearch` beside it: pictures are other people's, and so may be files with a name as
+/// common as `.<name>.tmp`; and a name may be as long as a file system allows.
 fn temporary(place: &Path) -> io::Result<PathBuf> {
     let name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let checksum = crc32fast::hash(name.as_bytes());

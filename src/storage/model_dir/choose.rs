@@ -11,8 +11,8 @@ use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
 
-/// The directory of a model's features below `feature_dir`: that of the named model (its file, or just the stem), or the
-/// only one. A part that packs is named in the same way: by the directory of its model, and its own name.
+/// The directory of a model's features below `feature_dir`: that of the named model (its file, or just the stem), or
+/// the only one. A part that packs is named in the same way: by the directory of its model, and its own name.
 ///
 /// # Errors
 /// When there is none, or none is named and there are several; the message lists them.
@@ -77,8 +77,8 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
     }
 }
 
-/// The directory of a model's features below `feature_dir` that parts are merged into, which need not be there: that of the
-/// named model, or of the model whose directory they were in.
+/// The directory of a model's features below `feature_dir` that parts are merged into, which need not be there: that of
+/// the named model, or of the model whose directory they were in.
 ///
 /// # Errors
 /// When none is named, and the parts were in directories of several names.
@@ -136,8 +136,8 @@ fn holds_features(directory: &Path) -> bool {
             .any(|entry| entry.file_name().as_encoded_bytes().ends_with(b".npy"))
 }
 
-/// The directory name of a model's features: the file name of the model without its last extension. `.` and `..` are the
-/// folders that they lead to.
+/// The directory name of a model's features: the file name of the model without its last extension. `.` and `..` are
+/// the folders that they lead to.
 pub(crate) fn model_stem(model: &Path) -> Option<String> {
     let last = model.components().next_back()?;
     let named = match last {

@@ -19,9 +19,10 @@ use crate::support::fault;
 /// The directory below a model's directory that holds the files whose locks are the claims.
 const CLAIMS: &str = ".claims";
 
-/// How many such files there are. Linux keeps the locks of a file in one list, and goes through all of it for each new one,
-/// while every other thread has to wait: with 14,000 claims in one file a claim takes 1.2 ms. (So many there are while a
-/// GPU gets ready and 16 processors decode ahead. There 20,000 pictures took 15 s more of the processors' time.)
+/// How many such files there are. Linux keeps the locks of a file in one list, and goes through all of it for each new
+/// one, while every other thread has to wait: with 14,000 claims in one file a claim takes 1.2 ms. (So many there are
+/// while a GPU gets ready and 16 processors decode ahead. There 20,000 pictures took 15 s more of the processors'
+/// time.)
 const FILES: usize = 16;
 
 impl ModelDir {
@@ -48,8 +49,8 @@ impl ModelDir {
 
 /// Tells the processes that share a directory which objects they have claimed.
 ///
-/// A claim is a lock on one byte of one of a few files, at an offset made from the object id. The system gives it up when
-/// the process ends, however it ends, so there are no stale claims.
+/// A claim is a lock on one byte of one of a few files, at an offset made from the object id. The system gives it up
+/// when the process ends, however it ends, so there are no stale claims.
 #[derive(Debug)]
 pub struct Claims {
     directory: OwnedFd,

@@ -22,11 +22,12 @@ impl ModelDir {
     /// The name of that file.
     pub(crate) const LOCK: &str = LOCK;
 
-    /// Takes the lock that lets one `concat` at a time work here, and then the lease, since a lock that succeeds proves nothing.
-    /// `say` gets a line for each process that was killed here.
+    /// Takes the lock that lets one `concat` at a time work here, and then the lease, since a lock that succeeds proves
+    /// nothing. `say` gets a line for each process that was killed here.
     ///
     /// # Errors
-    /// When the lock or the lease cannot be taken for another reason than that somebody holds it; the error names the directory.
+    /// When the lock or the lease cannot be taken for another reason than that somebody holds it; the error names the
+    /// directory.
     pub fn lock_packing(&self, say: Say<'_>) -> Result<Packing> {
         let locked = self.lock_and_lease(say);
         locked.with_context(|| format!("cannot lock {}", self.path.display()))
@@ -60,8 +61,9 @@ impl ModelDir {
         Ok(Packing::Locked(PackingLock { file, lease }))
     }
 
-    /// Whether the directory is on a mount where not even a lease is seen in time. (By default rclone 1.60 gives a file to its
-    /// store after five seconds, and looks at a folder again after five minutes: two `concat` lost 12 of 60 features.)
+    /// Whether the directory is on a mount where not even a lease is seen in time. (By default rclone 1.60 gives a file
+    /// to its store after five seconds, and looks at a folder again after five minutes: two `concat` lost 12 of 60
+    /// features.)
     fn is_shown_late(&self) -> io::Result<bool> {
         let device = fstat(&self.root)?.st_dev;
         let device = format!("{}:{}", major(device), minor(device));
@@ -103,8 +105,8 @@ impl ModelDir {
         Ok(Locked::HeldBy(self.name_of_packer()?))
     }
 
-    /// The name of the process that has the lock, where the lock file does not tell: on NFS its machine keeps that for a while,
-    /// and the lease does.
+    /// The name of the process that has the lock, where the lock file does not tell: on NFS its machine keeps that for
+    /// a while, and the lease does.
     fn name_of_packer(&self) -> io::Result<String> {
         let holder = self.lease_holder(Purpose::Packing, true)?;
         Ok(holder.unwrap_or_else(|| "another process".to_owned()))
@@ -216,8 +218,8 @@ pub struct PackingLock {
 }
 
 impl PackingLock {
-    /// Fails where another process has taken over, since this one seemed to have ended. Called before each step that removes
-    /// something or puts it in place.
+    /// Fails where another process has taken over, since this one seemed to have ended. Called before each step that
+    /// removes something or puts it in place.
     pub fn check(&self) -> io::Result<()> {
         self.lease.check()
     }

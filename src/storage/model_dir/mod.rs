@@ -108,10 +108,10 @@ impl ModelDir {
         })
     }
 
-    /// The same, with every folder on the way opened anew: only then does NFS ask its server. Looked up from a folder that is
-    /// open already, a name stays absent for as long as the client keeps what it knows of the folders, and two machines did
-    /// most of their work twice (1,781 features for 1,000 objects). On a local disk it is a few more calls, and decoding takes
-    /// milliseconds.
+    /// The same, with every folder on the way opened anew: only then does NFS ask its server. Looked up from a folder
+    /// that is open already, a name stays absent for as long as the client keeps what it knows of the folders, and two
+    /// machines did most of their work twice (1,781 features for 1,000 objects). On a local disk it is a few more
+    /// calls, and decoding takes milliseconds.
     fn open_feature_anew(&self, id: &ObjectId) -> nix::Result<File> {
         let (first, second) = id.directories();
         let root = openat(&self.root, ".", DIRECTORY, Mode::empty())?;
@@ -120,8 +120,8 @@ impl ModelDir {
         openat(&inner, id.feature_name().as_str(), FEATURE, Mode::empty()).map(File::from)
     }
 
-    /// Looks at the feature of an object; `buffer` is room to read it into. One that another machine has just made may still
-    /// be absent here: see [`ModelDir::newest_feature_state`].
+    /// Looks at the feature of an object; `buffer` is room to read it into. One that another machine has just made may
+    /// still be absent here: see [`ModelDir::newest_feature_state`].
     pub(crate) fn feature_state(
         &self,
         id: &ObjectId,
@@ -130,8 +130,8 @@ impl ModelDir {
         state_of(self.open_feature(&id.feature_path()), buffer)
     }
 
-    /// The same for an object that this process has claimed: what another machine made before it gave up its claim is seen.
-    /// The entries of the directory itself are as new after that.
+    /// The same for an object that this process has claimed: what another machine made before it gave up its claim is
+    /// seen. The entries of the directory itself are as new after that.
     pub(crate) fn newest_feature_state(
         &self,
         id: &ObjectId,
@@ -143,8 +143,8 @@ impl ModelDir {
         }
     }
 
-    /// Tells the file of an object's feature from any other that was there, or will be: its inode, size and time. None where
-    /// it cannot be seen.
+    /// Tells the file of an object's feature from any other that was there, or will be: its inode, size and time. None
+    /// where it cannot be seen.
     pub(crate) fn feature_stamp(&self, id: &ObjectId) -> Option<(u64, FileStamp)> {
         let metadata = fs::symlink_metadata(self.path.join(id.feature_path())).ok()?;
         Some((metadata.ino(), FileStamp::of(&metadata)))

@@ -179,8 +179,9 @@ impl ModelDir {
                 let entry = entry?;
                 match entry.file_type() {
                     Ok(kind) => entries.push((entry.file_name(), kind.is_dir())),
-                    // It has gone since the listing, such as the lease of a `concat` that has left: no reason to take the
-                    // directory for one that is gone. sshfs says no types, and shows listings of twenty seconds ago.
+                    // It has gone since the listing, such as the lease of a `concat` that has left: no reason to take
+                    // the directory for one that is gone. sshfs says no types, and shows listings of twenty seconds
+                    // ago.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }

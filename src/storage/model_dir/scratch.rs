@@ -1,5 +1,5 @@
-//! Files that are not complete yet: where they are, and what becomes of those of killed processes. Among them is the record of
-//! sources of a run, which is complete when the run ends, however it ends.
+//! Files that are not complete yet: where they are, and what becomes of those of killed processes. Among them is the
+//! record of sources of a run, which is complete when the run ends, however it ends.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -61,9 +61,9 @@ impl ModelDir {
 /// Room for the files of this process that are not complete yet, on the file system of the features: names in the
 /// `.tmp` directory that begin with a prefix of its own.
 ///
-/// The process holds a lock on `<prefix>.lock`, and gives signs of life in it. Where nobody holds it, and it does not show
-/// that another machine lives whose locks are not seen here, the files with that prefix are leftovers of a killed process, and
-/// the next [`ModelDir::scratch`] removes them.
+/// The process holds a lock on `<prefix>.lock`, and gives signs of life in it. Where nobody holds it, and it does not
+/// show that another machine lives whose locks are not seen here, the files with that prefix are leftovers of a killed
+/// process, and the next [`ModelDir::scratch`] removes them.
 #[derive(Debug)]
 pub struct Scratch {
     /// The `.tmp` directory.
@@ -230,8 +230,8 @@ pub(crate) fn is_record(name: &str) -> bool {
 /// Gives the record of sources of a run its final name.
 fn finish_record(directory: &OwnedFd, root: &OwnedFd, prefix: &str) -> nix::Result<()> {
     let name = format!("{prefix}{RECORD_SUFFIX}");
-    // Where that is taken, or the file system cannot tell in one step, as with NFS. Not after the run: of two processes that
-    // took it for a leftover, one may have used that name.
+    // Where that is taken, or the file system cannot tell in one step, as with NFS. Not after the run: of two processes
+    // that took it for a leftover, one may have used that name.
     let other = format!("sources.{:016x}.jsonl", rand::random::<u64>());
     let (name, other) = (name.as_str(), other.as_str());
     let named = fault::step("name the record of sources", || {

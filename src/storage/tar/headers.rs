@@ -9,8 +9,8 @@ use crate::support::hints::concerns_the_run;
 /// Tars are made of blocks of so many bytes.
 const BLOCK: u64 = 512;
 
-/// The most bytes in a header that continues another: a long name of GNU tar, or the records of pax, which may hold extended
-/// attributes.
+/// The most bytes in a header that continues another: a long name of GNU tar, or the records of pax, which may hold
+/// extended attributes.
 const MOST_CONTINUED: u64 = 1 << 20;
 
 /// What a member is.
@@ -262,8 +262,8 @@ fn kind_of(kind: u8, is_sparse: bool, name: &[u8]) -> Kind {
     }
 }
 
-/// The sum of a header's bytes, those of the sum itself counted as spaces; and the same of signed bytes, as some old programs
-/// have it.
+/// The sum of a header's bytes, those of the sum itself counted as spaces; and the same of signed bytes, as some old
+/// programs have it.
 fn checksums(block: &[u8; BLOCK as usize]) -> [i64; 2] {
     let with = |value: fn(u8) -> i64| {
         let sum = |bytes: &[u8]| bytes.iter().map(|byte| value(*byte)).sum::<i64>();

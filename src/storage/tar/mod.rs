@@ -1,7 +1,7 @@
 //! Tar files as folders: which of their members are files, and where the bytes of each are.
 //!
-//! The headers of a tar are read once, and members are read from where they are; nothing is unpacked. A path leads into a tar
-//! where a component of it that is not the last ends in `.tar`, in upper or lower case, and is a regular file.
+//! The headers of a tar are read once, and members are read from where they are; nothing is unpacked. A path leads into
+//! a tar where a component of it that is not the last ends in `.tar`, in upper or lower case, and is a regular file.
 
 mod headers;
 
@@ -38,8 +38,8 @@ pub fn is_tar_name(name: &[u8]) -> bool {
     end.is_some_and(|end| name[end..].eq_ignore_ascii_case(EXTENSION))
 }
 
-/// A path of the list, cut after the first component that ends in `.tar`: the tar, if it is one, and its member. No file is
-/// looked at.
+/// A path of the list, cut after the first component that ends in `.tar`: the tar, if it is one, and its member. No
+/// file is looked at.
 pub fn split(entry: &str) -> Option<(&str, &str)> {
     splits(entry).next()
 }
@@ -53,7 +53,8 @@ fn slashes_after_tars(path: &[u8]) -> impl Iterator<Item = usize> {
     memchr_iter(b'/', path).filter(|slash| is_tar_name(&path[..*slash]))
 }
 
-/// The tar that a path leads into, what the system says of it, and the name of the member; `None` where the path leads into none.
+/// The tar that a path leads into, what the system says of it, and the name of the member; `None` where the path leads
+/// into none.
 pub fn within(path: &Path) -> Option<(&Path, Metadata, &str)> {
     let bytes = path.as_os_str().as_bytes();
     slashes_after_tars(bytes).find_map(|slash| {
@@ -65,8 +66,8 @@ pub fn within(path: &Path) -> Option<(&Path, Metadata, &str)> {
 
 /// The members of a tar.
 ///
-/// 32 bytes for each, and its name. The headers take 512 bytes each of the file, so that what a tar takes here is never more than
-/// the tar itself.
+/// 32 bytes for each, and its name. The headers take 512 bytes each of the file, so that what a tar takes here is never
+/// more than the tar itself.
 #[derive(Debug, Default)]
 pub struct Members {
     /// The names, one after the other.
@@ -297,8 +298,8 @@ fn is_left_out(component: &str) -> bool {
     matches!(component, "" | ".")
 }
 
-/// Forgets the tars that could not be read to their ends, so that whoever asks next reads their headers again: the disk or the
-/// network may be well by then.
+/// Forgets the tars that could not be read to their ends, so that whoever asks next reads their headers again: the disk
+/// or the network may be well by then.
 pub fn forget_unreadable() {
     let mut known = lock(&KNOWN);
     let is_unreadable = |tar: &KnownTar| {

@@ -9,7 +9,8 @@ use super::steps::run_with_fault;
 use crate::TestEnv;
 use crate::duplicates::act::{FIND, collection, elsewhere, files, undo};
 
-/// The actions: to a folder beside the pictures, to one on another file system where there is one, and both kinds of link.
+/// The actions: to a folder beside the pictures, to one on another file system where there is one, and both kinds of
+/// link.
 fn actions(other: Option<&Path>) -> Vec<Vec<String>> {
     let mut actions = vec![
         vec!["--move-to".to_owned(), "found".to_owned()],

@@ -99,7 +99,8 @@ fn write_feature(env: &TestEnv, (id, file): &(String, Vec<u8>)) {
     env.write(path, file);
 }
 
-/// Writes the features of numbered objects to `features/model`, and records of all but every third what it was made from.
+/// Writes the features of numbered objects to `features/model`, and records of all but every third what it was made
+/// from.
 fn write_features(env: &TestEnv, numbers: std::ops::Range<usize>) {
     let mut record = String::new();
     for number in numbers {

@@ -47,8 +47,8 @@ fn packed(env: &TestEnv) -> u64 {
     status.exits(0).json()["packed"].as_u64().unwrap()
 }
 
-/// States to pack from, and what an undisturbed run makes of each: nothing is there; or features of which a row of one shard,
-/// and all of another one, are of pictures that have changed, and one picture was moved.
+/// States to pack from, and what an undisturbed run makes of each: nothing is there; or features of which a row of one
+/// shard, and all of another one, are of pictures that have changed, and one picture was moved.
 fn states_to_pack(env: &TestEnv) -> Vec<(Tree, Tree)> {
     let mut entries = pictures(env, 7);
     finish(pack(env)).exits(0);

@@ -153,8 +153,9 @@ fn an_error_at_any_step_of_concat_is_told_and_loses_nothing() {
     }
 }
 
-/// States of `features/model` with shards that are to change, and what an undisturbed run makes of each. In the first, one
-/// row of a shard and both of another have newer features, and a picture was moved; in the second there is only that.
+/// States of `features/model` with shards that are to change, and what an undisturbed run makes of each. In the first,
+/// one row of a shard and both of another have newer features, and a picture was moved; in the second there is only
+/// that.
 fn states_to_change(env: &TestEnv) -> Vec<(Tree, Tree)> {
     let mut states = Vec::new();
     for replaced in [&[1, 2, 3][..], &[]] {

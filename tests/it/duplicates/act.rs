@@ -12,8 +12,8 @@ use crate::{Outcome, TestEnv, feature_file, ppm, skip};
 
 use simsearch::storage::npy;
 
-/// The first of two groups, in the order of their first members: a copy of the same bytes, and a smaller picture. The second has a
-/// copy as well. One picture is in no group.
+/// The first of two groups, in the order of their first members: a copy of the same bytes, and a smaller picture. The
+/// second has a copy as well. One picture is in no group.
 const PICTURES: [(&str, f32, usize); 6] = [
     ("a/one.ppm", 0.0, 40),
     ("a/copy.ppm", 0.0, 40),

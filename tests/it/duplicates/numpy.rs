@@ -13,8 +13,8 @@ use super::duplicates;
 use crate::search::{write_loose, write_shard};
 use crate::{TestEnv, need_python, need_shared, runtime, succeed};
 
-/// Finds all pairs of a directory in 64 bits, and makes groups of them by the rule that docs/commands.md states. Pairs whose
-/// distance differs from the limit in the last bits alone may be on either side.
+/// Finds all pairs of a directory in 64 bits, and makes groups of them by the rule that docs/commands.md states. Pairs
+/// whose distance differs from the limit in the last bits alone may be on either side.
 const BRUTE_FORCE: &str = r#"
 import json, pathlib, sys
 import numpy as np
@@ -71,7 +71,8 @@ for case in asked:
 print(sum(len(case["pairs"]) for case in asked), sum(len(case["groups"]) for case in asked))
 "#;
 
-/// Asks for the pairs and the groups of a directory, at limits of which some are distances themselves, and lets numpy check them.
+/// Asks for the pairs and the groups of a directory, at limits of which some are distances themselves, and lets numpy
+/// check them.
 fn check(env: &TestEnv, mut python: Command, shares: &[f64]) -> (usize, usize) {
     let collection = Collection::open(&env.path("features/model")).unwrap();
     let objects: Vec<Position> = (0..)

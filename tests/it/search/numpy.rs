@@ -12,8 +12,8 @@ use simsearch::similarity::scan::{Metric, Neighbour, nearest};
 use super::{write_loose, write_shard};
 use crate::{TestEnv, need_python, succeed};
 
-/// Compares answers with what numpy finds in 64 bits: the distances rank by rank, the ids wherever the distances next to
-/// theirs differ by more than 1e-5, and ties in the order of their ids.
+/// Compares answers with what numpy finds in 64 bits: the distances rank by rank, the ids wherever the distances next
+/// to theirs differ by more than 1e-5, and ties in the order of their ids.
 const BRUTE_FORCE: &str = r#"
 import json, pathlib, sys
 import numpy as np

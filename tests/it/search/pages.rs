@@ -68,8 +68,8 @@ fn a_sheet_is_one_picture_of_all_answers() {
     };
     assert_eq!(size, expected);
     let pixel = |x: usize, y: usize| &pixels[(y * size.width + x) * 3..][..3];
-    // 160 x 80 pixels in the middle of the first cell are the query, which gets redder to the right and greener downwards.
-    // JPEG changes it a little.
+    // 160 x 80 pixels in the middle of the first cell are the query, which gets redder to the right and greener
+    // downwards. JPEG changes it a little.
     let mut off = 0;
     for (x, y) in (0..76).flat_map(|y| (4..156).map(move |x| (x, y))) {
         let found = pixel(8 + x, 8 + 40 + y);
@@ -90,7 +90,8 @@ fn a_sheet_is_one_picture_of_all_answers() {
             assert!(dark.count() > 20, "{cell} {line}");
         }
     }
-    // The second cell of the first row is the query again: the same pixels, but for the frame and what JPEG makes of it.
+    // The second cell of the first row is the query again: the same pixels, but for the frame and what JPEG makes of
+    // it.
     for (x, y) in [(60, 70), (100, 90), (140, 110)] {
         for (one, other) in pixel(8 + x, 8 + y).iter().zip(pixel(176 + x, 8 + y)) {
             assert!(one.abs_diff(*other) < 12, "{x} {y}: {one} {other}");

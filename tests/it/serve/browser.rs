@@ -78,7 +78,8 @@ fn the_page_works_behind_nginx_below_a_path() {
         .unwrap()
         .port();
     let (server, below, socket) = (server.address, below.address, env.argument("socket"));
-    // The path is taken off, passed on, or taken off and named; without its slash at the end nginx leads on from the first two.
+    // The path is taken off, passed on, or taken off and named; without its slash at the end nginx leads on from the
+    // first two.
     let configuration = format!(
         "daemon off; master_process off; pid nginx.pid; error_log stderr; events {{}}
         http {{

@@ -17,8 +17,8 @@ use crate::search::{on_a_line, search, write_shard};
 use crate::{ROOT, TestEnv, need_runtime, ppm, stored_picture, succeed};
 use client::Server;
 
-/// Objects 00000.jpg and so on with the features of `concat`'s tests, in two shards and three files; of two the picture is
-/// there.
+/// Objects 00000.jpg and so on with the features of `concat`'s tests, in two shards and three files; of two the picture
+/// is there.
 fn environment() -> (TestEnv, Vec<String>) {
     let env = TestEnv::new();
     let ids = numbered(0..11);

@@ -422,8 +422,8 @@ fn slow_clients_are_cut_off_and_hold_up_nobody() {
     let long = [stored_picture("jpeg_230x340.jpg"), vec![0; 32 << 20]].concat();
     env.write("media/a/00000.jpg", long);
     let server = Server::start(&env, &["--timeout", "1"]);
-    // Some send byte by byte, some stop in the middle, some say nothing, and some never read what they asked for: together
-    // more than may be connected at once.
+    // Some send byte by byte, some stop in the middle, some say nothing, and some never read what they asked for:
+    // together more than may be connected at once.
     let mut slow: Vec<_> = (0..560).map(|_| server.connect()).collect();
     let request = "GET /object/00000.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for (number, stream) in slow.iter_mut().enumerate() {

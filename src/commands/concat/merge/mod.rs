@@ -1,7 +1,7 @@
 //! The merge of parts: their shards become those of one directory, by hard links where the file system has them.
 //!
-//! Everything is checked before anything is written. `storage::merging` has what readers see meanwhile. A merge that was killed
-//! goes on where it was: shards whose checksums are those of a part's are there already.
+//! Everything is checked before anything is written. `storage::merging` has what readers see meanwhile. A merge that
+//! was killed goes on where it was: shards whose checksums are those of a part's are there already.
 //!
 //! | file | what |
 //! |---|---|
@@ -72,8 +72,8 @@ pub enum MergeOutcome {
 /// Makes one directory of the parts of a list.
 ///
 /// # Errors
-/// When a part is missing, incomplete, there twice, of another list or recipe than the others, or an object is there twice; and
-/// when a file cannot be read or written. Nothing has changed then, or the same call goes on.
+/// When a part is missing, incomplete, there twice, of another list or recipe than the others, or an object is there
+/// twice; and when a file cannot be read or written. Nothing has changed then, or the same call goes on.
 pub fn merge(options: &MergeOptions, progress: &Progress) -> Result<MergeOutcome> {
     let started = Instant::now();
     let path = &options.directory;
@@ -154,7 +154,8 @@ pub fn merge(options: &MergeOptions, progress: &Progress) -> Result<MergeOutcome
         Ok(None)
     })();
     if !matches!(merged, Ok(None)) && packing.check().is_ok() {
-        // What a full disk cut short would keep it full. (Where another process has taken over, what is there is its own.)
+        // What a full disk cut short would keep it full. (Where another process has taken over, what is there is its
+        // own.)
         let _ = take_back(&target, &mut sums);
     }
     if let Some((part, holder)) = merged? {
@@ -234,7 +235,8 @@ fn go_on(
     Ok(())
 }
 
-/// Takes the failures of the parts into the report of the directory, but for objects that have a row; returns how many stay.
+/// Takes the failures of the parts into the report of the directory, but for objects that have a row; returns how many
+/// stay.
 fn take_failures(target: &ModelDir, parts: &[PartToMerge]) -> Result<usize> {
     let path = target.path();
     let writing = || {
@@ -272,8 +274,8 @@ fn take_failures(target: &ModelDir, parts: &[PartToMerge]) -> Result<usize> {
     Ok(of_parts.len())
 }
 
-/// Goes on with a merge that was killed after its shards were all in place. Where its parts were in the directory itself, that
-/// is all there is to do.
+/// Goes on with a merge that was killed after its shards were all in place. Where its parts were in the directory
+/// itself, that is all there is to do.
 fn finish_what_was_done(
     options: &MergeOptions,
     progress: &Progress,

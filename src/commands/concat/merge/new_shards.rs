@@ -23,8 +23,8 @@ use crate::storage::sources::RecordedSources;
 use crate::support::fault;
 use crate::support::progress::Progress;
 
-/// How many shards get their names together: the checksums of a directory are written anew for each time, and for 100,000
-/// shards these are 15 MB.
+/// How many shards get their names together: the checksums of a directory are written anew for each time, and for
+/// 100,000 shards these are 15 MB.
 const TOGETHER: usize = 256;
 
 /// A shard of a part, and the number that it gets.

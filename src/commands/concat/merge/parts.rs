@@ -273,8 +273,8 @@ impl PartToMerge {
     }
 }
 
-/// The names of those parts that are in the directory itself. They are removed at the end, so that all that are there have to be
-/// among those that are merged.
+/// The names of those parts that are in the directory itself. They are removed at the end, so that all that are there
+/// have to be among those that are merged.
 pub(super) fn parts_inside(path: &Path, parts: &[PartToMerge]) -> Result<Vec<String>> {
     let merged: HashSet<PathBuf> = (parts.iter())
         .filter_map(|part| fs::canonicalize(&part.directory).ok())

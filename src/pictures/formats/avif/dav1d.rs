@@ -9,8 +9,8 @@ use super::{corrupt, unsupported};
 use crate::pictures::formats::heif::{Frame, Layout, Planes};
 use crate::pictures::{Format, PictureError, Size};
 
-/// The pictures that a decoder has at a time, at most: the one it shows, the same without film grain, and one that the first
-/// is made from. A file may ask for up to ten, but not a still picture.
+/// The pictures that a decoder has at a time, at most: the one it shows, the same without film grain, and one that the
+/// first is made from. A file may ask for up to ten, but not a still picture.
 const PICTURES: usize = 3;
 
 /// What the decoder keeps for each pixel besides pictures (modes, filters), in bytes.

@@ -1,5 +1,6 @@
-//! AVIF as Pillow shows it, which has libavif and libyuv read it: the primary picture, as it is stored. The boxes that crop,
-//! rotate or mirror it are left alone; Pillow tells of the last two as EXIF orientation, and so does [`orientation`].
+//! AVIF as Pillow shows it, which has libavif and libyuv read it: the primary picture, as it is stored. The boxes that
+//! crop, rotate or mirror it are left alone; Pillow tells of the last two as EXIF orientation, and so does
+//! [`orientation`].
 //!
 //! | module | what |
 //! |---|---|
@@ -68,8 +69,8 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// The value of the tag `Orientation` that the boxes stand for, as Pillow tells of them; 1 where there are none, whatever the
-/// EXIF data say.
+/// The value of the tag `Orientation` that the boxes stand for, as Pillow tells of them; 1 where there are none,
+/// whatever the EXIF data say.
 pub fn orientation(bytes: &[u8]) -> Option<u64> {
     let items = Items::of(Format::Avif, bytes).ok()?;
     let first = |name| items.properties(items.primary, name).next();

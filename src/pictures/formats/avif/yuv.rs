@@ -1,6 +1,6 @@
-//! Brightness and colour -> RGB, as libavif 1.4.2 does it, which has libyuv do it where that can: then in whole numbers, and
-//! else in floating point. Planes of colour with fewer pixels are made larger in both by weighing the four nearest by 9, 3,
-//! 3 and 1 (3 and 1 where only one side is halved).
+//! Brightness and colour -> RGB, as libavif 1.4.2 does it, which has libyuv do it where that can: then in whole
+//! numbers, and else in floating point. Planes of colour with fewer pixels are made larger in both by weighing the four
+//! nearest by 9, 3, 3 and 1 (3 and 1 where only one side is halved).
 
 use crate::pictures::formats::heif::{Colour, Layout, Planes};
 use crate::pictures::size::CHANNELS;
@@ -19,8 +19,8 @@ mod code {
     pub const BY_PRIMARIES: u16 = 12;
 }
 
-/// Whether pictures whose numbers mean this are read: libavif refuses the others, but for YCgCo-R, and for code point 12 with
-/// other primaries.
+/// Whether pictures whose numbers mean this are read: libavif refuses the others, but for YCgCo-R, and for code point
+/// 12 with other primaries.
 pub(super) fn is_read(colour: Colour, layout: Layout) -> bool {
     use code::*;
     match colour.matrix {
@@ -31,8 +31,8 @@ pub(super) fn is_read(colour: Colour, layout: Layout) -> bool {
     }
 }
 
-/// Writes the picture to `out`, `[height, width, 3]`. Whether it `has_alpha`, which is dropped, decides how libavif converts
-/// gray pictures and those of 10 bits.
+/// Writes the picture to `out`, `[height, width, 3]`. Whether it `has_alpha`, which is dropped, decides how libavif
+/// converts gray pictures and those of 10 bits.
 pub(super) fn to_rgb(picture: &Planes, has_alpha: bool, out: &mut [u8]) {
     let is_gray = picture.layout == Layout::Gray;
     match Weights::of(picture.colour, is_gray) {
@@ -61,8 +61,8 @@ trait Conversion {
 
     fn colour(&self, value: u16) -> Self::Value;
 
-    /// The colour of a pixel from the four values nearest to it: the one it lies in, that beside it, that above or below it,
-    /// and that across.
+    /// The colour of a pixel from the four values nearest to it: the one it lies in, that beside it, that above or
+    /// below it, and that across.
     fn weighed(&self, layout: Layout, four: [Self::Value; 4]) -> Self::Value;
 
     fn pixel(&self, light: Self::Value, colours: [Self::Value; 2]) -> [u8; CHANNELS];

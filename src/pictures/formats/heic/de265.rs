@@ -21,8 +21,8 @@ pub fn decoder() -> String {
     format!("libde265 {}", version.to_string_lossy())
 }
 
-/// What decoding takes, besides a copy of the data: the frame, the frame as it was before the last filter, and what belongs to
-/// them.
+/// What decoding takes, besides a copy of the data: the frame, the frame as it was before the last filter, and what
+/// belongs to them.
 pub(super) fn memory(headers: &Headers) -> usize {
     let bytes = if headers.bits > 8 { 2 } else { 1 };
     let pixels = headers.coded.width * headers.coded.height;
@@ -47,8 +47,8 @@ pub(super) fn decode(headers: &Headers, slices: &[&[u8]]) -> Result<Planes, Pict
     }
     let mut frame = Frame::empty();
     #[allow(unsafe_code, reason = "C functions")]
-    // SAFETY: pointers and lengths are those of slices, which are only read, and not after the call. When a frame was decoded,
-    // nobody uses it after its release.
+    // SAFETY: pointers and lengths are those of slices, which are only read, and not after the call. When a frame was
+    // decoded, nobody uses it after its release.
     unsafe {
         match c::simsearch_hevc_decode(units.as_ptr(), units.len(), &mut frame) {
             0 => {}

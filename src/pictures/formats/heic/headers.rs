@@ -1,5 +1,5 @@
-//! What is said of a frame before it is decoded: the box `hvcC`, and the parameter sets in it (ISO/IEC 14496-15 and ITU-T
-//! H.265).
+//! What is said of a frame before it is decoded: the box `hvcC`, and the parameter sets in it (ISO/IEC 14496-15 and
+//! ITU-T H.265).
 //!
 //! The decoder makes room by these, so that they are read here first; and what no still picture has is kept from it.
 
@@ -165,7 +165,8 @@ impl<'a> Headers<'a> {
         kind(self) == kind(other)
     }
 
-    /// The slices in the data of a picture, each with a length before it. What else is there is of no use for a picture.
+    /// The slices in the data of a picture, each with a length before it. What else is there is of no use for a
+    /// picture.
     pub(super) fn slices<'data>(
         &self,
         data: Bytes<'data>,
@@ -249,8 +250,8 @@ fn kind(unit: &[u8]) -> Result<Option<u8>, PictureError> {
 
 /// The pixels that the largest blocks are wide. What libde265 would complain of on standard error is refused here.
 fn block_len(bits: &mut Bits, coded: Size) -> Result<usize, PictureError> {
-    // All are powers of two: the smallest blocks, how much larger the largest are, the same of what they are transformed in,
-    // and how often they are split for that.
+    // All are powers of two: the smallest blocks, how much larger the largest are, the same of what they are
+    // transformed in, and how often they are split for that.
     let mut next = |add: u32| Ok::<_, PictureError>(bits.exp_golomb()?.saturating_add(add));
     let (least, more) = (next(3)?, next(0)?);
     let (least_transform, more_transform) = (next(2)?, next(0)?);

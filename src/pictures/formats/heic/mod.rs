@@ -1,4 +1,5 @@
-//! HEIC as pillow-heif shows it, which has libheif read it: the primary picture, cropped, rotated and mirrored by its boxes.
+//! HEIC as pillow-heif shows it, which has libheif read it: the primary picture, cropped, rotated and mirrored by its
+//! boxes.
 //!
 //! | module | what |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Brightness and colour -> RGB, as libheif 1.23 does it for pillow-heif: every pixel has the colour of the block it lies in.
+//! Brightness and colour -> RGB, as libheif 1.23 does it for pillow-heif: every pixel has the colour of the block it
+//! lies in.
 
 use crate::pictures::formats::heif::{Colour, Layout, Planes};
 use crate::pictures::size::CHANNELS;
@@ -14,13 +15,14 @@ mod code {
     pub const BY_PRIMARIES: [u16; 2] = [12, 13];
 }
 
-/// Whether pictures whose numbers mean this are read: what libheif has its own arithmetic for, and what it takes for BT.601.
+/// Whether pictures whose numbers mean this are read: what libheif has its own arithmetic for, and what it takes for
+/// BT.601.
 pub(super) fn is_read(colour: Colour) -> bool {
     matches!(colour.matrix, 0..=10 | 12 | 13)
 }
 
-/// Writes the picture to `out`, `[height, width, 3]`. Whether it `has_alpha`, which is dropped, decides what pillow-heif makes
-/// of gray pictures of more than 8 bits.
+/// Writes the picture to `out`, `[height, width, 3]`. Whether it `has_alpha`, which is dropped, decides what
+/// pillow-heif makes of gray pictures of more than 8 bits.
 pub(super) fn to_rgb(picture: &Planes, has_alpha: bool, out: &mut [u8]) {
     let cut = picture.bits - 8;
     match picture.layout {

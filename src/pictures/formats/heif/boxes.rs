@@ -1,4 +1,5 @@
-//! Boxes say which pictures there are, where their data lie, and what they mean (ISO/IEC 14496-12, 23008-12 and 23000-22).
+//! Boxes say which pictures there are, where their data lie, and what they mean (ISO/IEC 14496-12, 23008-12 and
+//! 23000-22).
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -111,8 +111,8 @@ impl Frame {
         }
     }
 
-    /// A copy of its planes, where it has this size, and no more values than this layout and number of bits: it is by these
-    /// that the memory was counted.
+    /// A copy of its planes, where it has this size, and no more values than this layout and number of bits: it is by
+    /// these that the memory was counted.
     ///
     /// # Safety
     ///
@@ -158,9 +158,9 @@ impl Frame {
             let stride = self.strides[usize::from(plane > 0)].unsigned_abs();
             let first = self.planes[plane].cast::<u8>();
             for (y, row) in planes.planes[plane].chunks_exact_mut(width).enumerate() {
-                // SAFETY: the frame is live, and its planes have at least as many rows and pixels as its size says, with
-                // `stride` bytes from row to row; above 8 bits these are `u16`, to whose size planes and strides are
-                // aligned.
+                // SAFETY: the frame is live, and its planes have at least as many rows and pixels as its size says,
+                // with `stride` bytes from row to row; above 8 bits these are `u16`, to whose size planes and strides
+                // are aligned.
                 unsafe {
                     let start = first.add(y * stride);
                     if bits == 8 {

@@ -459,7 +459,8 @@ impl Bits<'_> {
     }
 }
 
-/// Bits of the longest code of black, which is longer than those of white, and the zeros that no code begins with, but the mark that a row ends.
+/// Bits of the longest code of black, which is longer than those of white, and the zeros that no code begins with, but
+/// the mark that a row ends.
 const LONGEST_CODE: usize = 13;
 const MARK_ZEROS: usize = 11;
 

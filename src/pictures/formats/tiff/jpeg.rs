@@ -57,8 +57,8 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Decodes a picture of the kind that the standard of 1992 describes. As in libtiff, colours that several pixels share are
-/// not smoothed.
+/// Decodes a picture of the kind that the standard of 1992 describes. As in libtiff, colours that several pixels share
+/// are not smoothed.
 pub(super) fn decode_old(
     bytes: &[u8],
     directory: &Directory,
@@ -98,8 +98,8 @@ pub(super) fn decode_old(
     })
 }
 
-/// The JPEG file that the parts of an old one make: its header is in one piece, or its tables are where tags say. The strips
-/// have the rest, where that is not in the one piece too.
+/// The JPEG file that the parts of an old one make: its header is in one piece, or its tables are where tags say. The
+/// strips have the rest, where that is not in the one piece too.
 fn old_jpeg(
     bytes: &[u8],
     directory: &Directory,
@@ -235,7 +235,8 @@ fn in_tiff(error: PictureError) -> PictureError {
 const START: &[u8] = b"\xff\xd8";
 const END: &[u8] = b"\xff\xd9";
 
-/// A JPEG file of the tables that all strips share and the data of one, in which the TIFF's tags alone tell the colours.
+/// A JPEG file of the tables that all strips share and the data of one, in which the TIFF's tags alone tell the
+/// colours.
 fn whole_jpeg(tables: &[u8], data: &[u8], is_ycbcr: bool) -> Vec<u8> {
     let mut jpeg = Vec::with_capacity(tables.len() + data.len() + 64);
     start_jpeg(is_ycbcr, &mut jpeg);

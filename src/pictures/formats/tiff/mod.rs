@@ -191,8 +191,8 @@ impl<'a> Chunks<'a> {
         self.layout.row_len(width).saturating_mul(groups)
     }
 
-    /// The bytes of a strip or tile in the file. Where its length is missing, it ends where the next begins; where its length
-    /// goes beyond the file, at the end of the file.
+    /// The bytes of a strip or tile in the file. Where its length is missing, it ends where the next begins; where its
+    /// length goes beyond the file, at the end of the file.
     fn data(&self, index: usize) -> Result<&'a [u8], PictureError> {
         let outside = || truncated("a strip or tile lies outside of the file");
         let offset = self.offsets.get(index).ok_or_else(outside)?;
@@ -216,9 +216,9 @@ impl<'a> Chunks<'a> {
         Ok(&rest[..rest.len().min(usize::try_from(len).unwrap_or(usize::MAX))])
     }
 
-    /// Refuses pictures whose strips or tiles make far more work than their pixels: tiles that reach far over the edges,
-    /// samples that are thrown away, and many that lie over the same compressed bytes. Returns the length of the largest
-    /// in the file.
+    /// Refuses pictures whose strips or tiles make far more work than their pixels: tiles that reach far over the
+    /// edges, samples that are thrown away, and many that lie over the same compressed bytes. Returns the length of the
+    /// largest in the file.
     fn check_work(&self, limits: Limits) -> Result<usize, PictureError> {
         let Layout { size, chunk, .. } = *self.layout;
         let count = self.planes() * self.across * self.down;
@@ -280,7 +280,8 @@ impl<'a> Chunks<'a> {
                     chunk::decode(layout, self.t4_options, data, width, out)?;
                     continue;
                 }
-                // Tiles are decoded with what lies over the edge, and so is a JPEG, as libtiff does; other strips without.
+                // Tiles are decoded with what lies over the edge, and so is a JPEG, as libtiff does; other strips
+                // without.
                 let coded_rows = if layout.tiled || is_jpeg {
                     height
                 } else {

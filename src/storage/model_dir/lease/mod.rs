@@ -1,14 +1,16 @@
 //! Leases: what keeps two processes apart that change shards, where a lock that succeeds proves nothing.
 //!
-//! Through sshfs, s3fs, rclone, or NFS without locks, a lock holds for one mount only, and two `concat` on two machines lost
-//! features. So a process that is about to change shards first makes a file of its own, `.packing.<random>.lease`, and then
-//! lists the directory. Of two that do so at once at least one sees the other, and leaves; whether the file system makes
-//! files exclusively does not matter. The file names its process, and while this lives it writes the file again and again.
+//! Through sshfs, s3fs, rclone, or NFS without locks, a lock holds for one mount only, and two `concat` on two machines
+//! lost features. So a process that is about to change shards first makes a file of its own, `.packing.<random>.lease`,
+//! and then lists the directory. Of two that do so at once at least one sees the other, and leaves; whether the file
+//! system makes files exclusively does not matter. The file names its process, and while this lives it writes the file
+//! again and again.
 //!
-//! A lease that a process has left behind goes when it is certain that it has ended. On this machine the lock tells, which
-//! holds between all who see the same mounted file system; where that is another mount, the number of the process does, since
-//! the lease has the boot and the time of its start. On another machine it must have been silent for [`Times::silent`], by the
-//! clock of the file system, and then for [`Times::watch`] while it is looked at, whatever the clocks say.
+//! A lease that a process has left behind goes when it is certain that it has ended. On this machine the lock tells,
+//! which holds between all who see the same mounted file system; where that is another mount, the number of the process
+//! does, since the lease has the boot and the time of its start. On another machine it must have been silent for
+//! [`Times::silent`], by the clock of the file system, and then for [`Times::watch`] while it is looked at, whatever
+//! the clocks say.
 
 mod beating;
 mod owner;
@@ -68,13 +70,14 @@ pub enum Leased {
 struct Times {
     /// Between two signs of life. Ten seconds: a small write.
     beat: Duration,
-    /// How old the last sign of a process on another machine is when it may have ended. Sixty seconds: NFS keeps what it knows
-    /// of a file for as long, unless it is opened anew.
+    /// How old the last sign of a process on another machine is when it may have ended. Sixty seconds: NFS keeps what
+    /// it knows of a file for as long, unless it is opened anew.
     silent: Duration,
-    /// How long a silent one is watched before its lease is removed. Thirty seconds: sshfs keeps what it knows for twenty.
+    /// How long a silent one is watched before its lease is removed. Thirty seconds: sshfs keeps what it knows for
+    /// twenty.
     watch: Duration,
-    /// How long one is watched that is empty, where this process has a lock that its process would have. Two seconds: it is written
-    /// with the next call, before its process looks for the leases of others.
+    /// How long one is watched that is empty, where this process has a lock that its process would have. Two seconds:
+    /// it is written with the next call, before its process looks for the leases of others.
     naming: Duration,
 }
 
@@ -99,8 +102,8 @@ pub struct Lease {
 }
 
 impl ModelDir {
-    /// Takes the lease for a purpose. `say` gets a line for each process that has left one behind. Where `is_locked`, this
-    /// process has the lock for that purpose.
+    /// Takes the lease for a purpose. `say` gets a line for each process that has left one behind. Where `is_locked`,
+    /// this process has the lock for that purpose.
     pub(super) fn lease(
         &self,
         purpose: Purpose,
@@ -135,8 +138,8 @@ impl ModelDir {
         }
     }
 
-    /// Who has a lease, as far as that can be told by looking once; `is_locked` says whether somebody has the lock for that
-    /// purpose. Takes none and writes nothing.
+    /// Who has a lease, as far as that can be told by looking once; `is_locked` says whether somebody has the lock for
+    /// that purpose. Takes none and writes nothing.
     pub(super) fn lease_holder(
         &self,
         purpose: Purpose,
@@ -191,8 +194,8 @@ impl Lease {
         })
     }
 
-    /// Fails where another process has taken the lease away: this one was stopped for so long that it counted as ended. What it
-    /// is about to change may be changed by the other one.
+    /// Fails where another process has taken the lease away: this one was stopped for so long that it counted as ended.
+    /// What it is about to change may be changed by the other one.
     pub fn check(&self) -> io::Result<()> {
         let heart = &self.beating.heart;
         let last = *lock(&heart.last);
@@ -309,8 +312,8 @@ impl Drop for Lease {
     }
 }
 
-/// Whether a file that belonged to another process is left over: nobody has its lock, which this process has taken, and it has
-/// given no sign of life for long, or has certainly ended. `own` is a file that was just written.
+/// Whether a file that belonged to another process is left over: nobody has its lock, which this process has taken, and
+/// it has given no sign of life for long, or has certainly ended. `own` is a file that was just written.
 pub(super) fn is_left_over(directory: &OwnedFd, name: &str, own: &str) -> io::Result<bool> {
     let this = Owner::this(directory)?;
     let (Some(seen), Some(own)) = (Seen::read(directory, name)?, Seen::read(directory, own)?)

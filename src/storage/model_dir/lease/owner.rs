@@ -15,8 +15,8 @@ use super::{Lease, Purpose};
 use crate::storage::files::FileStamp;
 use crate::storage::model_dir::scratch::names_in;
 
-/// The length of a lease's file: every sign of life writes over the whole of the one before. The system's names of a host and
-/// of a boot are short.
+/// The length of a lease's file: every sign of life writes over the whole of the one before. The system's names of a
+/// host and of a boot are short.
 const LENGTH: usize = 1024;
 
 /// What a process says about itself in its lease.
@@ -62,8 +62,8 @@ impl Owner {
         Ok(content)
     }
 
-    /// Whether a process that is seen from `this` one has certainly ended. Where `is_locked`, this one has a lock that the
-    /// other would have.
+    /// Whether a process that is seen from `this` one has certainly ended. Where `is_locked`, this one has a lock that
+    /// the other would have.
     pub(super) fn has_ended(&self, this: &Owner, is_locked: bool) -> bool {
         if this.boot_id.is_empty() || self.boot_id != this.boot_id {
             return false;
@@ -126,8 +126,8 @@ impl Seen {
         (self.owner.as_ref()).is_some_and(|owner| owner.has_ended(this, is_locked))
     }
 
-    /// How far the time of the last sign of life is away from `now`, by the clock of the file system. One that lies ahead is no newer
-    /// than one that is as old: the clock was set back since, or it is another machine's.
+    /// How far the time of the last sign of life is away from `now`, by the clock of the file system. One that lies
+    /// ahead is no newer than one that is as old: the clock was set back since, or it is another machine's.
     pub(super) fn age(&self, now: i64) -> Duration {
         Duration::from_nanos(now.abs_diff(self.stamp.modified))
     }
