@@ -328,7 +328,10 @@ pub(super) fn is_left_over(directory: &OwnedFd, name: &str, own: &str) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::path::PathBuf;
     use std::process::Command;
+    use std::sync::Mutex;
 
     const SHORT: Times = Times {
         beat: Duration::from_secs(3600),
