@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use simsearch::commands::export;
+use simsearch::storage::output::Output;
 use simsearch::support::progress::duration;
 
 use super::print::SOME_FAILED;
-use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one, file_or_stdout};
+use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one};
 
 #[derive(Debug, Args)]
 pub struct ExportArguments {
@@ -18,7 +19,7 @@ pub struct ExportArguments {
     model_dir: ModelDirArguments,
     /// The Parquet file to write, `-` for standard output; an existing one is replaced. With --rows-per-file the folder
     /// for several.
-    #[arg(long, value_name = "FILE", value_parser = file_or_stdout())]
+    #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Write files of N rows each, `<model>-00000.parquet` and so on, the last with what is left.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -31,9 +32,14 @@ pub struct ExportArguments {
 
 pub fn run(arguments: ExportArguments) -> Result<ExitCode> {
     let progress = arguments.quiet.progress();
+    let output = Output::from(arguments.output);
+    ensure!(
+        output != Output::Stdout || !arguments.json.json,
+        "standard output cannot take the table and --json; name a file, or leave out --json"
+    );
     let options = export::Options {
         directory: arguments.model_dir.directory()?,
-        output: arguments.output,
+        output,
         rows_per_file: arguments.rows_per_file,
     };
     let summary = export::export(&options)?;
@@ -48,7 +54,10 @@ pub fn run(arguments: ExportArguments) -> Result<ExitCode> {
             1 => String::new(),
             files => format!("{files} files in "),
         },
-        options.output.display(),
+        match &options.output {
+            Output::File(path) => path.display().to_string(),
+            Output::Stdout => "standard output".to_owned(),
+        },
         summary.bytes.div_ceil(1_000_000),
         duration(summary.seconds)
     ));

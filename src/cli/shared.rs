@@ -289,14 +289,6 @@ pub fn file_to_write() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
-/// A file to write; `-` is standard output.
-pub fn file_or_stdout() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().map(|path| match path == "-" {
-        true => PathBuf::from("/dev/stdout"),
-        false => PathBuf::from(path),
-    })
-}
-
 fn given(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| !path.as_os_str().is_empty())
 }

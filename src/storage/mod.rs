@@ -17,6 +17,7 @@
 //! | `recipe` | what made the features of a directory |
 //! | `failures` | the report of the objects that failed, which processes share |
 //! | `files` | files that are complete or absent, and regular ones |
+//! | [`output`] | where a command's result goes |
 //! | `name_filter` | which names have been seen, in little memory |
 
 pub mod checksum;
@@ -30,6 +31,7 @@ pub(crate) mod name_filter;
 pub mod npy;
 pub mod object_id;
 pub mod object_list;
+pub mod output;
 pub mod part;
 pub(crate) mod part_dir;
 pub(crate) mod recipe;

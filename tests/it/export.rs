@@ -245,6 +245,24 @@ fn it_may_be_written_to_standard_output() {
     assert!(written.status.success());
     assert_eq!(written.stdout, fs::read(env.path("out.parquet")).unwrap());
     assert!(!env.path("-").exists());
+    // Also where that is a file: nothing that is in it is replaced.
+    for name in ["-", "/dev/stdout"] {
+        env.write("all.parquet", "what was there");
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .open(env.path("all.parquet"));
+        let mut command = env.command(["export", "--feature-dir", "features", "--output", name]);
+        assert!(command.stdout(file.unwrap()).status().unwrap().success());
+        let expected = [b"what was there", &written.stdout[..]].concat();
+        assert_eq!(fs::read(env.path("all.parquet")).unwrap(), expected);
+    }
+    for (more, says) in [
+        (&["--json"][..], "leave out --json"),
+        (&["--rows-per-file", "5"], "name a folder"),
+    ] {
+        let arguments = ["export", "--feature-dir", "features", "--output", "-"];
+        env.run(arguments.iter().chain(more)).exits(1).says(&[says]);
+    }
 }
 
 #[test]

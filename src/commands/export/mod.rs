@@ -16,10 +16,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::similarity::collection::{Collection, Position};
 use crate::storage::files::complete;
+use crate::storage::output::Output;
 use crate::storage::recipe::Recipe;
 use crate::support::fault;
 use parquet::ParquetWriter;
@@ -33,7 +34,7 @@ pub struct Options {
     /// The model's directory, `FEATURE_DIR/<model stem>`.
     pub directory: PathBuf,
     /// The file to write, or the folder for several. An existing file is replaced once the new one is complete.
-    pub output: PathBuf,
+    pub output: Output,
     /// Rows of a file, where there are to be several. Default: one file.
     pub rows_per_file: Option<usize>,
 }
@@ -63,17 +64,18 @@ pub struct Summary {
 /// They have the same names each time, and those of an earlier export that come after the last are removed.
 ///
 /// # Errors
-/// When there are no features, or a file cannot be read or written. Then whatever had the
-/// file's name before still has it.
+/// When there are no features, or a file cannot be read or written. Then whatever had the file's name before still has
+/// it.
 pub fn export(options: &Options) -> Result<Summary> {
     let started = Instant::now();
-    let output = &options.output;
-    let is_folder = output.as_os_str().as_encoded_bytes().ends_with(b"/") || output.is_dir();
-    ensure!(
-        options.rows_per_file.is_some() || !is_folder,
-        "{} is a folder; name a file, or say with --rows-per-file how many rows each file in it is to have",
-        output.display()
-    );
+    if let (Output::File(path), None) = (&options.output, options.rows_per_file) {
+        let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
+        ensure!(
+            !is_folder,
+            "{} is a folder; name a file, or say with --rows-per-file how many rows each file in it is to have",
+            path.display()
+        );
+    }
     let collection = Collection::open_filled(&options.directory)?;
     let recipe = Recipe::read(&options.directory)?;
     let model = options.directory.file_name().unwrap_or_default();
@@ -84,22 +86,32 @@ pub fn export(options: &Options) -> Result<Summary> {
     }
     let files = files(&collection, options.rows_per_file.unwrap_or(usize::MAX));
     let mut bytes = 0;
-    let mut write = |path: &Path, groups: &[Group]| {
-        complete::write_where_it_leads(path, |file| {
-            bytes += write(file, &collection, groups, &metadata)?;
-            Ok(())
-        })
-        .with_context(|| format!("cannot write {}", path.display()))
+    let mut write = |file: &mut dyn Write, groups: &[Group]| {
+        bytes += write(file, &collection, groups, &metadata)?;
+        Ok(())
     };
-    if options.rows_per_file.is_some() {
-        let making = || format!("cannot make the folder {}", output.display());
-        fs::create_dir_all(output).with_context(making)?;
-        for (number, groups) in files.iter().enumerate() {
-            write(&output.join(file_name(&model, number)), groups)?;
+    let mut write_file = |path: &Path, groups: &[Group]| {
+        complete::write_where_it_leads(path, |file| write(file, groups))
+            .with_context(|| format!("cannot write {}", path.display()))
+    };
+    match (&options.output, options.rows_per_file) {
+        (Output::Stdout, None) => match write(&mut io::stdout().lock(), &files[0]) {
+            // As with what is printed, a reader that has enough is not an error.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.context("cannot write to standard output")?,
+        },
+        (Output::Stdout, Some(_)) => {
+            bail!("standard output takes one file; with --rows-per-file name a folder")
         }
-        remove_after_the_last(output, &model, files.len())?;
-    } else {
-        write(output, &files[0])?;
+        (Output::File(path), None) => write_file(path, &files[0])?,
+        (Output::File(folder), Some(_)) => {
+            let making = || format!("cannot make the folder {}", folder.display());
+            fs::create_dir_all(folder).with_context(making)?;
+            for (number, groups) in files.iter().enumerate() {
+                write_file(&folder.join(file_name(&model, number)), groups)?;
+            }
+            remove_after_the_last(folder, &model, files.len())?;
+        }
     }
     Ok(Summary {
         rows: collection.len(),

@@ -21,6 +21,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::storage::files::complete;
 use crate::storage::object_id::{IdKind, file_name};
+use crate::storage::output::Output;
 use crate::storage::tar::is_tar_name;
 use crate::support::progress::Progress;
 use paths::Paths;
@@ -50,15 +51,6 @@ pub struct Options {
     pub ids: IdKind,
     /// Where the list goes. Default: `MEDIA_DIR/objects.txt`.
     pub output: Output,
-}
-
-/// Where a list goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// A file, written complete or not at all.
-    File(PathBuf),
-    /// Standard output.
-    Stdout,
 }
 
 /// What a run found.
@@ -218,7 +210,7 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.context("cannot write to standard output"),
         },
-        // Who reads it again when it changes, as `serve` does, need not.
+        // So that `serve`, which reads a list again that changes, need not.
         Output::File(path) if holds(path, objects) => Ok(()),
         Output::File(path) => complete::write_where_it_leads(path, lines).with_context(|| {
             format!(

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::libc::{self, O_NOFOLLOW, O_NONBLOCK};
 
 use crate::support::fault;
 
@@ -28,8 +28,8 @@ pub fn write_file(
     put(path, content, true)
 }
 
-/// The same for a path that a user named: a link keeps leading where it led, and the file there is written. Where it
-/// leads to something that is not a regular file (a pipe, `/dev/null`), the content is written to that.
+/// The same for a path that a user named: a link keeps leading where it led, and the file there is written, or made.
+/// Where it leads to something that is not a regular file (a pipe, `/dev/null`), the content is written to that.
 pub fn write_where_it_leads(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -38,10 +38,19 @@ pub fn write_where_it_leads(
         Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
             content(&mut OpenOptions::new().write(true).open(path)?)
         }
-        _ => {
-            let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-            put(&path, |file| content(file), true)
-        }
+        _ => put(&where_it_leads(path)?, |file| content(file), true),
+    }
+}
+
+/// The path of a file without links, which need not be there yet.
+fn where_it_leads(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            // A circle of links is another error.
+            Ok(target) => where_it_leads(&path.with_file_name("").join(target)),
+            Err(_) => Ok(path.to_owned()),
+        },
+        found => found,
     }
 }
 
@@ -128,7 +137,11 @@ fn open_locked(temporary: &Path) -> io::Result<File> {
             .custom_flags(O_NOFOLLOW | O_NONBLOCK);
         let file = fault::step("create the temporary file", || options.open(temporary))?;
         if !fault::locks_prove_nothing() {
-            file.lock()?;
+            match file.lock().map_err(|error| (error.raw_os_error(), error)) {
+                // Such a file system has no locks. Of two that write there at once, one loses its temporary file.
+                Err((Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS), _)) => {}
+                locked => locked.map_err(|(_, error)| error)?,
+            }
         }
         look_anew(temporary.parent().unwrap_or(Path::new(".")));
         if has_name(&file, temporary)? {
@@ -137,8 +150,8 @@ fn open_locked(temporary: &Path) -> io::Result<File> {
     }
 }
 
-/// Lets NFS ask its server what is in a directory, which it does when that is opened. Of two first runs on two machines
-/// one took the temporary file of the other for its own otherwise, and no recipe to be there.
+/// Lets NFS ask its server what is in a directory, which it does when that is opened. Without this, one
+/// of two first runs on two machines took the temporary file of the other for its own, and found no recipe.
 fn look_anew(directory: &Path) {
     let _ = File::open(directory);
 }
@@ -222,6 +235,24 @@ mod tests {
         write(&path, |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_there_yet_stays_and_the_file_is_made_where_it_leads() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("lists")).unwrap();
+        let [link, next] = ["objects.txt", "lists/next"].map(|name| directory.path().join(name));
+        std::os::unix::fs::symlink("lists/next", &link).unwrap();
+        std::os::unix::fs::symlink("today.txt", &next).unwrap();
+        write_where_it_leads(&link, |file| file.write_all(b"new")).unwrap();
+        assert!(link.is_symlink() && next.is_symlink());
+        let made = directory.path().join("lists/today.txt");
+        assert_eq!(fs::read_to_string(made).unwrap(), "new");
+        // Links in a circle are no file.
+        fs::remove_file(&next).unwrap();
+        std::os::unix::fs::symlink("../objects.txt", &next).unwrap();
+        write_where_it_leads(&link, |file| file.write_all(b"new")).unwrap_err();
+        assert!(link.is_symlink() && next.is_symlink());
     }
 
     #[test]
