@@ -120,8 +120,21 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
             directory: listing.directory,
             unlisted: BTreeMap::new(),
             failures: 0,
+            is_unfinished: false,
         };
-        rows += place.find_unlisted(&listed, &mut summary)?;
+        let found = place.find_unlisted(&listed, &mut summary);
+        if place.directory != *path {
+            let part = ModelDir::open(&place.directory).with_context(reading)?;
+            match part.packing_holder().with_context(reading)? {
+                // What was found is none of the state of what it writes.
+                Some(holder) if found.is_err() => {
+                    return Ok(PruneOutcome::HeldBy(place.directory.clone(), holder));
+                }
+                Some(_) => {}
+                None => place.is_unfinished = is_unfinished(&place.directory)?,
+            }
+        }
+        rows += found?;
         let failures = FailureReport::read(&place.directory).with_context(reading)?;
         let unlisted = failures.values().filter(|it| !listed.has_failed(it));
         place.failures = unlisted.count();
@@ -230,11 +243,13 @@ struct Place {
     unlisted: BTreeMap<ShardNumber, BTreeSet<usize>>,
     /// How many failures are not listed.
     failures: usize,
+    /// Whether a run was killed while it changed shards here, which nobody is doing now.
+    is_unfinished: bool,
 }
 
 impl Place {
     fn is_to_change(&self) -> bool {
-        !self.unlisted.is_empty() || self.failures > 0
+        !self.unlisted.is_empty() || self.failures > 0 || self.is_unfinished
     }
 
     /// Finds the rows that are not listed; returns how many rows there are in all.
@@ -263,7 +278,6 @@ impl Place {
         let directory =
             ModelDir::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut sums = shard_changes::finish_what_was_killed(&directory)?;
-        let mut is_changed = false;
         for number in ShardFiles::list(path)?.pairs(path)? {
             let ids = shard::object_ids(path, number)?;
             let leaving = listed.leaving(&ids);
@@ -271,14 +285,14 @@ impl Place {
                 let sources = shard::sources(path, number, ids.len())?;
                 let next = ShardFiles::list(path)?.next_number();
                 let change = Change { leaving, sources };
-                lock.check()?;
-                shard_changes::change(&directory, &mut sums, number, next, &change)?;
-                is_changed = true;
+                shard_changes::change(&directory, lock, &mut sums, number, next, &change)?;
             }
         }
-        if let (true, Some(complete)) = (is_changed, part_dir::read(path)?) {
+        if let Some(complete) = part_dir::read(path)? {
             let rows = part_dir::rows(path)?;
-            part_dir::write(path, &CompletePart { rows, ..complete })?;
+            if rows != complete.rows {
+                part_dir::write(path, &CompletePart { rows, ..complete })?;
+            }
         }
         if self.failures > 0 {
             (FailureReport::open(&directory))
@@ -287,6 +301,18 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// Whether a run was killed in a part while it changed its shards, or before it recorded how many rows they have now.
+fn is_unfinished(part: &Path) -> Result<bool> {
+    let files = ShardFiles::list(part)?;
+    if !(files.temporary.is_empty() && files.replacements.is_empty()) {
+        return Ok(true);
+    }
+    Ok(match part_dir::read(part)? {
+        Some(complete) => complete.rows != part_dir::rows(part)?,
+        None => false,
+    })
 }
 
 /// What is about to be removed.

@@ -133,7 +133,8 @@ pub enum ShardError {
     },
     /// A shard that was written is another one when it is read.
     #[error(
-        "{} is not what this run has written: another process writes there too, or the disk is damaged. What was packed into it          is still there; look with `simsearch verify`, and run the same command again on one machine alone",
+        "{} is not what this run has written: another process writes there too, or the disk is damaged. What was packed \
+         into it is still there; look with `simsearch verify`, and run the same command again on one machine alone",
         path.display()
     )]
     Overwritten { path: PathBuf },

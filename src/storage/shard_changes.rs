@@ -215,13 +215,18 @@ pub struct Change {
 
 /// Changes a shard in one durable step. Where no row leaves it, it gets new sources; otherwise the rows that stay get
 /// the number `next`, and the shard goes, without being replaced where none stays. Returns whether `next` is taken.
+///
+/// # Errors
+/// Also when another process has taken over: see [`PackingLock::check`].
 pub fn change(
     directory: &ModelDir,
+    packing: &PackingLock,
     sums: &mut Sha256Sums,
     number: ShardNumber,
     next: ShardNumber,
     change: &Change,
 ) -> Result<bool> {
+    packing.check()?;
     let Change { leaving, sources } = change;
     let path = directory.path();
     let changing = || {

@@ -152,9 +152,8 @@ fn pack_all(options: &Options, progress: &Progress) -> Result<ConcatOutcome> {
         reading::compare_with_packed(&directory, &mut files, &pairs, &recorded, &mut refusals)?;
     summary.already_packed = compared.already_packed;
     for (number, change) in &compared.changes {
-        lock.check()?;
         let next = ShardFiles::list(path)?.next_number();
-        shard_changes::change(&directory, &mut sums, *number, next, change)?;
+        shard_changes::change(&directory, &lock, &mut sums, *number, next, change)?;
         summary.replaced += change.leaving.len();
     }
     let pairs = ShardFiles::list(path)?.pairs(path)?;

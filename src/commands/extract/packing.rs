@@ -115,7 +115,14 @@ impl PartWriter {
                 let change = Change { leaving, sources };
                 let next = ShardNumber(self.next.load(Ordering::Relaxed));
                 let mut sums = lock(&self.sums);
-                shard_changes::change(&self.directory, &mut sums, number, next, &change)?;
+                shard_changes::change(
+                    &self.directory,
+                    &self.packing,
+                    &mut sums,
+                    number,
+                    next,
+                    &change,
+                )?;
             }
         }
         Ok(())
@@ -227,8 +234,7 @@ impl PartWriter {
             let sources = shard::sources(path, number, ids.len())?;
             let next = self.next_number();
             let change = Change { leaving, sources };
-            self.packing.check()?;
-            shard_changes::change(&self.directory, sums, number, next, &change)?;
+            shard_changes::change(&self.directory, &self.packing, sums, number, next, &change)?;
             for (_, id) in staying {
                 if let Some(number) = stale.get_mut(id) {
                     *number = next;

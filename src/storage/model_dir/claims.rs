@@ -20,8 +20,8 @@ use crate::support::fault;
 const CLAIMS: &str = ".claims";
 
 /// How many such files there are. Linux keeps the locks of a file in one list, and goes through all of it for each new
-/// one, while every other thread has to wait: with 14,000 claims in one file a claim takes 1.2 ms. (So many there are
-/// while a GPU gets ready and 16 processors decode ahead. There 20,000 pictures took 15 s more of the processors'
+/// one, while every other thread has to wait: with 14,000 claims in one file a claim takes 1.2 ms. (That many are
+/// held while a GPU gets ready and 16 processors decode ahead. There 20,000 pictures took 15 s more of the processors'
 /// time.)
 const FILES: usize = 16;
 

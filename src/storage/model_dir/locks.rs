@@ -15,14 +15,15 @@ use super::ModelDir;
 use super::lease::{Lease, Leased, Purpose, Say};
 use crate::support::fault;
 
-/// The file below a model's directory whose locks tell processes what others have claimed.
+/// The file below a model's directory whose locks tell processes who packs, makes the index, or adds to the report of
+/// failures. (What is claimed, the files in `.claims` tell.)
 const LOCK: &str = ".lock";
 
 impl ModelDir {
     /// The name of that file.
     pub(crate) const LOCK: &str = LOCK;
 
-    /// Takes the lock that lets one `concat` at a time work here, and then the lease, since a lock that succeeds proves
+    /// Takes the lock that lets one process at a time change shards here, and then the lease, since a lock that succeeds proves
     /// nothing. `say` gets a line for each process that was killed here.
     ///
     /// # Errors
@@ -45,8 +46,7 @@ impl ModelDir {
                 self.path.display()
             ));
         }
-        let is_locked = !fault::locks_prove_nothing();
-        let lease = match self.lease(Purpose::Packing, is_locked, say)? {
+        let lease = match self.lease(Purpose::Packing, say)? {
             Leased::Taken(lease) => lease,
             Leased::HeldBy(holder) => return Ok(Packing::HeldBy(holder)),
         };
@@ -58,7 +58,7 @@ impl ModelDir {
         );
         fault::step("empty the lock file", || file.set_len(0))?;
         fault::step("name the holder", || file.write_all(holder.as_bytes()))?;
-        Ok(Packing::Locked(PackingLock { file, lease }))
+        Ok(Packing::Locked(PackingLock { lease, file }))
     }
 
     /// Whether the directory is on a mount where not even a lease is seen in time. (By default rclone 1.60 gives a file
@@ -80,8 +80,7 @@ impl ModelDir {
                 holder.unwrap_or_else(|| "another process".to_owned()),
             ));
         }
-        let is_locked = !fault::locks_prove_nothing();
-        let mut leased = self.lease(Purpose::Indexing, is_locked, say)?;
+        let mut leased = self.lease(Purpose::Indexing, say)?;
         if let Leased::Taken(lease) = &mut leased {
             lease.lock = Some(file);
         }
@@ -210,11 +209,12 @@ enum Locked {
     HeldBy(String),
 }
 
-/// The lock of a running `concat`; given up when dropped, or when the process ends in whatever way.
+/// The lock of a process that changes shards; given up when dropped, or when the process ends in whatever way.
 #[derive(Debug)]
 pub struct PackingLock {
-    file: File,
+    /// Given back before the lock: who has the lock and finds a lease takes its process for a killed one.
     lease: Lease,
+    file: File,
 }
 
 impl PackingLock {

@@ -334,8 +334,7 @@ fn remove_directory(above: &OwnedFd, name: impl AsRef<Path>) -> nix::Result<()> 
     }
 }
 
-/// Whether a path of one or two components can be that of a nested directory of this program: they are slices of two
-/// characters.
+/// Whether a directory in that of a model can hold per-object files: the scratch directory and those of parts do not.
 fn may_be_nested(name: &OsStr) -> bool {
     name != SCRATCH
         && name

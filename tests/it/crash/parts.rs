@@ -256,6 +256,39 @@ fn an_error_at_any_step_of_a_merge_is_told_and_loses_nothing() {
     }
 }
 
+#[test]
+fn a_prune_killed_in_a_part_is_finished_by_the_next_and_the_parts_still_merge() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let entries = pictures(&env, 9);
+    for part in ["0/2", "1/2"] {
+        let options = ["--pack", "--rows", "2", "--part", part, "--workers", "1"];
+        env.extract("nhwc", &options).exits(0);
+    }
+    let all = rows(&env, "nhwc");
+    env.objects(&entries[2..]);
+    let prune = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+    let before = state(&env, "nhwc");
+    env.run(prune).exits(0).says(&["removed 2 objects"]);
+    let after = tidy_state(&env);
+    for number in 1.. {
+        restore(&env, "nhwc", &before);
+        let run = run_with_fault(&env, env.command(prune), "kill", number);
+        if !run.was_killed(0) {
+            assert!(number > 15, "{number}");
+            break;
+        }
+        eprintln!("killed at step {number}: {:?}", run.at);
+        env.run(prune).exits(0);
+        assert_same_tree(&tidy_state(&env), &after);
+    }
+    finish(merge(&env)).exits(0);
+    let left = rows(&env, "nhwc");
+    assert_eq!(left.len(), 7);
+    assert!(left.iter().all(|(id, row)| all.get(id) == Some(row)));
+}
+
 /// A merge of parts elsewhere that was killed when some of its shards were in place.
 fn killed_merge(env: &TestEnv) -> Command {
     three_parts(env);
