@@ -525,22 +525,26 @@ fn files_that_differ_from_their_row_are_kept() {
     write_features(&env, &numbered(0..3));
     env.concat(&[]).exits(0);
     let packed = env.tree("features/model");
-    // One that says the same as its row, and one that does not.
-    for (id, index) in [("00001.jpg", 1), ("00002.jpg", 8)] {
-        env.write(
-            format!("features/model/{}", nested(id)),
-            feature_file(&feature(index)),
-        );
+    // One that is torn, one that says the same as its row, and one that does not.
+    let torn = feature_file(&feature(0))[..100].to_vec();
+    for (id, bytes) in [
+        ("00000.jpg", torn.clone()),
+        ("00001.jpg", feature_file(&feature(1))),
+        ("00002.jpg", feature_file(&feature(8))),
+    ] {
+        env.write(format!("features/model/{}", nested(id)), bytes);
     }
     let outcome = env.concat(&["--json"]);
-    outcome
-        .exits(3)
-        .says(&["00002.jpg.npy: differs from row 2 of 0000.features.npy"]);
+    outcome.exits(3).says(&[
+        "00000.jpg.npy: the file ends",
+        "00002.jpg.npy: differs from row 2 of 0000.features.npy",
+    ]);
     assert_eq!(outcome.json()["already_packed"], 1, "{outcome}");
     let mut expected = packed;
     for directory in ["00/", "00/00/"] {
         expected.insert(directory.into(), Vec::new());
     }
+    expected.insert(nested("00000.jpg"), torn);
     expected.insert(nested("00002.jpg"), feature_file(&feature(8)));
     assert_same_tree(&env.tree("features/model"), &expected);
 }
@@ -698,6 +702,23 @@ fn a_models_own_directory_is_not_taken_for_the_root() {
     env.write("features/model/recipe.json", "{}");
     let own = ["concat", "--feature-dir", "features/model"];
     env.run(own)
+        .exits(1)
+        .says(&["--feature-dir features --model model"]);
+    // Nor is another one made in it.
+    let merge = ["--merge", "features/model"];
+    for more in [&merge[..], &["--model", "model", "--merge"]] {
+        env.run(own.iter().chain(more))
+            .exits(1)
+            .says(&["--feature-dir features --model model"]);
+    }
+    let extract = [
+        "extract",
+        "--media-dir",
+        "media",
+        "--feature-dir",
+        "features/model",
+    ];
+    env.run(extract)
         .exits(1)
         .says(&["--feature-dir features --model model"]);
     // What is no model's directory does not make the choice unclear.

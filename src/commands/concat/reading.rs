@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
@@ -14,9 +14,10 @@ use crate::storage::model_dir::{ModelDir, PerObjectFile, ReadFile};
 use crate::storage::name_filter::NameFilter;
 use crate::storage::npy;
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, FeatureRows, ShardFile, ShardFiles, ShardNumber};
+use crate::storage::shard::{self, FeatureRows, ShardError, ShardFile, ShardNumber};
 use crate::storage::shard_changes::{Change, new_sources};
 use crate::storage::sources::{RecordedSources, feature_sum};
+use crate::support::hints::concerns_the_run;
 
 /// What the per-object files and the record of sources say about the shards that are there.
 #[derive(Debug, Default)]
@@ -47,24 +48,11 @@ pub fn compare_with_packed(
 ) -> Result<Compared> {
     let path = directory.path();
     let names = NameFilter::of(files.par_iter().map(|file| file.object_id().as_bytes()));
-    let mut packed: HashMap<String, Row> = HashMap::new();
+    let mut packed = match files.is_empty() {
+        true => HashMap::new(),
+        false => rows_of_parts(path, &names)?,
+    };
     let mut compared = Compared::default();
-    if !files.is_empty() {
-        // Those of parts stay as they are: a part may be written to.
-        for listing in ShardFiles::list_all(path)?.into_iter().skip(1) {
-            for number in listing.pairs()? {
-                for (row, id) in shard::object_ids(&listing.directory, number)?
-                    .into_iter()
-                    .enumerate()
-                {
-                    if names.may_hold(id.as_bytes()) {
-                        let part = Some(listing.directory.clone());
-                        packed.insert(id, Row { part, number, row });
-                    }
-                }
-            }
-        }
-    }
     if !files.is_empty() || !recorded.made().is_empty() {
         for &number in pairs {
             let ids = shard::object_ids(path, number)?;
@@ -87,55 +75,81 @@ pub fn compare_with_packed(
         let file = files[index];
         let id = file.object_id();
         let is_first = !names.may_hold_twice(id.as_bytes()) || seen.insert(id);
-        let row = packed.get(id);
-        if id.is_empty() {
-            refusals.refuse(
-                file.path(),
-                &anyhow!("its name does not contain an object id"),
-            );
+        let checked = if id.is_empty() {
+            Err(anyhow!("its name does not contain an object id"))
         } else if !is_first {
-            refusals.refuse(file.path(), &anyhow!("another file has the same object id"));
-        } else if let Some(&Row {
-            ref part,
-            number,
-            row,
-        }) = row
-        {
-            let there = part.as_deref().unwrap_or(path);
-            let there = FeatureRows::open(there, number)?.read(row)?;
-            let read = read_feature(directory, file, Some(there.len() / 4), &mut buffer);
-            match read {
-                Ok((read, data)) if data == there => {
-                    (directory.remove_read(&[read])).context("cannot remove what is packed")?;
-                    compared.already_packed += 1;
-                }
-                Ok((_, data))
-                    if part.is_none() && recorded.find(id, feature_sum(data)).is_some() =>
-                {
-                    compared.leave(path, number, row)?;
-                    files[left] = file;
-                    left += 1;
-                }
-                _ => {
-                    let of_part = part.as_ref().and_then(|part| part.file_name());
-                    let shard = Path::new(of_part.unwrap_or_default())
-                        .join(number.file_name(ShardFile::Features));
-                    let shard = shard.display();
-                    let reason =
-                        anyhow!("differs from row {row} of {shard}, which has the same id");
-                    refusals.refuse(file.path(), &reason);
-                }
-            }
+            Err(anyhow!("another file has the same object id"))
+        } else if let Some(row) = packed.get(id) {
+            compared.compare(directory, file, row, recorded, &mut buffer)
         } else {
-            files[left] = file;
-            left += 1;
+            Ok(true)
+        };
+        match checked {
+            Ok(is_to_be_packed) => {
+                files[left] = file;
+                left += usize::from(is_to_be_packed);
+            }
+            Err(error) if concerns_the_run(error.as_ref()) => {
+                let file = path.join(file.path());
+                return Err(error.context(format!("cannot compare {}", file.display())));
+            }
+            Err(reason) => refusals.refuse(file.path(), &reason),
         }
     }
     files.truncate(left);
     Ok(compared)
 }
 
+/// The rows of parts that have one of these names. Parts stay as they are, and may be written to meanwhile.
+fn rows_of_parts(directory: &Path, names: &NameFilter) -> Result<HashMap<String, Row>, ShardError> {
+    shard::read_listed(directory, |listed| {
+        let mut rows = HashMap::new();
+        for listing in &listed[1..] {
+            for number in listing.pairs()? {
+                let ids = shard::object_ids(&listing.directory, number)?;
+                for (row, id) in ids.into_iter().enumerate() {
+                    if names.may_hold(id.as_bytes()) {
+                        let part = Some(listing.directory.clone());
+                        rows.insert(id, Row { part, number, row });
+                    }
+                }
+            }
+        }
+        Ok(rows)
+    })
+}
+
 impl Compared {
+    /// Compares a file with the row that has its id; returns whether it is to be packed. An error is why it is refused.
+    fn compare(
+        &mut self,
+        directory: &ModelDir,
+        file: PerObjectFile<'_>,
+        Row { part, number, row }: &Row,
+        recorded: &RecordedSources,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let path = directory.path();
+        let there = part.as_deref().unwrap_or(path);
+        let there = FeatureRows::open(there, *number)?.read(*row)?;
+        let (read, data) = read_feature(directory, file, Some(there.len() / 4), buffer)?;
+        if data == there {
+            (directory.remove_read(&[read])).context("cannot remove what is packed")?;
+            self.already_packed += 1;
+            return Ok(false);
+        }
+        let is_newer = || recorded.find(file.object_id(), feature_sum(data)).is_some();
+        if part.is_none() && is_newer() {
+            self.leave(path, *number, *row)?;
+            return Ok(true);
+        }
+        let of_part = part.as_ref().and_then(|part| part.file_name());
+        let shard = Path::new(of_part.unwrap_or_default());
+        let shard = shard.join(number.file_name(ShardFile::Features));
+        let shard = shard.display();
+        bail!("differs from row {row} of {shard}, which has the same id")
+    }
+
     /// A row is to leave its shard.
     fn leave(&mut self, directory: &Path, number: ShardNumber, row: usize) -> Result<()> {
         let change = match self.changes.entry(number) {

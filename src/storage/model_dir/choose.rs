@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use walkdir::WalkDir;
 
 use crate::storage::part_dir;
@@ -27,15 +27,7 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
     if let Some(part) = model.and_then(Path::to_str).filter(|name| is_part(name)) {
         return Ok(feature_dir.join(part));
     }
-    if is_sealed(feature_dir) {
-        let (parent, stem) = (feature_dir.parent(), feature_dir.file_name());
-        bail!(
-            "{} is the directory of one model; use --feature-dir {} --model {}",
-            feature_dir.display(),
-            parent.unwrap_or(feature_dir).display(),
-            stem.unwrap_or_default().display()
-        );
-    }
+    refuse_that_of_one_model(feature_dir)?;
     let mut directories = Vec::new();
     for entry in fs::read_dir(feature_dir).with_context(reading)? {
         let entry = entry.with_context(reading)?;
@@ -64,9 +56,7 @@ pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathB
             ),
         };
     };
-    // A stem may hold a dot: what is there under the whole name is meant rather than what is before the dot.
-    let whole = model.to_str().map(str::to_owned);
-    match (whole.into_iter().chain(model_stem(model))).find(|stem| directories.contains(stem)) {
+    match names(model).find(|name| directories.contains(name)) {
         Some(stem) => Ok(feature_dir.join(stem)),
         None => bail!(
             "{} has no features of {}; {}",
@@ -87,12 +77,11 @@ pub fn merged_directory(
     model: Option<&Path>,
     parts: &[PathBuf],
 ) -> Result<PathBuf> {
+    refuse_that_of_one_model(feature_dir)?;
     if let Some(model) = model {
-        if let Ok(there) = model_directory(feature_dir, Some(model)) {
-            return Ok(there);
-        }
-        return match model_stem(model) {
-            Some(stem) => Ok(feature_dir.join(stem)),
+        let there = names(model).find(|name| feature_dir.join(name).is_dir());
+        return match there.or_else(|| model_stem(model)) {
+            Some(name) => Ok(feature_dir.join(name)),
             None => bail!("{} names no model", model.display()),
         };
     }
@@ -116,6 +105,39 @@ pub fn merged_directory(
             feature_dir.display()
         ),
     }
+}
+
+/// The directory below `feature_dir` that features of a model are written to, whether it is there or not.
+///
+/// # Errors
+/// When `feature_dir` is the directory of one model itself: nobody would look for others in it.
+pub fn written_directory(feature_dir: &Path, stem: &str) -> Result<PathBuf> {
+    refuse_that_of_one_model(feature_dir)?;
+    Ok(feature_dir.join(stem))
+}
+
+fn refuse_that_of_one_model(feature_dir: &Path) -> Result<()> {
+    let (parent, stem) = (feature_dir.parent(), feature_dir.file_name());
+    ensure!(
+        !is_sealed(feature_dir),
+        "{} is the directory of one model; use --feature-dir {} --model {}",
+        feature_dir.display(),
+        parent.unwrap_or(feature_dir).display(),
+        stem.unwrap_or_default().display()
+    );
+    Ok(())
+}
+
+/// The names that the directory of a named model may have. A stem may hold a dot: what is there under the whole name is
+/// meant rather than what is before the dot.
+fn names(model: &Path) -> impl Iterator<Item = String> {
+    let whole = model
+        .to_str()
+        .filter(|name| !name.starts_with('.') && !name.contains('/'));
+    whole
+        .map(str::to_owned)
+        .into_iter()
+        .chain(model_stem(model))
 }
 
 /// Whether a directory has what only a model's own directory has: a recipe, or shards.

@@ -33,7 +33,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use thiserror::Error;
 
 pub(crate) use choose::model_stem;
-pub use choose::{merged_directory, model_directory};
+pub use choose::{merged_directory, model_directory, written_directory};
 pub use claims::Claims;
 pub use lease::{Lease, Leased, Say};
 pub(crate) use locks::RecordLock;
