@@ -9,9 +9,9 @@ use clap::builder::ArgPredicate;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use simsearch::commands::duplicates::{self, Action, Duplicates, Keep, Left};
-use simsearch::support::progress::Progress;
+use simsearch::support::progress::{Progress, counted};
 
-use super::print::{FOUND_DUPLICATES, SOME_FAILED, counted, print, print_json};
+use super::print::{FOUND_DUPLICATES, SOME_FAILED, print, print_json};
 use super::shared::{
     MetricArgument, ModelDirArguments, OptionalMediaArguments, QuietArgument, distance,
     file_to_write,
@@ -158,9 +158,9 @@ fn say_how_many(found: &Duplicates, progress: &Progress) {
     let members: usize = found.groups.iter().map(|group| group.members.len()).sum();
     progress.note(&format!(
         "{} of {}, among {}, within {}",
-        counted(found.groups.len() as u64, "group"),
-        counted(members as u64, "object"),
-        counted(found.objects as u64, "object"),
+        counted(found.groups.len(), "group"),
+        counted(members, "object"),
+        counted(found.objects, "object"),
         found.max_distance
     ));
 }
@@ -185,14 +185,14 @@ fn act(
     if acted.other_bytes > 0 {
         progress.note(&format!(
             "{} left, since the bytes are others than those of the first in the group; --move-to moves those too",
-            counted(acted.other_bytes as u64, "picture")
+            counted(acted.other_bytes, "picture")
         ));
     }
     let (done, count) = match action {
         Action::MoveTo(_) => ("moved", acted.changes.len()),
         Action::HardLink | Action::Symlink => ("linked", acted.changes.len()),
     };
-    let count = counted(count as u64, "picture");
+    let count = counted(count, "picture");
     progress.note(&match (&acted.undo_list, dry_run) {
         (_, true) => format!("{count} would be {done}"),
         (None, false) => format!("{count} {done}"),
@@ -210,20 +210,19 @@ fn act(
 
 fn undo(list: &Path, json: bool, progress: &Progress) -> Result<ExitCode> {
     let undone = duplicates::undo(list, progress)?;
-    match json {
-        true => print_json(&undone)?,
-        false => {
-            for change in &undone.undone {
-                print(format_args!("{}\n", change.path.display()))?;
-            }
-        }
-    }
+    // As in `act`.
+    let printed = match json {
+        true => print_json(&undone),
+        false => (undone.undone.iter())
+            .try_for_each(|change| print(format_args!("{}\n", change.path.display()))),
+    };
     say_what_is_left(&undone.left, progress);
     progress.note(&format!(
         "{} brought back, {} in place already",
-        counted(undone.undone.len() as u64, "picture"),
+        counted(undone.undone.len(), "picture"),
         undone.in_place
     ));
+    printed?;
     Ok(match undone.left.is_empty() {
         true => ExitCode::SUCCESS,
         false => SOME_FAILED.into(),

@@ -7,8 +7,22 @@ use crate::similarity::scan::pairs::Pair;
 /// A group: ranks, the best first, and how far each is from it.
 type Numbered = Vec<(usize, f64)>;
 
-/// For each rank, the ranks that it makes a pair with and their distances, by rank.
-struct Neighbours(Vec<Vec<(usize, f64)>>);
+/// For each rank, the ranks that it makes a pair with, by rank: 16 bytes a pair, of which there may be 100,000,000.
+struct Neighbours<'a> {
+    pairs: &'a [Pair],
+    /// Where the links of each rank begin, and those of the last end.
+    starts: Vec<usize>,
+    links: Vec<Link>,
+}
+
+/// One side of a pair.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Link {
+    /// The other side.
+    rank: u32,
+    /// The index of the pair.
+    pair: u32,
+}
 
 /// The groups that pairs make. `distance` is that of two places; it is asked for pairs that are not among these.
 pub fn groups(
@@ -26,10 +40,7 @@ pub fn groups(
         let found = by_place.binary_search_by_key(&place, |(place, _)| *place);
         by_place[found.expect("members are all that are in a pair")].1
     };
-    let pairs = pairs
-        .iter()
-        .map(|pair| (rank(pair.first), rank(pair.second), pair.distance));
-    let neighbours = Neighbours::new(members.len(), pairs);
+    let neighbours = Neighbours::new(members.len(), pairs, &rank);
     if options.against.is_some() {
         neighbours.nearest_of(&|rank| compared.is_in_against(members.place(rank)))
     } else if options.linked {
@@ -39,35 +50,72 @@ pub fn groups(
     }
 }
 
-impl Neighbours {
-    fn new(count: usize, pairs: impl Iterator<Item = (usize, usize, f64)>) -> Self {
-        let mut neighbours = vec![Vec::new(); count];
-        for (one, other, distance) in pairs {
-            neighbours[one].push((other, distance));
-            neighbours[other].push((one, distance));
+impl<'a> Neighbours<'a> {
+    /// `rank` is that of a place, below `count`.
+    fn new(count: usize, pairs: &'a [Pair], rank: &dyn Fn(u32) -> usize) -> Self {
+        let sides = |pair: &Pair| [rank(pair.first), rank(pair.second)];
+        let mut starts = vec![0; count + 1];
+        for one in pairs.iter().flat_map(sides) {
+            starts[one + 1] += 1;
         }
-        for neighbours in &mut neighbours {
-            neighbours.sort_unstable_by_key(|(rank, _)| *rank);
+        for rank in 0..count {
+            starts[rank + 1] += starts[rank];
         }
-        Neighbours(neighbours)
+        let mut ends = starts.clone();
+        let mut links = vec![Link::default(); pairs.len() * 2];
+        for (number, pair) in (0..).zip(pairs) {
+            let [one, other] = sides(pair);
+            for (of, rank) in [(one, other), (other, one)] {
+                links[ends[of]] = Link {
+                    rank: rank as u32,
+                    pair: number,
+                };
+                ends[of] += 1;
+            }
+        }
+        for ends in starts.windows(2) {
+            links[ends[0]..ends[1]].sort_unstable();
+        }
+        Neighbours {
+            pairs,
+            starts,
+            links,
+        }
+    }
+
+    /// How many ranks there are.
+    fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    fn links(&self, rank: usize) -> &[Link] {
+        &self.links[self.starts[rank]..self.starts[rank + 1]]
+    }
+
+    /// The ranks that a rank makes a pair with, and their distances.
+    fn of(&self, rank: usize) -> impl Iterator<Item = (usize, f64)> {
+        let links = self.links(rank).iter();
+        links.map(|link| (link.rank as usize, self.pairs[link.pair as usize].distance))
     }
 
     fn are_near(&self, one: usize, other: usize) -> bool {
-        let found = self.0[one].binary_search_by_key(&other, |(rank, _)| *rank);
+        let found = self
+            .links(one)
+            .binary_search_by_key(&other, |link| link.rank as usize);
         found.is_ok()
     }
 
     /// The best that is left, and of those near to it, the nearest first, each that is near to all before it; and so
     /// on.
     fn stars(&self) -> Vec<Numbered> {
-        let mut is_taken = vec![false; self.0.len()];
+        let mut is_taken = vec![false; self.count()];
         let mut groups = Vec::new();
-        for best in 0..self.0.len() {
+        for best in 0..self.count() {
             if is_taken[best] {
                 continue;
             }
-            let near = self.0[best].iter().filter(|(rank, _)| !is_taken[*rank]);
-            let mut near: Numbered = near.copied().collect();
+            let near = self.of(best).filter(|(rank, _)| !is_taken[*rank]);
+            let mut near: Numbered = near.collect();
             by_distance(&mut near);
             let mut group = vec![(best, 0.0)];
             for (rank, distance) in near {
@@ -88,16 +136,16 @@ impl Neighbours {
 
     /// All that chains of pairs link.
     fn linked(&self, distance: &dyn Fn(usize, usize) -> f64) -> Vec<Numbered> {
-        let mut is_taken = vec![false; self.0.len()];
+        let mut is_taken = vec![false; self.count()];
         let mut groups = Vec::new();
-        for best in 0..self.0.len() {
-            if is_taken[best] || self.0[best].is_empty() {
+        for best in 0..self.count() {
+            if is_taken[best] || self.links(best).is_empty() {
                 continue;
             }
             is_taken[best] = true;
             let (mut group, mut next) = (vec![(best, 0.0)], 0);
             while next < group.len() {
-                for &(rank, _) in &self.0[group[next].0] {
+                for (rank, _) in self.of(group[next].0) {
                     if !is_taken[rank] {
                         is_taken[rank] = true;
                         group.push((rank, distance(best, rank)));
@@ -113,14 +161,11 @@ impl Neighbours {
 
     /// Each rank that is not one to compare with, in the group of the nearest that is; of several, of the best.
     fn nearest_of(&self, is_in_against: &dyn Fn(usize) -> bool) -> Vec<Numbered> {
-        let mut groups: Vec<Numbered> = vec![Vec::new(); self.0.len()];
-        for (rank, neighbours) in self.0.iter().enumerate() {
-            if is_in_against(rank) {
-                continue;
-            }
-            let there = neighbours.iter().filter(|(other, _)| is_in_against(*other));
+        let mut groups: Vec<Numbered> = vec![Vec::new(); self.count()];
+        for rank in (0..self.count()).filter(|rank| !is_in_against(*rank)) {
+            let there = self.of(rank).filter(|(other, _)| is_in_against(*other));
             let nearest = there.min_by(|one, other| one.1.total_cmp(&other.1));
-            if let Some(&(best, distance)) = nearest {
+            if let Some((best, distance)) = nearest {
                 groups[best].push((rank, distance));
             }
         }
@@ -147,17 +192,24 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
-    /// Points on a line, in the order of their ranks, that are within a limit of each other.
-    fn on_a_line(points: &[f64], limit: f64) -> Neighbours {
-        let ranks = 0..points.len();
-        let pairs = ranks.clone().flat_map(|one| {
-            (one + 1..points.len())
-                .map(move |other| (one, other, (points[one] - points[other]).abs()))
+    /// The points on a line, which are in the order of their ranks, that are within a limit of each other.
+    fn on_a_line(points: &[f64], limit: f64) -> Vec<Pair> {
+        let ranks = 0..points.len() as u32;
+        let pairs = ranks.clone().flat_map(|first| {
+            (first + 1..ranks.end).map(move |second| {
+                let [one, other] = [first, second].map(|rank| points[rank as usize]);
+                Pair {
+                    first,
+                    second,
+                    distance: (one - other).abs(),
+                }
+            })
         });
-        Neighbours::new(
-            points.len(),
-            pairs.filter(|(.., distance)| *distance <= limit),
-        )
+        pairs.filter(|pair| pair.distance <= limit).collect()
+    }
+
+    fn neighbours<'a>(points: &[f64], pairs: &'a [Pair]) -> Neighbours<'a> {
+        Neighbours::new(points.len(), pairs, &|place| place as usize)
     }
 
     fn ranks(groups: &[Numbered]) -> Vec<Vec<usize>> {
@@ -171,7 +223,8 @@ mod tests {
     fn a_chain_is_one_group_where_it_is_asked_for_and_else_stars_that_are_no_wider_than_the_limit()
     {
         let points = [2.0, 0.0, 1.0, 3.0, 4.0, 9.0];
-        let line = on_a_line(&points, 1.0);
+        let pairs = on_a_line(&points, 1.0);
+        let line = neighbours(&points, &pairs);
         // 1 and 3 are two apart: only one of them is with 2, and 1 comes first.
         assert_eq!(ranks(&line.stars()), [vec![0, 2], vec![3, 4]]);
         let distance = |one: usize, other: usize| (points[one] - points[other]).abs();
@@ -184,7 +237,9 @@ mod tests {
 
     #[test]
     fn each_is_with_the_nearest_of_those_it_is_compared_with() {
-        let line = on_a_line(&[0.0, 5.0, 1.0, 4.0, 2.5, 9.0], 3.0);
+        let points = [0.0, 5.0, 1.0, 4.0, 2.5, 9.0];
+        let pairs = on_a_line(&points, 3.0);
+        let line = neighbours(&points, &pairs);
         let groups = line.nearest_of(&|rank| rank < 2);
         assert_eq!(
             groups,
@@ -201,7 +256,8 @@ mod tests {
                 .map(|_| f64::from(rng.random_range(0..60)))
                 .collect();
             let limit = f64::from(rng.random_range(0..12));
-            let line = on_a_line(&points, limit);
+            let pairs = on_a_line(&points, limit);
+            let line = neighbours(&points, &pairs);
             let groups = ranks(&line.stars());
             let mut members = groups.concat();
             members.sort_unstable();

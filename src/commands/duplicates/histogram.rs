@@ -122,7 +122,8 @@ impl RoundStep {
             0.0 => 1.0,
             most => most,
         };
-        let power = most.log10().floor() as i32;
+        // Smaller ones have no power of ten to be divided by.
+        let power = (most.log10().floor() as i32).max(-300);
         let steps = [5.0, 2.0, 1.0].map(|factor| RoundStep { factor, power });
         let fits = |step: &RoundStep| step.times(1) <= most;
         steps.into_iter().find(fits).unwrap_or(steps[2])
@@ -171,6 +172,14 @@ mod tests {
             assert_eq!(format!("{} {}", step.times(1), step.times(3)), expected);
             let count = limit / step.times(1);
             assert!((STEPS..=40.0).contains(&count), "{limit}: {count}");
+        }
+    }
+
+    #[test]
+    fn there_is_a_step_for_the_smallest_of_limits() {
+        for limit in [1e-290, 1e-310, f64::from_bits(1)] {
+            let step = RoundStep::of(limit).times(1);
+            assert!(step > 0.0 && limit / step <= 40.0, "{limit}: {step}");
         }
     }
 }

@@ -86,10 +86,14 @@ fn thumbnail(
         .path(&member.object_id)
         .ok_or("not in the list of objects")?;
     let mut bytes = Vec::new();
-    read_file(&path, &mut bytes).map_err(|error| match error.kind() {
+    let file = read_file(&path, &mut bytes).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "the file is gone".to_owned(),
         _ => error.to_string(),
     })?;
+    // People decide by this page what to remove.
+    if member.made_from.is_some_and(|made_from| made_from != file) {
+        return Err("the file has changed since its feature was made".to_owned());
+    }
     Thumbnail::of(&bytes, SIDE, reader).map_err(|error| error.to_string())
 }
 
@@ -145,17 +149,7 @@ fn differences(best: &Member, other: &Member, media: &Media) -> Vec<&'static str
     if let [Some(our_width), Some(our_height), Some(width), Some(height)] =
         [ours.width, ours.height, theirs.width, theirs.height]
     {
-        // Whole pixels: the sides of a smaller copy may be off by half of one each.
-        let (wide, high) = (our_width * height, our_height * width);
-        if (our_width, our_height) == (width, height) {
-            differences.push("the same pixels in number");
-        } else if wide.abs_diff(high) > our_width.max(our_height) {
-            differences.push("another shape");
-        } else if width < our_width {
-            differences.push("smaller");
-        } else {
-            differences.push("larger");
-        }
+        differences.push(of_size([our_width, our_height], [width, height]));
     }
     let ending = |member: &Member| {
         let ending = Path::new(member.name()).extension();
@@ -172,6 +166,22 @@ fn differences(best: &Member, other: &Member, media: &Media) -> Vec<&'static str
     differences
 }
 
+/// How the width and height of a picture differ from ours.
+fn of_size(ours: [usize; 2], theirs: [usize; 2]) -> &'static str {
+    let ([our_width, our_height], [width, height]) = (ours, theirs);
+    // Whole pixels: the sides of a smaller copy may be off by half of one each.
+    let off = (our_width * height).abs_diff(our_height * width);
+    if ours == theirs {
+        "the same pixels in number"
+    } else if off > our_width.max(our_height) {
+        "another shape"
+    } else if width * height < our_width * our_height {
+        "smaller"
+    } else {
+        "larger"
+    }
+}
+
 fn have_same_bytes(one: &Member, other: &Member, media: &Media) -> bool {
     let [one, other] = [one, other].map(|member| {
         let mut bytes = Vec::new();
@@ -184,6 +194,22 @@ fn have_same_bytes(one: &Member, other: &Member, media: &Media) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_is_smaller_larger_or_of_another_shape() {
+        for (theirs, expected) in [
+            ([800, 600], "the same pixels in number"),
+            ([400, 300], "smaller"),
+            ([800, 599], "smaller"),
+            ([799, 600], "smaller"),
+            ([1067, 800], "larger"),
+            ([800, 601], "larger"),
+            ([600, 800], "another shape"),
+            ([800, 500], "another shape"),
+        ] {
+            assert_eq!(of_size([800, 600], theirs), expected, "{theirs:?}");
+        }
+    }
 
     #[test]
     fn hostile_text_stays_text() {

@@ -4,7 +4,7 @@
 //! there is a record for each share of the search that is done: how many bytes its pairs take, the CRC-32 of that and
 //! of them, and the pairs. Records are added at the end; the last one may be cut off, and then counts as not written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -107,9 +107,10 @@ fn open(path: &Path, key: &str, pairs: &mut Vec<Pair>) -> io::Result<(File, usiz
     options.custom_flags(O_NOFOLLOW | O_NONBLOCK);
     let mut file = fault::step("open what was kept", || options.open(path))?;
     regular::check(&file.metadata()?)?;
-    if file.try_lock().is_err() {
-        return Err(io::Error::other("another run keeps its pairs there"));
-    }
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("another run keeps its pairs there"),
+        TryLockError::Error(error) => error,
+    })?;
     let mut reader = io::BufReader::new(&mut file);
     let mut there = vec![0; key.len()];
     let is_of_this_run = reader.read_exact(&mut there).is_ok() && there == key.as_bytes();

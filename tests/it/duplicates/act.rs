@@ -287,6 +287,34 @@ fn nothing_is_done_to_a_picture_that_is_not_as_it_was_when_its_feature_was_made(
 }
 
 #[test]
+fn the_page_does_not_show_a_file_that_is_another_one_than_was_compared() {
+    let env = collection();
+    let page = |env: &TestEnv| {
+        duplicates(
+            env,
+            &[
+                "--media-dir",
+                "media",
+                "--max-distance",
+                "1.5",
+                "--html",
+                "page.html",
+            ],
+        )
+        .exits(4);
+        let page = fs::read_to_string(env.path("page.html")).unwrap();
+        (
+            page.matches("<img ").count(),
+            page.matches("has changed since").count(),
+        )
+    };
+    let (shown, changed) = page(&env);
+    assert_eq!((shown > 2, changed), (true, 0));
+    env.write("media/b/c/deep.ppm", ppm(30, 10, 30));
+    assert_eq!(page(&env), (shown - 1, 1));
+}
+
+#[test]
 fn links_and_what_is_behind_them_are_left() {
     let env = collection();
     let [deep, real] = ["media/b/c/deep.ppm", "real.ppm"].map(|name| env.path(name));
