@@ -15,12 +15,13 @@ use simsearch::inference::{
     Preprocess, Provider, Wanted,
 };
 use simsearch::pictures::{self, DEFAULT_MAX_PIXELS, PixelOptions, Resampling};
+use simsearch::storage::model_dir::written_directory;
 use simsearch::storage::object_id::IdKind;
 use simsearch::storage::part::Part;
 use simsearch::support::interrupt::Interrupt;
-use simsearch::support::progress::{Progress, duration};
+use simsearch::support::progress::{Progress, counted, duration};
 
-use super::print::{SOME_FAILED, counted, held_by};
+use super::print::{SOME_FAILED, held_by};
 use super::shared::{
     FeatureDirArgument, IdsArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument,
     at_least_one,
@@ -137,7 +138,7 @@ pub struct FeatureArguments {
     #[arg(long, value_enum, value_name = "VERSION", default_value = "13")]
     pillow: PillowArgument,
     /// Pictures per call of the model [default: 1 on the CPU, or 4 where that is faster, 8 with OpenVINO, 64 on a GPU].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = batch_size)]
     batch_size: Option<usize>,
     /// Threads that read, run and write [default: one for each processor that the process may use].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -216,6 +217,14 @@ pub struct Making {
     engine: inference::Options,
 }
 
+/// More pictures a call than any device gains by would only take memory.
+fn batch_size(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        size @ ..=4096 => Ok(size),
+        _ => Err("must be 4096 or less".into()),
+    }
+}
+
 impl FeatureArguments {
     /// Reads the model, and says which it is.
     pub fn read_model(self, progress: &Progress) -> Result<Making> {
@@ -263,7 +272,7 @@ impl FeatureArguments {
         };
         let runtime = self.model.runtime;
         Ok(Making {
-            directory: self.features.feature_dir.join(&model.stem),
+            directory: written_directory(&self.features.feature_dir, &model.stem)?,
             model,
             ids: self.ids.map(IdKind::from),
             workers: self.workers,
@@ -334,8 +343,8 @@ impl Making {
     pub fn source<'a>(
         &'a self,
         start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
-    ) -> extract::Source<'a> {
-        extract::Source {
+    ) -> extract::ModelSource<'a> {
+        extract::ModelSource {
             sha256: &self.model.sha256,
             output: self.engine.output_name.as_deref(),
             precision: self.engine.precision,
@@ -353,7 +362,7 @@ impl Making {
 pub fn leave_panics_of_decoders_to_the_report() {
     let print_panic = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if !pictures::catches_panics() {
+        if !pictures::becomes_an_error(panic) {
             print_panic(panic);
         }
     }));
@@ -411,7 +420,7 @@ fn exit_code(summary: &extract::Summary, fail_on: FailOnArgument) -> u8 {
         Some(signal) => u8::try_from(128 + signal).unwrap_or(1),
         None if summary.claimed_elsewhere > 0 => SOME_FAILED,
         None if summary.failed == 0 => 0,
-        None if summary.done + summary.skipped == 0 => 1,
+        None if summary.done + summary.skipped == 0 && !summary.too_many_errors => 1,
         None if fail_on == FailOnArgument::None && !summary.too_many_errors => 0,
         None => SOME_FAILED,
     }
@@ -419,18 +428,18 @@ fn exit_code(summary: &extract::Summary, fail_on: FailOnArgument) -> u8 {
 
 fn report_extract(summary: &extract::Summary, pack: bool, progress: &Progress) {
     progress.note(&format!(
-        "{} done, {} skipped, {} failed of {} objects in {} ({:.1} images/s)",
+        "{} done, {} skipped, {} failed of {} in {} ({:.1} images/s)",
         summary.done,
         summary.skipped,
         summary.failed,
-        summary.listed,
+        counted(summary.listed, "object"),
         duration(summary.seconds),
         summary.images_per_second
     ));
     if summary.changed > 0 {
         progress.note(&format!(
             "{} had changed",
-            counted(summary.changed as u64, "picture")
+            counted(summary.changed, "picture")
         ));
     }
     if summary.changed_elsewhere > 0 {
@@ -440,13 +449,13 @@ fn report_extract(summary: &extract::Summary, pack: bool, progress: &Progress) {
         };
         progress.warn(&format!(
             "{} had changed too, whose features are packed in {whose}; {how} makes them again",
-            counted(summary.changed_elsewhere as u64, "picture")
+            counted(summary.changed_elsewhere, "picture")
         ));
     }
     if summary.moved > 0 {
         progress.note(&format!(
             "{} had moved; the new paths are recorded",
-            counted(summary.moved as u64, "picture")
+            counted(summary.moved, "picture")
         ));
     }
     if let Some(count) = summary.decoded_on_gpu {
@@ -477,7 +486,7 @@ fn report_extract(summary: &extract::Summary, pack: bool, progress: &Progress) {
             "another process holds {} and makes no progress; end it if it is stopped or stuck, and run the same command \
              again. If its machine has lost its power, the server of the disk gives them free by itself (NFS 4 after 90 \
              seconds; NFS 3 when that machine is up again)",
-            counted(summary.claimed_elsewhere as u64, "object")
+            counted(summary.claimed_elsewhere, "object")
         ));
     } else if summary.left > 0 {
         progress.note(&format!("{} objects are left", summary.left));
@@ -497,6 +506,10 @@ mod tests {
             signal,
             ..extract::Summary::default()
         };
+        let stopped = |summary| extract::Summary {
+            too_many_errors: true,
+            ..summary
+        };
         for (summary, code) in [
             (summary(2, 0, 0, None), 0),
             (summary(0, 2, 0, None), 1),
@@ -504,6 +517,7 @@ mod tests {
             (summary(2, 0, 1, None), 3),
             (summary(0, 2, 1, None), 3),
             (summary(2, 2, 0, Some(15)), 143),
+            (stopped(summary(0, 2, 0, None)), 3),
         ] {
             assert_eq!(
                 exit_code(&summary, FailOnArgument::Any),
@@ -516,13 +530,7 @@ mod tests {
             (summary(0, 2, 0, None), 1),
             (summary(2, 0, 1, None), 3),
             (summary(2, 2, 0, Some(15)), 143),
-            (
-                extract::Summary {
-                    too_many_errors: true,
-                    ..summary(2, 2, 0, None)
-                },
-                3,
-            ),
+            (stopped(summary(2, 2, 0, None)), 3),
         ] {
             assert_eq!(
                 exit_code(&summary, FailOnArgument::None),

@@ -9,17 +9,17 @@ use clap::Args;
 
 use simsearch::commands::concat::{self, ConcatOutcome};
 use simsearch::commands::extract;
-use simsearch::commands::list::{self, Output};
+use simsearch::commands::list;
 use simsearch::commands::prune::{self, PruneOutcome};
 use simsearch::commands::watch::{self, Ended, Pass, Tree};
 use simsearch::storage::object_list::ObjectList;
+use simsearch::storage::output::Output;
 use simsearch::support::interrupt::Interrupt;
-use simsearch::support::progress::{Progress, duration};
+use simsearch::support::progress::{Progress, counted, duration};
 
 use super::concat::RowsArgument;
 use super::extract::{FeatureArguments, leave_panics_of_decoders_to_the_report};
 use super::list::WalkArguments;
-use super::print::counted;
 use super::shared::{MediaArguments, QuietArgument};
 
 #[derive(Debug, Args)]
@@ -116,7 +116,7 @@ struct Passes<'a> {
     list: list::Options,
     extract: extract::Options,
     /// It stays loaded from the first picture on.
-    model: extract::Source<'a>,
+    model: extract::ModelSource<'a>,
     concat: concat::Options,
     prune: prune::Options,
     /// How many there were.
@@ -147,7 +147,7 @@ impl Passes<'_> {
             self.progress.note(&format!(
                 "{what} in {}; {} listed",
                 duration(started.elapsed().as_secs_f64()),
-                counted(did.objects as u64, "object")
+                counted(did.objects, "object")
             ));
         }
         if let (1.., Some(failures)) = (did.failed, &did.failures) {

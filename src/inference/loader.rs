@@ -207,7 +207,7 @@ impl OnnxEngine {
             engine.batch = engine.cpu_batch(model)?;
         } else if engine.batch > 1
             && !engine.session.provider.is_gpu()
-            && let Err(error) = engine.check_batch(model)
+            && let Err(error) = engine.check_batch(model, options.exact)
         {
             // Where the graph leaves the batch open, one picture a call gives each its own feature.
             ensure!(model.form().fixed_batch.is_none(), error);
@@ -327,9 +327,10 @@ impl OnnxEngine {
 
     /// Checks that the feature of a picture does not depend on the others in its batch. (It does where a model was
     /// quantised dynamically: its scale is that of the brightest.)
-    fn check_batch(&self, model: &mut OnnxModel) -> Result<()> {
+    fn check_batch(&self, model: &mut OnnxModel, exact: bool) -> Result<()> {
         let difference = batch_difference(model, self.batch)?;
         let most = match self.session.precision {
+            Precision::Fp32 if exact => 0.0,
             Precision::Fp32 => MAX_DIFFERENCE,
             Precision::Bf16 | Precision::Tf32 | Precision::Fp16 => MAX_DIFFERENCE_IN_HALF,
         };
@@ -351,7 +352,7 @@ impl OnnxEngine {
             )
         })?;
         if self.batch > 1 {
-            self.check_batch(model)?;
+            self.check_batch(model, false)?;
         }
         if self.session.precision != Precision::Fp32 {
             return Ok(());

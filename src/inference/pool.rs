@@ -25,6 +25,8 @@ struct State {
     loaded: usize,
     /// How many could not be loaded.
     failed: usize,
+    /// Why the last of them could not.
+    why: String,
 }
 
 impl Pool {
@@ -85,17 +87,21 @@ impl Pool {
             }
             // Each of the others that wait would take as long again to fail.
             if state.failed > failed {
-                bail!("another thread could not load the model");
+                bail!("{}", state.why);
             }
             if state.loaded < self.most {
                 state.loaded += 1;
                 drop(state);
                 let mut loading = Loading {
                     pool: self,
-                    succeeded: false,
+                    ended: Err("another thread could not load the model".to_owned()),
                 };
                 let opened = self.engine.open();
-                loading.succeeded = opened.is_ok();
+                // Whoever waits may be the first to say why the run ends.
+                loading.ended = opened
+                    .as_ref()
+                    .map(|_| ())
+                    .map_err(|error| format!("{error:#}"));
                 return opened.map(Some);
             }
             if !may_wait {
@@ -112,15 +118,17 @@ impl Pool {
 /// A model that is being loaded. Where that fails, or panics, others must know.
 struct Loading<'a> {
     pool: &'a Pool,
-    succeeded: bool,
+    /// Or why not.
+    ended: Result<(), String>,
 }
 
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
-        if !self.succeeded {
+        if let Err(why) = &mut self.ended {
             let mut state = lock(&self.pool.state);
             state.loaded -= 1;
             state.failed += 1;
+            state.why = std::mem::take(why);
             self.pool.returned.notify_all();
         }
     }

@@ -19,6 +19,7 @@
 //! | `rows` | what takes a picture row by row, so that it need not be in memory as a whole |
 //! | `extensions` | how the names of picture files end |
 //! | `limits`, `size`, `error` | what a picture may need, its size, and why it can fail |
+//! | `memory` | the memory for large pictures that threads share |
 //! | `preprocessing` | all of that in a line, for the recipe |
 //! | [`thumbnail`] | small pictures, to be looked at |
 
@@ -30,6 +31,7 @@ mod formats;
 mod gpu;
 mod lab;
 mod limits;
+mod memory;
 mod orientation;
 mod panics;
 pub mod preprocessing;
@@ -45,7 +47,8 @@ pub use fit::{Fit, Resize, Rounding};
 pub use formats::{Format, JPEG_DECODER, heic_decoder};
 pub use gpu::{GpuError, GpuReader};
 pub use limits::{DEFAULT_MAX_PIXELS, MAX_SIDE, OWN_MEMORY};
-pub use panics::catches_panics;
+pub use memory::Memory;
+pub use panics::becomes_an_error;
 pub use reader::{PictureReader, PixelOptions};
 pub use resample::{Filter, Resampler, Resampling};
 pub use size::{Size, stated_size};

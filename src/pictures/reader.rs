@@ -4,6 +4,7 @@ use image::metadata::Orientation;
 
 use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
+use super::memory::Memory;
 use super::panics::catch_panic;
 use super::resample::RowResampler;
 use super::{Filter, Fit, PictureError, Resampler, Resampling, Resize, Size, orientation};
@@ -71,7 +72,8 @@ impl PictureReader {
     /// Decodes a picture, converts it to RGB, resamples it to `width` x `height` pixels and writes it to `out`
     /// `[height, width, 3]`: rows from the top, pixels from the left, red, green and blue from 0 to 255.
     ///
-    /// The format is that of the bytes; of several frames or pages it is the first. On an error, `out` is as before.
+    /// The format is that of the bytes; of several frames or pages it is the first. On an error, `out` is as before. A
+    /// large picture waits until the others that are read have left it memory.
     ///
     /// # Errors
     ///
@@ -87,7 +89,7 @@ impl PictureReader {
         height: usize,
         out: &mut [u8],
     ) -> Result<(), PictureError> {
-        self.read_within(u64::MAX, bytes, width, height, out)
+        Memory::of_process().within(|memory| self.read_within(memory, bytes, width, height, out))
     }
 
     /// As [`read`](Self::read), with no more than `memory` bytes besides those of the file: a picture that needs more
@@ -138,7 +140,8 @@ impl PictureReader {
     /// As [`read`](Self::read).
     pub fn decode(&mut self, bytes: &[u8]) -> Result<(Size, &[u8]), PictureError> {
         let orientation = self.orientation(bytes);
-        self.decode_within(u64::MAX, bytes, None, orientation)?;
+        Memory::of_process()
+            .within(|memory| self.decode_within(memory, bytes, None, orientation))?;
         Ok((self.picture.size, &self.picture.pixels))
     }
 
@@ -159,7 +162,9 @@ impl PictureReader {
             height: side,
         };
         let as_stored = Orientation::NoTransforms;
-        if let Err(error) = self.decode_within(u64::MAX, bytes, Some(square), as_stored) {
+        let decoded = Memory::of_process()
+            .within(|memory| self.decode_within(memory, bytes, Some(square), as_stored));
+        if let Err(error) = decoded {
             self.give_back_large_buffers();
             return Err(error);
         }

@@ -13,7 +13,8 @@ const MAX_UPLOADS: usize = 16;
 /// The most bytes of an upload.
 pub const MAX_UPLOAD_BYTES: usize = 32 << 20;
 
-/// The most pixels of an upload: 300 MB when it is decoded.
+/// The most pixels of an upload: 300 MB when it is decoded, and up to 5 GB meanwhile in JPEG 2000. (Those that need more
+/// than 512 MiB for each processor are decoded one at a time: see [`crate::pictures::Memory`].)
 pub const MAX_UPLOAD_PIXELS: u64 = 100_000_000;
 
 /// What bounds the work on pictures.

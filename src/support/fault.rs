@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `SIMSEARCH_FAULT="kill 7"` | the process ends by SIGKILL in place of its 7th step, counted over all threads |
 //! | `SIMSEARCH_FAULT="EIO 7"`, `"ENOSPC 7"`, `"EINVAL 7"` | the 7th step is not taken, and fails with this error |
+//! | `SIMSEARCH_FAULT="bug 7"` | a panic in place of the 7th step |
 //! | `SIMSEARCH_FAULT="wait 7"` | the 7th step is taken once the file is there that `SIMSEARCH_RELEASE` names |
 //! | `SIMSEARCH_FAULT="panic 7"` | the decoder of the 7th picture panics; no step has a fault |
 //! | `SIMSEARCH_FAULT="hang 7"` | reading the 7th picture waits for the file that `SIMSEARCH_RELEASE` names; it counts as long waiting after milliseconds |
@@ -128,6 +129,7 @@ mod faults {
                     "EIO" => return Err(Errno::EIO.into()),
                     "ENOSPC" => return Err(Errno::ENOSPC.into()),
                     "EINVAL" => return Err(Errno::EINVAL.into()),
+                    "bug" => panic!("the bug that was asked for"),
                     "wait" => wait_for_release(),
                     _ => panic!("SIMSEARCH_FAULT={fault}: no such fault"),
                 }

@@ -13,7 +13,6 @@
 //! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
 //! | `reads.rs` | names reads that hang |
 //! | `packed.rs` | what other processes pack meanwhile |
-//! | `memory.rs` | the memory for decoding that the workers share |
 //! | `cause.rs` | why an object failed |
 //! | `mounted.rs` | pictures that are missing because their disk is not mounted |
 //! | `comparison.rs` | how far features of fewer bits are from those of fp32 |
@@ -22,7 +21,6 @@ mod cause;
 mod comparison;
 mod continued;
 mod group;
-mod memory;
 mod mounted;
 mod on_gpu;
 mod options;
@@ -49,6 +47,7 @@ use crate::storage::failures::FailureReport;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
+use crate::storage::part::Part;
 use crate::storage::part_dir::{self, CompletePart};
 use crate::storage::recipe::{Recipe, RecipeError};
 use crate::storage::shard::ShardFiles;
@@ -60,7 +59,7 @@ use crate::support::progress::{Counts, Progress, Total};
 pub use comparison::Agreement;
 use comparison::Comparison;
 use mounted::Mounted;
-pub use options::{Options, Source};
+pub use options::{ModelSource, Options};
 use packing::PartWriter;
 use plan::Plan;
 pub use summary::Summary;
@@ -70,26 +69,18 @@ use work::Work;
 /// Extracts the features of all pending objects.
 pub fn extract(
     options: &Options,
-    source: &Source<'_>,
+    source: &ModelSource<'_>,
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     let started = Instant::now();
-    let part = options.part();
-    let list = ObjectList::read_part(&options.objects, choose_ids(options)?, part)?;
+    let list = ObjectList::read_part(&options.objects, choose_ids(options)?, options.part())?;
     interrupt.begin();
     check_media_directory(&options.media_dir)?;
     list.refuse_nothing_from_a_pipe(&options.objects)?;
+    check_part(options, &list, progress)?;
     let path = &options.directory;
     let workers = options.workers.unwrap_or_else(processors);
-    if let Some(part) = part {
-        part.is_recorded(path)?;
-        progress.note(&format!(
-            "part {part}: {} of {} listed objects",
-            list.len(),
-            list.in_file()
-        ));
-    }
     // A model that does not run leaves no directory.
     if !path.exists() && !list.is_empty() {
         source.run(options, workers)?;
@@ -97,10 +88,10 @@ pub fn extract(
     let directory = ModelDir::create(path)
         .with_context(|| format!("cannot make the directory {}", path.display()))?;
     let recorded = Recipe::read(path)?;
-    let locking = || format!("cannot lock {}", path.display());
-    let packing = match open_packing(options, &directory, progress)? {
-        Ok(packing) => packing,
-        Err(holder) => {
+    let packing = match open_part(options, &directory, progress)? {
+        Opened::None => None,
+        Opened::Here(packing) => Some(packing),
+        Opened::HeldBy(holder) => {
             return Ok(Summary {
                 listed: list.len(),
                 in_file: list.in_file(),
@@ -111,24 +102,10 @@ pub fn extract(
         }
     };
     let own_directory = packing.as_ref().map_or(&directory, PartWriter::directory);
-    let report = FailureReport::open(own_directory).with_context(locking)?;
-
+    let report = FailureReport::open(own_directory)
+        .with_context(|| format!("cannot lock {}", path.display()))?;
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
-    match &packing {
-        Some(packing) => {
-            if !plan.pending.is_empty() || !plan.moved.is_empty() {
-                part_dir::remove(own_directory.path())?;
-            }
-            packing.record_moved(&plan.moved, list.id_kind())?;
-            packing.expect(&plan);
-        }
-        None if !plan.moved.is_empty() => {
-            let recorded = directory.scratch();
-            (recorded.and_then(|scratch| sources::record(&scratch, &plan.moved)))
-                .with_context(|| format!("cannot record sources in {}", path.display()))?;
-        }
-        None => {}
-    }
+    record_moved(&plan, &list, &directory, packing.as_ref())?;
     if plan.left_to_parts > 0 {
         progress.note(&format!(
             "{} listed objects are left to processes that write parts in {}",
@@ -140,15 +117,18 @@ pub fn extract(
     if !plan.pending.is_empty() {
         mounted.check_sample(&plan.pending, &options.objects)?;
     }
+    let agree = |recipe: &Recipe| -> Result<()> {
+        recipe.agree(path)?;
+        if packing.is_some() {
+            recipe.agree(own_directory.path())?;
+        }
+        Ok(())
+    };
     let counts = Counts::new(plan.existing, plan.failed);
     let mut summary = Summary::default();
     if plan.pending.is_empty() {
         if let Some(recorded) = &recorded {
-            let recipe = recipe_as_recorded(source, recorded, options);
-            recipe.agree(path)?;
-            if packing.is_some() {
-                recipe.agree(own_directory.path())?;
-            }
+            agree(&recipe_as_recorded(source, recorded, options))?;
         }
         record_parts(options)?;
         directory
@@ -162,11 +142,7 @@ pub fn extract(
             continued::check_pillow(options, &list, &plan.sample, &directory, pool, progress)?;
         }
         let gpu = source.decoder(options, pool)?;
-        let recipe = recipe(source, &form, options, list.id_kind());
-        recipe.agree(path)?;
-        if packing.is_some() {
-            recipe.agree(own_directory.path())?;
-        }
+        agree(&recipe(source, &form, options, list.id_kind()))?;
         record_parts(options)?;
         let comparison = Comparison::new(pool.engine(), gpu.is_some(), progress)?;
         let work = Work {
@@ -189,27 +165,16 @@ pub fn extract(
         };
         let ended = work.run()?;
         summary = Summary {
-            signal: ended.signal,
-            too_many_errors: ended.too_many_errors,
-            claimed_elsewhere: ended.claimed_elsewhere,
-            provider: Some(execution.provider),
-            precision: Some(execution.precision),
-            batch: Some(execution.batch),
-            decoded_on_gpu: ended.decoded_on_gpu,
-            workers: Some(workers),
-            rewrites: execution.rewrites,
             agreement: comparison.and_then(Comparison::finish),
-            ..summary
+            ..Summary::of_work(ended, execution, workers)
         };
     }
-    let reporting = || format!("cannot write {}", report.path().display());
     report
         .tidy(|failure| {
             let is_packed = |packing: &PartWriter| packing.has_made_again(&failure.id);
             plan.is_resolved(&directory, failure) || packing.as_ref().is_some_and(is_packed)
         })
-        .with_context(reporting)?;
-
+        .with_context(|| format!("cannot write {}", report.path().display()))?;
     let Total {
         done,
         skipped,
@@ -217,15 +182,8 @@ pub fn extract(
     } = counts.total();
     let seconds = started.elapsed().as_secs_f64();
     let left = (list.len() as u64).saturating_sub(done + skipped + failed);
-    if let (Some(part), Some(_), 0) = (part, &packing, left) {
-        let complete = CompletePart {
-            part: part.index(),
-            parts: part.of(),
-            list: list.stamp(),
-            rows: part_dir::rows(own_directory.path())?,
-            failed,
-        };
-        part_dir::write(own_directory.path(), &complete)?;
+    if let (Some(part), Some(packing), 0) = (options.part(), &packing, left) {
+        complete_part(part, packing, &list, failed)?;
     }
     Ok(Summary {
         listed: list.len(),
@@ -244,15 +202,33 @@ pub fn extract(
     })
 }
 
-/// Opens the directory of a part that packs, for this process alone; the inner error names another one that writes
-/// there.
-fn open_packing(
-    options: &Options,
-    model_dir: &ModelDir,
-    progress: &Progress,
-) -> Result<Result<Option<PartWriter>, String>> {
+/// Refuses a part of another number of parts than the directory's, and says which part this is.
+fn check_part(options: &Options, list: &ObjectList, progress: &Progress) -> Result<()> {
+    if let Some(part) = options.part() {
+        part.is_recorded(&options.directory)?;
+        progress.note(&format!(
+            "part {part}: {} of {} listed objects",
+            list.len(),
+            list.in_file()
+        ));
+    }
+    Ok(())
+}
+
+/// A part that packs.
+enum Opened {
+    /// This run is none.
+    None,
+    /// It is this process that writes there.
+    Here(PartWriter),
+    /// It is another one, which the text names.
+    HeldBy(String),
+}
+
+/// Opens the directory of a part that packs, for this process alone.
+fn open_part(options: &Options, model_dir: &ModelDir, progress: &Progress) -> Result<Opened> {
     let (Some(part), Some(rows)) = (options.part(), options.pack) else {
-        return Ok(Ok(None));
+        return Ok(Opened::None);
     };
     let path = options.own_directory();
     ensure!(
@@ -275,7 +251,46 @@ fn open_packing(
     let packing = PartWriter::open(directory, part, rows, options.patience, progress)?;
     // A merge looks for writers once it has begun, so that one of the two sees the other.
     check()?;
-    Ok(packing.map(Some))
+    Ok(match packing {
+        Ok(packing) => Opened::Here(packing),
+        Err(holder) => Opened::HeldBy(holder),
+    })
+}
+
+/// Records where the files are now that were moved since their features were made, before anything else of a part
+/// changes.
+fn record_moved(
+    plan: &Plan,
+    list: &ObjectList,
+    directory: &ModelDir,
+    packing: Option<&PartWriter>,
+) -> Result<()> {
+    if let Some(packing) = packing {
+        if !plan.pending.is_empty() || !plan.moved.is_empty() {
+            part_dir::remove(packing.directory().path())?;
+        }
+        packing.record_moved(&plan.moved, list.id_kind())?;
+        packing.expect(plan);
+    } else if !plan.moved.is_empty() {
+        let recorded = directory.scratch();
+        let recorded = recorded.and_then(|scratch| sources::record(&scratch, &plan.moved));
+        let path = directory.path().display();
+        recorded.with_context(|| format!("cannot record sources in {path}"))?;
+    }
+    Ok(())
+}
+
+/// Records that nothing of a part is left to do.
+fn complete_part(part: Part, packing: &PartWriter, list: &ObjectList, failed: u64) -> Result<()> {
+    let path = packing.directory().path();
+    let complete = CompletePart {
+        part: part.index(),
+        parts: part.of(),
+        list: list.stamp(),
+        rows: part_dir::rows(path)?,
+        failed,
+    };
+    Ok(part_dir::write(path, &complete)?)
 }
 
 /// What object ids are in this run: what they are in the directory, or what is asked for where there are none yet.
@@ -302,7 +317,7 @@ pub fn choose_ids(options: &Options) -> Result<IdKind> {
     }
 }
 
-/// So that a run with another number of parts is refused here, which would leave objects out.
+/// Records into how many parts the list is divided: a run with another number would leave objects out, and is refused.
 fn record_parts(options: &Options) -> Result<()> {
     match options.part() {
         Some(part) => Ok(part.record(&options.directory)?),
@@ -336,7 +351,7 @@ fn check_media_directory(path: &Path) -> Result<()> {
 }
 
 /// What made the features of this run.
-fn recipe(source: &Source<'_>, form: &Form, options: &Options, ids: IdKind) -> Recipe {
+fn recipe(source: &ModelSource<'_>, form: &Form, options: &Options, ids: IdKind) -> Recipe {
     Recipe {
         format: 1,
         model_sha256: source.sha256.to_owned(),
@@ -358,13 +373,13 @@ fn recipe(source: &Source<'_>, form: &Form, options: &Options, ids: IdKind) -> R
     .with_format()
 }
 
-fn recorded_preprocess(source: &Source<'_>) -> Option<serde_json::Value> {
+fn recorded_preprocess(source: &ModelSource<'_>) -> Option<serde_json::Value> {
     (source.preprocess.as_ref()).map(|preprocess| serde_json::json!(preprocess))
 }
 
 /// The recipe of a run that never starts the model: what was not asked for and only the model could tell is taken as
 /// recorded. The model's checksum vouches for that.
-fn recipe_as_recorded(source: &Source<'_>, recorded: &Recipe, options: &Options) -> Recipe {
+fn recipe_as_recorded(source: &ModelSource<'_>, recorded: &Recipe, options: &Options) -> Recipe {
     Recipe {
         model_sha256: source.sha256.to_owned(),
         preprocessing: preprocessing::describe_as_recorded(
@@ -423,7 +438,7 @@ mod tests {
     }
 
     fn run(options: &Options, engine: fn() -> FakeEngine) -> Result<Summary> {
-        let source = Source {
+        let source = ModelSource {
             sha256: "0",
             output: None,
             precision: Precision::Fp32,

@@ -71,7 +71,7 @@ impl Options {
 }
 
 /// A model, and how to get it running.
-pub struct Source<'a> {
+pub struct ModelSource<'a> {
     /// SHA-256 of the model file, in hexadecimal.
     pub sha256: &'a str,
     /// The output that was asked for by name.
@@ -92,7 +92,7 @@ pub struct Source<'a> {
     pub decoder: OnceCell<GpuReader>,
 }
 
-impl Source<'_> {
+impl ModelSource<'_> {
     /// The model, in sessions for so many threads; starts it where it does not run yet.
     pub(super) fn run(&self, options: &Options, workers: usize) -> Result<&Pool> {
         if let Some(pool) = self.running.get() {

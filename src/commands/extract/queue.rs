@@ -14,7 +14,7 @@ use crate::storage::object_id::ObjectId;
 use crate::storage::object_list::ObjectList;
 use crate::storage::tar;
 use crate::support::mutex::lock;
-use crate::support::progress::{Progress, duration};
+use crate::support::progress::{Progress, counted, duration};
 
 /// How long a worker waits before it asks again for an object that another process has claimed.
 const CLAIM_POLL: Duration = Duration::from_millis(20);
@@ -182,10 +182,10 @@ impl<'a> Queue<'a> {
 
     /// The locks do not tell which process it is.
     fn say_waiting(&self, count: usize, progress: &Progress) {
-        let plural = if count == 1 { "" } else { "s" };
         progress.warn(&format!(
-            "another process, which may be on a machine that has lost its power, holds {count} object{plural} and makes no \
-             progress; waiting up to {}",
+            "another process, which may be on a machine that has lost its power, holds {} and makes no progress; waiting up \
+             to {}",
+            counted(count, "object"),
             duration(self.patience.as_secs_f64())
         ));
     }

@@ -78,6 +78,7 @@ impl<'a> KnownFeatures<'a> {
         shard::read_listed(path, |listed| {
             features.next_shard = listed[0].files.next_number();
             features.changed_elsewhere = 0;
+            features.moved.clear();
             let places = listed.iter().filter(|listing| {
                 options.pack.is_none() || [path, &*own].contains(&&*listing.directory)
             });

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::Agreement;
+use super::work::WorkOutcome;
 use crate::inference::rewrite::Rewrites;
-use crate::inference::{Precision, Provider};
+use crate::inference::{Execution, Precision, Provider};
 
 /// What a run did.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -61,4 +62,22 @@ pub struct Summary {
     pub rewrites: Option<Rewrites>,
     /// How far the features are from those of fp32, where they are not of fp32.
     pub agreement: Option<Agreement>,
+}
+
+impl Summary {
+    /// What the workers did, without the counts of objects.
+    pub(super) fn of_work(ended: WorkOutcome, execution: Execution, workers: usize) -> Self {
+        Summary {
+            signal: ended.signal,
+            too_many_errors: ended.too_many_errors,
+            claimed_elsewhere: ended.claimed_elsewhere,
+            provider: Some(execution.provider),
+            precision: Some(execution.precision),
+            batch: Some(execution.batch),
+            decoded_on_gpu: ended.decoded_on_gpu,
+            workers: Some(workers),
+            rewrites: execution.rewrites,
+            ..Summary::default()
+        }
+    }
 }

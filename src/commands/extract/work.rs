@@ -1,17 +1,17 @@
 //! The workers: each carries groups of pictures from end to end.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, anyhow};
 
 use super::Options;
 use super::cause::Cause;
 use super::comparison::Comparison;
 use super::group::{Group, Waiting, group_size};
-use super::memory::Memory;
 use super::mounted::Mounted;
 use super::packed::Packed;
 use super::packing::{PartWriter, Row};
@@ -20,7 +20,7 @@ use super::queue::Queue;
 use super::reads::Reads;
 use crate::inference::pool::Pool;
 use crate::inference::{Form, Model};
-use crate::pictures::{GpuReader, OWN_MEMORY, PictureError, PictureReader};
+use crate::pictures::{GpuReader, Memory, OWN_MEMORY, PictureError, PictureReader};
 use crate::storage::failures::{Class, Failure, FailureReport};
 use crate::storage::files::{FileStamp, regular};
 use crate::storage::media::read_file;
@@ -147,8 +147,15 @@ impl Work<'_> {
             .num_threads(self.workers)
             .build()
             .with_context(|| format!("cannot start {} threads", self.workers))?;
-        let end_with = |result: Result<()>| {
-            if let Err(error) = result {
+        let end_with = |work: &dyn Fn() -> Result<()>| {
+            // The other workers would go on after a panic, and what is said of reads that hang would never end.
+            let ended = catch_unwind(AssertUnwindSafe(work));
+            let bug = |_| {
+                Err(anyhow!(
+                    "this is a bug of simsearch, which the lines above describe; what is done is kept"
+                ))
+            };
+            if let Err(error) = ended.unwrap_or_else(bug) {
                 shared.stop.store(true, Ordering::Relaxed);
                 // The first error is the cause; those of the others follow from the same.
                 lock(&shared.error).get_or_insert(error);
@@ -158,15 +165,15 @@ impl Work<'_> {
         std::thread::scope(|scope| {
             // The first call on a GPU takes seconds. The workers decode meanwhile.
             if self.is_on_gpu() {
-                scope.spawn(|| end_with(self.pool.with(|_| Ok(()))));
+                scope.spawn(|| end_with(&|| self.pool.with(|_| Ok(()))));
             }
             scope.spawn(|| shared.reads.watch(self.progress));
-            pool.broadcast(|context| end_with(self.work(&shared, context.index())));
+            pool.broadcast(|context| end_with(&|| self.work(&shared, context.index())));
             shared.reads.end();
         });
         if let Some(packing) = self.packing {
             // Also where the run cannot go on: what is made is kept.
-            end_with(packing.finish_last());
+            end_with(&|| packing.finish_last());
             if lock(&shared.error).is_some() {
                 packing.give_up();
             }
@@ -519,17 +526,8 @@ impl Work<'_> {
         out: &mut [u8],
     ) -> Result<(), PictureError> {
         let Form { width, height, .. } = *self.form;
-        let (mut memory, mut held) = (OWN_MEMORY, None);
-        loop {
-            match reader.read_within(memory, bytes, width, height, out) {
-                Err(PictureError::NeedsMemory { bytes }) => {
-                    drop(held.take());
-                    held = Some(shared.memory.take(bytes));
-                    memory = bytes;
-                }
-                result => return result,
-            }
-        }
+        let memory = &shared.memory;
+        memory.within(|memory| reader.read_within(memory, bytes, width, height, out))
     }
 
     /// Adds the features of a group to the shard in hand.

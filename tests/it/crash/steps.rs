@@ -8,6 +8,7 @@ use super::{
     PACK, assert_readable, kills, need_fault_points, numbered, record_of, restore, state,
     states_to_pack, write_feature, write_features,
 };
+use crate::extract::pictures;
 use crate::{
     Outcome, TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, stored_picture,
 };
@@ -591,4 +592,27 @@ fn an_error_at_any_step_of_extract_is_told_and_loses_nothing() {
         finish(extract_alone(&env)).exits(3);
         assert_same_tree(&state(&env, "nhwc"), &after);
     }
+}
+
+#[test]
+fn a_bug_in_a_worker_ends_the_run_and_what_is_done_is_kept() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    pictures(&env, 6);
+    let extract = || env.extract_command("nhwc", &["--workers", "2", "--batch-size", "1"]);
+    let mut met = 0;
+    for number in 1.. {
+        let _ = fs::remove_dir_all(env.path("features"));
+        let run = run_with_fault(&env, extract(), "bug", number);
+        let Some(at) = run.at else { break };
+        if at.ends_with(" a feature") || at == "record the sources" {
+            met += 1;
+            (run.outcome.exits(1))
+                .says(&["the bug that was asked for", "this is a bug of simsearch"]);
+            let outcome = finish(extract());
+            assert_eq!(outcome.exits(0).counts()[2], 0, "{outcome}");
+        }
+    }
+    assert!(met > 6 * 3, "{met}");
 }
