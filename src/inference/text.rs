@@ -19,6 +19,7 @@ use super::places::LazyRuntime;
 use super::rewrite::{self, Output, TEXT_FEATURES, words_output};
 use super::runtime::SessionOptions;
 use super::session::name_and_axes;
+use crate::storage::files::is_missing;
 use crate::storage::recipe::{Finish, Recipe};
 use crate::support::mutex::lock;
 
@@ -128,7 +129,7 @@ impl TextModel {
         let inputs = inputs(session.inputs())?;
         let output = output(session.outputs())?;
         let fixed = session.inputs().iter().find_map(fixed_tokens);
-        let limits = Limits::read(&tokenizer, tokenizer_file);
+        let limits = Limits::read(&tokenizer, tokenizer_file)?;
         let has_mask = inputs.iter().any(|(input, ..)| *input == TextInput::Mask);
         // Where the graph is not told which tokens fill up, it was trained with all of them (SigLIP), or does not look
         // behind the last word (CLIP).
@@ -278,9 +279,14 @@ const CONFIG: &str = "tokenizer_config.json";
 const NO_LIMIT: u64 = 1 << 16;
 
 impl Limits {
-    fn read(tokenizer: &Tokenizer, file: &Path) -> Self {
-        let config = fs::read(file.with_file_name(CONFIG)).unwrap_or_default();
-        let config: Value = serde_json::from_slice(&config).unwrap_or_default();
+    fn read(tokenizer: &Tokenizer, file: &Path) -> Result<Self> {
+        let path = file.with_file_name(CONFIG);
+        let config = match fs::read(&path) {
+            Err(error) if is_missing(&error) => Value::Null,
+            config => (config.map_err(anyhow::Error::from))
+                .and_then(|config| Ok(serde_json::from_slice(&config)?))
+                .with_context(|| format!("cannot read {}", path.display()))?,
+        };
         let configured = config["model_max_length"].as_u64();
         let configured = configured.filter(|most| *most < NO_LIMIT);
         let padding = tokenizer.get_padding();
@@ -294,13 +300,13 @@ impl Limits {
         let token = &config["pad_token"];
         let token = token.as_str().or(token["content"].as_str());
         let named = token.and_then(|token| tokenizer.token_to_id(token));
-        Limits {
+        Ok(Limits {
             most: (configured.map(|most| most as usize))
                 .or(truncated)
                 .or(fixed),
             filler: (padding.map(|padding| padding.pad_id))
                 .or(named)
                 .unwrap_or(0),
-        }
+        })
     }
 }

@@ -463,6 +463,16 @@ fn a_processor_of_pictures_and_words_says_how_pictures_are_fed() {
     let recipe: serde_json::Value = serde_json::from_str(&recipe).unwrap();
     assert_eq!(recipe["preprocess"]["resize"]["shortest"], 8);
     assert_eq!(recipe["preprocess"]["mean"][0], 0.5);
+    // One that cannot be read is not passed over, as if there were none.
+    let whole = both.to_string();
+    env.write(
+        "models/clip/processor_config.json",
+        &whole[..whole.len() / 2],
+    );
+    extract(&env, "models/clip", &[]).exits(1).says(&[
+        "/processor_config.json says",
+        "--preprocess names another file",
+    ]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use configurations::{is_of_transformers, of_timm, of_transformers};
 use super::rewrite::{Table, plain_table};
 use crate::pictures::preprocessing::Numbers;
 use crate::pictures::{Filter, Fit, PixelOptions, Resampling, Resize, Rounding, Size};
+use crate::storage::files::is_missing;
 
 /// How a picture becomes the input of a model. The recipe records it whole.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -361,11 +362,15 @@ fn beside(model: &Path) -> Option<PathBuf> {
     });
     let mut folders = folders;
     folders.find_map(|folder| {
-        // Other kinds of models have files of these names too.
+        // Other kinds of models have files of these names too. Of one that cannot be read nobody knows: it is taken, and
+        // the error names it.
         let said = |name: &str, is_known: fn(&Value) -> bool| {
             let path = folder.join(name);
-            let json: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-            is_known(&json).then_some(path)
+            let is_another = match fs::read(&path) {
+                Ok(text) => serde_json::from_slice(&text).is_ok_and(|json| !is_known(&json)),
+                Err(error) => is_missing(&error),
+            };
+            (!is_another).then_some(path)
         };
         let transformers = folder.join("preprocessor_config.json");
         // Where there are both, transformers reads the first (5.24.0; see `findings/`).
