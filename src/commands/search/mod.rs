@@ -124,7 +124,7 @@ pub fn search(
     ensure!(
         !(options.approximate
             && (options.k.is_none() || options.within.is_some() || options.not_within.is_some())),
-        "an index finds some neighbours among all objects; leave out --approximate to ask for all of them, or in a folder"
+        "an index finds some neighbours among all objects; leave out --approximate to ask for all, or for those in a folder"
     );
     let index = match options.approximate {
         true => Some(open_index(options, &collection)?),
@@ -208,8 +208,12 @@ fn open_index(options: &Options, collection: &Collection) -> Result<ApproximateI
     }
 }
 
-/// Numbers that are kept for the neighbours of the queries of one pass, at most: 100 MB.
-const MOST_KEPT: usize = 1 << 22;
+/// Bytes for the neighbours of the queries of one pass, at most, unless one query needs more.
+const MOST_KEPT: usize = 100_000_000;
+/// Bytes of a neighbour while it is looked for, in each thread: room for twice as many.
+const OF_THREAD: usize = 48;
+/// The same once it is found, with its object id and path.
+const OF_FOUND: usize = 200;
 
 /// What is asked of each query.
 struct Asked<'a> {
@@ -227,7 +231,8 @@ impl Asked<'_> {
 
     /// Queries that are answered together: all of a chunk, but where each has very many neighbours.
     fn queries_at_once(&self) -> usize {
-        (MOST_KEPT / self.k().max(1)).max(1)
+        let each = OF_THREAD * rayon::current_num_threads() + OF_FOUND;
+        (MOST_KEPT / each / self.k().max(1)).max(1)
     }
 
     /// The answers to some queries, together.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `amx.rs` | AMX | `products` |
 //! | `bf16.rs` | AVX-512 with bf16 | `products`, for many queries |
-//! | `avx512.rs` | AVX-512 | `products`, `find_reached` |
+//! | `avx512.rs` | AVX-512 | `products`, `find_reached`, `find_near` |
 //! | `vnni.rs` | AVX-512 VNNI | `byte_products` |
 //! | `avx2.rs` | AVX2, F16C, FMA | `byte_products`, `sum`, `squared_distance_f16`, `squared_distance_i8` |
 //! | `portable.rs` | those of any processor | all of them |
@@ -81,6 +81,30 @@ pub fn find_reached(
     portable::find_reached(products, starts, slopes, base, norm, reached);
 }
 
+/// What a product of bytes is compared with: `product * (scale * row_scale)` with `base + start - slope * error`, where
+/// each product has its own start, slope and scale.
+#[derive(Clone, Copy, Debug)]
+pub struct NearLines<'a> {
+    pub starts: &'a [f64],
+    pub slopes: &'a [f64],
+    pub scales: &'a [f64],
+    pub base: f64,
+    pub error: f64,
+    pub row_scale: f64,
+}
+
+/// Adds to `near` the places of the products that are not below their lines, or whose lines are no numbers. There are
+/// lines for all of them, at least.
+pub fn find_near(products: &[i32], lines: NearLines<'_>, near: &mut Vec<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        #[expect(unsafe_code)]
+        // SAFETY: there is AVX-512.
+        return unsafe { avx512::find_near(products, lines, near) };
+    }
+    portable::find_near(products, lines, near);
+}
+
 /// `(rows, out)`: writes the dot product of each row with each query to `out`. `rows` are `[n, dimension]`, `out`
 /// `[n, queries]`.
 pub type ByteProducts<'a> = Box<dyn Fn(&[i8], &mut [i32]) + Sync + 'a>;
@@ -104,12 +128,14 @@ pub fn byte_products(queries: &[i8], dimension: usize) -> ByteProducts<'_> {
     portable::byte_products(queries, dimension)
 }
 
-/// What this program has code for and this processor has: some of `AVX2`, `AVX-512` and `AMX`.
+/// What this program has code for and this processor has: some of `AVX2`, `AVX-512`, `VNNI`, `BF16` and `AMX`.
 pub fn simd() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let known = [
         ("AVX2", is_x86_feature_detected!("avx2")),
         ("AVX-512", is_x86_feature_detected!("avx512f")),
+        ("VNNI", is_x86_feature_detected!("avx512vnni")),
+        ("BF16", is_x86_feature_detected!("avx512bf16")),
         ("AMX", amx::is_there()),
     ];
     #[cfg(not(target_arch = "x86_64"))]
@@ -324,6 +350,43 @@ mod tests {
             let mut found = Vec::new();
             portable::find_reached(&products, &starts, &slopes, base, norm, &mut found);
             assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_below_its_line_is_near_in_every_way() {
+        let mut rng = StdRng::seed_from_u64(3);
+        for count in [0, 1, 15, 16, 17, 64, 83] {
+            let products: Vec<i32> = (0..count).map(|_| rng.random_range(-9..9)).collect();
+            let mut lines = || -> Vec<f64> {
+                // More than there are products.
+                let lines = (0..count + 5).map(|at| match at % 13 {
+                    12 => [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][rng.random_range(0..3)],
+                    _ => rng.random_range(-4..4).into(),
+                });
+                lines.collect()
+            };
+            let (starts, slopes, scales) = (lines(), lines(), lines());
+            let lines = NearLines {
+                starts: &starts,
+                slopes: &slopes,
+                scales: &scales,
+                base: 1.0,
+                error: 0.5,
+                row_scale: 2.0,
+            };
+            let expected = (0..count).filter(|&at| {
+                let line = 1.0 + starts[at] - slopes[at] * 0.5;
+                let there = f64::from(products[at]) * (scales[at] * 2.0);
+                there.is_nan() || line.is_nan() || there >= line
+            });
+            let expected: Vec<usize> = expected.collect();
+            let mut near = Vec::new();
+            find_near(&products, lines, &mut near);
+            assert_eq!(near, expected);
+            let mut near = Vec::new();
+            portable::find_near(&products, lines, &mut near);
+            assert_eq!(near, expected);
         }
     }
 

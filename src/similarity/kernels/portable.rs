@@ -4,7 +4,7 @@ use half::f16;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::{ByteProducts, Products, Term};
+use super::{ByteProducts, NearLines, Products, Term};
 
 /// Partial sums that are kept side by side, since each addition to one sum would wait for the last: what the compiler
 /// turns into vector registers, and 80 additions for each at a dimension of 1280.
@@ -68,6 +68,41 @@ pub fn find_reached(
     for (at, &product) in rest.iter().enumerate() {
         if is_reached(product, rest_starts[at], rest_slopes[at]) {
             reached.push(whole.len() * TOGETHER + at);
+        }
+    }
+}
+
+/// See [`super::find_near`]. Always inlined, as [`sum`] is.
+#[inline(always)]
+pub fn find_near(products: &[i32], lines: NearLines<'_>, near: &mut Vec<usize>) {
+    let is_near = |product: i32, start: f64, slope: f64, scale: f64| {
+        let needed = lines.base + start - slope * lines.error;
+        let there = f64::from(product) * (scale * lines.row_scale);
+        // What is no number is not ruled out.
+        let is_ruled_out = there < needed;
+        !is_ruled_out
+    };
+    let count = products.len();
+    let (whole, rest) = products.as_chunks::<TOGETHER>();
+    let (starts, rest_starts) = lines.starts[..count].as_chunks::<TOGETHER>();
+    let (slopes, rest_slopes) = lines.slopes[..count].as_chunks::<TOGETHER>();
+    let (scales, rest_scales) = lines.scales[..count].as_chunks::<TOGETHER>();
+    let groups = whole.iter().zip(starts).zip(slopes).zip(scales);
+    for (number, (((products, starts), slopes), scales)) in groups.enumerate() {
+        let is_near = |at: usize| is_near(products[at], starts[at], slopes[at], scales[at]);
+        // Without a branch, for the compiler to do several at once.
+        let mut any = false;
+        for at in 0..TOGETHER {
+            any |= is_near(at);
+        }
+        if any {
+            let places = (0..TOGETHER).filter(|&at| is_near(at));
+            near.extend(places.map(|at| number * TOGETHER + at));
+        }
+    }
+    for (at, &product) in rest.iter().enumerate() {
+        if is_near(product, rest_starts[at], rest_slopes[at], rest_scales[at]) {
+            near.push(whole.len() * TOGETHER + at);
         }
     }
 }

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::metric::Metric;
-use crate::similarity::kernels::{dot, largest_byte};
+use crate::similarity::kernels::{NearLines, dot, find_near, largest_byte};
 
 /// Covers what 64 bits round, here and in [`Metric::distance`]: sums of tens of thousands of squares lose less than
 /// 1e-11.
@@ -140,32 +140,17 @@ impl Reach {
         }
     }
 
-    /// Calls `found` with each query that a row may be within the limit of; `products` are those of the row with each
-    /// query.
-    pub fn find(&self, row: &RoundedRow, products: &[i32], mut found: impl FnMut(usize)) {
-        /// Most queries are ruled out so many at once.
-        const TOGETHER: usize = 16;
-        let base = row.squares * (1.0 - SLACK) - row.error * row.error * (1.0 + SLACK);
-        let lines = (self
-            .starts
-            .chunks(TOGETHER)
-            .zip(self.slopes.chunks(TOGETHER)))
-        .zip(self.scales.chunks(TOGETHER));
-        let groups = products.chunks(TOGETHER).zip(lines);
-        for (number, (products, ((starts, slopes), scales))) in groups.enumerate() {
-            let may_be = |index: usize| {
-                let needed = base + starts[index] - slopes[index] * row.error;
-                let there = f64::from(products[index]) * (scales[index] * row.scale);
-                // What is no number is not ruled out.
-                let is_ruled_out = there < needed;
-                !is_ruled_out
-            };
-            // Without a branch, for the compiler to do several at once.
-            if (0..products.len()).fold(false, |any, index| any | may_be(index)) {
-                let indices = (0..products.len()).filter(|index| may_be(*index));
-                indices.for_each(|index| found(number * TOGETHER + index));
-            }
-        }
+    /// Adds to `near` the queries that a row may be within the limit of; `products` are those of the row with each query.
+    pub fn find(&self, row: &RoundedRow, products: &[i32], near: &mut Vec<usize>) {
+        let lines = NearLines {
+            starts: &self.starts,
+            slopes: &self.slopes,
+            scales: &self.scales,
+            base: row.squares * (1.0 - SLACK) - row.error * row.error * (1.0 + SLACK),
+            error: row.error,
+            row_scale: row.scale,
+        };
+        find_near(products, lines, near);
     }
 }
 
