@@ -7,9 +7,9 @@ use anyhow::Result;
 use clap::Args;
 
 use simsearch::commands::concat::{self, ConcatOutcome, MergeOptions, MergeOutcome};
-use simsearch::support::progress::{Progress, duration};
+use simsearch::support::progress::{Progress, counted, duration};
 
-use super::print::{SOME_FAILED, counted, held_by};
+use super::print::{SOME_FAILED, held_by};
 use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one};
 
 #[derive(Debug, Args)]
@@ -66,26 +66,26 @@ pub fn run(arguments: ConcatArguments) -> Result<ExitCode> {
     };
     progress.note(&format!(
         "packed {} into {} in {}",
-        counted(summary.rows as u64, "feature"),
-        counted(summary.shards as u64, "shard"),
+        counted(summary.rows, "feature"),
+        counted(summary.shards, "shard"),
         duration(summary.seconds)
     ));
     if summary.replaced > 0 {
         progress.note(&format!(
             "removed {} of pictures that have changed from the shards",
-            counted(summary.replaced as u64, "older row")
+            counted(summary.replaced, "older row")
         ));
     }
     if summary.left > 0 {
         progress.note(&format!(
             "left {} for a full shard",
-            counted(summary.left as u64, "feature")
+            counted(summary.left, "feature")
         ));
     }
     if summary.parts > 0 {
         progress.note(&format!(
             "left {} as they are, which have shards of their own; `simsearch concat --merge` makes one directory of all",
-            counted(summary.parts as u64, "part")
+            counted(summary.parts, "part")
         ));
     }
     arguments.json.print(&summary)?;
@@ -106,19 +106,19 @@ fn merge(options: &MergeOptions, json: &JsonArgument, progress: &Progress) -> Re
     if summary.parts > 0 {
         progress.note(&format!(
             "merged {} of {} with {} into {} in {}",
-            counted(summary.shards as u64, "shard"),
-            counted(summary.parts.into(), "part"),
-            counted(summary.rows as u64, "feature"),
+            counted(summary.shards, "shard"),
+            counted(summary.parts, "part"),
+            counted(summary.rows, "feature"),
             options.directory.display(),
             duration(summary.seconds)
         ));
     }
     if summary.already_merged > 0 {
-        let shards = counted(summary.already_merged as u64, "shard");
+        let shards = counted(summary.already_merged, "shard");
         progress.note(&format!("there already: {shards}"));
     }
     if summary.copied > 0 {
-        let shards = counted(summary.copied as u64, "shard");
+        let shards = counted(summary.copied, "shard");
         progress.note(&format!(
             "copied, since files cannot be linked there: {shards}"
         ));
@@ -126,7 +126,7 @@ fn merge(options: &MergeOptions, json: &JsonArgument, progress: &Progress) -> Re
     if summary.failed > 0 {
         progress.note(&format!(
             "{} had failed in the parts; {} says why",
-            counted(summary.failed as u64, "object"),
+            counted(summary.failed, "object"),
             options.directory.join("failures.jsonl").display()
         ));
     }

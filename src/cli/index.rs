@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 
 use simsearch::commands::index::{self, IndexOutcome};
 use simsearch::similarity::hnsw::Storage;
-use simsearch::support::progress::duration;
+use simsearch::support::progress::{counted, duration};
 
-use super::print::{counted, held_by};
+use super::print::held_by;
 use super::shared::{JsonArgument, MetricArgument, ModelDirArguments, QuietArgument};
 
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ pub fn run(arguments: IndexArguments) -> Result<ExitCode> {
         summary.added,
         duration(summary.seconds),
         summary.vectors,
-        counted(summary.shards as u64, "shard"),
+        counted(summary.shards, "shard"),
         summary.recall_at_10 * 100.0,
         summary.queries,
         summary.expansion

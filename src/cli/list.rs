@@ -1,14 +1,16 @@
 //! The arguments of `list`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 
-use simsearch::commands::list::{self, Output};
+use simsearch::commands::list;
 use simsearch::pictures::EXTENSIONS;
 use simsearch::storage::object_id::IdKind;
+use simsearch::storage::output::Output;
+use simsearch::support::progress::counted;
 
 use super::print::SOME_FAILED;
 use super::shared::{IdsArgument, MediaDirArgument, QuietArgument};
@@ -82,8 +84,7 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
     let progress = arguments.quiet.progress();
     let media_dir = arguments.media.media_dir;
     let output = match arguments.output {
-        Some(path) if path == Path::new("-") => Output::Stdout,
-        Some(path) => Output::File(path),
+        Some(path) => Output::from(path),
         None => Output::File(media_dir.join("objects.txt")),
     };
     let ids = arguments.ids.into();
@@ -94,8 +95,8 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
     }
     if let Output::File(path) = &options.output {
         progress.note(&format!(
-            "listed {} objects in {}",
-            summary.objects,
+            "listed {} in {}",
+            counted(summary.objects, "object"),
             path.display()
         ));
     }

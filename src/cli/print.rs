@@ -24,12 +24,6 @@ pub fn held_by(packed: &str, holder: &str, directory: &Path, progress: &Progress
     LOCKED.into()
 }
 
-/// `1 row`, `2 rows`.
-pub fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let json = serde_json::to_string(value)
         .context("the result cannot be told as JSON; leave out --json")?;

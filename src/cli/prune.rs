@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use simsearch::commands::prune::{self, PruneOutcome};
-use simsearch::support::progress::duration;
+use simsearch::support::progress::{counted, duration};
 
-use super::print::{counted, held_by, print};
+use super::print::{held_by, print};
 use super::shared::{JsonArgument, MediaArguments, ModelDirArguments, QuietArgument};
 
 #[derive(Debug, Args)]
@@ -58,10 +58,10 @@ pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
         } else {
             "removed"
         },
-        counted(summary.object_ids.len() as u64, "object"),
-        counted(summary.rows as u64, "row"),
-        counted(summary.files as u64, "per-object file"),
-        counted(summary.failures as u64, "failure"),
+        counted(summary.object_ids.len(), "object"),
+        counted(summary.rows, "row"),
+        counted(summary.files, "per-object file"),
+        counted(summary.failures, "failure"),
         duration(summary.seconds)
     ));
     arguments.json.print(&summary)?;

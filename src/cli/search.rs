@@ -16,9 +16,9 @@ use simsearch::inference::{LazyRuntime, ModelFile};
 use simsearch::pictures::DEFAULT_MAX_PIXELS;
 use simsearch::similarity::scan::Metric;
 use simsearch::storage::object_list::ObjectList;
-use simsearch::support::progress::Progress;
+use simsearch::support::progress::{Progress, counted};
 
-use super::print::{SOME_FAILED, counted, print, print_bytes, print_json};
+use super::print::{SOME_FAILED, print, print_bytes, print_json};
 use super::shared::{
     MetricArgument, ModelDirArguments, OptionalMediaArguments, RuntimeArguments, at_least_one,
     distance, file_to_write,
@@ -60,7 +60,7 @@ pub struct SearchArguments {
     /// Leave out neighbours that are farther than this.
     #[arg(long, value_name = "DISTANCE", value_parser = distance)]
     max_distance: Option<f64>,
-    /// Leave out the object that is asked for from its own neighbours.
+    /// Do not list the query itself among its neighbours.
     #[arg(long)]
     exclude_query: bool,
     /// Look only at pictures below this folder of the media directory.
@@ -253,7 +253,7 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         };
         progress.warn(&format!(
             "no path is recorded of {}; {instead}",
-            counted(without_path as u64, "neighbour")
+            counted(without_path, "neighbour")
         ));
     }
     Ok(match (summary.answered, summary.failed) {

@@ -7,8 +7,9 @@ use anyhow::Result;
 use clap::Args;
 
 use simsearch::commands::verify::{self, Report, VerifyOutcome};
+use simsearch::support::progress::counted;
 
-use super::print::{counted, held_by, print, print_json};
+use super::print::{held_by, print, print_json};
 use super::shared::{JsonArgument, ModelDirArguments, OptionalMediaArguments, QuietArgument};
 
 #[derive(Debug, Args)]
@@ -57,13 +58,13 @@ pub fn run(arguments: VerifyArguments) -> Result<ExitCode> {
     } = &report;
     progress.note(&format!(
         "checked {} in {}, {} and {}: {}",
-        counted(*rows as u64, "row"),
-        counted(*shards as u64, "shard"),
-        counted(*files as u64, "per-object file"),
-        counted(*checksums as u64, "checksum"),
+        counted(*rows, "row"),
+        counted(*shards, "shard"),
+        counted(*files, "per-object file"),
+        counted(*checksums, "checksum"),
         match problems.len() {
             0 => "no problems".to_owned(),
-            several => counted(several as u64, "problem"),
+            several => counted(several, "problem"),
         }
     ));
     Ok(match problems.is_empty() {

@@ -19,6 +19,7 @@ use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::{self, Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
 use crate::storage::sources::{FileState, RecordedSources, Source};
+use crate::support::progress::counted;
 
 /// How many changed objects are named for people, and so on.
 const NAMED: usize = 5;
@@ -288,10 +289,10 @@ impl fmt::Display for Status {
         }
         let done = self.files + self.packed;
         let (files, packed, shards) = (self.files, self.packed, self.shards);
-        let s = if shards == 1 { "" } else { "s" };
+        let shards = counted(shards, "shard");
         writeln!(
             to,
-            "done       {done}: {files} in files, {packed} packed in {shards} shard{s}"
+            "done       {done}: {files} in files, {packed} packed in {shards}"
         )?;
         if let Some(Parts { of, complete, left }) = &self.parts {
             write!(to, "parts      {complete} of {of} complete")?;

@@ -11,6 +11,7 @@ use crate::storage::files::{FileStamp, regular};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::tar::{self, Members, Place};
+use crate::support::hints::is_not_regular;
 
 /// Files longer than this are not pictures that belong here; it bounds what one worker reads. 512 MiB.
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -192,8 +193,9 @@ pub fn is_in_tar(path: &Path) -> bool {
 
 /// Whether a path leads into a tar that has no such member, or has it as something that is no file.
 pub fn is_gone_from_tar(path: &Path) -> bool {
-    is_in_tar(path)
-        && MediaFile::open(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    let is_gone =
+        |error: io::Error| error.kind() == io::ErrorKind::NotFound || is_not_regular(&error);
+    is_in_tar(path) && MediaFile::open(path).is_err_and(is_gone)
 }
 
 /// Reads a regular file whole, or a member of a tar; returns what it was when that began. (A file that is still being

@@ -183,7 +183,7 @@ fn list(directory: &Path, stage: Stage) -> io::Result<Vec<(PathBuf, FileStamp)>>
     };
     let path = directory.join(folder);
     let mut records = Vec::new();
-    // What is in the way of the scratch directory, who writes says.
+    // If something else is in its place, the next run that writes says so.
     if stage == Stage::Unfinished && !fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir()) {
         return Ok(records);
     }

@@ -15,7 +15,7 @@ pub(crate) struct NotRegular;
 pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let cause = cause(error)?;
     if is_not_regular(cause) {
-        return Some("move it away and run the same command again");
+        return Some("name a regular file, or move it away and run the same command again");
     }
     Some(match Errno::from_raw(cause.raw_os_error()?) {
         Errno::ENOSPC => "free some space and run the same command again",

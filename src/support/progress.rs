@@ -239,6 +239,12 @@ fn describe(counts: &Counts, pending: u64, seconds: f64) -> String {
     message
 }
 
+/// `1 row`, `2 rows`.
+pub fn counted<N: PartialEq + From<u8> + std::fmt::Display>(count: N, noun: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// A length of time for people: `4.2 s`, `42 s`, `3 min 05 s`, `2 h 07 min`.
 pub fn duration(seconds: f64) -> String {
     if (0.0..9.95).contains(&seconds) {

@@ -106,7 +106,7 @@ fn pictures_of_every_format_in_upper_and_lower_case_are_listed_when_asked_for() 
     let outcome = env.list(&[]);
     outcome.exits(0).says(&[
         "9 pictures left out (1 in .GIF, 1 in .JPG, 1 in .Png, 1 in .QOI, 1 in .TIFF); --pictures lists them",
-        "listed 1 objects",
+        "listed 1 object in",
     ]);
     let outcome = env.list(&["--pictures"]);
     outcome.exits(0).does_not_say("left out");

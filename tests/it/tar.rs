@@ -484,6 +484,30 @@ fn a_part_holds_whole_tars_as_python_divides_them() {
 }
 
 #[test]
+fn a_picture_that_became_a_link_in_its_tar_is_gone_and_keeps_its_feature() {
+    need_runtime!();
+    let env = TestEnv::new();
+    write_tar(&env, "a.tar", &pictures(&["one.jpg", "two.jpg"], 1));
+    env.objects(&["a.tar/one.jpg", "a.tar/two.jpg"]);
+    extract(&env, &[]).exits(0);
+    let mut tar = tar::Builder::new(File::create(env.path("media/a.tar")).unwrap());
+    for (kind, name) in [(b'0', "two.jpg"), (b'2', "one.jpg")] {
+        let bytes = ppm(30, 20, 3);
+        let bytes = if kind == b'0' { &bytes[..] } else { b"" };
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        tar.append(&header, bytes).unwrap();
+    }
+    tar.finish().unwrap();
+    drop(tar);
+    let outcome = extract(&env, &[]);
+    assert_eq!(outcome.exits(0).counts(), [1, 1, 0, 0], "{outcome}");
+}
+
+#[test]
 fn copies_share_one_tar_and_do_nothing_twice() {
     need_runtime!();
     let env = TestEnv::new();

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use super::paths::Paths;
 use super::{DEFAULT_EXTENSION, Options};
 use crate::pictures::is_picture_name;
+use crate::support::progress::counted;
+
 /// What the walk of a tree finds.
 #[derive(Default)]
 pub struct WalkResult {
@@ -105,12 +107,8 @@ impl Unasked {
 
     /// A line for each kind. Who asked for other endings than the usual one has chosen them.
     pub fn describe(&self, options: &Options) -> Vec<String> {
-        let counted = |count: usize, noun: &str| {
-            let plural = if count == 1 { "" } else { "s" };
-            format!("{count} {noun}{plural}")
-        };
         let mut lines = Vec::new();
-        let pictures = self.pictures.values().sum();
+        let pictures: usize = self.pictures.values().sum();
         if pictures > 0 && options.extensions == [DEFAULT_EXTENSION] && !options.ignore_case {
             let most = most_frequent(&self.pictures, 5);
             let pictures = counted(pictures, "picture");

@@ -17,6 +17,7 @@ use crate::storage::files::regular;
 use crate::storage::object_id::file_name;
 use crate::storage::tar::{self, Damage, Kind, Members, is_tar_name};
 use crate::support::hints::concerns_the_run;
+
 /// Walks a media tree.
 pub struct Walk<'a> {
     options: &'a Options,

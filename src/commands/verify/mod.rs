@@ -440,8 +440,8 @@ impl Report {
                 Place::Row(shard, row) => (
                     shard.path(ShardFile::ObjectIds),
                     format!(
-                        "row {row} is of {id}, and so is {first}; move one of the two shards away, remove its lines \
-                         from SHA256SUMS, and run `simsearch extract` and `simsearch concat`"
+                        "row {row} is of {id}, and so is {first}; move the files of one shard that has it away, remove \
+                         their lines from SHA256SUMS, and run `simsearch extract` and `simsearch concat`"
                     ),
                 ),
                 Place::File(file) => (
