@@ -130,7 +130,8 @@ pub async fn require(State(app): State<Arc<App>>, request: Request, next: Next) 
         let given: Vec<(String, String)> =
             Query::try_from_uri(uri).map_or(Vec::new(), |Query(given)| given);
         if let Some((_, given)) = given.iter().find(|(name, _)| name == "token") {
-            return match same(given, &token.text) {
+            // A query has spaces as `+`, and a token may have a `+` and no space.
+            return match same(&given.replace(' ', "+"), &token.text) {
                 true => lead_on(&app, token, &request),
                 false => refused(&app, &request),
             };

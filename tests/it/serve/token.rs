@@ -97,6 +97,20 @@ fn a_link_with_the_token_gives_the_browser_a_cookie_and_leads_on_without_it() {
         let known = [("Cookie", value.as_str())];
         assert_eq!(server.ask("GET", path, &known, b"").status, 200, "{path}");
     }
+    // Of all characters that a token may have, as they are and as programs write them.
+    env.write("every", "aZ09-._~+/==+aZ09-._~+/==\n");
+    let every = Server::start(&env, &["--auth-token-file", "every"]);
+    for given in [
+        "aZ09-._~+/==+aZ09-._~+/==",
+        "aZ09-._~%2B%2F%3D%3D%2BaZ09-._~%2B%2F%3D%3D",
+    ] {
+        assert_eq!(
+            every.get(&format!("/?token={given}")).status,
+            303,
+            "{given}"
+        );
+    }
+    assert_eq!(every.get("/?token=aZ09-._~+/==+aZ09-._~+/=").status, 401);
     let wrong = server.get("/?token=3f1c-a-secret-of-this-tesT");
     assert_eq!((wrong.status, wrong.header("set-cookie")), (401, ""));
     let html = String::from_utf8(wrong.body).unwrap();
