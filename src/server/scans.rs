@@ -11,6 +11,7 @@ use std::{io, thread};
 
 use tokio::sync::oneshot;
 
+use super::answer::Problem;
 use super::live::{Features, Live};
 use super::metrics::Metrics;
 use crate::similarity::neighbours::{self, Query};
@@ -53,7 +54,8 @@ pub enum Method {
 
 struct Waiting {
     question: Question,
-    answer: oneshot::Sender<Vec<Neighbour>>,
+    /// None where the search failed.
+    answer: oneshot::Sender<Option<Vec<Neighbour>>>,
 }
 
 impl Scans {
@@ -67,12 +69,16 @@ impl Scans {
         Ok(Scans { queue })
     }
 
-    /// The nearest objects to a feature, and before all others the object whose feature it is; none where the features
-    /// have meanwhile become others, of another dimension, or where the search failed.
-    pub async fn nearest(&self, question: Question) -> Option<Vec<Neighbour>> {
+    /// The nearest objects to a feature, and before all others the object whose feature it is.
+    ///
+    /// # Errors
+    /// When the features, or their index, have meanwhile become others, so that the client may ask again; and when the
+    /// search failed, as it would again.
+    pub async fn nearest(&self, question: Question) -> Result<Vec<Neighbour>, Problem> {
         let (answer, answered) = oneshot::channel();
-        self.queue.send(Waiting { question, answer }).ok()?;
-        answered.await.ok()
+        let failed = || Problem::internal("the search failed: a bug in the program");
+        (self.queue.send(Waiting { question, answer })).map_err(|_| failed())?;
+        (answered.await.map_err(|_| Problem::busy())?).ok_or_else(failed)
     }
 }
 
@@ -146,10 +152,20 @@ fn answer_together(
         }
     };
     // A panic would end this thread, and with it every search from then on; like this, those who wait are told.
-    let Ok(Some(found)) = catch_unwind(AssertUnwindSafe(scan)) else {
-        return;
+    let found = catch_unwind(AssertUnwindSafe(scan));
+    if let Ok(Some(_)) = found {
+        metrics.scanned(waiting.len(), started.elapsed());
+    }
+    tell(waiting, found);
+}
+
+/// Gives those who wait what was found, if there was something to search in and the search did not panic.
+fn tell(waiting: Vec<Waiting>, found: thread::Result<Option<Vec<Vec<Neighbour>>>>) {
+    let found = match found {
+        Ok(None) => return,
+        Ok(Some(found)) => found.into_iter().map(Some).collect(),
+        Err(_) => vec![None; waiting.len()],
     };
-    metrics.scanned(waiting.len(), started.elapsed());
     for (waiting, neighbours) in waiting.into_iter().zip(found) {
         // Whoever asked may have gone.
         let _ = waiting.answer.send(neighbours);
@@ -157,9 +173,11 @@ fn answer_together(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::fs;
+
+    use axum::response::IntoResponse;
 
     use crate::server::metrics::Gauges;
     use crate::server::{BasePath, Options};
@@ -168,7 +186,7 @@ mod tests {
     use crate::support::progress::Progress;
 
     /// Objects `0000.jpg`, `0001.jpg`, and so on, of which each two have one feature.
-    fn live(root: &std::path::Path, count: usize) -> Live {
+    pub fn live(root: &std::path::Path, count: usize) -> Live {
         for number in 0..count {
             let id = ObjectId::new(IdKind::Name, &format!("{number:04}.jpg")).unwrap();
             let path = root.join("model").join(id.feature_path());
@@ -225,7 +243,7 @@ mod tests {
         drop(queue);
         answer_all(&questions, &live, &metrics);
         for (number, answer) in answers.iter_mut().enumerate() {
-            let neighbours = answer.try_recv().unwrap();
+            let neighbours = answer.try_recv().unwrap().unwrap();
             let (even, odd) = (number / 2 * 2, number / 2 * 2 + 1);
             let first = if is_object(number) { number } else { even };
             let second = even + odd - first;
@@ -235,7 +253,7 @@ mod tests {
                 assert_eq!((found.object_id, found.distance), expected);
             }
         }
-        let neighbours = by_cosine.try_recv().unwrap();
+        let neighbours = by_cosine.try_recv().unwrap().unwrap();
         let ids: Vec<String> = neighbours.into_iter().map(|one| one.object_id).collect();
         assert_eq!(ids, ["0007.jpg", "0002.jpg"]);
         assert!(other.blocking_recv().is_err());
@@ -247,5 +265,27 @@ mod tests {
         assert!(text.contains("\nsimsearch_scans_total 3\n"), "{text}");
         let asked = format!("\nsimsearch_queries_total {}\n", MAX_QUERIES + 7);
         assert!(text.contains(&asked), "{text}");
+    }
+
+    #[test]
+    fn a_search_that_failed_is_no_reason_to_ask_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        for (found, status) in [(Err(Box::new("a bug") as _), 500), (Ok(None), 503)] {
+            let (queue, questions) = mpsc::channel();
+            let scans = Scans { queue };
+            let question = Question {
+                object_id: None,
+                feature: vec![0.0],
+                limit: 1,
+                method: Method::Exact(Metric::Euclidean),
+            };
+            let problem = thread::scope(|scope| {
+                scope.spawn(move || tell(vec![questions.recv().unwrap()], found));
+                runtime.block_on(scans.nearest(question)).unwrap_err()
+            });
+            assert_eq!(problem.into_response().status(), status);
+        }
     }
 }

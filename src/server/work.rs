@@ -56,6 +56,6 @@ impl Work {
             done
         });
         done.await
-            .map_err(|_| Problem::internal("the work on the picture was cut off"))
+            .map_err(|_| Problem::internal("the work on this was cut off"))
     }
 }

@@ -68,6 +68,12 @@ pub async fn similar_to_object(
     let Some(feature) = feature else {
         return Err(Problem::not_found("there is no feature of this object"));
     };
+    if !feature.iter().all(|number| number.is_finite()) {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the feature of this object holds a number that is not finite; `simsearch verify` says more",
+        ));
+    }
     similar(app, started, Some(id), feature, wanted).await
 }
 
@@ -230,8 +236,7 @@ async fn similar(
         limit: wanted.limit,
         method,
     };
-    let found = app.scans.nearest(question).await;
-    let mut found = found.ok_or_else(Problem::busy)?;
+    let mut found = app.scans.nearest(question).await?;
     found.retain(|neighbour| neighbour.distance <= wanted.max_distance);
     let answer = Similar {
         time: (started.elapsed().as_secs_f64() * 1e5).round() / 100.0,

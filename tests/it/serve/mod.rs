@@ -90,6 +90,23 @@ fn an_object_is_its_own_first_neighbour_before_others_of_the_same_feature() {
 }
 
 #[test]
+fn an_object_whose_feature_is_not_finite_is_no_query() {
+    let env = TestEnv::new();
+    let mut rows = on_a_line(&["a.jpg", "b.jpg", "c.jpg"]);
+    rows[1].1[0] = f32::NAN;
+    write_shard(&env, 0, &rows);
+    env.objects(&["a.jpg", "b.jpg", "c.jpg"]);
+    let server = Server::start(&env, &[]);
+    let refused = server.get("/similar/b.jpg");
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert!(refused.error().contains("not finite"), "{refused:?}");
+    search(&env, &["b.jpg"]).exits(1).says(&["not finite"]);
+    let found = server.similar("a.jpg", 9);
+    let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["a.jpg", "c.jpg"]);
+}
+
+#[test]
 fn neighbours_by_the_cosine_are_those_of_search() {
     let env = TestEnv::new();
     // By their directions in another order than by their places.
