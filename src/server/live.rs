@@ -2,11 +2,12 @@
 //! before.
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Error, Result, anyhow};
 
 use super::Options;
 use crate::similarity::collection::{Collection, IdLookup, Position};
@@ -17,6 +18,7 @@ use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
 use crate::storage::shard::{Listing, ShardFiles, ShardNumber};
 use crate::storage::sources::{self, Source};
+use crate::support::mutex;
 use crate::support::progress::Progress;
 
 /// Between two looks at the names of the shards, at the list of objects and at the records of what is extracted.
@@ -110,15 +112,15 @@ impl Live {
         features: &Features,
         metric: Metric,
     ) -> Result<Arc<ApproximateIndex>, String> {
-        let mut known = features
-            .index
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = mutex::lock(&features.index);
         let index = match &*known {
             Some(index) => Arc::clone(index),
             None => {
                 let opened = ApproximateIndex::open(&self.directory, &features.collection);
-                let index = match opened.map_err(|error| format!("{error:#}"))? {
+                // Where it is, is not for the client to know.
+                let unreadable =
+                    |error: Error| format!("the index cannot be read: {}", error.root_cause());
+                let index = match opened.map_err(unreadable)? {
                     Opened::Index(index) => Arc::from(index),
                     Opened::Missing => {
                         return Err(
@@ -170,7 +172,7 @@ pub async fn watch(live: Arc<Live>, progress: Arc<Progress>) {
         tokio::time::sleep(LOOK).await;
         let (live, progress) = (Arc::clone(&live), Arc::clone(&progress));
         let looked = tokio::task::spawn_blocking(move || {
-            seen.look(&live, &progress);
+            seen.look_and_tell(|seen| seen.look(&live), &progress);
             seen
         });
         match looked.await {
@@ -205,7 +207,26 @@ impl Seen {
         }
     }
 
-    fn look(&mut self, live: &Live, progress: &Progress) {
+    /// Looks, and tells what is wrong once, until something else is. A bug is told as well: it would end all looks
+    /// otherwise, and what was read last would be served for ever.
+    fn look_and_tell(
+        &mut self,
+        look: impl FnOnce(&mut Self) -> Option<Error>,
+        progress: &Progress,
+    ) {
+        let looked = catch_unwind(AssertUnwindSafe(|| look(self)));
+        let problem = looked
+            .unwrap_or_else(|_| Some(anyhow!("the look for changes met a bug in the program")));
+        let problem =
+            problem.map(|error| format!("what was read before is still served: {error:#}"));
+        if let Some(message) = problem.as_ref().filter(|_| problem != self.problem) {
+            progress.warn(message);
+        }
+        self.problem = problem;
+    }
+
+    /// Reads again what has changed; gives back what is wrong.
+    fn look(&mut self, live: &Live) -> Option<Error> {
         let mut problem = None;
         // The stamp of before the list is read: what is written meanwhile is another.
         let list = stamp(&live.objects);
@@ -241,15 +262,35 @@ impl Seen {
             }
             self.walked = (Instant::now(), started.elapsed());
         }
-        let problem =
-            problem.map(|error| format!("what was read before is still served: {error:#}"));
-        if let Some(message) = problem.as_ref().filter(|_| problem != self.problem) {
-            progress.warn(message);
-        }
-        self.problem = problem;
+        problem
     }
 }
 
 fn stamp(path: &Path) -> Option<FileStamp> {
     fs::metadata(path).ok().map(|file| FileStamp::of(&file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_in_a_look_is_told_and_the_next_look_is_taken() {
+        let progress = Progress::new(true);
+        let mut seen = Seen {
+            list: None,
+            shards: Vec::new(),
+            records: Vec::new(),
+            walked: (Instant::now(), Duration::ZERO),
+            problem: None,
+        };
+        seen.look_and_tell(|_| panic!("a bug"), &progress);
+        let told = seen.problem.clone().unwrap();
+        assert!(
+            told.contains("still served") && told.contains("bug"),
+            "{told}"
+        );
+        seen.look_and_tell(|_| None, &progress);
+        assert_eq!(seen.problem, None);
+    }
 }

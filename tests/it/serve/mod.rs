@@ -171,6 +171,11 @@ fn neighbours_in_a_folder_and_through_an_index_are_those_of_search() {
     let refused = approximate("euclidean");
     assert_eq!(refused.status, 501, "{refused:?}");
     assert!(refused.error().contains("simsearch index"), "{refused:?}");
+    std::fs::create_dir(env.path("features/model/index.usearch")).unwrap();
+    let refused = approximate("euclidean");
+    assert_eq!(refused.status, 501, "{refused:?}");
+    assert!(!refused.error().contains("features/"), "{refused:?}");
+    std::fs::remove_dir(env.path("features/model/index.usearch")).unwrap();
     env.run(["index", "--feature-dir", "features"]).exits(0);
     assert_eq!(approximate("cosine").status, 501);
     assert!(approximate("cosine").error().contains("--metric cosine"));
