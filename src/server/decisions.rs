@@ -11,6 +11,7 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::{Deserialize, Serialize};
 
 use crate::storage::files::regular;
+use crate::support::fault;
 
 /// One decision, and a line of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +88,18 @@ impl DecisionFile {
         let mut line = serde_json::to_vec(decision)?;
         line.push(b'\n');
         file.write_all(&line)?;
-        file.sync_data()
+        file.sync_data()?;
+        // The first one makes the file, and so does one after that was moved away.
+        fault::step("sync the directory of decisions", || {
+            File::open(self.directory())?.sync_all()
+        })
+    }
+
+    fn directory(&self) -> &Path {
+        match self.0.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -14,13 +15,21 @@ use crate::{Outcome, TestEnv, runtime, until, wait};
 /// A running server; killed when it is dropped.
 pub struct Server {
     child: Option<Child>,
+    /// What it says from then on, once it has ended.
+    later: Option<JoinHandle<String>>,
     pub address: SocketAddr,
     /// What it said when it began.
     pub said: String,
 }
 
 /// What a server says before it listens, where it does, and the process.
-pub fn begin(mut command: Command) -> (Child, String, String) {
+pub fn begin(command: Command) -> (Child, String, String) {
+    let (child, said, place, _) = begin_and_hear(command);
+    (child, said, place)
+}
+
+/// The same, and what it says later.
+fn begin_and_hear(mut command: Command) -> (Child, String, String, JoinHandle<String>) {
     if let Some(runtime) = runtime() {
         command.env("ORT_DYLIB_PATH", runtime);
     }
@@ -37,8 +46,12 @@ pub fn begin(mut command: Command) -> (Child, String, String) {
         }
     };
     // What it says later must not fill the pipe.
-    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-    (child, said, place)
+    let later = std::thread::spawn(move || {
+        let mut later = String::new();
+        lines.read_to_string(&mut later).unwrap();
+        later
+    });
+    (child, said, place, later)
 }
 
 /// What came back.
@@ -53,16 +66,29 @@ pub struct Reply {
 impl Server {
     /// Starts a server on `media` and `features`, on a port that is free.
     pub fn start(env: &TestEnv, more: &[&str]) -> Self {
+        Self::start_with(env, more, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(env: &TestEnv, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut arguments = vec!["serve", "--media-dir", "media", "--feature-dir", "features"];
         if !more.contains(&"--listen") {
             arguments.extend(["--listen", "127.0.0.1:0"]);
         }
         arguments.extend(more);
-        let (child, said, place) = begin(env.command(arguments));
+        let mut command = env.command(arguments);
+        command.envs(variables.iter().copied());
+        Self::of(command)
+    }
+
+    /// The server that a command starts.
+    pub fn of(command: Command) -> Self {
+        let (child, said, place, later) = begin_and_hear(command);
         let address = place.strip_prefix("http://").unwrap();
         let address = address.split('/').next().unwrap().parse().unwrap();
         Server {
             child: Some(child),
+            later: Some(later),
             address,
             said,
         }
@@ -129,7 +155,9 @@ impl Server {
     pub fn signal(mut self, signal: Signal) -> Outcome {
         let child = self.child.take().unwrap();
         kill(Pid::from_raw(child.id() as i32), signal).unwrap();
-        wait("simsearch serve".into(), child)
+        let mut outcome = wait("simsearch serve".into(), child);
+        outcome.stderr = self.later.take().unwrap().join().unwrap();
+        outcome
     }
 }
 
