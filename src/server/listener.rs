@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use listenfd::ListenFd;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
+use crate::storage::files::complete::has_name;
 use crate::storage::files::regular;
 
 /// Where to listen.
@@ -183,24 +184,58 @@ impl SocketLock {
         let mut path = socket.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
-            .open(&path)?;
-        regular::check(&file.metadata()?)?;
-        match file.try_lock() {
-            Ok(()) => Ok(SocketLock { path, _file: file }),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::AddrInUse.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+                .open(&path)?;
+            regular::check(&file.metadata()?)?;
+            if is_locked(&file, &path)? {
+                return Ok(SocketLock { path, _file: file });
+            }
         }
+    }
+}
+
+/// Locks a file, unless somebody holds it. False where it has lost its name by then: its holder removed it at the end,
+/// and the next one to come would lock another file of that name.
+fn is_locked(file: &File, path: &Path) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => has_name(file, path),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
 impl Drop for SocketLock {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_that_its_holder_has_removed_locks_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let [socket, path] = ["socket", "socket.lock"].map(|name| directory.path().join(name));
+        let first = SocketLock::take(&socket).unwrap();
+        // A second server opens the file of the first, and locks it only when that has ended and a third has begun.
+        let opened = File::open(&path).unwrap();
+        let error = is_locked(&opened, &path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let third = SocketLock::take(&socket).unwrap();
+        assert!(!is_locked(&opened, &path).unwrap());
+        let error = SocketLock::take(&socket).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(third);
+        assert!(!path.exists());
+        drop(SocketLock::take(&socket).unwrap());
     }
 }

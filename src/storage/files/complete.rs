@@ -175,7 +175,8 @@ fn remove_what_is_not_a_leftover(temporary: &Path) -> io::Result<()> {
     }
 }
 
-fn has_name(file: &File, path: &Path) -> io::Result<bool> {
+/// Whether an open file still has its name: another process may have removed it, or put another one there.
+pub fn has_name(file: &File, path: &Path) -> io::Result<bool> {
     let inode = file.metadata()?.ino();
     Ok(fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ino() == inode))
 }
