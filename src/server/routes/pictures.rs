@@ -20,6 +20,10 @@ use crate::server::parameters::{self, ObjectId, Parameters};
 use crate::storage::files::FileStamp;
 use crate::storage::media::{MAX_FILE_BYTES, MediaFile};
 
+/// What is read of a picture at a time: less takes more trips to the thread that reads, and more is held for each client
+/// that is slow.
+const PIECE: usize = 64 << 10;
+
 /// A browser keeps pictures and asks whether they are still the same: an id may stand for another file a moment later.
 const KEEP_PICTURES: &str = "private, no-cache";
 
@@ -121,7 +125,8 @@ pub async fn object(
         (header::ETAG, tag),
         (header::CACHE_CONTROL, KEEP_PICTURES.to_owned()),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::new(whole))).into_response())
+    let pieces = ReaderStream::with_capacity(whole, PIECE);
+    Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
 /// A small JPEG of an object's picture.
