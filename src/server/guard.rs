@@ -1,8 +1,9 @@
 //! Who may ask, and the headers of every answer.
 //!
-//! A page of any site may make the reader's browser send requests to this machine. So that none reads the answers: a
-//! name that leads here and is not this server's own (DNS rebinding) is refused by the `Host` header, and a page of
-//! another site by the `Origin` header.
+//! A page of any site may make the reader's browser send requests to this machine. So that none reads the answers, or
+//! makes work here: a name that leads here and is not this server's own (DNS rebinding) is refused by the `Host` header,
+//! and a page of another site by the `Origin` header. Browsers leave that out where a page only shows something, as an
+//! image or in a frame, and then say in `Sec-Fetch-Site` that the page is of another site.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -84,7 +85,8 @@ impl Guard {
         self.hosts.iter().map(AllowedHost::to_string).collect()
     }
 
-    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Refuses what is not for this server. `is_picture` tells whether a page may show what is asked for.
+    fn check(&self, uri: &Uri, headers: &HeaderMap, is_picture: bool) -> Result<(), Problem> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let (host, second) = (hosts.next(), hosts.next());
         let host = host.and_then(|host| host.to_str().ok());
@@ -102,16 +104,23 @@ impl Guard {
                 "this server is not known by that name; --allow-host allows it",
             ));
         }
-        for origin in headers.get_all(header::ORIGIN) {
+        let is_known = |origin: &HeaderValue| {
             let is_ours = || Some(self.knows(origin_host(origin.to_str().ok()?)?));
-            if self.origin.as_ref() != Some(origin) && is_ours() != Some(true) {
-                return Err(Problem::new(
-                    StatusCode::FORBIDDEN,
-                    "pages of other sites may not ask; --allow-origin allows one",
-                ));
-            }
+            self.origin.as_ref() == Some(origin) || is_ours() == Some(true)
+        };
+        let mut origins = headers.get_all(header::ORIGIN).iter().peekable();
+        // Pages of the allowed site show pictures without saying which site it is.
+        let may_ask = match origins.peek() {
+            Some(_) => origins.all(is_known),
+            None => !is_embedded(headers) || (is_picture && self.origin.is_some()),
+        };
+        match may_ask {
+            true => Ok(()),
+            false => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "pages of other sites may not ask; --allow-origin allows one",
+            )),
         }
-        Ok(())
     }
 
     fn knows(&self, host: &str) -> bool {
@@ -221,6 +230,20 @@ fn host_name(host: &str) -> Option<&str> {
     (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(name)
 }
 
+/// Whether a page of another site asks for something to show in itself, to run, or to have for later. (A link that leads
+/// here from there shows it in its place.) Programs and old browsers do not say.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let says = |name, value| headers.get(name).map(|header| header == value);
+    let is_of_another = !matches!(
+        headers.get("sec-fetch-site").map(HeaderValue::as_bytes),
+        None | Some(b"same-origin" | b"none")
+    );
+    let is_link = says("sec-fetch-mode", "navigate") == Some(true)
+        && says("sec-fetch-dest", "document") != Some(false)
+        && !headers.contains_key("sec-purpose");
+    is_of_another && !is_link
+}
+
 /// The host and port of an origin.
 fn origin_host(origin: &str) -> Option<&str> {
     origin
@@ -230,7 +253,8 @@ fn origin_host(origin: &str) -> Option<&str> {
 
 /// Refuses what is not for this server; puts the headers on every answer.
 pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let mut response = match app.guard.check(request.uri(), request.headers()) {
+    let is_picture = matches!(app.endpoint(request.uri().path()), "object" | "thumbnail");
+    let mut response = match (app.guard).check(request.uri(), request.headers(), is_picture) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };

@@ -12,11 +12,13 @@ groups URL AXE                a server whose features make four groups up to 0.2
                               file of axe-core, or empty
 accessible URL AXE ID         a server with an object ID; AXE is the file of axe-core
 token URL TOKEN               a server of some pictures that wants this token
+elsewhere URL ID              a server of some pictures, one of which is the object ID
 words URL                     a server of three pictures of a colour each, whose model knows the words
 fills URL FROM TO             a server without features, until the directory FROM is moved to TO
 file PATH                     a page of `simsearch search --html`
 """
 import csv
+import http.server
 import itertools
 import json
 import os
@@ -24,6 +26,7 @@ import pathlib
 import re
 import shutil
 import sys
+import threading
 
 from chromium import Chromium
 
@@ -48,7 +51,7 @@ def main():
     program, folder, scene, *arguments = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = {"works": works, "below": below, "token": token, "filters": filters, "accessible": accessible, "groups": groups, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
+    scenes = {"works": works, "below": below, "token": token, "elsewhere": elsewhere, "filters": filters, "accessible": accessible, "groups": groups, "without-uploads": without_uploads, "words": words, "fills": fills, "file": file}
     with Chromium(program) as browser:
         browser.window(1400, 900)
         scenes[scene](browser, folder, *arguments)
@@ -534,6 +537,32 @@ def token(browser, folder, url, token):
     browser.until(f"{LINKS}[0].querySelector('img').naturalWidth > 0")
     browser.open(f"{url}/")
     browser.until(f"{LINKS}.length > 3")
+
+
+def elsewhere(browser, folder, url, id):
+    """A page of another site shows a picture of the server, puts the server's page in a frame, and links to it."""
+    html = f"<img src='{url}/thumbnail/{id}'><iframe src='{url}/random'></iframe><a href='{url}/'>a link</a>"
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(html.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        # Another name than the server's, and so another site.
+        browser.open(f"http://localhost:{site.server_port}/")
+        browser.until("document.readyState === 'complete'")
+        check(browser.run("document.images[0].naturalWidth") == 0, "the picture is not shown")
+        browser.click("a")
+        browser.until(f"{LINKS}.length > 3 && {LINKS}[0].querySelector('img').naturalWidth > 0")
+        check(browser.run("location.href").startswith(url), "the link leads to the server")
+        site.shutdown()
 
 
 def words(browser, folder, url):

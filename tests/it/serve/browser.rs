@@ -187,6 +187,27 @@ fn the_page_opens_with_a_token_once() {
 }
 
 #[test]
+fn a_page_of_another_site_links_to_the_server_and_shows_nothing_of_it() {
+    let mut browser = need_browser!("elsewhere");
+    let env = TestEnv::new();
+    let ids = numbered(0..6);
+    write_features(&env, &ids);
+    for (seed, id) in ids.iter().enumerate() {
+        env.write(Path::new("media").join(id), jpeg(&ppm(300, 200, seed)));
+    }
+    env.objects(&ids);
+    let server = Server::start(&env, &[]);
+    works(browser.arg(url(&server)).arg(&ids[0]));
+    // A browser would not show the answers either; they are not made.
+    for (endpoint, status) in [("thumbnail", 403), ("random", 403), ("page", 200)] {
+        let count = format!(
+            r#"simsearch_request_seconds_count{{endpoint="{endpoint}",status="{status}"}}"#
+        );
+        assert!(server.metric(&count) >= 1.0, "{count}");
+    }
+}
+
+#[test]
 fn words_are_looked_up_in_the_page() {
     need_runtime!();
     need_python!("onnx", "tokenizers");

@@ -319,6 +319,53 @@ fn pages_of_other_sites_are_refused_unless_one_is_allowed() {
     assert_eq!(ask(&server, "GET", "http://evil.example").status, 403);
 }
 
+#[test]
+fn what_pages_of_other_sites_show_in_themselves_is_not_answered_and_links_from_there_are() {
+    let (env, _) = environment();
+    let status = |server: &Server, path: &str, site: &str, mode: &str, more: &[(&str, &str)]| {
+        let sent = [("Sec-Fetch-Site", site), ("Sec-Fetch-Mode", mode)];
+        let reply = server.ask("GET", path, &[&sent[..], more].concat(), b"");
+        assert!(reply.header("content-security-policy").contains("'none'"));
+        reply.status
+    };
+    let (document, image) = (("Sec-Fetch-Dest", "document"), ("Sec-Fetch-Dest", "image"));
+    let site = "http://site.example:3000";
+    let paths = ["/", "/duplicates?maxDistance=0.1", "/thumbnail/00000.jpg"];
+    let [plain, open] = [&[][..], &["--allow-origin", site]].map(|more| Server::start(&env, more));
+    for server in [&plain, &open] {
+        let is_open = std::ptr::eq(server, &open);
+        for (path, is_picture) in paths.into_iter().zip([false, false, true]) {
+            let status = |site, mode, more: &[_]| status(server, path, site, mode, more);
+            for other in ["cross-site", "same-site", "anything"] {
+                // Links; the first browsers that said from where did not say where to.
+                assert_eq!(status(other, "navigate", &[document]), 200, "{path}");
+                assert_eq!(status(other, "navigate", &[]), 200, "{path}");
+                for dest in ["iframe", "embed", "object"] {
+                    let framed = status(other, "navigate", &[("Sec-Fetch-Dest", dest)]);
+                    let expected = if is_open && is_picture { 200 } else { 403 };
+                    assert_eq!(framed, expected, "{path} {dest}");
+                }
+                // An image says nothing of its origin, so that of an allowed site cannot be told from any other.
+                let shown = status(other, "no-cors", &[image]);
+                let expected = if is_open && is_picture { 200 } else { 403 };
+                assert_eq!(shown, expected, "{path}");
+                let early = status(other, "navigate", &[document, ("Sec-Purpose", "prefetch")]);
+                assert_eq!(early, expected, "{path}");
+            }
+            // The page itself, an address that somebody typed, and a page of this machine that says who it is.
+            for own in ["same-origin", "none"] {
+                assert_eq!(status(own, "no-cors", &[image]), 200, "{path}");
+            }
+            let local = [("Origin", "http://localhost:1234")];
+            assert_eq!(status("cross-site", "cors", &local), 200, "{path}");
+            let allowed = status("cross-site", "cors", &[("Origin", site)]);
+            assert_eq!(allowed, if is_open { 200 } else { 403 }, "{path}");
+            let evil = [("Origin", "http://evil.example")];
+            assert_eq!(status("cross-site", "cors", &evil), 403, "{path}");
+        }
+    }
+}
+
 /// A server with a model: one that gives what it may for any picture.
 fn with_uploads(env: &crate::TestEnv, more: &[&str]) -> Server {
     env.picture("one.ppm", 1);
