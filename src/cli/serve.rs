@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use simsearch::commands::duplicates::{self, Keep};
 use simsearch::inference::embed::{self, QueryModel};
 use simsearch::inference::text::TextModel;
 use simsearch::inference::{LazyRuntime, ModelFile};
-use simsearch::server::{self, BasePath, Found, Listen, Listener, Token};
+use simsearch::server::{self, BasePath, Found, Listen, Listener, NoGroups, Token};
 use simsearch::similarity::scan::Metric;
 use simsearch::storage::model_dir::model_directory;
+use simsearch::storage::object_list::ObjectList;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::Progress;
 
@@ -105,6 +106,11 @@ fn listener(named: Option<Listen>) -> Result<Listener> {
 }
 
 pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
+    let (media_dir, objects) = arguments.media.media_and_objects();
+    ensure!(
+        objects != Path::new(ObjectList::STDIN),
+        "`serve` reads the list again and again: --objects needs a file"
+    );
     let listener = listener(arguments.listen)?;
     let progress = Arc::new(Progress::new(false));
     let token = arguments.auth_token_file;
@@ -113,7 +119,6 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let interrupt = Interrupt::install().context("cannot catch signals")?;
     let named = arguments.model.path();
     let directory = model_directory(&arguments.features.feature_dir, named)?;
-    let (media_dir, objects) = arguments.media.media_and_objects();
     let options = server::Options {
         directory: directory.clone(),
         media_dir,
