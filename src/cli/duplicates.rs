@@ -9,6 +9,7 @@ use clap::builder::ArgPredicate;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use simsearch::commands::duplicates::{self, Action, Duplicates, Keep, Left};
+use simsearch::similarity::scan::pairs::MOST_PAIRS;
 use simsearch::support::progress::{Progress, counted};
 
 use super::print::{FOUND_DUPLICATES, SOME_FAILED, print, print_json};
@@ -110,7 +111,9 @@ pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
         directory: arguments.model_dir.directory()?,
         metric: arguments.metric.into(),
         max_distance: arguments.max_distance,
+        most_pairs: MOST_PAIRS,
         media: arguments.media.media_and_objects()?,
+        inside: None,
         within: arguments.within,
         against: arguments.against,
         not_same_folder: arguments.not_same_folder,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use simsearch::commands::duplicates::{self, Keep};
+use simsearch::commands::duplicates::{self, Keep, UnknownLimit};
 use simsearch::inference::embed::{self, QueryModel};
 use simsearch::inference::text::TextModel;
 use simsearch::inference::{LazyRuntime, ModelFile};
@@ -168,13 +168,15 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
         options.media_dir.clone(),
         options.objects.clone(),
     );
-    let find_groups = move |max_distance| {
+    let find_groups: server::Find = Box::new(move |max_distance, inside| {
         let (directory, media_dir, objects) = places.clone();
         find_groups(&duplicates::Options {
             directory,
             metric: Metric::Euclidean,
             max_distance,
+            most_pairs: server::MAX_PAIRS,
             media: Some((media_dir, objects)),
+            inside: Some(inside.clone()),
             within: None,
             against: None,
             not_same_folder: false,
@@ -182,13 +184,13 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
             keep: Keep::default(),
             html: None,
         })
-    };
+    });
     server::serve(
         &listener,
         &options,
         open_model,
         open_text,
-        Box::new(find_groups),
+        find_groups,
         &progress,
         &interrupt,
     )?;
@@ -196,8 +198,17 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
 }
 
 /// The groups of duplicates, as the server shows them.
-fn find_groups(options: &duplicates::Options) -> Result<Found> {
-    let found = duplicates::duplicates(options, &Progress::new(true))?;
+fn find_groups(options: &duplicates::Options) -> Result<Found, NoGroups> {
+    let found = duplicates::duplicates(options, &Progress::new(true));
+    let found = found.map_err(|error| {
+        if error.is::<UnknownLimit>() {
+            return NoGroups::UnknownLimit;
+        }
+        match error.downcast() {
+            Ok(too_many) => NoGroups::TooManyPairs(too_many),
+            Err(error) => NoGroups::Failed(Arc::new(error)),
+        }
+    })?;
     let groups = found.groups.into_iter().map(|group| {
         let members = group.members.into_iter().map(|member| server::Member {
             object_id: member.object_id,

@@ -1,14 +1,18 @@
 //! The groups of duplicates, without what people have decided already.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use anyhow::Result;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::decisions::{DecisionFile, Decisions};
 use super::live::{Features, Live};
 use crate::similarity::scan::Metric;
+use crate::similarity::scan::pairs::TooManyPairs;
+use crate::storage::beneath::MediaDir;
+
+/// Pairs that are looked for, at most: they take 160 MB, and their groups as much again. A client chooses the distance.
+pub const MAX_PAIRS: usize = 10_000_000;
 
 /// A picture of a group.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -37,51 +41,69 @@ pub struct Found {
     pub groups: Vec<Vec<Member>>,
 }
 
-/// Finds the groups, up to a distance, or to what is known for the model.
-pub type Find = Box<dyn Fn(Option<f64>) -> Result<Found> + Send + Sync>;
+/// Why there are no groups.
+#[derive(Clone, Debug)]
+pub enum NoGroups {
+    /// No distance is asked for, and none is known for the model.
+    UnknownLimit,
+    /// The distance is so large that there are more pairs than [`MAX_PAIRS`].
+    TooManyPairs(TooManyPairs),
+    /// Something is wrong with the features, the list, or the machine.
+    Failed(Arc<anyhow::Error>),
+}
+
+/// Finds the groups, up to a distance, or to what is known for the model. Of files it looks at those that are inside of
+/// the media directory.
+pub type Find = Box<dyn Fn(Option<f64>, &MediaDir) -> Result<Found, NoGroups> + Send + Sync>;
 
 /// What finds groups, and what it found last.
 pub struct Groups {
     find: Find,
-    last: Mutex<Option<Last>>,
     /// One search at a time: it takes all processors.
-    pub turn: Arc<tokio::sync::Mutex<()>>,
+    pub turn: Arc<tokio::sync::Mutex<Option<Last>>>,
     pub decisions: DecisionFile,
 }
 
-struct Last {
+/// The last search.
+pub struct Last {
     features: Arc<Features>,
     asked: Option<f64>,
-    found: Arc<Found>,
+    found: Result<Arc<Found>, NoGroups>,
 }
 
 impl Groups {
     pub fn new(find: Find, decisions: DecisionFile) -> Self {
         Groups {
             find,
-            last: Mutex::new(None),
             turn: Arc::default(),
             decisions,
         }
     }
 
-    /// All groups, found anew where the features are others, or the distance is.
-    pub fn found(&self, live: &Live, asked: Option<f64>) -> Result<Arc<Found>> {
+    /// All groups, found anew where the features are others than those of the last search, or the distance is, or it
+    /// failed.
+    pub fn found(
+        &self,
+        last: &mut Option<Last>,
+        live: &Live,
+        media: &MediaDir,
+        asked: Option<f64>,
+    ) -> Result<Arc<Found>, NoGroups> {
         let features = live.features();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = &*last
+        if let Some(last) = last
             && last.asked == asked
             && Arc::ptr_eq(&last.features, &features)
+            && !matches!(last.found, Err(NoGroups::Failed(_)))
         {
-            return Ok(Arc::clone(&last.found));
+            return last.found.clone();
         }
-        let found = Arc::new((self.find)(asked)?);
+        let found = (self.find)(asked, media).map(Arc::new);
         *last = Some(Last {
             features,
             asked,
-            found: Arc::clone(&found),
+            found: found.clone(),
         });
-        Ok(found)
+        found
     }
 }
 
@@ -128,6 +150,53 @@ fn measure_from_first(part: &mut [Member], features: &Features) {
     for other in others {
         if let Some((_, to)) = features.find(&other.object_id) {
             other.distance = Metric::Euclidean.between(from, to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use anyhow::anyhow;
+
+    use crate::server::scans::tests::live;
+
+    #[test]
+    fn what_was_found_is_not_looked_for_again_and_what_failed_is() {
+        let root = tempfile::tempdir().unwrap();
+        let live = live(root.path(), 4);
+        let media = MediaDir::open(root.path()).unwrap();
+        let searches = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&searches);
+        let find: Find = Box::new(move |asked, _| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            match asked {
+                None => Err(NoGroups::UnknownLimit),
+                Some(limit) if limit > 1.0 => {
+                    Err(NoGroups::TooManyPairs(TooManyPairs { most: 1, limit }))
+                }
+                Some(limit) if limit > 0.0 => Err(NoGroups::Failed(Arc::new(anyhow!("a disk")))),
+                Some(max_distance) => Ok(Found {
+                    max_distance,
+                    groups: Vec::new(),
+                }),
+            }
+        });
+        let groups = Groups::new(find, DecisionFile::of(&root.path().join("model")));
+        let mut last = None;
+        for (asked, expected) in [(None, 1), (Some(9.0), 1), (Some(0.5), 3), (Some(0.0), 1)] {
+            let before = searches.load(Ordering::Relaxed);
+            for _ in 0..3 {
+                let found = groups.found(&mut last, &live, &media, asked);
+                assert_eq!(found.is_ok(), asked == Some(0.0));
+            }
+            assert_eq!(
+                searches.load(Ordering::Relaxed) - before,
+                expected,
+                "{asked:?}"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | `listener.rs` | where clients connect |
 //! | `connections.rs` | clients that come and go: how many, how slow, and the end |
 //! | `paced.rs` | how fast a client has to take an answer |
-//! | `routes.rs` | what each address answers |
+//! | `routes/` | what each address answers |
 //! | `parameters.rs` | the parameters of an address |
 //! | `openapi.rs` | the description of the interface for programs |
 //! | `guard.rs` | who may ask, and the headers of every answer |
@@ -21,13 +21,11 @@
 //! | `live.rs` | the collection and the list, read again when they change |
 //! | `scans.rs` | one pass over the data for all who wait |
 //! | `work.rs` | how many pictures may be in memory, and decoded, at once |
-//! | `beneath.rs` | files of the media directory, and none outside |
 //! | `metrics.rs` | counts and times, for Prometheus |
 //! | `page.rs`, `page/` | the page |
 
 mod answer;
 mod base_path;
-mod beneath;
 mod connections;
 mod decisions;
 mod groups;
@@ -53,13 +51,13 @@ use nix::unistd::gethostname;
 
 use crate::inference::embed::QueryModel;
 use crate::inference::text::TextModel;
+use crate::storage::beneath::MediaDir;
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::Progress;
 pub use base_path::BasePath;
-use beneath::MediaDir;
 use decisions::DecisionFile;
 use groups::Groups;
-pub use groups::{Find, Found, Member};
+pub use groups::{Find, Found, MAX_PAIRS, Member, NoGroups};
 use guard::Guard;
 pub use listener::{Listen, Listener};
 use live::Live;
@@ -117,6 +115,7 @@ struct App {
     groups: Groups,
     allow_changes: bool,
     patience: Duration,
+    progress: Arc<Progress>,
 }
 
 /// Serves those who know the token, or everybody where there is none, until a signal ends it. `open_model` and
@@ -178,6 +177,7 @@ pub fn serve(
         groups: Groups::new(find_groups, DecisionFile::of(&options.directory)),
         allow_changes: options.allow_changes,
         patience: options.patience,
+        progress: Arc::clone(progress),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -136,7 +136,7 @@ pub struct Wanted {
 impl Neighbours {
     /// Checks them; `metric` is that of where none is given.
     pub fn wanted(self, metric: Metric) -> Result<Wanted, Problem> {
-        let max_distance = distance(self.max_distance.unwrap_or(f64::INFINITY))?;
+        let max_distance = self.max_distance.map(distance).transpose()?;
         // The page's field for a folder may be empty.
         let within = self.within.filter(|folder| !folder.as_os_str().is_empty());
         let approximate = self.approximate.unwrap_or(false);
@@ -151,7 +151,7 @@ impl Neighbours {
                 MetricName::Euclidean => Metric::Euclidean,
                 MetricName::Cosine => Metric::Cosine,
             }),
-            max_distance,
+            max_distance: max_distance.unwrap_or(f64::INFINITY),
             within,
             approximate,
         })
@@ -206,9 +206,11 @@ impl Random {
 }
 
 fn distance(asked: f64) -> Result<f64, Problem> {
-    match asked >= 0.0 {
+    match asked >= 0.0 && asked.is_finite() {
         true => Ok(asked),
-        false => Err(Problem::bad_request("maxDistance must be 0 or more")),
+        false => Err(Problem::bad_request(
+            "maxDistance must be 0 or more, and finite",
+        )),
     }
 }
 

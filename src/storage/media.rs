@@ -138,6 +138,20 @@ impl MediaFile {
         self.stamp
     }
 
+    /// Reads it to its end.
+    ///
+    /// # Errors
+    /// Those of the system, and [`TooLong`] inside an [`io::Error`].
+    pub fn read_whole(self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let size = self.size();
+        if size > MAX_FILE_BYTES {
+            return Err(io::Error::other(TooLong(size)));
+        }
+        (bytes.try_reserve(size as usize)).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.take(MAX_FILE_BYTES).read_to_end(bytes)?;
+        Ok(())
+    }
+
     /// The open file, which stands where this would read on.
     pub fn into_file(mut self) -> io::Result<File> {
         (self.file).seek(SeekFrom::Start(self.place.offset + self.position))?;
@@ -206,12 +220,8 @@ pub fn is_gone_from_tar(path: &Path) -> bool {
 pub fn read_file(path: &Path, bytes: &mut Vec<u8>) -> io::Result<FileStamp> {
     bytes.clear();
     let file = MediaFile::open(path)?;
-    let (size, stamp) = (file.size(), file.stamp());
-    if size > MAX_FILE_BYTES {
-        return Err(io::Error::other(TooLong(size)));
-    }
-    (bytes.try_reserve(size as usize)).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    file.take(MAX_FILE_BYTES).read_to_end(bytes)?;
+    let stamp = file.stamp();
+    file.read_whole(bytes)?;
     Ok(stamp)
 }
 

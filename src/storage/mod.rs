@@ -7,6 +7,7 @@
 //! | `part_dir` | the directory of a part that writes its shards itself |
 //! | `folder` | a folder of the media directory, for questions about what is below it |
 //! | `media` | which file an object id stands for, and how a picture file, or a member of a tar, is read |
+//! | `beneath` | files of the media directory, and none outside |
 //! | `tar` | the members of tar files |
 //! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
 //! | [`npy`] | the format of features; tells a torn file from a whole one |
@@ -20,6 +21,7 @@
 //! | [`output`] | where a command's result goes |
 //! | `name_filter` | which names have been seen, in little memory |
 
+pub(crate) mod beneath;
 pub mod checksum;
 pub(crate) mod failures;
 pub(crate) mod files;

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::Compared;
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::Metric;
-use crate::similarity::scan::pairs::{MOST_PAIRS, Pair};
+use crate::similarity::scan::pairs::Pair;
 use crate::storage::checksum::Checksum;
 use crate::storage::files::regular;
 use crate::support::fault;
@@ -44,11 +44,17 @@ impl Kept {
         }
     }
 
-    /// Opens the record of a model's directory, and adds the pairs in it to `pairs` if it is of a run with this key.
-    /// One of another run is written over. Where that cannot be done, the run goes without.
-    pub fn open(directory: &Path, key: &str, pairs: &mut Vec<Pair>, progress: &Progress) -> Self {
+    /// Opens the record of a model's directory, and adds the pairs in it to `pairs`, `most` at most, if it is of a run
+    /// with this key. One of another run is written over. Where that cannot be done, the run goes without.
+    pub fn open(
+        directory: &Path,
+        key: &str,
+        most: usize,
+        pairs: &mut Vec<Pair>,
+        progress: &Progress,
+    ) -> Self {
         let path = directory.join("duplicates.partial");
-        match open(&path, key, pairs) {
+        match open(&path, key, most, pairs) {
             Ok((file, shares)) => {
                 if shares > 0 {
                     progress.note("goes on with what a run before has found");
@@ -101,7 +107,7 @@ fn say_why_not(path: &Path, error: &io::Error, progress: &Progress) {
 }
 
 /// The record, open at its end, and how many shares are in it.
-fn open(path: &Path, key: &str, pairs: &mut Vec<Pair>) -> io::Result<(File, usize)> {
+fn open(path: &Path, key: &str, most: usize, pairs: &mut Vec<Pair>) -> io::Result<(File, usize)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.custom_flags(O_NOFOLLOW | O_NONBLOCK);
@@ -116,7 +122,7 @@ fn open(path: &Path, key: &str, pairs: &mut Vec<Pair>) -> io::Result<(File, usiz
     let is_of_this_run = reader.read_exact(&mut there).is_ok() && there == key.as_bytes();
     let (mut shares, mut end) = (0, key.len() as u64);
     if is_of_this_run {
-        while let Some(length) = read_share(&mut reader, pairs)? {
+        while let Some(length) = read_share(&mut reader, most, pairs)? {
             shares += 1;
             end += length;
         }
@@ -132,8 +138,9 @@ fn open(path: &Path, key: &str, pairs: &mut Vec<Pair>) -> io::Result<(File, usiz
     Ok((file, shares))
 }
 
-/// Adds the pairs of the next record, and says how long it is; none where there is no whole one.
-fn read_share(from: &mut impl Read, pairs: &mut Vec<Pair>) -> io::Result<Option<u64>> {
+/// Adds the pairs of the next record, and says how long it is; none where there is no whole one, or there would be more
+/// than `most` pairs.
+fn read_share(from: &mut impl Read, most: usize, pairs: &mut Vec<Pair>) -> io::Result<Option<u64>> {
     let (mut bytes_of_length, mut sum_there) = ([0; 8], [0; 4]);
     if !read_whole(from, &mut bytes_of_length)? || !read_whole(from, &mut sum_there)? {
         return Ok(None);
@@ -141,9 +148,7 @@ fn read_share(from: &mut impl Read, pairs: &mut Vec<Pair>) -> io::Result<Option<
     let length = u64::from_le_bytes(bytes_of_length);
     let count = length / size_of::<Pair>() as u64;
     let before = pairs.len();
-    if length % size_of::<Pair>() as u64 != 0
-        || count > (MOST_PAIRS - before.min(MOST_PAIRS)) as u64
-    {
+    if length % size_of::<Pair>() as u64 != 0 || count > (most - before.min(most)) as u64 {
         return Ok(None);
     }
     pairs.resize(before + count as usize, Pair::default());

@@ -1,6 +1,8 @@
 //! How near duplicates are, where nobody says it.
 
-use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+use anyhow::Result;
 
 use super::Options;
 use crate::inference::ModelFile;
@@ -12,10 +14,19 @@ use crate::storage::recipe::Recipe;
 /// versions are so near to their original. `models/README.md` has the table.
 const INSIDE: f64 = 0.15;
 
+/// Nobody says how near duplicates are, and for the model of this directory it is not known.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "how near duplicates are is not known for the model of {}; give --max-distance, and --histogram shows how many pairs \
+     each distance would give",
+    .0.display()
+)]
+pub struct UnknownLimit(PathBuf);
+
 /// The limit of a run.
 ///
 /// # Errors
-/// When none is given, and none is known for the model.
+/// [`UnknownLimit`], and when the recipe cannot be read.
 pub fn choose(options: &Options) -> Result<f64> {
     if let Some(limit) = options.max_distance {
         return Ok(limit);
@@ -26,10 +37,6 @@ pub fn choose(options: &Options) -> Result<f64> {
         Metric::Euclidean if is_known => Ok(INSIDE),
         // The features have a norm of 1: then the square of their distance is twice the cosine's.
         Metric::Cosine if is_known => Ok(INSIDE * INSIDE / 2.0),
-        _ => bail!(
-            "how near duplicates are is not known for the model of {}; give --max-distance, and --histogram shows how many pairs \
-             each distance would give",
-            options.directory.display()
-        ),
+        _ => Err(UnknownLimit(options.directory.clone()).into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::fs;
-use std::io::BufReader;
+use std::io::{BufReader, Seek};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -11,8 +11,9 @@ use super::{Compared, Options};
 use crate::pictures::{PictureReader, PixelOptions, Size, stated_size};
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::pairs::Pair;
+use crate::storage::beneath::MediaDir;
 use crate::storage::files::FileStamp;
-use crate::storage::media::{MediaFile, read_file};
+use crate::storage::media::MediaFile;
 use crate::support::progress::Progress;
 
 /// Which member of a group is the best. Where members are equal in that, the others decide in this order: the most
@@ -72,11 +73,21 @@ impl FileFacts {
         Some(self.width? * self.height?)
     }
 
-    /// Looks at a file; nothing is known of one that is gone.
-    fn of(path: &Path, reader: &mut PictureReader) -> Self {
-        let Ok(file) = MediaFile::open(path) else {
+    /// Looks at the file of a listed object; nothing is known of one that is gone, or is not inside.
+    fn of(
+        entry: &str,
+        directory: &Path,
+        inside: Option<&MediaDir>,
+        reader: &mut PictureReader,
+    ) -> Self {
+        let path = directory.join(entry);
+        let opened = match inside {
+            Some(inside) => inside.open_picture(entry),
+            None => MediaFile::open(&path),
+        };
+        let Ok(file) = opened else {
             // One that may not be read is there all the same.
-            let metadata = fs::metadata(path).ok();
+            let metadata = fs::metadata(path).ok().filter(|_| inside.is_none());
             let stamp = metadata.map(|metadata| FileStamp::of(&metadata));
             return FileFacts {
                 bytes: stamp.map(|stamp| stamp.size),
@@ -85,7 +96,7 @@ impl FileFacts {
             };
         };
         let (bytes, modified) = (file.size(), file.stamp().modified);
-        let size = size_of_picture(path, file, reader);
+        let size = size_of_picture(file, reader);
         FileFacts {
             width: size.map(|size| size.width),
             height: size.map(|size| size.height),
@@ -96,11 +107,12 @@ impl FileFacts {
 }
 
 /// As the file says it, or else as it is decoded.
-fn size_of_picture(path: &Path, file: MediaFile, reader: &mut PictureReader) -> Option<Size> {
-    let stated = stated_size(&mut BufReader::new(file));
+fn size_of_picture(mut file: MediaFile, reader: &mut PictureReader) -> Option<Size> {
+    let stated = stated_size(&mut BufReader::new(&mut file));
     stated.or_else(|| {
+        file.rewind().ok()?;
         let mut bytes = Vec::new();
-        read_file(path, &mut bytes).ok()?;
+        file.read_whole(&mut bytes).ok()?;
         reader.decode(&bytes).ok().map(|(size, _)| size)
     })
 }
@@ -150,15 +162,17 @@ pub fn ranked(
         .into_par_iter()
         .map_init(new_reader, |reader, place| {
             let entry = compared.entry(place);
-            let path = entry.and_then(|entry| Some(directory?.join(entry)));
-            let file = path.map_or_else(FileFacts::default, |path| FileFacts::of(&path, reader));
+            let file = entry.and_then(|entry| {
+                let inside = options.inside.as_ref();
+                Some(FileFacts::of(entry, directory?, inside, reader))
+            });
             progress.advance(1);
             let position = compared.objects[place as usize];
             let member = Member {
                 object_id: collection.id(position),
                 path: entry.map(str::to_owned),
                 distance: 0.0,
-                file,
+                file: file.unwrap_or_default(),
                 made_from: collection.source(position).map(|source| source.file),
             };
             (place, member)

@@ -31,7 +31,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::Metric;
-use crate::similarity::scan::pairs::{self, MOST_PAIRS, Pair, PairSearch, Wanted};
+use crate::similarity::scan::pairs::{self, Pair, PairSearch, Wanted};
+use crate::storage::beneath::MediaDir;
 use crate::storage::files::complete;
 use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
@@ -42,6 +43,7 @@ pub use act::{Acted, Action, act};
 use compared::Compared;
 pub use histogram::{Histogram, histogram};
 use kept::Kept;
+pub use limit::UnknownLimit;
 pub use member::{Keep, Member};
 pub use undo::{Change, ChangeKind, Left, Undone, undo};
 
@@ -54,8 +56,13 @@ pub struct Options {
     pub metric: Metric,
     /// The largest distance of duplicates, itself included. Default: what is known for the model, or none.
     pub max_distance: Option<f64>,
+    /// How many pairs there may be. Default: [`pairs::MOST_PAIRS`], and no more.
+    pub most_pairs: usize,
     /// The media directory and the list of objects. Default: none; then an object is known by its id alone.
     pub media: Option<(PathBuf, PathBuf)>,
+    /// The same media directory, where no file may be looked at that it does not give. Default: none, and links are
+    /// followed wherever they lead.
+    pub inside: Option<MediaDir>,
     /// Compare only objects below this folder. Default: all that are listed.
     pub within: Option<PathBuf>,
     /// Compare them with objects below this folder, which are kept, and not with each other. Default: no.
@@ -98,7 +105,8 @@ pub struct Group {
 /// Finds the duplicates.
 ///
 /// # Errors
-/// When nothing can be compared, no limit is known, or the page cannot be written.
+/// When nothing can be compared, no limit is known ([`UnknownLimit`]), more pairs are within it than there may be
+/// ([`pairs::TooManyPairs`]), or the page cannot be written.
 pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> {
     let collection = Collection::open_filled(&options.directory)?;
     let media = open_media(options, collection.id_kind())?;
@@ -172,6 +180,7 @@ fn find_pairs(
     let wanted = Wanted {
         metric: options.metric,
         limit,
+        most: options.most_pairs,
         is_wanted: &|one, other| compared.is_wanted(one, other),
         advance: &|more| progress.advance(more),
     };
@@ -179,7 +188,7 @@ fn find_pairs(
     let mut kept = Kept::none();
     if compared.objects.len() >= fault::enough(kept::WORTH_IT) {
         let key = kept::key(collection, compared, options.metric, limit);
-        kept = Kept::open(&options.directory, &key, &mut pairs, progress);
+        kept = Kept::open(&options.directory, &key, wanted.most, &mut pairs, progress);
     }
     progress.begin(pairs::count(compared.objects.len()));
     let search = PairSearch::new(collection, &compared.objects, &wanted);
@@ -194,7 +203,7 @@ fn find_pairs(
         let found = search.find(share)?;
         kept.add(&found, progress);
         pairs.extend(found);
-        if pairs.len() > MOST_PAIRS {
+        if pairs.len() > wanted.most {
             return Err(search.too_many().into());
         }
     }

@@ -15,8 +15,9 @@ use super::Answer;
 use crate::server::App;
 use crate::server::answer::{ErrorBody, Problem};
 use crate::server::decisions::Decision;
-use crate::server::groups::{self, Member};
+use crate::server::groups::{self, Member, NoGroups};
 use crate::server::parameters::{self, Parameters};
+use crate::similarity::scan::pairs::TooManyPairs;
 
 /// Groups of pictures that are copies of each other.
 #[derive(Serialize, ToSchema)]
@@ -47,15 +48,16 @@ pub async fn duplicates(
     Parameters(parameters, _): Parameters<parameters::Duplicates>,
 ) -> Answer {
     let (limit, asked) = (parameters.limit()?, parameters.max_distance()?);
+    if app.live.features().collection.is_empty() {
+        return Err(Problem::not_found("no listed object has a feature yet"));
+    }
     // Held by the search itself, which goes on where the client is told that it takes too long: the next finds its
     // groups.
-    let turn = Arc::clone(&app.groups.turn).lock_owned().await;
+    let mut turn = Arc::clone(&app.groups.turn).lock_owned().await;
     let worker = Arc::clone(&app);
     let find = move || -> Result<_, Problem> {
-        let _turn = turn;
-        let found = worker.groups.found(&worker.live, asked);
-        let found =
-            found.map_err(|why| Problem::new(StatusCode::NOT_IMPLEMENTED, format!("{why:#}")))?;
+        let found = (worker.groups).found(&mut turn, &worker.live, &worker.media, asked);
+        let found = found.map_err(|why| of_groups(&worker, why))?;
         let decisions = worker.groups.decisions.read().map_err(of_decisions)?;
         let undecided = groups::undecided(&found, &decisions, &worker.live.features());
         Ok((found.max_distance, undecided))
@@ -70,6 +72,24 @@ pub async fn duplicates(
         allow_changes: app.allow_changes,
     };
     Ok(Json(answer).into_response())
+}
+
+/// Why there are no groups. Where the features and the list are, is not for the client to know.
+fn of_groups(app: &App, why: NoGroups) -> Problem {
+    match why {
+        NoGroups::UnknownLimit => Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "how near duplicates are is not known for the model of these features; `maxDistance` says it",
+        ),
+        NoGroups::TooManyPairs(TooManyPairs { most, limit }) => Problem::bad_request(format!(
+            "more than {most} pairs are within {limit} of each other; ask for a smaller `maxDistance`"
+        )),
+        NoGroups::Failed(why) => {
+            let what = "the groups of duplicates cannot be found";
+            app.progress.warn(&format!("{what}: {why:#}"));
+            Problem::internal(format!("{what}; the server has said why where it runs"))
+        }
+    }
 }
 
 /// What somebody decides about some objects.

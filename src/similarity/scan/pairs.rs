@@ -4,7 +4,7 @@
 //! pairs; see `rounded.rs`. The distances of the others are computed in 64 bits, as those of a search are, and compared
 //! with the limit. So the result is the same on every machine.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -19,7 +19,7 @@ const QUERIES: usize = 256;
 /// Rows that are multiplied with these, and then looked at: their products, 57 KB, stay in the cache until then.
 const ROWS: usize = 56;
 
-/// Pairs that are kept, at most: 1.6 GB.
+/// Pairs that are kept, at most, where nothing less is wanted: 1.6 GB.
 pub const MOST_PAIRS: usize = 100_000_000;
 
 /// A search is made in so many shares at most, one after the other. Each row is compared with those after it, so that
@@ -38,10 +38,15 @@ pub struct Pair {
     pub distance: f64,
 }
 
-/// More than [`MOST_PAIRS`] pairs are within the limit.
-#[derive(Debug, thiserror::Error)]
-#[error("more than {MOST_PAIRS} pairs are within {0} of each other; take a smaller limit")]
-pub struct TooManyPairs(f64);
+/// More pairs are within the limit than are wanted.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("more than {most} pairs are within {limit} of each other; take a smaller limit")]
+pub struct TooManyPairs {
+    /// The most pairs that were wanted.
+    pub most: usize,
+    /// The limit.
+    pub limit: f64,
+}
 
 /// What to look for.
 pub struct Wanted<'a> {
@@ -49,6 +54,8 @@ pub struct Wanted<'a> {
     pub metric: Metric,
     /// The largest distance, itself included.
     pub limit: f64,
+    /// How many pairs may be within it, at most [`MOST_PAIRS`].
+    pub most: usize,
     /// Whether a pair is wanted, by its places, however near it is; asked for a few pairs alone.
     pub is_wanted: &'a (dyn Fn(u32, u32) -> bool + Sync),
     /// Called with numbers of pairs that are done; together they are [`count`].
@@ -98,43 +105,38 @@ impl<'a> PairSearch<'a> {
     /// Searches one share; the pairs are in no order.
     ///
     /// # Errors
-    /// When it has more pairs than may be kept.
+    /// When it has more pairs than are wanted.
     pub fn find(&self, share: usize) -> Result<Vec<Pair>, TooManyPairs> {
         let feature = |index: u32| self.collection.feature(self.objects[index as usize]);
         let blocks = self.blocks_of(share);
-        let (cursor, kept, is_full) = (
-            AtomicUsize::new(blocks.start),
-            AtomicUsize::new(0),
-            AtomicBool::new(false),
-        );
+        let (cursor, kept) = (AtomicUsize::new(blocks.start), AtomicUsize::new(0));
+        // Of all threads together: each would fill the memory by itself otherwise.
+        let most = self.wanted.most;
+        let is_full = |more| kept.fetch_add(more, Ordering::Relaxed) + more > most;
         let threads = (0..rayon::current_num_threads()).into_par_iter();
         let found = threads.with_max_len(1).map(|_| {
             let mut found = Vec::new();
             loop {
                 // The first have the most rows after them.
                 let block = cursor.fetch_add(1, Ordering::Relaxed);
-                if block >= blocks.end || is_full.load(Ordering::Relaxed) {
+                if block >= blocks.end || is_full(0) {
                     return found;
                 }
-                let before = found.len();
                 block_pairs(
                     &self.rows,
                     block * QUERIES,
                     &feature,
                     self.wanted,
+                    &is_full,
                     &mut found,
                 );
-                let more = found.len() - before;
-                if kept.fetch_add(more, Ordering::Relaxed) + more > MOST_PAIRS {
-                    is_full.store(true, Ordering::Relaxed);
-                }
             }
         });
         let found = found.reduce(Vec::new, |mut one, mut other| {
             one.append(&mut other);
             one
         });
-        match is_full.into_inner() {
+        match is_full(0) {
             true => Err(self.too_many()),
             false => Ok(found),
         }
@@ -152,7 +154,8 @@ impl<'a> PairSearch<'a> {
 
     /// What is said when there are too many in all shares together.
     pub fn too_many(&self) -> TooManyPairs {
-        TooManyPairs(self.wanted.limit)
+        let Wanted { most, limit, .. } = *self.wanted;
+        TooManyPairs { most, limit }
     }
 
     fn blocks(&self) -> usize {
@@ -172,7 +175,7 @@ impl<'a> PairSearch<'a> {
 /// The pairs of some objects that are within the limit, in the order of their distances and then of their places.
 ///
 /// # Errors
-/// When more pairs are within the limit than may be kept.
+/// When more pairs are within the limit than are wanted.
 pub fn pairs_within(
     collection: &Collection,
     objects: &[Position],
@@ -182,7 +185,7 @@ pub fn pairs_within(
     let mut found = Vec::new();
     for share in 0..search.shares() {
         found.extend(search.find(share)?);
-        if found.len() > MOST_PAIRS {
+        if found.len() > wanted.most {
             return Err(search.too_many());
         }
     }
@@ -198,12 +201,14 @@ pub fn sort(pairs: &mut [Pair]) {
     });
 }
 
-/// The pairs of [`QUERIES`] rows from `start` on with each other and with all rows after them.
+/// The pairs of [`QUERIES`] rows from `start` on with each other and with all rows after them. `is_full` counts more
+/// pairs, and says whether there are too many; then the rest is not looked for.
 fn block_pairs<'a>(
     rows: &RoundedRows,
     start: usize,
     feature: &(impl Fn(u32) -> &'a [f32] + Sync),
     wanted: &Wanted<'_>,
+    is_full: &dyn Fn(usize) -> bool,
     found: &mut Vec<Pair>,
 ) {
     let all = rows.rows.len();
@@ -224,12 +229,13 @@ fn block_pairs<'a>(
         }
         let products = &mut products[..(last - first) * queries.len()];
         products_with(rows.bytes(first..last), products);
+        let before = found.len();
         let group = rows.rows[first..last].iter().zip(first..);
         for ((row, place), products) in group.zip(products.chunks_exact(queries.len())) {
             // Of a pair within the block the second is after the first.
-            let before = queries.len().min(place - start);
+            let earlier = queries.len().min(place - start);
             near.clear();
-            reach.find(row, &products[..before], &mut near);
+            reach.find(row, &products[..earlier], &mut near);
             for &query in &near {
                 let (one, other) = (queries[query].index, row.index);
                 let (one, other) = (one.min(other), one.max(other));
@@ -247,6 +253,9 @@ fn block_pairs<'a>(
                     });
                 }
             }
+        }
+        if is_full(found.len() - before) {
+            return;
         }
         first = last;
     }
@@ -302,6 +311,7 @@ mod tests {
                     let wanted = Wanted {
                         metric,
                         limit,
+                        most: MOST_PAIRS,
                         is_wanted: ALL,
                         advance: &|_| {},
                     };
@@ -326,6 +336,7 @@ mod tests {
         let wanted = Wanted {
             metric: Metric::Euclidean,
             limit: 0.1,
+            most: MOST_PAIRS,
             is_wanted: &of_one_kind,
             advance: &|more| {
                 done.fetch_add(more, Ordering::Relaxed);
@@ -346,6 +357,46 @@ mod tests {
     }
 
     #[test]
+    fn where_there_are_more_pairs_than_are_wanted_it_says_so_and_keeps_few_more() {
+        let collection = collection(&mut StdRng::seed_from_u64(4), 3);
+        let mut objects = collection.positions().collect::<Vec<_>>();
+        objects.retain(|position| {
+            let feature = collection.feature(*position);
+            feature.iter().all(|number| number.is_finite())
+        });
+        let all = count(objects.len()) as usize;
+        for (most, is_enough) in [(all, true), (all - 1, false), (0, false)] {
+            let wanted = Wanted {
+                metric: Metric::Euclidean,
+                limit: 1e30,
+                most,
+                is_wanted: ALL,
+                advance: &|_| {},
+            };
+            let found = pairs_within(&collection, &objects, &wanted);
+            assert_eq!(
+                found.map(|pairs| pairs.len()).ok(),
+                is_enough.then_some(all)
+            );
+            // A block ends as soon as there are too many, and not with its last row.
+            let feature = |index: u32| collection.feature(objects[index as usize]);
+            let rows = RoundedRows::new(objects.len(), 3, wanted.metric, feature);
+            let mut found = Vec::new();
+            let kept = std::cell::Cell::new(0);
+            let is_full = |more: usize| {
+                kept.set(kept.get() + more);
+                kept.get() > most
+            };
+            block_pairs(&rows, 0, &feature, &wanted, &is_full, &mut found);
+            assert!(
+                found.len() <= most + QUERIES * ROWS,
+                "{} {most}",
+                found.len()
+            );
+        }
+    }
+
+    #[test]
     fn shares_have_all_pairs_and_none_has_much_more_than_a_twentieth() {
         for rows in [0, 1, 255, 256, 257, 41 * 256, 41 * 256 + 1, 100_000] {
             let numbers: Vec<f32> = (0..rows).map(|row| row as f32).collect();
@@ -353,6 +404,7 @@ mod tests {
             let wanted = Wanted {
                 metric: Metric::Euclidean,
                 limit: 0.0,
+                most: MOST_PAIRS,
                 is_wanted: ALL,
                 advance: &|_| {},
             };

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use simsearch::similarity::collection::{Collection, Position};
 use simsearch::similarity::scan::Metric;
-use simsearch::similarity::scan::pairs::{Wanted, pairs_within};
+use simsearch::similarity::scan::pairs::{MOST_PAIRS, Wanted, pairs_within};
 
 use super::duplicates;
 use crate::search::{write_loose, write_shard};
@@ -85,6 +85,7 @@ fn check(env: &TestEnv, mut python: Command, shares: &[f64]) -> (usize, usize) {
             let wanted = Wanted {
                 metric,
                 limit,
+                most: MOST_PAIRS,
                 is_wanted: &|_, _| true,
                 advance: &|_| {},
             };

@@ -1,7 +1,10 @@
 //! The groups of duplicates in `simsearch serve`, and what people decide about them.
 
+use nix::sys::signal::Signal;
+
 use super::client::{Reply, Server};
 use crate::TestEnv;
+use crate::crash::need_fault_points;
 use crate::search::write_shard;
 
 pub const IDS: [&str; 10] = [
@@ -76,6 +79,9 @@ fn groups_are_those_of_the_command_and_what_is_decided_leaves_them() {
     assert_eq!(one.json()["undecided"], 4);
     let unknown = server.get("/duplicates");
     assert_eq!(unknown.status, 501, "{unknown:?}");
+    let why = unknown.error();
+    assert!(why.contains("`maxDistance`"), "{why}");
+    assert!(!why.contains("--") && !why.contains('/'), "{why}");
     // The first of three is no duplicate of the others, which still are of each other.
     for other in ["b1.jpg", "b2.jpg"] {
         let body = format!(r#"{{"objectIds":["b0.jpg","{other}"],"keep":null}}"#);
@@ -136,4 +142,65 @@ fn decisions_are_taken_where_that_is_allowed_and_about_objects_that_are_there() 
     );
     assert_eq!(plain.status, 415);
     assert!(!env.path("features/model.decisions.jsonl").exists());
+}
+
+#[test]
+fn groups_that_cannot_be_found_are_a_fault_of_the_server_and_it_alone_says_where() {
+    let env = environment();
+    let server = Server::start(&env, &[]);
+    let asked = || server.get("/duplicates?maxDistance=0.2");
+    let list = env.path("media/objects.txt");
+    let before = std::fs::read(&list).unwrap();
+    std::fs::remove_file(&list).unwrap();
+    let failed = asked();
+    assert_eq!(failed.status, 500, "{failed:?}");
+    let why = failed.error();
+    assert!(!why.contains("objects.txt") && !why.contains('/'), "{why}");
+    // As soon as it can be read again, groups are found.
+    std::fs::write(&list, before).unwrap();
+    assert_eq!(groups(&asked()).len(), 4);
+    let said = server.signal(Signal::SIGTERM);
+    said.says(&["groups of duplicates cannot be found: ", "objects.txt"]);
+
+    // Nothing is listed any more, or there is nothing yet.
+    let empty = TestEnv::new();
+    std::fs::create_dir_all(empty.path("features/model")).unwrap();
+    empty.objects(&IDS);
+    let server = Server::start(&empty, &["--model", "model.onnx"]);
+    let reply = server.get("/duplicates?maxDistance=0.2");
+    assert_eq!(reply.status, 404, "{reply:?}");
+    assert!(!reply.error().contains('/'), "{reply:?}");
+}
+
+#[test]
+fn a_distance_that_too_many_pairs_are_within_is_refused() {
+    let env = TestEnv::new();
+    // Of 4,473 equal features there are 10,001,628 pairs.
+    let ids = crate::concat::numbered(0..4473);
+    let rows: Vec<_> = ids.iter().map(|id| (id.clone(), vec![1.0])).collect();
+    write_shard(&env, 0, &rows);
+    env.objects(&ids);
+    let server = Server::start(&env, &[]);
+    let reply = server.get("/duplicates?maxDistance=0.5");
+    assert_eq!(reply.status, 400, "{reply:?}");
+    let why =
+        "more than 10000000 pairs are within 0.5 of each other; ask for a smaller `maxDistance`";
+    assert_eq!(reply.error(), why);
+}
+
+#[test]
+fn the_first_decision_is_durable_before_it_is_answered() {
+    need_fault_points!();
+    let env = environment();
+    let steps = env.argument("steps");
+    // The first step of a server.
+    let fault = [("SIMSEARCH_FAULT", "EIO 1"), ("SIMSEARCH_STEPS", &steps)];
+    let server = Server::start_with(&env, &["--allow-changes"], &fault);
+    let body = r#"{"objectIds":["a0.jpg","a1.jpg"],"keep":null}"#;
+    let failed = decide(&server, body);
+    assert_eq!(failed.status, 500, "{failed:?}");
+    assert_eq!(decide(&server, body).status, 204);
+    let taken = std::fs::read_to_string(steps).unwrap();
+    let name = "sync the directory of decisions";
+    assert_eq!(taken, format!("EIO in place of: {name}\n{name}\n"));
 }

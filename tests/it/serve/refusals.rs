@@ -108,6 +108,16 @@ fn pictures_behind_links_are_shown_where_that_is_asked_for_and_only_those_that_a
         (&["--follow-links"], [200, 200, 404, 404]),
     ] {
         let server = Server::start(&env, more);
+        // Nor is it told how long or how large a picture outside is.
+        let groups = server.get("/duplicates?maxDistance=1e9").json();
+        let members = groups["groups"][0].as_array().unwrap();
+        for (id, expected) in ids.iter().zip(expected).take(2) {
+            let member = members.iter().find(|member| member["objectId"] == *id);
+            let member = member.unwrap_or_else(|| panic!("{id}: {groups}"));
+            for fact in ["width", "height", "bytes"] {
+                assert_eq!(member[fact].is_u64(), expected == 200, "{more:?} {member}");
+            }
+        }
         for (id, expected) in ids.iter().zip(expected) {
             for address in ["object", "thumbnail"] {
                 let reply = server.get(&format!("/{address}/{id}"));
@@ -205,6 +215,12 @@ fn parameters_and_metrics_that_do_not_exist_are_named() {
             "/similar/00000.jpg?maxDistance=-1",
             "maxDistance must be 0 or more",
         ),
+        (
+            "/duplicates?maxDistance=inf",
+            "maxDistance must be 0 or more",
+        ),
+        ("/duplicates?maxDistance=1e999", "and finite"),
+        ("/similar/00000.jpg?maxDistance=inf", "and finite"),
         (
             "/similar/00000.jpg?metric=manhattan",
             "`euclidean` or `cosine`",

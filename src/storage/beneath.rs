@@ -4,15 +4,23 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use crate::storage::files::regular;
 use crate::storage::media::MediaFile;
 use crate::storage::tar;
 
+/// The call that opens files beneath a directory is refused.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "openat2: {0}; this call needs Linux 5.6, and in a container a seccomp profile that lets it through"
+)]
+struct NoOpenat2(Errno);
+
 /// The media directory. It is opened anew for each picture: while the server runs, another one may take its place, or a
 /// disk be mounted again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MediaDir {
     path: PathBuf,
     resolve: ResolveFlag,
@@ -39,6 +47,21 @@ impl MediaDir {
             // Never the files of a process, such as /proc/self/fd/0.
             resolve: resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS,
         })
+    }
+
+    /// Whether files can be opened like this at all: the kernel may not know the call, or a container not let it through.
+    ///
+    /// # Errors
+    /// When they cannot.
+    pub fn check(&self) -> io::Result<()> {
+        let root = File::open(&self.path)?;
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(self.resolve);
+        match openat2(&root, ".", how) {
+            Ok(_) => Ok(()),
+            Err(errno @ (Errno::ENOSYS | Errno::EPERM)) => Err(io::Error::other(NoOpenat2(errno))),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Opens a picture by its path below the directory: a file, or a member of a tar.
