@@ -141,6 +141,9 @@ pub fn serve(
         false => MediaDir::open(&options.media_dir),
     };
     let media = media.with_context(|| format!("cannot open {}", options.media_dir.display()))?;
+    if let Err(why) = media.check() {
+        progress.warn(&format!("no picture can be shown: {why}"));
+    }
     let live = Arc::new(Live::open(options, progress)?);
     let collection = &live.features().collection;
     let (model, text) = match collection.dimension() {

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use super::client::{Reply, Server, begin, read_reply};
 use super::environment;
-use crate::{PROGRAM, TestEnv, wait};
+use crate::{PROGRAM, TestEnv, skip, wait};
 
 const SERVE: [&str; 5] = ["serve", "--media-dir", "media", "--feature-dir", "features"];
 
@@ -85,6 +85,44 @@ fn a_socket_is_replaced_only_where_nobody_answers() {
         refused(path);
     }
     assert_eq!(fs::read_to_string(env.path("file")).unwrap(), "keep");
+}
+
+#[test]
+fn a_list_from_standard_input_cannot_be_read_again_and_is_refused() {
+    let (env, _) = environment();
+    let outcome = env.run([&SERVE[..], &["--listen", "127.0.0.1:0", "--objects", "-"]].concat());
+    outcome.exits(1).says(&["--objects needs a file"]);
+}
+
+#[test]
+fn a_kernel_that_lets_no_picture_be_opened_is_named_at_the_start() {
+    let (env, _) = environment();
+    let mut tried = Command::new("strace");
+    tried.args(["-qq", "-e", "inject=openat2:error=ENOSYS", "true"]);
+    if !tried.output().is_ok_and(|output| output.status.success()) {
+        skip!("strace is not on this machine, or may not trace");
+    }
+    let program = env.command([&SERVE[..], &["--listen", "127.0.0.1:0"]].concat());
+    for error in ["ENOSYS", "EPERM"] {
+        let mut traced = Command::new("strace");
+        // It is the child that is traced, so that the server ends with it.
+        traced.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e"]);
+        traced.arg(format!("inject=openat2:error={error}"));
+        traced.arg(PROGRAM).args(program.get_args());
+        traced.current_dir(env.path("")).stdin(Stdio::null());
+        let server = Server::of(traced);
+        let said = ["no picture can be shown: openat2", error, "Linux 5.6"];
+        assert!(
+            said.iter().all(|part| server.said.contains(part)),
+            "{}",
+            server.said
+        );
+        // All else works.
+        assert_eq!(server.similar("00000.jpg", 1).len(), 1);
+        assert_eq!(server.get("/object/00000.jpg").status, 404);
+    }
+    let server = Server::start(&env, &[]);
+    assert!(!server.said.contains("openat2"), "{}", server.said);
 }
 
 /// A server to which a socket is passed on as systemd does, with more arguments.
