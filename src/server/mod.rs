@@ -101,8 +101,8 @@ pub struct Options {
 struct App {
     live: Arc<Live>,
     scans: Scans,
-    /// The model, or why uploads cannot be answered.
-    model: Result<Arc<QueryModel>, String>,
+    /// The model; none where uploads cannot be answered.
+    model: Option<Arc<QueryModel>>,
     /// The same for words, where it knows some.
     text: Option<Arc<TextModel>>,
     work: Work,
@@ -163,6 +163,8 @@ pub fn serve(
     if let Err(why) = &text {
         progress.warn(&format!("words cannot be looked up: {why:#}"));
     }
+    // Why not has paths in it, and is not for clients to know.
+    let model = model.ok();
     let text = text.ok().flatten().map(Arc::new);
     let metrics = Arc::new(Metrics::default());
     let app = Arc::new(App {

@@ -171,7 +171,7 @@ pub async fn healthz(
     Json(Health {
         status: "ok",
         objects: told.map(|app| app.live.features().collection.len()),
-        uploads: told.map(|app| app.model.is_ok()),
+        uploads: told.map(|app| app.model.is_some()),
         words: told.map(|app| app.text.is_some()),
     })
 }

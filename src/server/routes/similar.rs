@@ -138,13 +138,10 @@ pub async fn similar_to_upload(
 ) -> Answer {
     let started = Instant::now();
     let wanted = parameters.wanted(Metric::Euclidean)?;
-    let model = match &app.model {
-        Ok(model) => Arc::clone(model),
-        Err(why) => {
-            let message = format!("pictures cannot be uploaded here: {why}");
-            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, message));
-        }
-    };
+    let model = app.model.as_ref().map(Arc::clone).ok_or_else(|| {
+        let message = "pictures cannot be uploaded here; the server said why when it began";
+        Problem::new(StatusCode::NOT_IMPLEMENTED, message)
+    })?;
     let made = {
         let _place = app.work.upload()?;
         let bytes = uploaded(request).await?;
