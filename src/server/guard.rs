@@ -3,7 +3,8 @@
 //! A page of any site may make the reader's browser send requests to this machine. So that none reads the answers, or
 //! makes work here: a name that leads here and is not this server's own (DNS rebinding) is refused by the `Host` header,
 //! and a page of another site by the `Origin` header. Browsers leave that out where a page only shows something, as an
-//! image or in a frame, and then say in `Sec-Fetch-Site` that the page is of another site.
+//! image or in a frame, and then say in `Sec-Fetch-Site` that the page is of another site: to servers on their own
+//! machine, and by TLS.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
