@@ -112,8 +112,11 @@ fn whole(bytes: &[u8]) -> usize {
 /// What is decided, to be looked up.
 #[derive(Debug, Default)]
 pub struct Decisions {
-    /// Pairs that are no duplicates, in the order of their ids.
-    ruled_out: HashSet<(String, String)>,
+    /// How many there are.
+    count: usize,
+    /// By object, the numbers of the decisions that it is no duplicate of the others in them, in rising order. (Pairs
+    /// would take a gigabyte for a group of some thousands.)
+    apart: HashMap<String, Vec<usize>>,
     /// By the object to keep, those that are its duplicates, with it.
     kept: HashMap<String, Vec<HashSet<String>>>,
 }
@@ -126,18 +129,22 @@ impl Decisions {
                 self.kept.entry(keep).or_default().push(all);
             }
             None => {
-                for (place, one) in decision.object_ids.iter().enumerate() {
-                    let others = &decision.object_ids[place + 1..];
-                    self.ruled_out
-                        .extend(others.iter().map(|other| in_order(one, other)));
+                for id in decision.object_ids {
+                    self.apart.entry(id).or_default().push(self.count);
                 }
             }
         }
+        self.count += 1;
     }
 
     /// Whether it is decided that two objects are no duplicates.
     pub fn rules_out(&self, one: &str, other: &str) -> bool {
-        self.ruled_out.contains(&in_order(one, other))
+        let (Some(of_one), Some(of_other)) = (self.apart.get(one), self.apart.get(other)) else {
+            return false;
+        };
+        of_one
+            .iter()
+            .any(|number| of_other.binary_search(number).is_ok())
     }
 
     /// Whether it is decided which of these objects to keep.
@@ -146,15 +153,6 @@ impl Decisions {
         sets.flatten()
             .any(|all| object_ids.iter().all(|id| all.contains(*id)))
     }
-}
-
-fn in_order(one: &str, other: &str) -> (String, String) {
-    let (first, second) = if one <= other {
-        (one, other)
-    } else {
-        (other, one)
-    };
-    (first.to_owned(), second.to_owned())
 }
 
 #[cfg(test)]
@@ -176,6 +174,8 @@ mod tests {
         assert!(!file.read().unwrap().settles(&["a", "b"]));
         file.add(&decision(&["b", "a", "c"], None)).unwrap();
         file.add(&decision(&["d", "e", "f"], Some("e"))).unwrap();
+        file.add(&decision(&["c", "x"], None)).unwrap();
+        file.add(&decision(&["y", "b"], None)).unwrap();
         let path = root.path().join("model.decisions.jsonl");
         let before = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{before}{{\"object_ids\":[\"x\"")).unwrap();
@@ -183,7 +183,11 @@ mod tests {
         for (one, other) in [("a", "b"), ("b", "a"), ("c", "a"), ("b", "c")] {
             assert!(decisions.rules_out(one, other), "{one} {other}");
         }
-        assert!(!decisions.rules_out("a", "d") && !decisions.rules_out("d", "e"));
+        assert!(decisions.rules_out("x", "c") && decisions.rules_out("b", "y"));
+        // Each of these is apart from others.
+        for (one, other) in [("a", "d"), ("d", "e"), ("x", "y"), ("x", "a"), ("y", "c")] {
+            assert!(!decisions.rules_out(one, other), "{one} {other}");
+        }
         for (ids, expected) in [
             (&["d", "e", "f"][..], true),
             (&["f", "e"], true),

@@ -11,7 +11,8 @@ use crate::similarity::scan::Metric;
 use crate::similarity::scan::pairs::TooManyPairs;
 use crate::storage::beneath::MediaDir;
 
-/// Pairs that are looked for, at most: they take 160 MB, and their groups as much again. A client chooses the distance.
+/// Pairs that are looked for, at most: they take 160 MB, and more while groups are made of them. A client chooses the
+/// distance.
 pub const MAX_PAIRS: usize = 10_000_000;
 
 /// A picture of a group.
