@@ -64,6 +64,17 @@ pub enum PictureError {
         /// Rows, as the file says.
         height: u64,
     },
+    /// A side that would become longer than [`MAX_SIDE`], where the shorter one becomes what the model wants. (Neither
+    /// Pillow nor torchvision would get far: they make all of it before they cut the middle out.)
+    #[error(
+        "picture of {width} x {height} pixels is too narrow: resized, it has a side over the limit of {MAX_SIDE} pixels"
+    )]
+    TooNarrow {
+        /// Pixels in a row, as the file says.
+        width: usize,
+        /// Rows, as the file says.
+        height: usize,
+    },
     /// Decoding needs more memory than [`PictureReader::read_within`](super::PictureReader::read_within) was allowed.
     /// It is an estimate from the header that no picture goes beyond.
     #[error("picture needs {bytes} bytes of memory to be decoded")]

@@ -1,5 +1,6 @@
 //! How large a picture may be, and how much memory it may take.
 
+use super::fit::Target;
 use super::{Format, PictureError, Size};
 
 /// The pixels that Pillow refuses to go beyond: twice its `Image.MAX_IMAGE_PIXELS`, which is a quarter of a gibibyte
@@ -22,6 +23,8 @@ pub(super) struct Limits {
     pub(super) memory: u64,
     /// Whether the picture is turned when it is decoded, which makes a copy of it.
     pub(super) turned: bool,
+    /// What is made of the picture.
+    pub(super) target: Option<Target>,
 }
 
 impl Limits {
@@ -70,6 +73,9 @@ impl Limits {
         size: Size,
         bytes: usize,
     ) -> Result<(), PictureError> {
+        if let Some(target) = self.target {
+            target.check(size)?;
+        }
         let turned = if self.turned { size.rgb_len() } else { 0 };
         let needed = bytes.saturating_add(turned);
         let bytes = needed as u64;
@@ -94,6 +100,7 @@ mod tests {
             max_pixels: 3_000_000,
             memory: u64::MAX,
             turned: false,
+            target: None,
         };
         let check = |width: u64, height: u64| limits.check(Format::Png, width, height);
         assert!(

@@ -2,6 +2,7 @@
 
 use image::metadata::Orientation;
 
+use super::fit::Target;
 use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
 use super::memory::Memory;
@@ -106,16 +107,23 @@ impl PictureReader {
         assert_eq!(out.len(), size.rgb_len(), "output is not {size:?}");
         assert!(!out.is_empty(), "output is empty");
         let scaled = self.options.scaled_decode.then_some(size);
+        let target = Target {
+            fit: self.options.fit,
+            to: size,
+        };
         let orientation = self.orientation(bytes);
         let is_whole = self.options.fit.resize == Resize::Squash;
         let decoded =
             if formats::gives_rows(bytes) && orientation == Orientation::NoTransforms && is_whole {
-                let limits = self.limits(memory, orientation);
+                let limits = self.limits(memory, orientation, Some(target));
                 let mut rows = RowResampler::new(&mut self.resampler, size);
                 let decoded = caught(|| formats::decode_rows(bytes, limits, scaled, &mut rows));
                 decoded.map(|()| rows.finish(out))
             } else {
-                let decoded = self.decode_within(memory, bytes, scaled, orientation);
+                let limits = self.limits(memory, orientation, Some(target));
+                let decoded = self.decode_within(limits, bytes, scaled, orientation);
+                // A HEIC picture may have been cropped.
+                let decoded = decoded.and_then(|()| target.check(self.picture.size));
                 decoded.map(|()| {
                     let Picture {
                         pixels, size: from, ..
@@ -140,8 +148,10 @@ impl PictureReader {
     /// As [`read`](Self::read).
     pub fn decode(&mut self, bytes: &[u8]) -> Result<(Size, &[u8]), PictureError> {
         let orientation = self.orientation(bytes);
-        Memory::of_process()
-            .within(|memory| self.decode_within(memory, bytes, None, orientation))?;
+        Memory::of_process().within(|memory| {
+            let limits = self.limits(memory, orientation, None);
+            self.decode_within(limits, bytes, None, orientation)
+        })?;
         Ok((self.picture.size, &self.picture.pixels))
     }
 
@@ -162,8 +172,10 @@ impl PictureReader {
             height: side,
         };
         let as_stored = Orientation::NoTransforms;
-        let decoded = Memory::of_process()
-            .within(|memory| self.decode_within(memory, bytes, Some(square), as_stored));
+        let decoded = Memory::of_process().within(|memory| {
+            let limits = self.limits(memory, as_stored, None);
+            self.decode_within(limits, bytes, Some(square), as_stored)
+        });
         if let Err(error) = decoded {
             self.give_back_large_buffers();
             return Err(error);
@@ -192,23 +204,23 @@ impl PictureReader {
         }
     }
 
-    fn limits(&self, memory: u64, orientation: Orientation) -> Limits {
+    fn limits(&self, memory: u64, orientation: Orientation, target: Option<Target>) -> Limits {
         Limits {
             max_pixels: self.options.max_pixels,
             memory,
             turned: orientation != Orientation::NoTransforms,
+            target,
         }
     }
 
     /// Leaves the picture in `self.picture`, turned. `wanted` is the size that it may be shrunk for.
     fn decode_within(
         &mut self,
-        memory: u64,
+        limits: Limits,
         bytes: &[u8],
         wanted: Option<Size>,
         orientation: Orientation,
     ) -> Result<(), PictureError> {
-        let limits = self.limits(memory, orientation);
         let wanted = wanted.map(|wanted| match orientation::swaps_sides(orientation) {
             true => wanted.transposed(),
             false => wanted,

@@ -7,7 +7,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use simsearch::pictures::{OWN_MEMORY, PictureError, PictureReader, PixelOptions};
+use simsearch::pictures::{
+    Fit, OWN_MEMORY, PictureError, PictureReader, PixelOptions, Resampling, Resize, Rounding,
+};
 
 use crate::extract::kinds;
 use crate::faults::limited;
@@ -387,6 +389,27 @@ fn webp_of_tables(groups: u32) -> Vec<u8> {
     let len = |len: usize| (len as u32).to_le_bytes();
     let chunk = [&b"VP8L"[..], &len(bytes.len()), &bytes].concat();
     [&b"RIFF"[..], &len(chunk.len() + 4), b"WEBP", &chunk].concat()
+}
+
+/// Of a picture as narrow as this, 128,000,000 positions were gone through: 12 s for four kilobytes.
+#[test]
+fn the_work_for_a_picture_whose_middle_is_taken_is_bounded_by_its_pixels() {
+    let mut reader = PictureReader::new(PixelOptions {
+        resampling: Resampling::Torchvision,
+        fit: Fit {
+            resize: Resize::Shortest(256),
+            rounding: Rounding::Down,
+        },
+        ..PixelOptions::default()
+    });
+    let mut ppm = b"P6 1 1000000 255\n".to_vec();
+    ppm.resize(ppm.len() + 3_000_000, 7);
+    // As a whole, and in rows.
+    for bytes in [ppm, enlarged("jpeg_gray.jpg", 1, 60_000)] {
+        let error = reader.read(&bytes, 224, 224, &mut vec![0; 224 * 224 * 3]);
+        let error = error.unwrap_err();
+        assert!(matches!(error, PictureError::TooNarrow { .. }), "{error:?}");
+    }
 }
 
 /// For each format a small file that takes much memory, and the least that it takes, in MiB: it must reach what it is

@@ -43,7 +43,9 @@ impl Cause {
             PictureError::NotAPicture => Class::NotAPicture,
             PictureError::Unsupported { .. } | PictureError::NotRead { .. } => Class::Unsupported,
             PictureError::Truncated { .. } => Class::Truncated,
-            PictureError::TooLarge { .. } | PictureError::TooLong { .. } => Class::TooLarge,
+            PictureError::TooLarge { .. }
+            | PictureError::TooLong { .. }
+            | PictureError::TooNarrow { .. } => Class::TooLarge,
             PictureError::OutOfMemory { .. } => Class::OutOfMemory,
             _ => Class::Corrupt,
         };

@@ -439,15 +439,15 @@ impl Coefficients {
         };
         // Pillow looks the nearest pixel up elsewhere (`Geometry.c`), where it adds up the positions.
         let mut nearest = scale * 0.5;
-        for position in 0..first + count {
+        if filter == Filter::Nearest {
+            (0..first).for_each(|_| nearest += scale);
+        }
+        for position in first..first + count {
             let center = match filter {
                 Filter::Nearest => nearest,
                 _ => (position as f64 + 0.5) * scale,
             };
             nearest += scale;
-            if position < first {
-                continue;
-            }
             let (start, end) = match filter {
                 Filter::Nearest => {
                     let start = (center as usize).min(from - 1);

@@ -306,6 +306,7 @@ mod tests {
             max_pixels: u64::MAX,
             memory: u64::MAX,
             turned: false,
+            target: None,
         };
         let configuration = items.properties(items.primary, *b"hvcC").next().unwrap();
         let headers = Headers::of(configuration, limits).unwrap();
