@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_SIDE, PictureError, Size};
+use super::Size;
 
 /// The size that a picture is resampled to, and where the middle is cut out of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,27 +83,6 @@ impl Fit {
     }
 }
 
-/// What is made of pictures.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Target {
-    pub(super) fit: Fit,
-    /// The size that comes out.
-    pub(super) to: Size,
-}
-
-impl Target {
-    /// Whether it can be made of a picture of size `from`. One of 1 x 1,000,000 pixels would become 256 x 256,000,000
-    /// before its middle is cut out: work is to be bounded by the pixels that are in the file.
-    pub(super) fn check(self, from: Size) -> Result<(), PictureError> {
-        let (whole, _) = self.fit.of(from, self.to);
-        let Size { width, height } = from;
-        match whole.width.max(whole.height) <= MAX_SIDE {
-            true => Ok(()),
-            false => Err(PictureError::TooNarrow { width, height }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,26 +121,6 @@ mod tests {
                 (size(whole.0, whole.1), corner),
                 "{resize:?} {from:?}"
             );
-        }
-    }
-
-    #[test]
-    fn a_picture_may_be_so_narrow_that_nothing_can_be_made_of_it() {
-        let target = |resize| Target {
-            fit: Fit {
-                resize,
-                ..Fit::default()
-            },
-            to: size(224, 192),
-        };
-        let shortest = target(Resize::Shortest(256));
-        assert!(shortest.check(size(1, 3906)).is_ok());
-        for narrow in [size(1, 3907), size(3907, 1), size(1, MAX_SIDE)] {
-            let error = shortest.check(narrow).unwrap_err();
-            assert!(matches!(error, PictureError::TooNarrow { .. }), "{error:?}");
-            for resize in [Resize::Squash, Resize::Exact(256, 256)] {
-                assert!(target(resize).check(narrow).is_ok());
-            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! How large a picture may be, and how much memory it may take.
 
-use super::fit::Target;
+use super::resample::Target;
 use super::{Format, PictureError, Size};
 
 /// The pixels that Pillow refuses to go beyond: twice its `Image.MAX_IMAGE_PIXELS`, which is a quarter of a gibibyte
@@ -66,18 +66,32 @@ impl Limits {
         self.check_all_memory(format, size, size.rgb_len().saturating_add(more))
     }
 
-    /// Whether a picture of `size` may be decoded that needs this many bytes, besides the copy for its turning.
+    /// Whether a picture of `size` may be decoded that needs this many bytes, besides the copy for its turning and what
+    /// the change of its size needs.
     pub(super) fn check_all_memory(
         self,
         format: Format,
         size: Size,
         bytes: usize,
     ) -> Result<(), PictureError> {
-        if let Some(target) = self.target {
-            target.check(size)?;
-        }
         let turned = if self.turned { size.rgb_len() } else { 0 };
-        let needed = bytes.saturating_add(turned);
+        let resampled = match self.target {
+            Some(target) => {
+                target.check(size)?;
+                target.passes(size).memory
+            }
+            None => 0,
+        };
+        self.check_bytes(format, [bytes, turned, resampled])
+    }
+
+    /// Whether there is memory for all of these.
+    pub(super) fn check_bytes<const COUNT: usize>(
+        self,
+        format: Format,
+        bytes: [usize; COUNT],
+    ) -> Result<(), PictureError> {
+        let needed = bytes.into_iter().fold(0, usize::saturating_add);
         let bytes = needed as u64;
         if bytes > self.memory {
             return Err(PictureError::NeedsMemory { bytes });

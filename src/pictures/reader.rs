@@ -2,13 +2,12 @@
 
 use image::metadata::Orientation;
 
-use super::fit::Target;
 use super::formats::{self, Picture};
 use super::limits::{DEFAULT_MAX_PIXELS, Limits, OWN_MEMORY};
 use super::memory::Memory;
 use super::panics::catch_panic;
-use super::resample::RowResampler;
-use super::{Filter, Fit, PictureError, Resampler, Resampling, Resize, Size, orientation};
+use super::resample::{RowResampler, Target};
+use super::{Filter, Fit, PictureError, Resampler, Resampling, Size, orientation};
 use crate::support::fault;
 
 /// Options of a [`PictureReader`].
@@ -108,31 +107,27 @@ impl PictureReader {
         assert!(!out.is_empty(), "output is empty");
         let scaled = self.options.scaled_decode.then_some(size);
         let target = Target {
+            resampling: self.options.resampling,
+            filter: self.options.filter,
             fit: self.options.fit,
             to: size,
         };
         let orientation = self.orientation(bytes);
-        let is_whole = self.options.fit.resize == Resize::Squash;
-        let decoded =
-            if formats::gives_rows(bytes) && orientation == Orientation::NoTransforms && is_whole {
-                let limits = self.limits(memory, orientation, Some(target));
-                let mut rows = RowResampler::new(&mut self.resampler, size);
-                let decoded = caught(|| formats::decode_rows(bytes, limits, scaled, &mut rows));
-                decoded.map(|()| rows.finish(out))
-            } else {
-                let limits = self.limits(memory, orientation, Some(target));
-                let decoded = self.decode_within(limits, bytes, scaled, orientation);
-                // A HEIC picture may have been cropped.
-                let decoded = decoded.and_then(|()| target.check(self.picture.size));
-                decoded.map(|()| {
-                    let Picture {
-                        pixels, size: from, ..
-                    } = &self.picture;
-                    let (whole, corner) = self.options.fit.of(*from, size);
-                    self.resampler
-                        .resample_part(pixels, *from, out, whole, size, corner);
-                })
-            };
+        let decoded = if formats::gives_rows(bytes) && orientation == Orientation::NoTransforms {
+            let limits = self.limits(memory, orientation, Some(target));
+            let mut rows = RowResampler::new(&mut self.resampler, target);
+            let decoded = caught(|| formats::decode_rows(bytes, limits, scaled, &mut rows));
+            decoded.map(|()| rows.finish(out))
+        } else {
+            let limits = self.limits(memory, orientation, Some(target));
+            let decoded = self.decode_within(limits, bytes, scaled, orientation);
+            // A HEIC picture may have been cropped.
+            let decoded = decoded.and_then(|()| target.check(self.picture.size));
+            decoded.map(|()| {
+                let Picture { pixels, size, .. } = &self.picture;
+                (self.resampler).take_through(&target.passes(*size), pixels, out);
+            })
+        };
         if decoded.is_ok() && self.options.bgr {
             let (pixels, _) = out.as_chunks_mut::<3>();
             pixels.iter_mut().for_each(|pixel| pixel.swap(0, 2));

@@ -5,7 +5,7 @@ use super::Size;
 /// Takes the rows of an RGB picture as they are decoded, from the top: [`begin`](Self::begin), and for all rows, some
 /// at a time, [`room`](Self::room) and then [`filled`](Self::filled). May begin anew at any time.
 pub trait Rows {
-    /// The bytes of memory that a picture of this size takes.
+    /// The bytes of memory that the rows of a picture of this size take, at most at once.
     fn memory(&self, size: Size) -> usize;
 
     /// Begins with a picture of this size.

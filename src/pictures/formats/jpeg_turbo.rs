@@ -52,7 +52,7 @@ pub(super) fn decode(
     }
     // Of a picture without its end marker Pillow reads the rows, where they are all there. Then there is nothing to
     // warn of in a copy that has the marker.
-    limits.check_memory(Format::Jpeg, Size::default(), bytes.len())?;
+    limits.check_bytes(Format::Jpeg, [bytes.len()])?;
     let ended = [bytes, b"\xff\xd9"].concat();
     match decode_file(&ended, Warnings::Refused, limits, wanted, out) {
         Err(error @ PictureError::NeedsMemory { .. }) => Err(error),

@@ -8,9 +8,9 @@ use bytemuck::{Pod, Zeroable, bytes_of, cast_slice};
 use super::GpuError;
 use super::driver::{DeviceMemory, Driver, PinnedMemory, Stream};
 use super::nvjpeg::{Decoder, Nvjpeg};
-use crate::pictures::resample::Coefficients;
+use crate::pictures::resample::{self, Coefficients, Target};
 use crate::pictures::size::CHANNELS;
-use crate::pictures::{Resampling, Size};
+use crate::pictures::{Filter, Fit, Resampling, Size};
 
 /// Where pictures begin in the device's memory, in bytes.
 const ALIGNMENT: usize = 256;
@@ -206,7 +206,7 @@ impl Lane {
         let to = self.to;
         let middles: Vec<Size> = places
             .iter()
-            .map(|&(_, from)| self.resampling.middle(from, to, to))
+            .map(|&(_, from)| target(self.resampling, to).passes(from).middle)
             .collect();
         let offsets = offsets(middles.iter().map(|middle| middle.rgb_len()));
         let between = self.between.reserve(offsets[places.len()])?;
@@ -252,6 +252,16 @@ impl Lane {
     }
 }
 
+/// All that a GPU makes of pictures.
+fn target(resampling: Resampling, to: Size) -> Target {
+    Target {
+        resampling,
+        filter: Filter::default(),
+        fit: Fit::default(),
+        to,
+    }
+}
+
 /// Where things of these lengths begin, one behind the other, and where the last one ends.
 fn offsets(lengths: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut offsets = vec![0];
@@ -277,7 +287,7 @@ const MOST_AXES: usize = 2000;
 impl Axis {
     fn new(from: usize, to: usize) -> Self {
         let mut all = Coefficients::default();
-        all.compute(from, to);
+        all.compute(resample::Axis::all(from, to));
         let mut bytes = Vec::new();
         for run in &all.runs {
             bytes.extend(bytes_of(&[run.start as u32, run.len as u32]));
@@ -428,7 +438,7 @@ mod tests {
                     let mut expected = vec![0; to.rgb_len()];
                     Resampler::new(resampling).resample(&picture, size, &mut expected, to);
 
-                    let middle = resampling.middle(size, to, to);
+                    let middle = target(resampling, to).passes(size).middle;
                     let between = size.rgb_len();
                     let pixels = between + middle.rgb_len();
                     let address = (pixels + to.rgb_len()).next_multiple_of(ALIGNMENT);

@@ -45,6 +45,7 @@ impl Avx2 {
     pub(super) fn vertical_row(
         self,
         rows: &[u8],
+        row_len: usize,
         y: usize,
         out: &mut [u8],
         coefficients: &Coefficients,
@@ -55,7 +56,7 @@ impl Avx2 {
         )]
         // SAFETY: an `Avx2` exists only where `detect` found the feature.
         unsafe {
-            vertical_row(rows, y, out, coefficients)
+            vertical_row(rows, row_len, y, out, coefficients)
         }
     }
 }
@@ -172,15 +173,20 @@ fn horizontal_pixel(rows: [&[u8]; ROWS], start: usize, pairs: &[Pair]) -> [[u8; 
 }
 
 #[target_feature(enable = "avx2")]
-fn vertical_row(rows: &[u8], y: usize, out: &mut [u8], coefficients: &Coefficients) {
-    let row_len = out.len();
-    if row_len < LOAD {
-        return vertical_portable_row(rows, y, 0, out, coefficients);
+fn vertical_row(
+    rows: &[u8],
+    row_len: usize,
+    y: usize,
+    out: &mut [u8],
+    coefficients: &Coefficients,
+) {
+    if out.len() < LOAD {
+        return vertical_portable_row(rows, row_len, y, 0, out, coefficients);
     }
     let pairs = coefficients.pairs(y, 1);
-    for at in (0..row_len).step_by(LOAD) {
+    for at in (0..out.len()).step_by(LOAD) {
         // The last piece moves back to end with the row, and overlaps the one before.
-        let at = at.min(row_len - LOAD);
+        let at = at.min(out.len() - LOAD);
         let piece = vertical_piece(rows, row_len, at, pairs);
         out[at..at + LOAD].copy_from_slice(bytes_of(&piece));
     }

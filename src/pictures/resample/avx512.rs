@@ -54,6 +54,7 @@ impl Avx512 {
     pub(super) fn vertical_row(
         self,
         rows: &[u8],
+        row_len: usize,
         y: usize,
         out: &mut [u8],
         coefficients: &Coefficients,
@@ -64,7 +65,7 @@ impl Avx512 {
         )]
         // SAFETY: an `Avx512` exists only where `detect` found the features.
         unsafe {
-            vertical_row(rows, y, out, coefficients)
+            vertical_row(rows, row_len, y, out, coefficients)
         }
     }
 }
@@ -203,15 +204,20 @@ fn load(bytes: &[u8], at: usize) -> __m128i {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn vertical_row(rows: &[u8], y: usize, out: &mut [u8], coefficients: &Coefficients) {
-    let row_len = out.len();
-    if row_len < PIECE {
-        return vertical_portable_row(rows, y, 0, out, coefficients);
+fn vertical_row(
+    rows: &[u8],
+    row_len: usize,
+    y: usize,
+    out: &mut [u8],
+    coefficients: &Coefficients,
+) {
+    if out.len() < PIECE {
+        return vertical_portable_row(rows, row_len, y, 0, out, coefficients);
     }
     let quads = coefficients.quads(y);
-    for at in (0..row_len).step_by(PIECE) {
+    for at in (0..out.len()).step_by(PIECE) {
         // The last piece moves back to end with the row, and overlaps the one before.
-        let at = at.min(row_len - PIECE);
+        let at = at.min(out.len() - PIECE);
         let piece = vertical_piece(rows, row_len, at, quads);
         out[at..at + PIECE].copy_from_slice(bytes_of(&piece));
     }
@@ -225,7 +231,8 @@ fn load_piece(bytes: &[u8], at: usize) -> __m512i {
 /// 64 bytes of one output row, those from byte `at` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn vertical_piece(rows: &[u8], row_len: usize, at: usize, quads: &[Quad]) -> __m512i {
-    let last = rows.len() / row_len - 1;
+    // The last row need not be whole.
+    let last = (rows.len() - 1) / row_len;
     let mut sums = [Sums::zero(); 4];
     for (step, quad) in quads.iter().enumerate() {
         // Behind the run, coefficients are zero: any row does.

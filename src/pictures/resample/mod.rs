@@ -11,12 +11,19 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod coefficients;
+mod passes;
 mod row_resampler;
 
+pub(super) use coefficients::Coefficients;
+pub(super) use passes::{Axis, Target};
 pub(super) use row_resampler::RowResampler;
 
+use coefficients::{Pair, Quad, Run, Split};
+use passes::{Pass, Passes};
 use serde::{Deserialize, Serialize};
 
+use super::fit::Fit;
 use super::size::{CHANNELS, Size};
 
 /// Fractional bits of a coefficient: Pillow's `PRECISION_BITS`, which leaves 8 bits for the result and 2 for sums
@@ -115,20 +122,6 @@ impl Resampling {
         };
         from.height > to.height && clearly_more
     }
-
-    /// The size between the two passes, where of the new size `to` only a part of size `part` is made.
-    pub(super) fn middle(self, from: Size, to: Size, part: Size) -> Size {
-        match self.starts_vertically(from, to) {
-            true => Size {
-                width: from.width,
-                height: part.height,
-            },
-            false => Size {
-                width: part.width,
-                height: from.height,
-            },
-        }
-    }
 }
 
 /// Changes the size of pictures; keeps its buffers from one picture to the next.
@@ -144,31 +137,26 @@ pub struct Resampler {
 }
 
 impl Resampler {
-    /// A resampler that uses AVX2 where the processor has it.
+    /// A resampler that uses AVX-512 or AVX2 where the processor has it.
     pub fn new(resampling: Resampling) -> Self {
         Self::with_filter(resampling, Filter::default())
     }
 
     /// The same with another filter than the bicubic one.
     pub fn with_filter(resampling: Resampling, filter: Filter) -> Self {
-        let mut resampler = Self::with_kernel(resampling, Kernel::detect());
-        resampler.coefficients.filter = filter;
-        resampler
+        Self::with_kernel(resampling, filter, Kernel::detect())
     }
 
     /// A resampler that uses no more than what every processor has: for tests and benchmarks, the result is the same.
     pub fn portable(resampling: Resampling) -> Self {
-        Self::with_kernel(resampling, Kernel::Portable)
+        Self::with_kernel(resampling, Filter::default(), Kernel::Portable)
     }
 
-    fn with_kernel(resampling: Resampling, kernel: Kernel) -> Self {
+    fn with_kernel(resampling: Resampling, filter: Filter, kernel: Kernel) -> Self {
         Self {
             resampling,
             kernel,
-            coefficients: Coefficients {
-                are_short: resampling == Resampling::Torchvision,
-                ..Coefficients::default()
-            },
+            coefficients: Coefficients::new(resampling, filter, kernel.split()),
             between: Vec::new(),
             rows: Vec::new(),
         }
@@ -176,7 +164,7 @@ impl Resampler {
 
     /// The bytes in its buffers.
     pub(super) fn capacity(&self) -> usize {
-        self.between.capacity() + self.rows.capacity()
+        self.between.capacity() + self.rows.capacity() + self.coefficients.capacity()
     }
 
     /// Resamples `source` `[from.height, from.width, 3]` into `out` `[to.height, to.width, 3]`, both RGB, 0 to 255.
@@ -185,65 +173,83 @@ impl Resampler {
     ///
     /// When a slice has not the length of its size, or a side is zero.
     pub fn resample(&mut self, source: &[u8], from: Size, out: &mut [u8], to: Size) {
-        self.resample_part(source, from, out, to, to, [0, 0]);
+        let target = Target {
+            resampling: self.resampling,
+            filter: self.coefficients.filter,
+            fit: Fit::default(),
+            to,
+        };
+        assert!(
+            from.rgb_len() > 0 && to.rgb_len() > 0,
+            "a picture has at least one pixel"
+        );
+        self.take_through(&target.passes(from), source, out);
     }
 
-    /// Resamples `source` to the size `whole`, of which only a part of size `part` is made: that whose upper left pixel
-    /// is at `corner`, `[x, y]`. `out` is `[part.height, part.width, 3]`.
+    /// Takes `source`, `[from.height, from.width, 3]`, through the passes to `out`.
     ///
     /// # Panics
     ///
-    /// When a slice has not the length of its size, a side is zero, or the part is not in the whole.
-    pub fn resample_part(
-        &mut self,
-        source: &[u8],
-        from: Size,
-        out: &mut [u8],
-        whole: Size,
-        part: Size,
-        corner: [usize; 2],
-    ) {
+    /// When a slice has not the length of its size.
+    pub(super) fn take_through(&mut self, passes: &Passes, source: &[u8], out: &mut [u8]) {
+        let Passes { from, lines, .. } = *passes;
         assert_eq!(source.len(), from.rgb_len(), "source is not {from:?}");
-        assert_eq!(out.len(), part.rgb_len(), "output is not {part:?}");
-        assert!(
-            !source.is_empty() && !out.is_empty(),
-            "a picture has at least one pixel"
-        );
-        let across = Axis::new(from.width, whole.width, corner[0], part.width);
-        let down = Axis::new(from.height, whole.height, corner[1], part.height);
-        if across.is_identity() && down.is_identity() {
-            out.copy_from_slice(source);
-        } else if across.is_identity() {
-            self.vertical(source, from, out, down);
-        } else if down.is_identity() {
-            self.horizontal(source, from, out, across);
-        } else {
-            let mut between = std::mem::take(&mut self.between);
-            let middle = self.resampling.middle(from, whole, part);
-            between.resize(middle.rgb_len(), 0);
-            if self.resampling.starts_vertically(from, whole) {
-                self.vertical(source, from, &mut between, down);
-                self.horizontal(&between, middle, out, across);
-            } else {
-                self.horizontal(source, from, &mut between, across);
-                self.vertical(&between, middle, out, down);
+        let row_len = from.width * CHANNELS;
+        match (passes.first, passes.second) {
+            (None, _) => out.copy_from_slice(source),
+            (Some(only), None) => self.pass(only, source, row_len, lines.len, out),
+            (Some(first), Some(_)) => {
+                let mut between = std::mem::take(&mut self.between);
+                between.resize(passes.middle.rgb_len(), 0);
+                let source = match first {
+                    Pass::Horizontal(_) => &source[lines.start * row_len..],
+                    Pass::Vertical(_) => &source[lines.start * CHANNELS..],
+                };
+                self.pass(first, source, row_len, lines.len, &mut between);
+                self.finish(passes, &between, out);
+                self.between = between;
             }
-            self.between = between;
         }
     }
 
-    fn horizontal(&mut self, source: &[u8], from: Size, out: &mut [u8], axis: Axis) {
-        self.coefficients.compute_part(axis);
-        (self.kernel).horizontal(source, from, out, &self.coefficients);
+    /// The second pass, where there is one.
+    fn finish(&mut self, passes: &Passes, between: &[u8], out: &mut [u8]) {
+        let Some(second) = passes.second else {
+            return out.copy_from_slice(between);
+        };
+        let Size { width, height } = passes.middle;
+        let lines = match second {
+            Pass::Horizontal(_) => height,
+            Pass::Vertical(_) => width,
+        };
+        self.pass(second, between, width * CHANNELS, lines, out);
     }
 
-    fn vertical(&mut self, source: &[u8], from: Size, out: &mut [u8], axis: Axis) {
-        self.coefficients.compute_part(axis);
-        let row_len = from.width * CHANNELS;
-        for (y, out) in out.chunks_exact_mut(row_len).enumerate() {
-            let Run { start, len } = self.coefficients.runs[y];
-            let rows = &source[start * row_len..][..len * row_len];
-            (self.kernel).vertical_row(rows, y, out, &self.coefficients);
+    /// One pass over rows of `row_len` bytes: over as many of them as there are `lines`, or over so many pixels at the
+    /// beginning of each.
+    fn pass(&mut self, pass: Pass, source: &[u8], row_len: usize, lines: usize, out: &mut [u8]) {
+        let Self {
+            kernel,
+            coefficients,
+            ..
+        } = self;
+        coefficients.compute(pass.axis());
+        match pass {
+            Pass::Horizontal(axis) => {
+                let from = Size {
+                    width: row_len / CHANNELS,
+                    height: lines,
+                };
+                assert_eq!(out.len(), axis.count * lines * CHANNELS, "output");
+                kernel.horizontal(source, from, out, coefficients);
+            }
+            Pass::Vertical(axis) => {
+                assert_eq!(out.len(), axis.count * lines * CHANNELS, "output");
+                for (y, out) in out.chunks_exact_mut(lines * CHANNELS).enumerate() {
+                    let rows = &source[coefficients.runs[y].start * row_len..];
+                    kernel.vertical_row(rows, row_len, y, out, coefficients);
+                }
+            }
         }
     }
 }
@@ -268,6 +274,17 @@ impl Kernel {
         Self::Portable
     }
 
+    /// What it needs besides whole coefficients.
+    fn split(self) -> Split {
+        match self {
+            Self::Portable => Split::None,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => Split::Pairs,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => Split::Quads,
+        }
+    }
+
     /// `from.height` rows of `source`, each to as many pixels as there are runs. Behind the rows there may be more
     /// bytes.
     fn horizontal(self, source: &[u8], from: Size, out: &mut [u8], coefficients: &Coefficients) {
@@ -280,264 +297,26 @@ impl Kernel {
         }
     }
 
-    /// The rows of run `y` to one row.
-    fn vertical_row(self, rows: &[u8], y: usize, out: &mut [u8], coefficients: &Coefficients) {
+    /// The rows of run `y`, which begin with `rows` and are `row_len` bytes apart, to one row that is no longer. Behind
+    /// them there may be more bytes.
+    fn vertical_row(
+        self,
+        rows: &[u8],
+        row_len: usize,
+        y: usize,
+        out: &mut [u8],
+        coefficients: &Coefficients,
+    ) {
+        let last = (coefficients.runs[y].len - 1) * row_len;
+        let rows = &rows[..last + out.len()];
         match self {
-            Self::Portable => vertical_portable_row(rows, y, 0, out, coefficients),
+            Self::Portable => vertical_portable_row(rows, row_len, y, 0, out, coefficients),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(avx2) => avx2.vertical_row(rows, y, out, coefficients),
+            Self::Avx2(avx2) => avx2.vertical_row(rows, row_len, y, out, coefficients),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(avx512) => avx512.vertical_row(rows, y, out, coefficients),
+            Self::Avx512(avx512) => avx512.vertical_row(rows, row_len, y, out, coefficients),
         }
     }
-}
-
-/// What becomes of the positions of one axis.
-#[derive(Debug, Clone, Copy)]
-struct Axis {
-    from: usize,
-    /// All positions that there would be.
-    whole: usize,
-    /// The first one that is made.
-    first: usize,
-    /// How many are made.
-    count: usize,
-}
-
-impl Axis {
-    fn new(from: usize, whole: usize, first: usize, count: usize) -> Self {
-        assert!(first + count <= whole, "a part of the whole");
-        Self {
-            from,
-            whole,
-            first,
-            count,
-        }
-    }
-
-    /// All positions of the new length.
-    fn all(from: usize, to: usize) -> Self {
-        Self::new(from, to, 0, to)
-    }
-
-    fn is_identity(&self) -> bool {
-        self.from == self.whole && self.count == self.whole
-    }
-}
-
-/// What one axis needs: for every output position, where its run of source positions starts and their coefficients.
-#[derive(Debug, Default)]
-pub(super) struct Coefficients {
-    /// The runs, one per output position.
-    pub(super) runs: Vec<Run>,
-    /// `[runs, stride]` coefficients with [`PRECISION_BITS`] fractional bits, zero behind a run's end.
-    fixed: Vec<i32>,
-    /// `[runs, stride / 2]`: the same coefficients two by two, split for 16-bit multiplications.
-    pairs: Vec<Pair>,
-    /// `[runs, stride / 4]`: the same coefficients four by four, split for 8-bit multiplications.
-    quads: Vec<Quad>,
-    /// Room for one run's coefficients, a multiple of 4.
-    stride: usize,
-    filter: Filter,
-    /// Whether coefficients have 16 bits, as torchvision's.
-    are_short: bool,
-    weights: Vec<f64>,
-}
-
-/// A run of source positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) start: usize,
-    pub(super) len: usize,
-}
-
-/// Two neighbouring coefficients, each split into `high * 256 + low` with a signed high and an unsigned low part; the
-/// first coefficient is in the lower 16 bits.
-///
-/// High parts fit 16 bits as long as coefficients are below 2 in absolute value; the filter is at most 1, and half of
-/// its positive lobe always falls on the picture, so normalised coefficients stay below 1.3.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Pair {
-    pub(super) high: i32,
-    pub(super) low: i32,
-}
-
-impl Pair {
-    fn new(first: i32, second: i32) -> Self {
-        let pack = |first: i32, second: i32| (first & 0xffff) | (second << 16);
-        Self {
-            high: pack(first >> 8, second >> 8),
-            low: pack(first & 0xff, second & 0xff),
-        }
-    }
-}
-
-/// Four neighbouring coefficients, each split into `high * 65536 + middle * 256 + low` with signed parts of 8 bits; the
-/// first coefficient is in the lowest bits.
-///
-/// High parts fit 8 bits as long as coefficients are below 31 in absolute value.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Quad {
-    pub(super) high: i32,
-    pub(super) middle: i32,
-    pub(super) low: i32,
-}
-
-impl Quad {
-    fn new(coefficients: [i32; 4]) -> Self {
-        let mut parts = [[0; 4]; 3];
-        for (index, coefficient) in coefficients.into_iter().enumerate() {
-            let low = coefficient as i8;
-            let rest = (coefficient - i32::from(low)) >> 8;
-            let middle = rest as i8;
-            let high = (rest - i32::from(middle)) >> 8;
-            for (part, value) in parts.iter_mut().zip([high as i8, middle, low]) {
-                part[index] = value as u8;
-            }
-        }
-        let [high, middle, low] = parts.map(i32::from_le_bytes);
-        Self { high, middle, low }
-    }
-}
-
-impl Coefficients {
-    /// How many source positions the longest run has.
-    fn longest_run(&self, from: usize, to: usize) -> usize {
-        let support = self.filter.support() * (from as f64 / to as f64).max(1.0);
-        (support.ceil() as usize * 2 + 1).min(from)
-    }
-
-    /// Fills in the coefficients of all positions.
-    pub(super) fn compute(&mut self, from: usize, to: usize) {
-        self.compute_part(Axis::all(from, to));
-    }
-
-    /// Fills in the coefficients that take `from` positions to `to`, in the order of operations of Pillow's
-    /// `precompute_coeffs`, which the last bit of a coefficient can depend on.
-    fn compute_part(&mut self, axis: Axis) {
-        let Axis {
-            from,
-            whole,
-            first,
-            count,
-        } = axis;
-        let filter = self.filter;
-        let scale = from as f64 / whole as f64;
-        // A filter narrower than one pixel would leave pixels out: it grows when shrinking, never shrinks.
-        let filter_scale = scale.max(1.0);
-        self.stride = self.longest_run(from, whole).next_multiple_of(4);
-        self.runs.clear();
-        self.fixed.clear();
-        self.pairs.clear();
-        self.quads.clear();
-        self.fixed.reserve(count * self.stride);
-        self.pairs.reserve(count * self.stride / 2);
-        self.quads.reserve(count * self.stride / 4);
-        let bits = match self.are_short {
-            true => self.short_bits(from, whole),
-            false => PRECISION_BITS,
-        };
-        // Pillow looks the nearest pixel up elsewhere (`Geometry.c`), where it adds up the positions.
-        let mut nearest = scale * 0.5;
-        if filter == Filter::Nearest {
-            (0..first).for_each(|_| nearest += scale);
-        }
-        for position in first..first + count {
-            let center = match filter {
-                Filter::Nearest => nearest,
-                _ => (position as f64 + 0.5) * scale,
-            };
-            nearest += scale;
-            let (start, end) = match filter {
-                Filter::Nearest => {
-                    let start = (center as usize).min(from - 1);
-                    self.weights.clear();
-                    self.weights.push(filter.weight(0.0));
-                    (start, start + 1)
-                }
-                _ => self.weigh(center, filter_scale, from),
-            };
-            let sum: f64 = self.weights.iter().sum();
-            let first = self.fixed.len();
-            self.fixed
-                .extend((self.weights.iter()).map(|weight| fixed_point(weight / sum, bits)));
-            self.fixed.resize(first + self.stride, 0);
-            self.pairs.extend(
-                self.fixed[first..]
-                    .chunks_exact(2)
-                    .map(|two| Pair::new(two[0], two[1])),
-            );
-            let (fours, _) = self.fixed[first..].as_chunks();
-            self.quads.extend(fours.iter().copied().map(Quad::new));
-            self.runs.push(Run {
-                start,
-                len: end - start,
-            });
-        }
-    }
-
-    /// Makes `weights` those around `center`, before they are divided by their sum; gives where they begin and end.
-    fn weigh(&mut self, center: f64, filter_scale: f64, from: usize) -> (usize, usize) {
-        let support = self.filter.support() * filter_scale;
-        // The casts saturate at zero, where Pillow clamps.
-        let start = (center - support + 0.5) as usize;
-        let end = ((center + support + 0.5) as usize).min(from);
-        let inverse = 1.0 / filter_scale;
-        let filter = self.filter;
-        let distance = |step: usize| ((step + start) as f64 - center + 0.5) * inverse;
-        self.weights.clear();
-        self.weights
-            .extend((0..end - start).map(|step| filter.weight(distance(step))));
-        (start, end)
-    }
-
-    /// How many fractional bits a coefficient has in torchvision: as many as the largest of the axis leaves in 16, and
-    /// no more than 22.
-    fn short_bits(&mut self, from: usize, to: usize) -> u32 {
-        let scale = from as f64 / to as f64;
-        let mut most = 0.0_f64;
-        for position in 0..to {
-            self.weigh((position as f64 + 0.5) * scale, scale.max(1.0), from);
-            let sum: f64 = self.weights.iter().sum();
-            let largest = self.weights.iter().map(|weight| weight / sum);
-            most = largest.fold(most, f64::max);
-        }
-        let is_too_large =
-            |bits: &u32| 0.5 + most * f64::from(1 << (bits + 1)) >= f64::from(1 << 15);
-        (0..PRECISION_BITS)
-            .find(is_too_large)
-            .unwrap_or(PRECISION_BITS)
-    }
-
-    /// All coefficients, `[runs, stride]`, and the stride.
-    pub(super) fn table(&self) -> (&[i32], usize) {
-        (&self.fixed, self.stride)
-    }
-
-    /// The coefficients of the run at `position`, without padding.
-    pub(super) fn fixed(&self, position: usize) -> &[i32] {
-        &self.fixed[position * self.stride..][..self.runs[position].len]
-    }
-
-    /// The run at `position` in groups of `2 * pairs` coefficients, the last one filled up with zeros.
-    pub(super) fn pairs(&self, position: usize, group: usize) -> &[Pair] {
-        let groups = self.runs[position].len.div_ceil(2 * group);
-        &self.pairs[position * self.stride / 2..][..groups * group]
-    }
-
-    /// The run at `position`, the last quad filled up with zeros.
-    pub(super) fn quads(&self, position: usize) -> &[Quad] {
-        &self.quads[position * self.stride / 4..][..self.runs[position].len.div_ceil(4)]
-    }
-}
-
-/// A weight with [`PRECISION_BITS`] fractional bits, of which it has `bits` and the others are zero: sums are then what
-/// they would be with fewer.
-fn fixed_point(weight: f64, bits: u32) -> i32 {
-    let scaled = weight * f64::from(1 << bits);
-    // Rounds half away from zero: the cast cuts the fraction off.
-    let rounded = (scaled + 0.5_f64.copysign(scaled)) as i32;
-    rounded << (PRECISION_BITS - bits)
 }
 
 fn bicubic(x: f64) -> f64 {
@@ -588,21 +367,21 @@ fn horizontal_portable(source: &[u8], from: Size, out: &mut [u8], coefficients: 
     }
 }
 
-/// The vertical pass from the rows of run `y` to one row, from byte `first` of it on. Works in pieces of a row whose
-/// sums stay in registers, a shape that compilers turn into vector code.
+/// The vertical pass from the rows of run `y`, `row_len` bytes apart, to one row, from byte `first` of it on. Works in
+/// pieces of a row whose sums stay in registers, a shape that compilers turn into vector code.
 pub(super) fn vertical_portable_row(
     rows: &[u8],
+    row_len: usize,
     y: usize,
     first: usize,
     out: &mut [u8],
     coefficients: &Coefficients,
 ) {
     const PIECE: usize = 32;
-    let row_len = out.len();
     for (piece, out) in out[first..].chunks_mut(PIECE).enumerate() {
         let at = first + piece * PIECE;
         let mut sums = [HALF; PIECE];
-        for (row, &coefficient) in rows.chunks_exact(row_len).zip(coefficients.fixed(y)) {
+        for (row, &coefficient) in rows.chunks(row_len).zip(coefficients.fixed(y)) {
             for (sum, &value) in sums.iter_mut().zip(&row[at..at + out.len()]) {
                 *sum += i32::from(value) * coefficient;
             }
@@ -616,6 +395,7 @@ pub(super) fn vertical_portable_row(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pictures::fit::{Resize, Rounding};
     use crate::pictures::rows::Rows;
 
     /// Pixels without any pattern, full of hard edges, from a small generator (Knuth's MMIX constants).
@@ -643,21 +423,28 @@ mod tests {
         out
     }
 
+    /// What is made of all of a picture.
+    fn squash(resampling: Resampling, to: Size) -> Target {
+        Target {
+            resampling,
+            filter: Filter::default(),
+            fit: Fit::default(),
+            to,
+        }
+    }
+
     /// The same through rows that come a few at a time.
     fn resampled_in_rows(
         resampler: &mut Resampler,
         source: &[u8],
         from: Size,
-        to: Size,
+        target: Target,
         count: usize,
     ) -> Vec<u8> {
-        let mut out = vec![0; to.rgb_len()];
-        let mut rows = RowResampler::new(resampler, to);
+        let mut out = vec![0; target.to.rgb_len()];
+        let mut rows = RowResampler::new(resampler, target);
         // What came before does not count.
-        rows.begin(Size {
-            width: from.height,
-            height: from.width,
-        });
+        rows.begin(from.transposed());
         rows.room(0, 1).fill(99);
         rows.filled();
         rows.begin(from);
@@ -669,6 +456,60 @@ mod tests {
         }
         rows.finish(&mut out);
         out
+    }
+
+    /// Whole passes over the whole picture, of which the middle is taken at the end: sums as they are in the books.
+    fn resampled_by_the_book(source: &[u8], from: Size, target: Target) -> Vec<u8> {
+        let mut coefficients = Coefficients::new(target.resampling, target.filter, Split::None);
+        let (whole, corner) = target.fit.of(from, target.to);
+        let at = |size: Size, x: usize, y: usize, channel: usize| {
+            (y * size.width + x) * CHANNELS + channel
+        };
+        let (mut pixels, mut size) = (source.to_vec(), from);
+        let starts_vertically = target.resampling.starts_vertically(from, whole);
+        for vertical in [starts_vertically, !starts_vertically] {
+            let to = match vertical {
+                true => Size {
+                    height: whole.height,
+                    ..size
+                },
+                false => Size {
+                    width: whole.width,
+                    ..size
+                },
+            };
+            if to == size {
+                continue;
+            }
+            coefficients.compute(match vertical {
+                true => Axis::all(size.height, to.height),
+                false => Axis::all(size.width, to.width),
+            });
+            let mut out = vec![0; to.rgb_len()];
+            for y in 0..to.height {
+                for x in 0..to.width {
+                    let position = if vertical { y } else { x };
+                    let start = coefficients.runs[position].start;
+                    for channel in 0..CHANNELS {
+                        let mut sum = HALF;
+                        for (step, &weight) in coefficients.fixed(position).iter().enumerate() {
+                            let from = match vertical {
+                                true => at(size, x, start + step, channel),
+                                false => at(size, start + step, y, channel),
+                            };
+                            sum += i32::from(pixels[from]) * weight;
+                        }
+                        out[at(to, x, y, channel)] = level(sum);
+                    }
+                }
+            }
+            (pixels, size) = (out, to);
+        }
+        let rows = pixels.chunks_exact(size.width * CHANNELS);
+        let rows = rows.skip(corner[1]).take(target.to.height);
+        rows.flat_map(|row| &row[corner[0] * CHANNELS..][..target.to.width * CHANNELS])
+            .copied()
+            .collect()
     }
 
     /// All that this processor has.
@@ -689,7 +530,7 @@ mod tests {
         for pillow in Resampling::ALL {
             let mut portable = Resampler::portable(pillow);
             let mut resamplers: Vec<_> = (kernels().into_iter())
-                .map(|kernel| Resampler::with_kernel(pillow, kernel))
+                .map(|kernel| Resampler::with_kernel(pillow, Filter::default(), kernel))
                 .collect();
             for width in sides {
                 for height in sides {
@@ -703,7 +544,8 @@ mod tests {
                             let found = resampled(resampler, &source, from, to);
                             assert!(found == expected, "{from:?} to {to:?}, {kernel:?}");
                             let count = 1 + (from.width + to.height + index) % 16;
-                            let found = resampled_in_rows(resampler, &source, from, to, count);
+                            let target = squash(pillow, to);
+                            let found = resampled_in_rows(resampler, &source, from, target, count);
                             assert!(
                                 found == expected,
                                 "{from:?} to {to:?}, {kernel:?}, {count} rows at a time"
@@ -712,6 +554,103 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_for_the_middle_changes_no_pixel_of_it() {
+        let mut state = 7_u64;
+        let mut below = |limit: usize| {
+            state = (state.wrapping_mul(6364136223846793005)).wrapping_add(1442695040888963407);
+            (state >> 33) as usize % limit
+        };
+        let filters = [
+            Filter::Nearest,
+            Filter::Bilinear,
+            Filter::Bicubic,
+            Filter::Lanczos,
+        ];
+        let mut seen = [0; 4];
+        for round in 0..600 {
+            // All shapes: a side of a few pixels, tall pictures, those that grow and those that shrink.
+            let mut side = || match below(4) {
+                0 => 1 + below(8),
+                1 => 1 + below(40),
+                _ => 1 + below(130),
+            };
+            let [width, height, wide, high, more] = std::array::from_fn(|_| side());
+            let from = Size { width, height };
+            let to = Size {
+                width: 1 + wide / 3,
+                height: 1 + high / 3,
+            };
+            let fit = Fit {
+                resize: match round % 4 {
+                    0 => Resize::Exact(to.width + more % 30, to.height + more % 7),
+                    // The sides of the picture itself, one or both of them, of which a part is cut out.
+                    1 => Resize::Exact(to.width.max(width), to.height.max(more)),
+                    2 => Resize::Exact(to.width.max(width), to.height.max(height)),
+                    _ => Resize::Shortest(to.width.max(to.height) + more % 9),
+                },
+                rounding: [Rounding::Down, Rounding::Even][round % 2],
+            };
+            let source = noise(from, round as u64);
+            for (filter, resampling) in (filters.into_iter())
+                .flat_map(|filter| Resampling::ALL.map(|resampling| (filter, resampling)))
+            {
+                let target = Target {
+                    resampling,
+                    filter,
+                    fit,
+                    to,
+                };
+                let expected = resampled_by_the_book(&source, from, target);
+                let passes = target.passes(from);
+                seen[match (passes.first, passes.second) {
+                    (_, None) => 0,
+                    (Some(Pass::Vertical(_)), _) if passes.lines.len < width => 1,
+                    (Some(Pass::Horizontal(_)), _) if passes.lines.len < height => 2,
+                    _ => 3,
+                }] += 1;
+                for kernel in kernels() {
+                    let mut resampler = Resampler::with_kernel(resampling, filter, kernel);
+                    let case = format!("{from:?} {target:?} {kernel:?}");
+                    let mut found = vec![0; to.rgb_len()];
+                    resampler.take_through(&passes, &source, &mut found);
+                    assert!(found == expected, "{case}");
+                    let count = 1 + round % 17;
+                    let found = resampled_in_rows(&mut resampler, &source, from, target, count);
+                    assert!(found == expected, "{case}, {count} rows at a time");
+                }
+            }
+        }
+        assert!(seen.iter().all(|&count| count > 100), "{seen:?}");
+    }
+
+    /// With the shorter side 224 a portrait of 3 by 4 has a quarter of its rows cut off.
+    #[test]
+    fn rows_that_are_cut_off_get_no_pass_and_no_room() {
+        let to = Size {
+            width: 224,
+            height: 224,
+        };
+        let target = |resampling| Target {
+            fit: Fit {
+                resize: Resize::Shortest(224),
+                ..Fit::default()
+            },
+            ..squash(resampling, to)
+        };
+        let size = |width, height| Size { width, height };
+        let middle = |from| target(Resampling::Pillow13).passes(from).middle;
+        // The rest is what a run reaches beyond: two positions of the new length and one of the old.
+        let run = 3000 * 2 / 224 + 1;
+        let portrait = middle(size(3000, 4000)).height;
+        assert!((3000..3000 + 2 * run).contains(&portrait), "{portrait}");
+        assert_eq!(middle(size(4000, 3000)), size(224, 3000));
+        for resampling in Resampling::ALL {
+            let narrow = target(resampling).passes(size(100, 400_000));
+            assert!(narrow.memory < 1 << 20, "{}", narrow.memory);
         }
     }
 
@@ -728,8 +667,9 @@ mod tests {
         {
             let from = Size { width, height };
             let mut resampler = Resampler::new(pillow);
-            let mut rows = RowResampler::new(&mut resampler, to);
-            let promised = rows.memory(from);
+            let target = squash(pillow, to);
+            let mut rows = RowResampler::new(&mut resampler, target);
+            let promised = rows.memory(from) + target.passes(from).memory;
             assert!(promised * 4 < from.rgb_len(), "{from:?}: {promised} bytes");
             rows.begin(from);
             for first in (0..height).step_by(16) {
@@ -744,7 +684,8 @@ mod tests {
 
     #[test]
     fn coefficients_sum_to_one_and_fit_their_pairs_and_quads() {
-        let mut coefficients = Coefficients::default();
+        let [mut coefficients, mut by_fours] = [Split::Pairs, Split::Quads]
+            .map(|split| Coefficients::new(Resampling::default(), Filter::default(), split));
         for (from, to) in [
             (1, 224),
             (2, 224),
@@ -755,7 +696,8 @@ mod tests {
             (9999, 7),
             (5, 1),
         ] {
-            coefficients.compute(from, to);
+            coefficients.compute(Axis::all(from, to));
+            by_fours.compute(Axis::all(from, to));
             for position in 0..to {
                 let fixed = coefficients.fixed(position);
                 let sum: i32 = fixed.iter().sum();
@@ -774,7 +716,7 @@ mod tests {
                         second
                     );
                 }
-                for (four, quad) in fixed.chunks(4).zip(coefficients.quads(position)) {
+                for (four, quad) in fixed.chunks(4).zip(by_fours.quads(position)) {
                     let parts = [quad.high, quad.middle, quad.low].map(i32::to_le_bytes);
                     for (index, &coefficient) in four.iter().enumerate() {
                         let [high, middle, low] = parts.map(|part| i32::from(part[index] as i8));
