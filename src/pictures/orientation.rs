@@ -13,8 +13,9 @@ use crate::pictures::formats::avif_orientation;
 use crate::pictures::formats::exif_orientation;
 use crate::pictures::{Format, Size};
 
-/// The most that a compressed text of a PNG may become, in bytes: Pillow's `MAX_TEXT_CHUNK`.
-const MAX_TEXT: u64 = 1 << 20;
+/// The most that a compressed text of a PNG may become, in bytes: Pillow's `MAX_TEXT_CHUNK`. Of digits no more are read
+/// either.
+const MAX_TEXT: usize = 1 << 20;
 
 /// The orientation that a JPEG, PNG or WebP file gives in its EXIF data, or else in its XMP data, and an AVIF in boxes
 /// of its own; upright where it gives none that can be read. (A TIFF is turned when it is decoded.)
@@ -188,7 +189,7 @@ fn png_text<'a>(bytes: &'a [u8], keyword: &[u8]) -> Option<Cow<'a, [u8]>> {
 
 fn inflate(data: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
-    let mut decoder = ZlibDecoder::new(data).take(MAX_TEXT);
+    let mut decoder = ZlibDecoder::new(data).take(MAX_TEXT as u64);
     decoder.read_to_end(&mut text).ok()?;
     Some(text)
 }
@@ -196,14 +197,24 @@ fn inflate(data: &[u8]) -> Option<Vec<u8>> {
 /// What ImageMagick writes: a line each for nothing, a name and a length, then two digits for each byte.
 fn hex(text: &[u8]) -> Option<Vec<u8>> {
     let lines = text.splitn(4, |byte| *byte == b'\n').nth(3)?;
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
     let digits = lines.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let digits: Vec<u32> = digits.map(digit).collect::<Option<_>>()?;
+    let digits: Vec<u8> = digits.take(MAX_TEXT).map(digit).collect::<Option<_>>()?;
     let (bytes, _) = digits.as_chunks();
-    Some(
-        bytes
-            .iter()
-            .map(|[high, low]| (high << 4 | low) as u8)
-            .collect(),
-    )
+    Some(bytes.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_text_as_long_as_the_file_no_more_than_a_megabyte_is_read() {
+        let text = [&b"\nexif\n 4\n"[..], &b"4A 4b\n".repeat(MAX_TEXT)].concat();
+        let bytes = hex(&text).unwrap();
+        assert_eq!(bytes[..4], *b"JKJK");
+        assert_eq!(bytes.len(), MAX_TEXT / 2);
+        assert_eq!(hex(b"\nexif\n 4\n4a4"), Some(b"J".to_vec()));
+        assert_eq!(hex(b"\nexif\n 4\n4a4x"), None);
+    }
 }

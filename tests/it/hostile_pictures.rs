@@ -412,6 +412,28 @@ fn the_work_for_a_picture_whose_middle_is_taken_is_bounded_by_its_pixels() {
     }
 }
 
+/// The longest row has 8 MB, for which nobody asks.
+#[test]
+fn a_png_may_be_as_wide_as_any_picture_and_its_exif_data_not_as_long_as_the_file() {
+    let read = |bytes: &[u8]| {
+        let mut reader = PictureReader::new(PixelOptions::default());
+        reader.read(bytes, 20, 20, &mut [0; 1200])
+    };
+    let wide = read(&enlarged("png_rgba_16.png", 1_000_000, 1));
+    assert!(
+        !matches!(wide, Err(PictureError::Unsupported { .. })),
+        "{wide:?}"
+    );
+    let picture = stored_picture("png_rgba_16.png");
+    let (head, rest) = picture.split_at(33);
+    for (length, is_read) in [(10_u32 << 20, true), (30 << 20, false)] {
+        let mut bytes = [head, &length.to_be_bytes(), b"eXIf"].concat();
+        bytes.resize(bytes.len() + length as usize + 4, 0);
+        bytes.extend(rest);
+        assert_eq!(read(&bytes).is_ok(), is_read, "{length} bytes");
+    }
+}
+
 /// For each format a small file that takes much memory, and the least that it takes, in MiB: it must reach what it is
 /// for.
 fn memory_hogs() -> [(&'static str, Vec<u8>, u64); 13] {

@@ -13,8 +13,9 @@ use crate::pictures::convert::{
 use crate::pictures::limits::Limits;
 use crate::pictures::size::CHANNELS;
 
-/// Memory that the decoder may take besides the picture: for rows (at most 8 bytes x [`super::MAX_SIDE`]) and chunks.
-const DECODER_BYTES: usize = 64 << 20;
+/// Memory that the decoder may take besides the picture: for a row (at most 8 bytes x
+/// [`MAX_SIDE`](crate::pictures::MAX_SIDE)) and chunks, of which EXIF data alone may be long. Nobody is asked for it.
+const DECODER_BYTES: usize = 24 << 20;
 
 pub(super) fn decode(
     bytes: &[u8],
