@@ -21,8 +21,6 @@ pub(super) struct Limits {
     pub(super) max_pixels: u64,
     /// Bytes, besides those of the file.
     pub(super) memory: u64,
-    /// Whether the picture is turned when it is decoded, which makes a copy of it.
-    pub(super) turned: bool,
     /// What is made of the picture.
     pub(super) target: Option<Target>,
 }
@@ -66,15 +64,13 @@ impl Limits {
         self.check_all_memory(format, size, size.rgb_len().saturating_add(more))
     }
 
-    /// Whether a picture of `size` may be decoded that needs this many bytes, besides the copy for its turning and what
-    /// the change of its size needs.
+    /// Whether a picture of `size` may be decoded that needs this many bytes, besides what the change of its size needs.
     pub(super) fn check_all_memory(
         self,
         format: Format,
         size: Size,
         bytes: usize,
     ) -> Result<(), PictureError> {
-        let turned = if self.turned { size.rgb_len() } else { 0 };
         let resampled = match self.target {
             Some(target) => {
                 target.check(size)?;
@@ -82,7 +78,7 @@ impl Limits {
             }
             None => 0,
         };
-        self.check_bytes(format, [bytes, turned, resampled])
+        self.check_bytes(format, [bytes, resampled])
     }
 
     /// Whether there is memory for all of these.
@@ -113,7 +109,6 @@ mod tests {
         let limits = Limits {
             max_pixels: 3_000_000,
             memory: u64::MAX,
-            turned: false,
             target: None,
         };
         let check = |width: u64, height: u64| limits.check(Format::Png, width, height);

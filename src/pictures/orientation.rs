@@ -1,16 +1,16 @@
-//! How a camera was held: the EXIF tag `Orientation`, found where Pillow finds it, and applied by the crate `image`.
+//! How a camera was held: the EXIF tag `Orientation`, found where Pillow finds it, and applied.
 
 use std::borrow::Cow;
 use std::io::Read;
 
 use flate2::bufread::ZlibDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, RgbImage};
 use memchr::memmem;
 
 #[cfg(feature = "avif")]
 use crate::pictures::formats::avif_orientation;
 use crate::pictures::formats::exif_orientation;
+use crate::pictures::size::CHANNELS;
 use crate::pictures::{Format, Size};
 
 /// The most that a compressed text of a PNG may become, in bytes: Pillow's `MAX_TEXT_CHUNK`. Of digits no more are read
@@ -48,13 +48,34 @@ pub fn value_in_xmp(xmp: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether rows become columns.
-pub fn swaps_sides(orientation: Orientation) -> bool {
+/// What an orientation does: the picture as it is stored is mirrored first, then its rows become columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The last pixel of each row comes first.
+    pub mirrors_rows: bool,
+    /// The last row comes first.
+    pub mirrors_columns: bool,
+    /// Rows become columns.
+    pub swaps_sides: bool,
+}
+
+/// What an orientation does.
+pub fn turn(orientation: Orientation) -> Turn {
     use Orientation::*;
-    matches!(
-        orientation,
-        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
-    )
+    Turn {
+        mirrors_rows: matches!(
+            orientation,
+            FlipHorizontal | Rotate180 | Rotate270 | Rotate270FlipH
+        ),
+        mirrors_columns: matches!(
+            orientation,
+            FlipVertical | Rotate180 | Rotate90 | Rotate270FlipH
+        ),
+        swaps_sides: matches!(
+            orientation,
+            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+        ),
+    }
 }
 
 /// Turns a picture upright; `pixels` are `[size.height, size.width, 3]`.
@@ -62,16 +83,37 @@ pub fn apply(orientation: Orientation, size: Size, pixels: Vec<u8>) -> (Size, Ve
     if orientation == Orientation::NoTransforms {
         return (size, pixels);
     }
-    let side = |side: usize| u32::try_from(side).expect("a side of at most MAX_SIDE pixels");
-    let picture = RgbImage::from_raw(side(size.width), side(size.height), pixels);
-    let mut picture = DynamicImage::ImageRgb8(picture.expect("as many pixels as the size says"));
-    picture.apply_orientation(orientation);
-    let size = Size {
-        width: picture.width() as usize,
-        height: picture.height() as usize,
+    let turn = turn(orientation);
+    let to = match turn.swaps_sides {
+        true => size.transposed(),
+        false => size,
     };
-    (size, picture.into_bytes())
+    let mut out = vec![0; pixels.len()];
+    // In squares, so that neither the rows of the one nor of the other leave the cache.
+    for top in (0..to.height).step_by(SQUARE) {
+        for left in (0..to.width).step_by(SQUARE) {
+            for y in top..to.height.min(top + SQUARE) {
+                let right = to.width.min(left + SQUARE);
+                let row = &mut out[(y * to.width + left) * CHANNELS..][..(right - left) * CHANNELS];
+                for (x, pixel) in (left..right).zip(row.chunks_exact_mut(CHANNELS)) {
+                    let (mut column, mut row) = if turn.swaps_sides { (y, x) } else { (x, y) };
+                    if turn.mirrors_rows {
+                        column = size.width - 1 - column;
+                    }
+                    if turn.mirrors_columns {
+                        row = size.height - 1 - row;
+                    }
+                    let from = (row * size.width + column) * CHANNELS;
+                    pixel.copy_from_slice(&pixels[from..from + CHANNELS]);
+                }
+            }
+        }
+    }
+    (to, out)
 }
+
+/// The side of the squares that a picture is turned in.
+const SQUARE: usize = 32;
 
 /// Some programs write this before EXIF data also where it does not belong.
 const EXIF_PREFIX: &[u8] = b"Exif\0\0";
@@ -207,6 +249,26 @@ fn hex(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_are_turned_as_the_crate_image_turns_them() {
+        for (width, height) in [(1, 1), (1, 5), (3, 2), (40, 33), (31, 70)] {
+            let pixels: Vec<u8> = (0..width * height * 3)
+                .map(|byte| (byte * 31 + byte / 256) as u8)
+                .collect();
+            let size = Size { width, height };
+            for orientation in (1..=8).filter_map(Orientation::from_exif) {
+                let picture =
+                    image::RgbImage::from_raw(width as u32, height as u32, pixels.clone());
+                let mut picture = image::DynamicImage::ImageRgb8(picture.unwrap());
+                picture.apply_orientation(orientation);
+                let (turned, found) = apply(orientation, size, pixels.clone());
+                let found_size = (turned.width as u32, turned.height as u32);
+                assert_eq!(found_size, (picture.width(), picture.height()));
+                assert!(found == picture.as_bytes(), "{size:?} {orientation:?}");
+            }
+        }
+    }
 
     #[test]
     fn of_a_text_as_long_as_the_file_no_more_than_a_megabyte_is_read() {

@@ -105,22 +105,23 @@ impl PictureReader {
         let size = Size { width, height };
         assert_eq!(out.len(), size.rgb_len(), "output is not {size:?}");
         assert!(!out.is_empty(), "output is empty");
-        let scaled = self.options.scaled_decode.then_some(size);
+        let orientation = self.orientation(bytes);
         let target = Target {
             resampling: self.options.resampling,
             filter: self.options.filter,
+            orientation,
             fit: self.options.fit,
             to: size,
         };
-        let orientation = self.orientation(bytes);
-        let decoded = if formats::gives_rows(bytes) && orientation == Orientation::NoTransforms {
-            let limits = self.limits(memory, orientation, Some(target));
+        let limits = self.limits(memory, Some(target));
+        let stored = target.turned(size);
+        let scaled = self.options.scaled_decode.then_some(stored);
+        let decoded = if formats::gives_rows(bytes) {
             let mut rows = RowResampler::new(&mut self.resampler, target);
             let decoded = caught(|| formats::decode_rows(bytes, limits, scaled, &mut rows));
             decoded.map(|()| rows.finish(out))
         } else {
-            let limits = self.limits(memory, orientation, Some(target));
-            let decoded = self.decode_within(limits, bytes, scaled, orientation);
+            let decoded = self.decode_within(limits, bytes, scaled);
             // A HEIC picture may have been cropped.
             let decoded = decoded.and_then(|()| target.check(self.picture.size));
             decoded.map(|()| {
@@ -128,6 +129,10 @@ impl PictureReader {
                 (self.resampler).take_through(&target.passes(*size), pixels, out);
             })
         };
+        if decoded.is_ok() && orientation != Orientation::NoTransforms {
+            let (_, upright) = orientation::apply(orientation, stored, out.to_vec());
+            out.copy_from_slice(&upright);
+        }
         if decoded.is_ok() && self.options.bgr {
             let (pixels, _) = out.as_chunks_mut::<3>();
             pixels.iter_mut().for_each(|pixel| pixel.swap(0, 2));
@@ -142,11 +147,9 @@ impl PictureReader {
     ///
     /// As [`read`](Self::read).
     pub fn decode(&mut self, bytes: &[u8]) -> Result<(Size, &[u8]), PictureError> {
-        let orientation = self.orientation(bytes);
-        Memory::of_process().within(|memory| {
-            let limits = self.limits(memory, orientation, None);
-            self.decode_within(limits, bytes, None, orientation)
-        })?;
+        Memory::of_process()
+            .within(|memory| self.decode_within(self.limits(memory, None), bytes, None))?;
+        self.picture.turn(self.orientation(bytes));
         Ok((self.picture.size, &self.picture.pixels))
     }
 
@@ -166,10 +169,8 @@ impl PictureReader {
             width: side,
             height: side,
         };
-        let as_stored = Orientation::NoTransforms;
         let decoded = Memory::of_process().within(|memory| {
-            let limits = self.limits(memory, as_stored, None);
-            self.decode_within(limits, bytes, Some(square), as_stored)
+            self.decode_within(self.limits(memory, None), bytes, Some(square))
         });
         if let Err(error) = decoded {
             self.give_back_large_buffers();
@@ -199,35 +200,27 @@ impl PictureReader {
         }
     }
 
-    fn limits(&self, memory: u64, orientation: Orientation, target: Option<Target>) -> Limits {
+    fn limits(&self, memory: u64, target: Option<Target>) -> Limits {
         Limits {
             max_pixels: self.options.max_pixels,
             memory,
-            turned: orientation != Orientation::NoTransforms,
             target,
         }
     }
 
-    /// Leaves the picture in `self.picture`, turned. `wanted` is the size that it may be shrunk for.
+    /// Leaves the picture in `self.picture`. `wanted` is the size that it may be shrunk for.
     fn decode_within(
         &mut self,
         limits: Limits,
         bytes: &[u8],
         wanted: Option<Size>,
-        orientation: Orientation,
     ) -> Result<(), PictureError> {
-        let wanted = wanted.map(|wanted| match orientation::swaps_sides(orientation) {
-            true => wanted.transposed(),
-            false => wanted,
-        });
         let picture = &mut self.picture;
         let decoded = caught(|| formats::decode(bytes, limits, wanted, picture));
         if matches!(decoded, Err(PictureError::DecoderPanicked { .. })) {
             self.picture = Picture::default();
         }
-        decoded?;
-        self.picture.turn(orientation);
-        Ok(())
+        decoded
     }
 
     fn give_back_large_buffers(&mut self) {

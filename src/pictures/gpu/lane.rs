@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable, bytes_of, cast_slice};
+use image::metadata::Orientation;
 
 use super::GpuError;
 use super::driver::{DeviceMemory, Driver, PinnedMemory, Stream};
@@ -257,6 +258,7 @@ fn target(resampling: Resampling, to: Size) -> Target {
     Target {
         resampling,
         filter: Filter::default(),
+        orientation: Orientation::NoTransforms,
         fit: Fit::default(),
         to,
     }

@@ -43,6 +43,14 @@ impl Run {
     pub fn all(len: usize) -> Self {
         Self { start: 0, len }
     }
+
+    /// The same counted from the other end of so many positions.
+    pub fn mirrored(self, of: usize) -> Self {
+        Self {
+            start: of - self.start - self.len,
+            ..self
+        }
+    }
 }
 
 /// Two neighbouring coefficients, each split into `high * 256 + low` with a signed high and an unsigned low part; the
@@ -105,7 +113,8 @@ impl Coefficients {
         }
     }
 
-    /// Fills in the coefficients of the positions of an axis that are made, in the order of operations of Pillow's
+    /// Fills in the coefficients of the positions of an axis that are made, from the first as the pass counts them. They
+    /// are made in the order of operations of Pillow's
     /// `precompute_coeffs`, which the last bit of a coefficient can depend on.
     pub fn compute(&mut self, axis: Axis) {
         let filter = self.filter;
@@ -126,15 +135,25 @@ impl Coefficients {
             self.fixed
                 .extend((self.weights.iter()).map(|weight| fixed_point(weight / sum, bits)));
             self.fixed.resize(first + self.stride, 0);
-            self.runs.push(Run {
-                start: run.start - axis.skipped,
-                ..run
-            });
+            self.runs.push(run);
             center = match filter {
                 // As `Axis::center` does it, and not from the beginning each time.
                 Filter::Nearest => center + axis.scale(),
                 _ => axis.center(filter, position + 1),
             };
+        }
+        if axis.is_mirrored {
+            self.runs.reverse();
+            self.fixed.reverse();
+            let all = self.fixed.chunks_exact_mut(self.stride);
+            for (run, coefficients) in self.runs.iter_mut().zip(all) {
+                *run = run.mirrored(axis.from);
+                // The zeros behind the run came before it.
+                coefficients.rotate_left(self.stride - run.len);
+            }
+        }
+        for run in &mut self.runs {
+            run.start -= axis.skipped;
         }
         self.pairs.clear();
         self.quads.clear();

@@ -20,6 +20,7 @@ pub(super) use passes::{Axis, Target};
 pub(super) use row_resampler::RowResampler;
 
 use coefficients::{Pair, Quad, Run, Split};
+use image::metadata::Orientation;
 use passes::{Pass, Passes};
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +177,7 @@ impl Resampler {
         let target = Target {
             resampling: self.resampling,
             filter: self.coefficients.filter,
+            orientation: Orientation::NoTransforms,
             fit: Fit::default(),
             to,
         };
@@ -396,6 +398,7 @@ pub(super) fn vertical_portable_row(
 mod tests {
     use super::*;
     use crate::pictures::fit::{Resize, Rounding};
+    use crate::pictures::orientation;
     use crate::pictures::rows::Rows;
 
     /// Pixels without any pattern, full of hard edges, from a small generator (Knuth's MMIX constants).
@@ -428,6 +431,7 @@ mod tests {
         Target {
             resampling,
             filter: Filter::default(),
+            orientation: Orientation::NoTransforms,
             fit: Fit::default(),
             to,
         }
@@ -458,14 +462,16 @@ mod tests {
         out
     }
 
-    /// Whole passes over the whole picture, of which the middle is taken at the end: sums as they are in the books.
+    /// Whole passes over the whole picture, turned, of which the middle is taken at the end: sums as they are in the
+    /// books.
     fn resampled_by_the_book(source: &[u8], from: Size, target: Target) -> Vec<u8> {
+        let (from, source) = orientation::apply(target.orientation, from, source.to_vec());
         let mut coefficients = Coefficients::new(target.resampling, target.filter, Split::None);
         let (whole, corner) = target.fit.of(from, target.to);
         let at = |size: Size, x: usize, y: usize, channel: usize| {
             (y * size.width + x) * CHANNELS + channel
         };
-        let (mut pixels, mut size) = (source.to_vec(), from);
+        let (mut pixels, mut size) = (source, from);
         let starts_vertically = target.resampling.starts_vertically(from, whole);
         for vertical in [starts_vertically, !starts_vertically] {
             let to = match vertical {
@@ -558,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_for_the_middle_changes_no_pixel_of_it() {
+    fn what_is_left_out_or_turned_afterwards_changes_no_pixel_of_the_middle() {
         let mut state = 7_u64;
         let mut below = |limit: usize| {
             state = (state.wrapping_mul(6364136223846793005)).wrapping_add(1442695040888963407);
@@ -598,12 +604,15 @@ mod tests {
             for (filter, resampling) in (filters.into_iter())
                 .flat_map(|filter| Resampling::ALL.map(|resampling| (filter, resampling)))
             {
+                let orientation = Orientation::from_exif(1 + below(8) as u8).unwrap();
                 let target = Target {
                     resampling,
                     filter,
+                    orientation,
                     fit,
                     to,
                 };
+                let turned = |found| orientation::apply(orientation, target.turned(to), found).1;
                 let expected = resampled_by_the_book(&source, from, target);
                 let passes = target.passes(from);
                 seen[match (passes.first, passes.second) {
@@ -617,10 +626,10 @@ mod tests {
                     let case = format!("{from:?} {target:?} {kernel:?}");
                     let mut found = vec![0; to.rgb_len()];
                     resampler.take_through(&passes, &source, &mut found);
-                    assert!(found == expected, "{case}");
+                    assert!(turned(found) == expected, "{case}");
                     let count = 1 + round % 17;
                     let found = resampled_in_rows(&mut resampler, &source, from, target, count);
-                    assert!(found == expected, "{case}, {count} rows at a time");
+                    assert!(turned(found) == expected, "{case}, {count} rows at a time");
                 }
             }
         }

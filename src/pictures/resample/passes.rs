@@ -1,7 +1,10 @@
 //! Which passes a picture goes through, in which order, and what lies between them.
 
+use image::metadata::Orientation;
+
 use super::{Filter, Pair, Resampling, Run, Size};
 use crate::pictures::fit::Fit;
+use crate::pictures::orientation::{self, Turn};
 use crate::pictures::{MAX_SIDE, PictureError};
 
 /// What is made of pictures.
@@ -9,6 +12,8 @@ use crate::pictures::{MAX_SIDE, PictureError};
 pub struct Target {
     pub resampling: Resampling,
     pub filter: Filter,
+    /// How pictures are turned before their size is changed.
+    pub orientation: Orientation,
     pub fit: Fit,
     /// The size that comes out.
     pub to: Size,
@@ -18,7 +23,7 @@ impl Target {
     /// Whether it can be made of a picture of size `from`. One of 1 x 1,000,000 pixels would become 256 x 256,000,000
     /// before its middle is cut out: work is to be bounded by the pixels that are in the file.
     pub fn check(&self, from: Size) -> Result<(), PictureError> {
-        let (whole, _) = self.fit.of(from, self.to);
+        let (whole, _) = self.fit.of(self.turned(from), self.to);
         let Size { width, height } = from;
         match whole.width.max(whole.height) <= MAX_SIDE {
             true => Ok(()),
@@ -26,17 +31,43 @@ impl Target {
         }
     }
 
-    /// What a picture of size `from` goes through.
+    /// A size that is stored, turned; and the other way round.
+    pub fn turned(&self, size: Size) -> Size {
+        match orientation::turn(self.orientation).swaps_sides {
+            true => size.transposed(),
+            false => size,
+        }
+    }
+
+    /// What a picture of size `from` goes through, as it is stored: what comes out is to be turned, to the last bit as
+    /// if the picture had been turned before. So the passes are those of the turned picture, in their order, along the
+    /// sides that become its own, and weigh positions from the other end where the picture is mirrored. (To turn all of
+    /// 12 megapixels took as long as to decode them.)
     ///
     /// # Panics
     ///
     /// When a side is zero, or what comes out is not a part of the whole.
     pub fn passes(&self, from: Size) -> Passes {
-        let (whole, corner) = self.fit.of(from, self.to);
-        let across = Axis::new(from.width, whole.width, corner[0], self.to.width);
-        let down = Axis::new(from.height, whole.height, corner[1], self.to.height);
-        let mut passes = [Pass::Horizontal(across), Pass::Vertical(down)];
-        if self.resampling.starts_vertically(from, whole) {
+        let turned = self.turned(from);
+        let (whole, corner) = self.fit.of(turned, self.to);
+        let across = Axis::new(turned.width, whole.width, corner[0], self.to.width);
+        let down = Axis::new(turned.height, whole.height, corner[1], self.to.height);
+        let Turn {
+            mirrors_rows,
+            mirrors_columns,
+            swaps_sides,
+        } = orientation::turn(self.orientation);
+        let mut passes = match swaps_sides {
+            false => [
+                Pass::Horizontal(across.mirrored(mirrors_rows)),
+                Pass::Vertical(down.mirrored(mirrors_columns)),
+            ],
+            true => [
+                Pass::Vertical(across.mirrored(mirrors_columns)),
+                Pass::Horizontal(down.mirrored(mirrors_rows)),
+            ],
+        };
+        if self.resampling.starts_vertically(turned, whole) {
             passes.reverse();
         }
         let mut passes = passes.into_iter().filter(|pass| !pass.axis().is_identity());
@@ -123,6 +154,8 @@ pub struct Axis {
     pub first: usize,
     /// How many are made.
     pub count: usize,
+    /// Whether all positions are counted from the other end than those of the pass.
+    pub is_mirrored: bool,
     /// How many of the first positions from which others are made are left out of what the pass gets.
     pub skipped: usize,
 }
@@ -136,7 +169,15 @@ impl Axis {
             whole,
             first,
             count,
+            is_mirrored: false,
             skipped: 0,
+        }
+    }
+
+    fn mirrored(self, is_mirrored: bool) -> Self {
+        Self {
+            is_mirrored,
+            ..self
         }
     }
 
@@ -189,13 +230,17 @@ impl Axis {
         }
     }
 
-    /// All positions that are weighed.
+    /// All positions that are weighed, as the pass counts them.
     fn reach(&self, filter: Filter) -> Run {
         let run = |position| self.run(filter, self.center(filter, position));
         let (first, last) = (run(self.first), run(self.first + self.count - 1));
-        Run {
+        let reach = Run {
             start: first.start,
             len: last.start + last.len - first.start,
+        };
+        match self.is_mirrored {
+            true => reach.mirrored(self.from),
+            false => reach,
         }
     }
 
@@ -234,6 +279,7 @@ mod tests {
                 resize,
                 ..Fit::default()
             },
+            orientation: Orientation::NoTransforms,
             to: size(224, 192),
             resampling: Resampling::default(),
             filter: Filter::default(),

@@ -305,7 +305,6 @@ mod tests {
         let limits = Limits {
             max_pixels: u64::MAX,
             memory: u64::MAX,
-            turned: false,
             target: None,
         };
         let configuration = items.properties(items.primary, *b"hvcC").next().unwrap();
