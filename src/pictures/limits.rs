@@ -64,7 +64,7 @@ impl Limits {
         self.check_all_memory(format, size, size.rgb_len().saturating_add(more))
     }
 
-    /// Whether a picture of `size` may be decoded that needs this many bytes, besides what the change of its size needs.
+    /// Whether a picture of `size` may be decoded that needs this many bytes, besides those for the change of its size.
     pub(super) fn check_all_memory(
         self,
         format: Format,

@@ -15,9 +15,9 @@ use crate::support::fault;
 pub struct PixelOptions {
     /// Pictures with more pixels fail before they are decoded. Default: [`DEFAULT_MAX_PIXELS`].
     pub max_pixels: u64,
-    /// Let the JPEG decoder shrink large pictures by 2, 4 or 8 while decoding, to no less than four times the output
-    /// size on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature `pure-rust`
-    /// alone. Default: false.
+    /// Let the JPEG decoder shrink large pictures by 2, 4 or 8 while decoding, to no less than four times the size that
+    /// they are resampled to on each side: faster, but no longer Pillow's exact pixels. Without effect with the feature
+    /// `pure-rust` alone. Default: false.
     pub scaled_decode: bool,
     /// Turn pictures as their EXIF orientation says, before the size is changed: as Pillow's `ImageOps.exif_transpose`.
     /// TIFFs are turned in any case, as Pillow does when it loads them. Default: false.
@@ -115,7 +115,7 @@ impl PictureReader {
         };
         let limits = self.limits(memory, Some(target));
         let stored = target.turned(size);
-        let scaled = self.options.scaled_decode.then_some(stored);
+        let scaled = self.options.scaled_decode.then_some(target);
         let decoded = if formats::gives_rows(bytes) {
             let mut rows = RowResampler::new(&mut self.resampler, target);
             let decoded = caught(|| formats::decode_rows(bytes, limits, scaled, &mut rows));
@@ -165,9 +165,15 @@ impl PictureReader {
         bytes: &[u8],
         side: usize,
     ) -> Result<(Size, Vec<u8>), PictureError> {
-        let square = Size {
-            width: side,
-            height: side,
+        let square = Target {
+            resampling: self.options.resampling,
+            filter: self.options.filter,
+            orientation: Orientation::NoTransforms,
+            fit: Fit::default(),
+            to: Size {
+                width: side,
+                height: side,
+            },
         };
         let decoded = Memory::of_process().within(|memory| {
             self.decode_within(self.limits(memory, None), bytes, Some(square))
@@ -208,12 +214,12 @@ impl PictureReader {
         }
     }
 
-    /// Leaves the picture in `self.picture`. `wanted` is the size that it may be shrunk for.
+    /// Leaves the picture in `self.picture`. It may be shrunk for what is `wanted`.
     fn decode_within(
         &mut self,
         limits: Limits,
         bytes: &[u8],
-        wanted: Option<Size>,
+        wanted: Option<Target>,
     ) -> Result<(), PictureError> {
         let picture = &mut self.picture;
         let decoded = caught(|| formats::decode(bytes, limits, wanted, picture));

@@ -302,6 +302,30 @@ fn a_jpeg_that_is_turned_or_cropped_is_never_in_memory_as_a_whole() {
     }
 }
 
+/// With a shorter side of 256, of which 224 are cut out, 1800 pixels would become 900, which is 3.5 times as many.
+#[cfg(feature = "turbojpeg")]
+#[test]
+fn a_scaled_jpeg_has_four_times_the_pixels_that_it_is_resampled_to_before_it_is_cropped() {
+    let needed = |height, scaled_decode| {
+        let options = PixelOptions {
+            scaled_decode,
+            fit: Fit {
+                resize: Resize::Shortest(256),
+                ..Fit::default()
+            },
+            ..PixelOptions::default()
+        };
+        needed(4000, height, options)
+    };
+    for (height, is_scaled) in [(1800, false), (2040, false), (2048, true)] {
+        assert_eq!(
+            needed(height, true) < needed(height, false),
+            is_scaled,
+            "{height}"
+        );
+    }
+}
+
 /// AVIFs of all kinds that Pillow writes, with the pixels that it makes of them, in their own size and turned.
 #[cfg(feature = "avif")]
 const AVIFS: &str = r#"

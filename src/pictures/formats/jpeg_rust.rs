@@ -8,6 +8,7 @@ use image::codecs::jpeg;
 use super::jpeg_part::{Pixels, Upsampling};
 use super::{Format, Picture, image_crate};
 use crate::pictures::limits::Limits;
+use crate::pictures::resample::Target;
 use crate::pictures::rows::Rows;
 use crate::pictures::{PictureError, Size};
 
@@ -22,7 +23,7 @@ const BYTES_PER_PIXEL: usize = 12;
 pub(super) fn decode(
     bytes: &[u8],
     limits: Limits,
-    _wanted: Option<Size>,
+    _wanted: Option<Target>,
     out: &mut impl Rows,
 ) -> Result<(), PictureError> {
     let decoder = jpeg::JpegDecoder::new(Cursor::new(bytes));

@@ -14,6 +14,7 @@ use super::Format;
 use super::jpeg_part::{Pixels, Upsampling};
 use crate::pictures::convert::{gray_to_rgb, inverted_cmyk_to_rgb};
 use crate::pictures::limits::Limits;
+use crate::pictures::resample::Target;
 use crate::pictures::rows::Rows;
 use crate::pictures::{PictureError, Size};
 
@@ -39,11 +40,12 @@ const SCALES: [usize; 3] = [8, 4, 2];
 /// How many rows are decoded at a time: those of a row of blocks, where colours are stored with half as many.
 const ROWS: usize = 16;
 
-/// Decodes `bytes` into `out`. With `wanted`, it comes out shrunk to no less than [`MARGIN`] times that on each side.
+/// Decodes `bytes` into `out`. With `wanted`, it comes out shrunk to no less than [`MARGIN`] times on each side what it
+/// is resampled to, before anything is cut off.
 pub(super) fn decode(
     bytes: &[u8],
     limits: Limits,
-    wanted: Option<Size>,
+    wanted: Option<Target>,
     out: &mut impl Rows,
 ) -> Result<(), PictureError> {
     let decoded = decode_file(bytes, Warnings::Accepted, limits, wanted, out);
@@ -64,7 +66,7 @@ fn decode_file(
     bytes: &[u8],
     warnings: Warnings,
     limits: Limits,
-    wanted: Option<Size>,
+    wanted: Option<Target>,
     out: &mut impl Rows,
 ) -> Result<(), PictureError> {
     let mut reader = Reader::open(bytes, warnings)?;
@@ -72,7 +74,7 @@ fn decode_file(
     let Header { size: full, .. } = header;
     // The library does not scale lossless pictures, whatever is asked of it.
     let wanted = wanted.filter(|_| !header.is_lossless);
-    let divisor = wanted.map_or(1, |wanted| divisor(full, wanted));
+    let divisor = wanted.map_or(1, |wanted| divisor(full, wanted.whole(full)));
     let size = Size {
         width: full.width.div_ceil(divisor),
         height: full.height.div_ceil(divisor),

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::PictureError;
 use super::limits::Limits;
+use super::resample::Target;
 use super::rows::Rows;
-use super::size::Size;
 
 #[cfg(feature = "avif")]
 mod avif;
@@ -177,21 +177,21 @@ pub(super) fn gives_rows(bytes: &[u8]) -> bool {
     matches!(Format::of(bytes), Ok(Format::Jpeg))
 }
 
-/// Decodes a picture that [`gives_rows`]. `wanted` is the size that it may be shrunk for.
+/// Decodes a picture that [`gives_rows`]. It may be shrunk for what is `wanted`.
 pub(super) fn decode_rows(
     bytes: &[u8],
     limits: Limits,
-    wanted: Option<Size>,
+    wanted: Option<Target>,
     out: &mut impl Rows,
 ) -> Result<(), PictureError> {
     jpeg::decode(bytes, limits, wanted, out)
 }
 
-/// Decodes a picture into `picture`. `wanted` is the size that a JPEG may be shrunk for.
+/// Decodes a picture into `picture`. A JPEG may be shrunk for what is `wanted`.
 pub(super) fn decode(
     bytes: &[u8],
     limits: Limits,
-    wanted: Option<Size>,
+    wanted: Option<Target>,
     picture: &mut Picture,
 ) -> Result<(), PictureError> {
     let format = Format::of(bytes)?;

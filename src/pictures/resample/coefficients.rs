@@ -113,9 +113,8 @@ impl Coefficients {
         }
     }
 
-    /// Fills in the coefficients of the positions of an axis that are made, from the first as the pass counts them. They
-    /// are made in the order of operations of Pillow's
-    /// `precompute_coeffs`, which the last bit of a coefficient can depend on.
+    /// Fills in the coefficients of the positions of an axis that are made, from the first as the pass counts them; in
+    /// the order of operations of Pillow's `precompute_coeffs`, which the last bit of a coefficient can depend on.
     pub fn compute(&mut self, axis: Axis) {
         let filter = self.filter;
         let bits = match self.are_short {

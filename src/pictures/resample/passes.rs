@@ -23,12 +23,18 @@ impl Target {
     /// Whether it can be made of a picture of size `from`. One of 1 x 1,000,000 pixels would become 256 x 256,000,000
     /// before its middle is cut out: work is to be bounded by the pixels that are in the file.
     pub fn check(&self, from: Size) -> Result<(), PictureError> {
-        let (whole, _) = self.fit.of(self.turned(from), self.to);
+        let whole = self.whole(from);
         let Size { width, height } = from;
         match whole.width.max(whole.height) <= MAX_SIDE {
             true => Ok(()),
             false => Err(PictureError::TooNarrow { width, height }),
         }
+    }
+
+    /// The size that all of a picture of size `from` is resampled to, as it is stored.
+    pub fn whole(&self, from: Size) -> Size {
+        let (whole, _) = self.fit.of(self.turned(from), self.to);
+        self.turned(whole)
     }
 
     /// A size that is stored, turned; and the other way round.

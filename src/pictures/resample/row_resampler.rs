@@ -10,7 +10,7 @@ const ROWS: usize = 16;
 /// As many bytes are kept behind the last row, so that the passes can load over its end.
 const BEHIND: usize = 16;
 
-/// Changes the size of a picture that comes in rows, to the bit as [`Resampler::take_through`] does it with a whole one.
+/// Changes the size of a picture that comes in rows, to the bit as [`Resampler::take_through`] that of a whole one.
 pub struct RowResampler<'a> {
     resampler: &'a mut Resampler,
     target: Target,
