@@ -8,7 +8,7 @@
 #   and moves the ids afterwards. So a filter for rows 0 to 99 gives rows of every shard, and one for rows of the second shard
 #   nothing. (The project's issue 5581.)
 # - `IndexRefineFlat` has parameters with a field `sel` like all others, and does not look at it: only the one in its
-#   `base_index_params` counts. (`IndexRefine::search` in `IndexRefine.cpp`.)
+#   `base_index_params` counts.
 # A plain index and `IndexIDMap` keep to the filter.
 set -eu
 work=$(mktemp -d)

@@ -1,24 +1,24 @@
 #!/bin/sh
 # img2dataset: pictures of 16 bits become white sheets, and are counted as successes.
 #
-# Guess: a picture that img2dataset fetches and encodes anew (its default) looks as before, smaller or as JPEG. `resize_mode="no"`
-# changes nothing but the format.
+# Guess: a picture that img2dataset fetches and encodes anew (its default) looks as before, smaller or as JPEG.
+# `resize_mode="no"` changes nothing but the format.
 #
 # Seen with img2dataset 1.47.0 and OpenCV 4.14.0: what a PNG of 16 bits holds above 255 is white, in gray and in colour, so that
 # nearly all of it is. The status is "success", and the width and height are right. (The picture is read with
-# `IMREAD_UNCHANGED`, which keeps 16 bits, and handed to OpenCV's encoder of JPEG, which cuts off at 255: `Resizer.__call__` in
-# `resizer.py`. With alpha it cuts off itself.) With `encode_format="png"` gray and colour keep their 16 bits, and with
-# `disable_all_reencoding` all is kept. And `resize_mode="no"` does encode a JPEG anew: only `skip_reencode` keeps its bytes.
+# `IMREAD_UNCHANGED`, which keeps 16 bits, and handed to OpenCV's encoder of JPEG, which cuts off at 255; with alpha it is cut
+# off before: `Resizer.__call__` in `resizer.py`.) With `disable_all_reencoding` all is kept. And `resize_mode="no"` does encode
+# a JPEG anew: only `skip_reencode` keeps its bytes.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m pip --disable-pip-version-check install --quiet --target "$work/packages" \
+python3 -m pip --disable-pip-version-check install --quiet --no-compile --target "$work/packages" \
     img2dataset==1.47.0 imagecodecs==2026.3.6 numpy==2.4.6 opencv-python-headless==4.14.0.94 pillow==13.0.0
 rm "$work/packages/dataclasses.py" # for Python 3.6; it would stand before that of a newer Python
 cd "$work"
 mkdir web
-PYTHONPATH="$work/packages" NO_ALBUMENTATIONS_UPDATE=1 no_proxy=127.0.0.1 PYTHONWARNINGS=ignore python3 - <<'END'
-import contextlib
+# A file and not standard input, since img2dataset starts processes that read it again.
+cat >white.py <<'END'
 import functools
 import glob
 import http.server
@@ -34,32 +34,16 @@ import img2dataset
 import numpy as np
 from PIL import Image
 
-# A ramp from black to white, with 8 and 16 bits.
-ramp = np.repeat(np.linspace(0, 65535, 256).astype(np.uint16)[None], 64, 0)
-colour = np.stack([ramp] * 3, 2)
-alpha = np.dstack([colour, np.full_like(ramp, 65535)])
-pictures = {"gray8.png": (ramp // 257).astype(np.uint8), "gray16.png": ramp, "colour16.png": colour, "alpha16.png": alpha}
-for name, pixels in pictures.items():
-    pathlib.Path("web", name).write_bytes(imagecodecs.png_encode(pixels))
-Image.fromarray(pictures["gray8.png"]).save("web/small.jpg", quality=60)
-
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory="web"))
-threading.Thread(target=server.serve_forever, daemon=True).start()
-names = [*pictures, "small.jpg"]
-pathlib.Path("list.txt").write_text("".join(f"http://127.0.0.1:{server.server_port}/{name}\n" for name in names))
-
-
 def fetch(folder, **options):
     """The status, the mean of the left half and whether the bytes are the same, for each picture."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        img2dataset.download(url_list="list.txt", output_folder=folder, processes_count=1, thread_count=1,
-                             resize_mode="no", retries=0, **options)
+    img2dataset.download(url_list="list.txt", output_folder=folder, processes_count=1, thread_count=1, resize_mode="no",
+                         retries=0, **options)
     found = {}
     for path in glob.glob(f"{folder}/*/*.json"):
         told = json.loads(pathlib.Path(path).read_text())
@@ -71,17 +55,39 @@ def fetch(folder, **options):
     return found
 
 
-print("img2dataset", importlib.metadata.version("img2dataset"), "with OpenCV",
-      importlib.metadata.version("opencv-python-headless"))
-results = {"jpg": fetch("jpg"), "png": fetch("png", encode_format="png", encode_quality=6),
-           "kept": fetch("kept", disable_all_reencoding=True), "skip": fetch("skip", skip_reencode=True)}
-server.shutdown()
-for name in names:
-    status, mean, same = results["jpg"][name]
-    print(f"{name}: {status}, mean of the dark half {mean} (63 expected), the same bytes: {same};",
-          f"as PNG {results['png'][name][1]}, kept {results['kept'][name][1]}")
-assert all(result[0] == "success" for found in results.values() for result in found.values()), results
-assert [results["jpg"][name][1] for name in names[:4]] == [63, 254, 254, 254], results["jpg"]
-assert [results["png"][name][1] for name in names[:4]] == [63, 63, 63, 254], results["png"]
-assert not results["jpg"]["small.jpg"][2] and results["skip"]["small.jpg"][2] and results["kept"]["small.jpg"][2], results
+def main():
+    # A ramp from black to white, with 8 and 16 bits.
+    ramp = np.repeat(np.linspace(0, 65535, 256).astype(np.uint16)[None], 64, 0)
+    colour = np.stack([ramp] * 3, 2)
+    pictures = {"gray8.png": (ramp // 257).astype(np.uint8), "gray16.png": ramp, "colour16.png": colour,
+                "alpha16.png": np.dstack([colour, np.full_like(ramp, 65535)])}
+    for name, pixels in pictures.items():
+        pathlib.Path("web", name).write_bytes(imagecodecs.png_encode(pixels))
+    Image.fromarray(pictures["gray8.png"]).save("web/small.jpg", quality=60)
+    names = [*pictures, "small.jpg"]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory="web"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    pathlib.Path("list.txt").write_text("".join(f"http://127.0.0.1:{server.server_port}/{name}\n" for name in names))
+    results = {"jpg": fetch("jpg"), "kept": fetch("kept", disable_all_reencoding=True),
+               "skip": fetch("skip", skip_reencode=True)}
+    server.shutdown()
+
+    print("img2dataset", importlib.metadata.version("img2dataset"), "with OpenCV",
+          importlib.metadata.version("opencv-python-headless"))
+    for name in names:
+        status, mean, same = results["jpg"][name]
+        print(f"{name}: {status}, mean of the dark half {mean}, kept as it is {results['kept'][name][1]};",
+              f"the same bytes: {same}, with skip_reencode {results['skip'][name][2]}")
+    assert all(result[0] == "success" for found in results.values() for result in found.values()), results
+    assert all(63 <= results["kept"][name][1] <= 64 for name in names), results["kept"]
+    assert 63 <= results["jpg"]["gray8.png"][1] <= 64, results["jpg"]
+    assert all(results["jpg"][name][1] > 250 for name in names[1:4]), results["jpg"]
+    assert not results["jpg"]["small.jpg"][2] and results["skip"]["small.jpg"][2], results
+
+
+if __name__ == "__main__":
+    main()
 END
+export PYTHONPATH="$work/packages" NO_ALBUMENTATIONS_UPDATE=1 no_proxy=127.0.0.1 PYTHONWARNINGS=ignore
+python3 white.py >out.txt 2>err.txt || { tail out.txt err.txt; exit 1; }
+sed -n '/^img2dataset/,$p' out.txt

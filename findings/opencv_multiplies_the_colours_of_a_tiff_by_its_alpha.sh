@@ -4,11 +4,11 @@
 # Guess: `cv2.imread(path, cv2.IMREAD_UNCHANGED)` gives the samples of the file, and `IMREAD_COLOR` its colours without the
 # alpha channel, whatever the format is that a picture was saved in without loss.
 #
-# Seen with OpenCV 5.0.0: of a TIFF with 8 bits and an ordinary alpha channel (ExtraSamples 2, as Pillow, GIMP and ImageMagick
-# write it) the colours come out multiplied by alpha, with both flags: what is transparent is black. Gray with alpha comes
-# without its alpha. With 16 bits, `IMREAD_UNCHANGED` is right and `IMREAD_COLOR` is not; and a TIFF whose colours were
-# multiplied before is left as it is. PNG, WebP and JPEG 2000 come out as they were saved. (libtiff's `TIFFReadRGBA…` calls,
-# which multiply, read what has 8 bits: `grfmt_tiff.cpp`.)
+# Seen with OpenCV 5.0.0: of a TIFF with 8 bits and an ordinary alpha channel (ExtraSamples 2, as Pillow writes it) the colours
+# come out multiplied by alpha, with both flags: what is transparent is black. Gray with alpha comes without its alpha. With 16
+# bits, `IMREAD_UNCHANGED` is right and `IMREAD_COLOR` is not; and a TIFF whose colours were multiplied before is left as it is.
+# PNG, WebP and JPEG 2000 come out as they were saved. (`TiffDecoder::readData` in `grfmt_tiff.cpp` has libtiff make RGBA of all
+# that is to have 8 bits, and libtiff multiplies.)
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -4,11 +4,12 @@
 # Guess: what a convolution computes does not depend on the node before it. A compiler may move work about, and the outputs
 # stay the same.
 #
-# Seen with OpenVINO 2026.4.1 on the CPU: a convolution of 1x1 with stride 2 and padding 1 is right by itself. After a Relu or
-# an Add, the stride is done before that node, on the picture without its padding, and the padding is added to what is left. So
-# 6x6 pixels become 5x5 and not 4x4, with a frame and from other places. No warning; a model that says the shape of its output
-# as 4x4 gives 5x5 all the same. Without padding, or with a kernel of 2x2, it is right. (The pass `StridesOptimization`, made
-# for convolutions of 1x1 as ResNet has them, does not look at the padding.)
+# Seen with OpenVINO 2026.4.1 on the CPU: a convolution of 1x1 with stride 2 and padding 1 is right by itself. After a Relu, an
+# Add or another convolution, the stride is done before that node, on the picture without its padding, and the padding is added
+# to what is left. So 6x6 pixels become 5x5 and not 4x4, with a frame and from other places. No warning; a model that says the
+# shape of its output as 4x4 gives 5x5 all the same, also through the provider of onnxruntime-openvino 1.24.1. Without padding,
+# or with a kernel of 2x2, it is right. (The pass `StridesOptimization` asks for a kernel of 1x1, as ResNet has it, and not for
+# the padding: `can_propagate_conv_stride` in `strides_optimization.cpp`.)
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -9,7 +9,8 @@
 #   mended after this version.)
 # - ReduceL1, ReduceLogSum and ReduceLogSumExp have their axes in an attribute until opset 17. Of opset 13 to 17 OpenVINO does
 #   not look at it and reduces all axes, so that even the shape is another one. ReduceL2 and ReduceMean are right.
-# onnxruntime is right in all. (The reference of onnx itself, 1.23.2, has the Softmax of opset 13 for all opsets too.)
+# onnxruntime is right in all; its provider in onnxruntime-openvino 1.24.1 is wrong as OpenVINO is. (The reference of onnx
+# itself, 1.23.2, has the Softmax of opset 13 for all opsets too.)
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
