@@ -536,7 +536,7 @@ fn files_that_differ_from_their_row_are_kept() {
     }
     let outcome = env.concat(&["--json"]);
     outcome.exits(3).says(&[
-        "00000.jpg.npy: the file ends",
+        "00000.jpg.npy: no .npy header, or a damaged one",
         "00002.jpg.npy: differs from row 2 of 0000.features.npy",
     ]);
     assert_eq!(outcome.json()["already_packed"], 1, "{outcome}");

@@ -44,6 +44,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -194,7 +195,11 @@ pub fn tree(path: &Path) -> Tree {
     let mut records: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let entries = walkdir::WalkDir::new(path).min_depth(1).into_iter();
     for entry in entries.filter(|_| path.exists()) {
-        let entry = entry.unwrap();
+        // What a process has removed since it was listed is not there.
+        let entry = match entry {
+            Err(error) if error.io_error().is_some_and(is_gone) => continue,
+            entry => entry.unwrap(),
+        };
         let name = entry
             .path()
             .strip_prefix(path)
@@ -211,12 +216,18 @@ pub fn tree(path: &Path) -> Tree {
             if is_record_of_sources(&name) && entry.file_type().is_file() {
                 let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
                 let lines = records.entry(folder.to_owned()).or_default();
-                let text = fs::read_to_string(entry.path()).unwrap();
+                let text = match fs::read_to_string(entry.path()) {
+                    Err(error) if is_gone(&error) => continue,
+                    text => text.unwrap(),
+                };
                 lines.extend(text.lines().map(|line| line.to_owned() + "\n"));
                 continue;
             }
             let content = if entry.file_type().is_file() {
-                fs::read(entry.path()).unwrap()
+                match fs::read(entry.path()) {
+                    Err(error) if is_gone(&error) => continue,
+                    content => content.unwrap(),
+                }
             } else {
                 b"special".to_vec()
             };
@@ -229,6 +240,10 @@ pub fn tree(path: &Path) -> Tree {
         found.insert(path.to_str().unwrap().to_owned(), lines.into());
     }
     found
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// Whether it is the record of sources of one run or of several, which has ended.

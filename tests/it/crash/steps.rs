@@ -600,7 +600,8 @@ fn a_bug_in_a_worker_ends_the_run_and_what_is_done_is_kept() {
     need_fault_points!();
     let env = TestEnv::new();
     pictures(&env, 6);
-    let extract = || env.extract_command("nhwc", &["--workers", "2", "--batch-size", "1"]);
+    let options = ["--workers", "2", "--batch-size", "1", "--json"];
+    let extract = || env.extract_command("nhwc", &options);
     let mut met = 0;
     for number in 1.. {
         let _ = fs::remove_dir_all(env.path("features"));
