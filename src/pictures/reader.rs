@@ -175,9 +175,8 @@ impl PictureReader {
                 height: side,
             },
         };
-        let decoded = Memory::of_process().within(|memory| {
-            self.decode_within(self.limits(memory, None), bytes, Some(square))
-        });
+        let decoded = Memory::of_process()
+            .within(|memory| self.decode_within(self.limits(memory, None), bytes, Some(square)));
         if let Err(error) = decoded {
             self.give_back_large_buffers();
             return Err(error);

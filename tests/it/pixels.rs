@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use simsearch::pictures::{Fit, PictureError, PictureReader, PixelOptions, Resampling, Resize};
+#[cfg(feature = "turbojpeg")]
+use simsearch::pictures::{Fit, Resize};
+use simsearch::pictures::{PictureError, PictureReader, PixelOptions, Resampling};
 
 use crate::TestEnv;
 

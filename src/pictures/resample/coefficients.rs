@@ -117,6 +117,8 @@ impl Coefficients {
     /// the order of operations of Pillow's `precompute_coeffs`, which the last bit of a coefficient can depend on.
     pub fn compute(&mut self, axis: Axis) {
         let filter = self.filter;
+        self.weights.clear();
+        self.weights.reserve_exact(axis.longest_run(filter));
         let bits = match self.are_short {
             true => self.short_bits(axis),
             false => PRECISION_BITS,

@@ -692,6 +692,31 @@ mod tests {
     }
 
     #[test]
+    fn coefficients_count_as_memory_and_take_no_more_than_is_said() {
+        let from = Size {
+            width: 1,
+            height: 100_000,
+        };
+        let to = Size {
+            width: 1,
+            height: 10,
+        };
+        for pillow in Resampling::ALL {
+            let passes = squash(pillow, to).passes(from);
+            for kernel in kernels() {
+                let mut resampler = Resampler::with_kernel(pillow, Filter::default(), kernel);
+                resampled(&mut resampler, &vec![7; from.rgb_len()], from, to);
+                // One pass, which needs no other buffer. Runs have 40,000 positions but for those at the ends.
+                let capacity = resampler.capacity();
+                assert!(
+                    (1_600_000..=passes.memory).contains(&capacity),
+                    "{capacity}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn coefficients_sum_to_one_and_fit_their_pairs_and_quads() {
         let [mut coefficients, mut by_fours] = [Split::Pairs, Split::Quads]
             .map(|split| Coefficients::new(Resampling::default(), Filter::default(), split));
