@@ -101,11 +101,11 @@ pub fn extract(
             });
         }
     };
-    let own_directory = packing.as_ref().map_or(&directory, PartWriter::directory);
+    let own_directory = packing.as_deref().map_or(&directory, PartWriter::directory);
     let report = FailureReport::open(own_directory)
         .with_context(|| format!("cannot lock {}", path.display()))?;
     let plan = Plan::make(options, &list, &directory, recorded.as_ref(), &report)?;
-    record_moved(&plan, &list, &directory, packing.as_ref())?;
+    record_moved(&plan, &list, &directory, packing.as_deref())?;
     if plan.left_to_parts > 0 {
         progress.note(&format!(
             "{} listed objects are left to processes that write parts in {}",
@@ -154,7 +154,7 @@ pub fn extract(
             mounted: &mounted,
             directory: &directory,
             report: &report,
-            packing: packing.as_ref(),
+            packing: packing.as_deref(),
             pool,
             gpu,
             form: &form,
@@ -172,7 +172,7 @@ pub fn extract(
     report
         .tidy(|failure| {
             let is_packed = |packing: &PartWriter| packing.has_made_again(&failure.id);
-            plan.is_resolved(&directory, failure) || packing.as_ref().is_some_and(is_packed)
+            plan.is_resolved(&directory, failure) || packing.as_deref().is_some_and(is_packed)
         })
         .with_context(|| format!("cannot write {}", report.path().display()))?;
     let Total {
@@ -220,7 +220,7 @@ enum Opened {
     /// This run is none.
     None,
     /// It is this process that writes there.
-    Here(PartWriter),
+    Here(Box<PartWriter>),
     /// It is another one, which the text names.
     HeldBy(String),
 }
@@ -252,7 +252,7 @@ fn open_part(options: &Options, model_dir: &ModelDir, progress: &Progress) -> Re
     // A merge looks for writers once it has begun, so that one of the two sees the other.
     check()?;
     Ok(match packing {
-        Ok(packing) => Opened::Here(packing),
+        Ok(packing) => Opened::Here(Box::new(packing)),
         Err(holder) => Opened::HeldBy(holder),
     })
 }
