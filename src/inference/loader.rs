@@ -274,7 +274,7 @@ impl OnnxEngine {
                 let difference = difference(reference, &mut original)?;
                 ensure!(
                     difference <= MAX_DIFFERENCE,
-                    "{} does not compute what this model says: the feature of a probe picture differs by {difference:.1e} from \
+                    "the {} provider does not compute what this model says: the feature of a probe picture differs by {difference:.1e} from \
                      the CPU provider's; leave out --provider, or use --provider cpu",
                     provider.name()
                 );
