@@ -87,7 +87,7 @@ graph = helper.make_graph(
      helper.make_node('Conv', ['z', 'w'], ['c'], kernel_shape=[1, 1], strides=[2, 2], pads=[1, 1, 1, 1]),
      helper.make_node('GlobalAveragePool', ['c'], ['p']),
      helper.make_node('Flatten', ['p'], ['y'])], 'padded',
-    [helper.make_tensor_value_info('x', TensorProto.FLOAT, ['n', 3, 32, 32])],
+    [helper.make_tensor_value_info('x', TensorProto.FLOAT, ['n', 3, 224, 224])],
     [helper.make_tensor_value_info('y', TensorProto.FLOAT, ['n', 8])], [numpy_helper.from_array(weights, 'w')])
 onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), sys.argv[1])
 ";
