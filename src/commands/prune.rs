@@ -19,7 +19,7 @@ use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::part_dir::{self, CompletePart};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, ShardFiles, ShardNumber};
+use crate::storage::shard::{self, Listing, ShardFiles, ShardNumber};
 use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{self, RecordedSources};
 use crate::support::progress::Progress;
@@ -115,23 +115,28 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
     };
     let mut rows = 0;
     let mut places = Vec::new();
-    for listing in ShardFiles::list_all(path)? {
+    for Listing { directory, files } in ShardFiles::list_all(path)? {
         let mut place = Place {
-            directory: listing.directory,
+            directory,
             unlisted: BTreeMap::new(),
             failures: 0,
             is_unfinished: false,
         };
         let found = place.find_unlisted(&listed, &mut summary);
         if place.directory != *path {
+            place.is_unfinished = match &found {
+                Ok(rows) => is_unfinished(&place.directory, &files, *rows)?,
+                Err(_) => true,
+            };
+        }
+        if place.is_unfinished {
             let part = ModelDir::open(&place.directory).with_context(reading)?;
-            match part.packing_holder().with_context(reading)? {
-                // What was found is none of the state of what it writes.
-                Some(holder) if found.is_err() => {
-                    return Ok(PruneOutcome::HeldBy(place.directory.clone(), holder));
+            if let Some(holder) = part.packing_holder().with_context(reading)? {
+                if found.is_err() {
+                    return Ok(PruneOutcome::HeldBy(place.directory, holder));
                 }
-                Some(_) => {}
-                None => place.is_unfinished = is_unfinished(&place.directory)?,
+                // It is at it now.
+                place.is_unfinished = false;
             }
         }
         rows += found?;
@@ -303,16 +308,11 @@ impl Place {
     }
 }
 
-/// Whether a run was killed in a part while it changed its shards, or before it recorded how many rows they have now.
-fn is_unfinished(part: &Path) -> Result<bool> {
-    let files = ShardFiles::list(part)?;
-    if !(files.temporary.is_empty() && files.replacements.is_empty()) {
-        return Ok(true);
-    }
-    Ok(match part_dir::read(part)? {
-        Some(complete) => complete.rows != part_dir::rows(part)?,
-        None => false,
-    })
+/// Whether the shards of a part are being changed, or a run was killed at that, or before it recorded how many `rows` they
+/// have now.
+fn is_unfinished(part: &Path, files: &ShardFiles, rows: usize) -> Result<bool> {
+    let is_whole = files.temporary.is_empty() && files.replacements.is_empty();
+    Ok(!is_whole || part_dir::read(part)?.is_some_and(|complete| complete.rows != rows))
 }
 
 /// What is about to be removed.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::{Deserialize, Serialize};
 
-use crate::storage::files::regular;
+use crate::storage::files::{folder_of, regular};
 use crate::support::fault;
 
 /// One decision, and a line of the file.
@@ -91,15 +91,8 @@ impl DecisionFile {
         file.sync_data()?;
         // The first one makes the file, and so does one after that was moved away.
         fault::step("sync the directory of decisions", || {
-            File::open(self.directory())?.sync_all()
+            File::open(folder_of(&self.0))?.sync_all()
         })
-    }
-
-    fn directory(&self) -> &Path {
-        match self.0.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        }
     }
 }
 

@@ -68,13 +68,16 @@ pub struct Summary {
 /// it.
 pub fn export(options: &Options) -> Result<Summary> {
     let started = Instant::now();
-    if let (Output::File(path), None) = (&options.output, options.rows_per_file) {
-        let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
-        ensure!(
-            !is_folder,
+    match (&options.output, options.rows_per_file) {
+        (Output::File(path), None) => ensure!(
+            !path.as_os_str().as_encoded_bytes().ends_with(b"/") && !path.is_dir(),
             "{} is a folder; name a file, or say with --rows-per-file how many rows each file in it is to have",
             path.display()
-        );
+        ),
+        (Output::Stdout, Some(_)) => {
+            bail!("standard output takes one file; with --rows-per-file name a folder")
+        }
+        _ => {}
     }
     let collection = Collection::open_filled(&options.directory)?;
     let recipe = Recipe::read(&options.directory)?;
@@ -95,14 +98,11 @@ pub fn export(options: &Options) -> Result<Summary> {
             .with_context(|| format!("cannot write {}", path.display()))
     };
     match (&options.output, options.rows_per_file) {
-        (Output::Stdout, None) => match write(&mut io::stdout().lock(), &files[0]) {
+        (Output::Stdout, _) => match write(&mut io::stdout().lock(), &files[0]) {
             // As with what is printed, a reader that has enough is not an error.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             written => written.context("cannot write to standard output")?,
         },
-        (Output::Stdout, Some(_)) => {
-            bail!("standard output takes one file; with --rows-per-file name a folder")
-        }
         (Output::File(path), None) => write_file(path, &files[0])?,
         (Output::File(folder), Some(_)) => {
             let making = || format!("cannot make the folder {}", folder.display());

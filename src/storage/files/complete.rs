@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc::{self, O_NOFOLLOW, O_NONBLOCK};
 
+use super::folder_of;
 use crate::support::fault;
 
 /// Writes a file under the temporary name `.<name>.tmp` beside `path`, makes it durable and gives it its name.
@@ -88,10 +89,7 @@ fn put(
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = folder_of(path);
     let temporary = temporary_name(path)?;
     let mut file = open_locked(&temporary)?;
     // Nobody else can give the file its name now.
@@ -136,11 +134,13 @@ fn open_locked(temporary: &Path) -> io::Result<File> {
             .truncate(false)
             .custom_flags(O_NOFOLLOW | O_NONBLOCK);
         let file = fault::step("create the temporary file", || options.open(temporary))?;
-        if !fault::locks_prove_nothing() {
-            match file.lock().map_err(|error| (error.raw_os_error(), error)) {
+        if !fault::locks_prove_nothing()
+            && let Err(error) = file.lock()
+        {
+            match error.raw_os_error() {
                 // Such a file system has no locks. Of two that write there at once, one loses its temporary file.
-                Err((Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS), _)) => {}
-                locked => locked.map_err(|(_, error)| error)?,
+                Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS) => {}
+                _ => return Err(error),
             }
         }
         look_anew(temporary.parent().unwrap_or(Path::new(".")));

@@ -6,6 +6,7 @@ pub mod regular;
 mod stamp;
 
 use std::io;
+use std::path::Path;
 
 pub use stamp::FileStamp;
 
@@ -15,4 +16,12 @@ pub fn is_missing(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+/// The folder that a path leads through last: `.` where it is a name alone.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }

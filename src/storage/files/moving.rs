@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use crate::storage::checksum;
-use crate::storage::files::{FileStamp, is_missing, regular};
+use crate::storage::files::{FileStamp, folder_of, is_missing, regular};
 use crate::support::fault;
 
 /// Moves a file to a name that nothing has yet. On another file system it is copied, made durable and compared, and
@@ -20,7 +20,7 @@ use crate::support::fault;
 /// # Errors
 /// `AlreadyExists` where something has that name, and those of the system. Then the file is where it was.
 pub fn move_to_new(from: &Path, to: &Path, modified: SystemTime) -> io::Result<()> {
-    make_folders(folder(to))?;
+    make_folders(folder_of(to))?;
     match rename_to_new(from, to) {
         Err(error) if error.raw_os_error() == Some(Errno::EXDEV as i32) => {}
         moved => return moved,
@@ -93,13 +93,13 @@ impl<'a> TemporaryCopy<'a> {
     /// Gives it its name, which nothing may have.
     pub fn put_in_new_place(self) -> io::Result<()> {
         rename_to_new(&self.path, self.place)?;
-        sync(folder(self.place))
+        sync(folder_of(self.place))
     }
 
     /// Gives it its name, in place of what has that now.
     pub fn replace(self) -> io::Result<()> {
         fault::step("put a copy in place", || fs::rename(&self.path, self.place))?;
-        sync(folder(self.place))
+        sync(folder_of(self.place))
     }
 }
 
@@ -151,18 +151,11 @@ pub fn make_folders(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let above = folder(path);
+    let above = folder_of(path);
     make_folders(above)?;
     match fault::step("make a folder", || fs::create_dir(path)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => Err(error),
         _ => sync(above),
-    }
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 
