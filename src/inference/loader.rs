@@ -14,7 +14,7 @@ use super::places::Places;
 use super::preprocess::{self, Preprocess};
 use super::probe::{batch_difference, call_time, difference};
 use super::provider::{Precision, Provider};
-use super::rewrite::{self, Feed, Output, Rewritten, Target};
+use super::rewrite::{self, Feed, Output, Rewrites, Rewritten, Target};
 use super::runtime::{CudaOptions, Runtime, SessionOptions};
 use super::session::OnnxModel;
 use crate::pictures::preprocessing::Numbers;
@@ -92,12 +92,14 @@ pub struct OnnxEngine {
     form: Form,
     /// How it wants its pictures.
     feed: Feed,
-    /// The graph that runs in its place.
+    /// The graph that runs in its place, as long as more sessions are made of it.
     rewritten: Option<Rewritten>,
+    /// What was done to it.
+    rewrites: Option<Rewrites>,
     session: SessionOptions,
     batch: usize,
     folders: Vec<PathBuf>,
-    /// The session that showed that the provider is there.
+    /// The session that showed that the provider is there; on the CPU it stays, for all threads.
     first: Mutex<Option<OnnxModel>>,
     /// How long its first call took.
     first_call: Mutex<Option<Duration>>,
@@ -169,6 +171,7 @@ impl OnnxEngine {
                 ..reference.form().clone()
             },
             rewritten: None,
+            rewrites: None,
             first: Mutex::default(),
             first_call: Mutex::default(),
             reference: Mutex::default(),
@@ -314,7 +317,9 @@ impl OnnxEngine {
                 return as_it_is(reference, Some(why));
             }
         }
-        self.rewritten = Some(rewritten);
+        self.rewrites = Some(rewritten.report);
+        // On the CPU all threads share this session.
+        self.rewritten = (provider != Provider::Cpu).then_some(rewritten);
         Ok(Some(faster))
     }
 
@@ -447,7 +452,7 @@ impl Engine for OnnxEngine {
             provider: self.session.provider,
             precision: self.session.precision,
             batch: self.batch,
-            rewrites: self.rewritten.as_ref().map(|rewritten| rewritten.report),
+            rewrites: self.rewrites,
         }
     }
 
@@ -456,8 +461,11 @@ impl Engine for OnnxEngine {
     }
 
     fn open(&self) -> Result<Box<dyn Model>> {
-        let first = lock(&self.first).take();
-        let mut model = match (first, &self.rewritten) {
+        let mut first = lock(&self.first);
+        let shared = first.as_ref().and_then(OnnxModel::shared);
+        let opened = shared.or_else(|| first.take());
+        drop(first);
+        let mut model = match (opened, &self.rewritten) {
             (Some(model), _) => model,
             (None, Some(rewritten)) => self.load(rewritten)?,
             (None, None) => self.load_original(&self.session)?,

@@ -8,10 +8,10 @@ use super::engine::Engine;
 use super::model::Model;
 use crate::support::mutex::lock;
 
-/// Models are loaded when they are first needed, each by the thread that needs it, so that they load side by side. On a
-/// GPU there is one: a second session gains nothing there (2,323 pictures a second instead of 2,487 on one H100), and
-/// one that is made while another runs can break its run (`operation not permitted when stream is capturing`, in 3 of
-/// 11 runs with ONNX Runtime 1.31.1).
+/// Models are opened when they are first needed, each by the thread that needs it. On the CPU they share one session,
+/// which takes their calls side by side; elsewhere each is loaded. On a GPU there is one: a second session gains nothing
+/// there (2,323 pictures a second instead of 2,487 on one H100), and one that is made while another runs can break its
+/// run (`operation not permitted when stream is capturing`, in 3 of 11 runs with ONNX Runtime 1.31.1).
 pub struct Pool {
     engine: Box<dyn Engine>,
     most: usize,

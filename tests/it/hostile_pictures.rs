@@ -618,7 +618,7 @@ fn all_workers_on_the_worst_files_stay_within_the_memory_that_help_tells_of() {
 /// Runs a command to its end; also gives its peak of memory in bytes, which the system forgets when a process ends: so
 /// it is asked for all the time. The peak is that of decoding, and more than a moment before the end.
 #[track_caller]
-fn finish_measured(mut command: Command) -> (Outcome, u64) {
+pub fn finish_measured(mut command: Command) -> (Outcome, u64) {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());

@@ -5,7 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::{Outcome, TestEnv, finish, model_file, need_python, need_runtime, python, succeed};
+use crate::hostile_pictures::finish_measured;
+use crate::{
+    Outcome, TestEnv, files_ending, finish, model_file, need_python, need_runtime, python, succeed,
+};
 
 /// Two pictures with their list.
 fn env() -> TestEnv {
@@ -288,4 +291,44 @@ fn a_model_that_mixes_the_pictures_of_a_batch_gets_one_at_a_time() {
         .exits(0)
         .says(&["one picture a call instead of 2", "--batch-size 1"]);
     assert!(features(&env, "alone/mixing") == features(&env, "together/mixing"));
+}
+
+#[test]
+fn weights_are_in_memory_once_for_all_workers() {
+    need_runtime!();
+    need_python!("onnx");
+    let env = TestEnv::new();
+    let names: Vec<String> = (0..64).map(|number| format!("{number}.ppm")).collect();
+    for (name, seed) in names.iter().zip(1..) {
+        env.picture(name, seed);
+    }
+    env.objects(&names);
+    // 64 MiB, of which the runtime makes a copy in its own order.
+    let heavy = "
+def weights(name, *shape):
+    size = shape[0] * shape[1]
+    return ('Constant', [], [name], {'value': helper.make_tensor(name, FLOAT, shape, bytes([0, 0, 0, 0x3a]) * size, raw=True)})
+save([weights('wide', 48, 4096), weights('square', 4096, 4096), ('Flatten', ['x'], ['flat']),
+        ('MatMul', ['flat', 'wide'], ['some']), ('MatMul', ['some', 'square'], ['feature_vector'])],
+    [value('x', FLOAT, pixels)], [value('feature_vector', FLOAT, ['n', 4096])])";
+    make_model(&env, "heavy", heavy);
+    let peak = |features: &str, workers: &str| {
+        let mut command = env.command(["extract", "--provider", "cpu", "--media-dir", "media"]);
+        command.args(["--feature-dir", features, "--workers", workers]);
+        command.arg("--model").arg(env.path("models/heavy.onnx"));
+        command.args(
+            crate::runtime()
+                .iter()
+                .flat_map(|path| ["--runtime".as_ref(), path.as_os_str()]),
+        );
+        let (outcome, peak) = finish_measured(command);
+        outcome.exits(0);
+        peak
+    };
+    let (one, eight) = (peak("one", "1"), peak("eight", "8"));
+    let grown = eight.saturating_sub(one) >> 20;
+    assert!(grown < 64, "seven more workers take {grown} MiB");
+    let features = |of: &str| files_ending(&env.tree(of), ".npy");
+    assert!(features("one/heavy") == features("eight/heavy"));
+    assert_eq!(features("one/heavy").len(), names.len());
 }
