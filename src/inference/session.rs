@@ -371,8 +371,19 @@ fn output_of(outputs: &[Outlet], options: &SessionOptions) -> Result<String, Mod
     };
     let known: Vec<Output<'_>> = outputs.iter().map(name_and_axes).collect();
     let pooled = options.finish.pool.is_some();
-    let chosen = feature_output(&known, options.output_name.as_deref(), pooled);
-    let output = &outputs[chosen.ok_or_else(unfit)?];
+    let wanted = options.output_name.as_deref();
+    if let Some(wanted) = wanted
+        && known.iter().all(|(name, _)| *name != wanted)
+    {
+        return Err(ModelError::Unfit {
+            found: format!(
+                "the model has no output `{wanted}`, and gives {}",
+                describe(outputs)
+            ),
+            needed: "--output-name with the name of an output",
+        });
+    }
+    let output = &outputs[feature_output(&known, wanted, pooled).ok_or_else(unfit)?];
     match output.dtype() {
         ValueType::Tensor {
             ty: TensorElementType::Float32,

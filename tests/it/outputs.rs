@@ -86,6 +86,10 @@ fn tokens_are_pooled_and_features_normalized_as_asked_and_as_recorded() {
     extract(&env, "ambiguous", "plain", &[])
         .exits(1)
         .says(&["`amax`", "`flat`", "--output-name"]);
+    let absent = ["--output-name", "nope"];
+    extract(&env, "ambiguous", "plain", &absent)
+        .exits(1)
+        .says(&["no output `nope`", "gives `amax`"]);
     extract(&env, "tokens", "mean", &["--pool", "mean", "--normalize"]).exits(0);
     let mean = |at: usize| {
         channels

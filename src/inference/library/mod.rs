@@ -3,7 +3,7 @@
 mod elf;
 mod trial;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -89,12 +89,23 @@ pub fn find(
     let found = candidates
         .iter()
         .flat_map(|folder| LIBRARY_NAMES.map(|name| folder.join(name)));
-    match found.into_iter().find(|path| path.exists()) {
+    let found = found.into_iter().find(|path| path.exists());
+    match found.or_else(|| versioned(named?)) {
         Some(path) => check(&path).map(|()| path),
         None => Err(LibraryError::NotFound {
             looked_in: candidates,
         }),
     }
+}
+
+/// The library in a folder that the user named, under a name with its whole version: Python's packages have no other.
+fn versioned(folder: &Path) -> Option<PathBuf> {
+    let names = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.file_name());
+    let begins = |name: &OsString| name.as_encoded_bytes().starts_with(b"libonnxruntime.so.1.");
+    names.filter(begins).max().map(|name| folder.join(name))
 }
 
 /// The folders in which the system looks for libraries, those of `LD_LIBRARY_PATH` first.
@@ -286,6 +297,21 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(check(&link), Err(LibraryError::Broken { .. })));
+    }
+
+    #[test]
+    fn a_named_folder_may_have_it_under_its_whole_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path();
+        fs::write(folder.join("libonnxruntime_providers_shared.so"), "").unwrap();
+        let error = find(Some(folder), None, None).unwrap_err();
+        assert!(matches!(error, LibraryError::NotFound { .. }), "{error}");
+        let library = folder.join("libonnxruntime.so.1.32.0");
+        fs::copy(a_library(), &library).unwrap();
+        assert_eq!(find(Some(folder), None, None).unwrap(), library);
+        // The system would not find it there.
+        let found = find(None, None, Some(folder.as_os_str()));
+        assert!(found.is_err_and(|error| !error.to_string().contains("1.32.0")));
     }
 
     #[test]
