@@ -1,6 +1,7 @@
 //! `simsearch export`.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::concat::{nested, numbered, write_features};
@@ -256,6 +257,17 @@ fn it_may_be_written_to_standard_output() {
         let expected = [b"what was there", &written.stdout[..]].concat();
         assert_eq!(fs::read(env.path("all.parquet")).unwrap(), expected);
     }
+    // A reader that goes has not got the end, without which it is no file.
+    let mut command = env.command(["export", "--feature-dir", "features", "--output", "-"]);
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let closed = command.stdout(writer).output().unwrap();
+    let said = String::from_utf8_lossy(&closed.stderr);
+    assert_eq!(closed.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("cannot write all of the file to standard output"),
+        "{said}"
+    );
     for (more, says) in [
         (&["--json"][..], "leave out --json"),
         (&["--rows-per-file", "5"], "name a folder"),

@@ -99,9 +99,8 @@ pub fn export(options: &Options) -> Result<Summary> {
     };
     match (&options.output, options.rows_per_file) {
         (Output::Stdout, _) => match write(&mut io::stdout().lock(), &files[0]) {
-            // As with what is printed, a reader that has enough is not an error.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            written => written.context("cannot write to standard output")?,
+            // Not as with what is printed: what tells where everything is stands at the end of a Parquet file.
+            written => written.context("cannot write all of the file to standard output")?,
         },
         (Output::File(path), None) => write_file(path, &files[0])?,
         (Output::File(folder), Some(_)) => {
