@@ -90,7 +90,7 @@ pub fn run(arguments: ListArguments) -> Result<ExitCode> {
     let ids = arguments.ids.into();
     let options = arguments.walk.options(media_dir, ids, output);
     let summary = list::list(&options, &progress)?;
-    for line in &summary.unasked {
+    for line in summary.unasked.iter().chain(&list::more_beside(&options)) {
         progress.note(line);
     }
     if let Output::File(path) = &options.output {

@@ -80,7 +80,8 @@ fn the_list_is_what_find_and_sort_write() {
     let outcome = env.list(&["--hidden", "--output", "-"]);
     assert_eq!(outcome.exits(0).stdout, expected);
     let unasked = "3 pictures left out (1 in .JPG, 1 in .jpeg, 1 in .png); --pictures lists them\n\
-                   2 links left out; --follow-links lists them\n";
+                   2 links left out; --follow-links lists them\n\
+                   only media/object is walked, and there is more beside it; `.` walks the whole tree\n";
     assert_eq!(outcome.stderr, unasked);
 
     env.list(&["--quiet", "--hidden", "--output", "elsewhere.txt"])

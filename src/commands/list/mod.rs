@@ -30,6 +30,9 @@ use walk::{Walk, matches_extension};
 /// The extension that is listed where none is chosen.
 pub const DEFAULT_EXTENSION: &str = "jpg";
 
+/// The folder that is walked alone where it is there and none is chosen.
+const OBJECT_FOLDER: &str = "object";
+
 /// What to list.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -126,7 +129,10 @@ pub fn filter(options: &Options) -> Result<impl Fn(&Path, bool) -> bool + Send +
 }
 
 /// Where the walk begins, relative to the media directory.
-fn start(options: &Options) -> Result<PathBuf> {
+///
+/// # Errors
+/// When the media directory cannot be read, or [`Options::subdirectory`] leads out of it.
+pub fn start(options: &Options) -> Result<PathBuf> {
     let media_dir = options.media_dir.display();
     let metadata = fs::metadata(&options.media_dir)
         .with_context(|| format!("cannot read the media directory {media_dir}"))?;
@@ -140,9 +146,36 @@ fn start(options: &Options) -> Result<PathBuf> {
                 subdirectory.display()
             )
         }),
-        None if options.media_dir.join("object").is_dir() => Ok(PathBuf::from("object")),
+        None if has_object_folder(options) => Ok(PathBuf::from(OBJECT_FOLDER)),
         None => Ok(PathBuf::new()),
     }
+}
+
+fn has_object_folder(options: &Options) -> bool {
+    options.media_dir.join(OBJECT_FOLDER).is_dir()
+}
+
+/// Says that there is more beside the folder that is walked because of its name; `None` where there is not.
+pub fn more_beside(options: &Options) -> Option<String> {
+    if options.subdirectory.is_some() || !has_object_folder(options) {
+        return None;
+    }
+    let entries = fs::read_dir(&options.media_dir).ok()?;
+    let is_more = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let name = name.as_bytes();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        name != OBJECT_FOLDER.as_bytes()
+            && !is_hidden(name)
+            && (is_folder || matches_extension(options, name))
+    };
+    let is_more = entries.flatten().any(is_more);
+    is_more.then(|| {
+        format!(
+            "only {} is walked, and there is more beside it; `.` walks the whole tree",
+            options.media_dir.join(OBJECT_FOLDER).display()
+        )
+    })
 }
 
 /// What is left out by [`Options::exclude`].

@@ -112,10 +112,13 @@ fn matters(event: &notify::Result<Event>, is_ours: impl Fn(&Path) -> bool) -> bo
 }
 
 fn is_left_out(error: &notify::Error) -> bool {
-    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    use std::io::ErrorKind::{InvalidFilename, NotFound, PermissionDenied};
     match &error.kind {
         ErrorKind::PathNotFound => true,
-        ErrorKind::Io(error) => denied(error) || error.kind() == std::io::ErrorKind::NotFound,
+        // A path may also be too long.
+        ErrorKind::Io(error) => {
+            matches!(error.kind(), InvalidFilename | NotFound | PermissionDenied)
+        }
         _ => false,
     }
 }
