@@ -33,6 +33,8 @@ pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
     let progress = arguments.quiet.progress();
     let (media_dir, objects) = arguments.media.media_and_objects();
     let options = prune::Options {
+        refuse_if_there: false,
+        new: 0,
         directory: arguments.model_dir.directory()?,
         media_dir,
         objects,

@@ -53,12 +53,18 @@ pub fn run(arguments: WatchArguments) -> Result<ExitCode> {
     let extract = making.options(media_dir.clone(), objects.clone());
     let directory = extract.directory.clone();
     let start = || making.start(&progress);
+    let mut list = (arguments.walk).options(
+        media_dir.clone(),
+        extract::choose_ids(&extract)?,
+        Output::File(objects.clone()),
+    );
+    if let Some(line) = list::more_beside(&list) {
+        progress.note(&line);
+    }
+    // A folder `object` that comes later is one more folder.
+    list.subdirectory = Some(list::start(&list)?);
     let mut passes = Passes {
-        list: (arguments.walk).options(
-            media_dir.clone(),
-            extract::choose_ids(&extract)?,
-            Output::File(objects.clone()),
-        ),
+        list,
         extract,
         model: making.source(&start),
         concat: concat::Options {
@@ -73,7 +79,10 @@ pub fn run(arguments: WatchArguments) -> Result<ExitCode> {
             objects,
             dry_run: false,
             yes: false,
+            refuse_if_there: true,
+            new: 0,
         },
+        has_pruned: false,
         count: 0,
         progress: &progress,
         interrupt: &interrupt,
@@ -119,7 +128,9 @@ struct Passes<'a> {
     model: extract::ModelSource<'a>,
     concat: concat::Options,
     prune: prune::Options,
-    /// How many there were.
+    /// Whether that was done once. Until then it may be another tree than before, and its pictures are new.
+    has_pruned: bool,
+    /// How many passes there were.
     count: usize,
     progress: &'a Progress,
     interrupt: &'a Interrupt,
@@ -143,7 +154,8 @@ impl Passes<'_> {
         let started = Instant::now();
         let mut did = Did::default();
         let passed = self.pass(&mut did);
-        if let Some(what) = did.describe(self.count == 0) {
+        let says_nothing = self.count == 0 && matches!(passed, Ok(Pass::Done));
+        if let Some(what) = did.describe(says_nothing) {
             self.progress.note(&format!(
                 "{what} in {}; {} listed",
                 duration(started.elapsed().as_secs_f64()),
@@ -187,6 +199,9 @@ impl Passes<'_> {
         }
         let extracted = extract::extract(&self.extract, &self.model, progress, interrupt)?;
         (did.done, did.changed) = (extracted.done, extracted.changed);
+        if !self.has_pruned {
+            self.prune.new += (extracted.done as usize).saturating_sub(extracted.changed);
+        }
         (did.moved, did.failed) = (extracted.moved, extracted.failed);
         did.failures = extracted.failures;
         let mut pass = Pass::Done;
@@ -210,7 +225,10 @@ impl Passes<'_> {
             return Ok(pass);
         }
         match prune::prune(&self.prune, progress)? {
-            PruneOutcome::Pruned(pruned) => did.removed = pruned.object_ids.len(),
+            PruneOutcome::Pruned(pruned) => {
+                did.removed = pruned.object_ids.len();
+                (self.has_pruned, self.prune.new) = (true, 0);
+            }
             PruneOutcome::HeldBy(..) => pass = Pass::Again,
             PruneOutcome::Refused(why) => progress.warn(&format!("nothing is pruned: {why}")),
         }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 
 use crate::storage::failures::{Class, Failure, FailureReport, id_of_bad_line};
 use crate::storage::media;
@@ -42,6 +43,11 @@ pub struct Options {
     /// Whether to remove more than half of all features, or without a look whether the disk of the pictures is mounted.
     /// Default: no.
     pub yes: bool,
+    /// Whether to refuse where a picture that is not listed is still there: nobody has looked at the list. Default: no.
+    pub refuse_if_there: bool,
+    /// How many features are so new that they do not count when it is more than half that would be removed. Default:
+    /// none.
+    pub new: usize,
 }
 
 /// What was removed, or would be.
@@ -356,7 +362,8 @@ fn mistake(options: &Options, list: &ObjectList, removed: &Removed) -> Option<St
         return None;
     }
     let (media_dir, objects) = (options.media_dir.display(), options.objects.display());
-    if features * 2 > *of {
+    let of = of.saturating_sub(options.new);
+    if features * 2 > of {
         return Some(format!(
             "{features} of {of} features are not listed in {objects}: is that the right list? `simsearch prune --dry-run` \
              prints their object ids, and `simsearch prune --yes` removes them"
@@ -368,12 +375,38 @@ fn mistake(options: &Options, list: &ObjectList, removed: &Removed) -> Option<St
              removes what is not listed all the same"
         ));
     }
-    let folder = emptied_folder(&options.media_dir, paths)?;
-    Some(format!(
-        "{} is empty, and {SAMPLE} pictures or more were below it: is its disk mounted? `simsearch prune --yes` removes what is \
-         not listed all the same",
-        folder.display()
-    ))
+    if let Some(folder) = emptied_folder(&options.media_dir, paths) {
+        return Some(format!(
+            "{} is empty, and {SAMPLE} pictures or more were below it: is its disk mounted? `simsearch prune --yes` removes \
+             what is not listed all the same",
+            folder.display()
+        ));
+    }
+    not_gone(options, paths)
+}
+
+/// Why a picture that is not listed may be there all the same.
+fn not_gone(options: &Options, paths: &[Box<str>]) -> Option<String> {
+    let looked_at = paths.par_iter().find_map_any(|path| {
+        let path = options.media_dir.join(&**path);
+        match media::is_gone(&path) {
+            Ok(true) => None,
+            Ok(false) => options.refuse_if_there.then_some((path, None)),
+            Err(error) => Some((path, Some(error))),
+        }
+    });
+    let (path, error) = looked_at?;
+    let (path, objects) = (path.display(), options.objects.display());
+    Some(match error {
+        Some(error) => format!(
+            "{path} is not listed in {objects} and cannot be looked at ({error}), so that it may still be there: list again \
+             once it can be read. `simsearch prune --yes` removes what is not listed all the same"
+        ),
+        None => format!(
+            "{path} is still there, and not listed in {objects}: other options or another --media-dir than before? \
+             `simsearch prune` removes what is not listed all the same"
+        ),
+    })
 }
 
 fn looks_unmounted(media_dir: &Path, list: &ObjectList) -> bool {

@@ -58,7 +58,8 @@ pub struct Status {
     pub merging: bool,
     /// Objects with a feature of which it is recorded what file that was made from.
     pub sourced: usize,
-    /// Objects without a feature that failed when they were last tried, and lines that are not objects.
+    /// Objects that failed when they were last tried, and have no feature or one of another file, and lines that are not
+    /// objects.
     pub failed: usize,
     /// Those of them that are not tried again until their file changes.
     pub permanent: usize,
@@ -93,6 +94,8 @@ struct ObjectState<'a> {
     /// Its path in the list.
     entry: Option<&'a str>,
     outcome: Outcome,
+    /// How it failed when it was last tried, also where it has a feature of before.
+    failed: Option<Class>,
     /// What its feature was made from, where that is recorded.
     source: Option<&'a Source>,
 }
@@ -123,10 +126,10 @@ pub fn status(options: &Options) -> Result<Status> {
     let object_files = recorded.identify(&nested).known;
     let rows = shard::read_listed(path, |listed| {
         let shards = listed.iter().flat_map(|Listing { directory, files }| {
-            // Of the two halves the ids get their name last. A shard whose other half is lost is for `verify` to name.
-            let numbers = files.finished.iter();
-            let numbers = numbers.filter(|(_, files)| files[ShardFile::ObjectIds as usize]);
-            numbers.map(move |(number, _)| (directory, *number))
+            // Half of a pair is for `verify` to name.
+            files
+                .complete_pairs()
+                .map(move |number| (directory, number))
         });
         let rows = shards.map(|(directory, number)| rows(directory, number));
         rows.collect::<Result<Vec<_>, _>>()
@@ -149,6 +152,7 @@ pub fn status(options: &Options) -> Result<Status> {
                 let state = ObjectState {
                     entry: Some(entry),
                     outcome: Outcome::None,
+                    failed: None,
                     source: None,
                 };
                 objects.insert(id, state);
@@ -175,10 +179,14 @@ pub fn status(options: &Options) -> Result<Status> {
         let unknown = ObjectState {
             entry: None,
             outcome,
+            failed: None,
             source,
         };
         let state = objects.entry(id).or_insert(unknown);
         (state.outcome, state.source) = (outcome, source);
+        if let Outcome::Failed(class) = outcome {
+            state.failed = Some(class);
+        }
     }
     if let (Some(_), Some(media_dir)) = (&list, &options.media_dir) {
         status.compare(&objects, media_dir);
@@ -189,6 +197,7 @@ pub fn status(options: &Options) -> Result<Status> {
             entry,
             outcome,
             source,
+            failed: _,
         } = state;
         let listed = entry.is_some();
         match outcome {
@@ -249,15 +258,20 @@ impl Status {
                 (Some(entry), Some(source)) => source.compare(media_dir, entry),
                 (Some(_), None) => FileState::Same,
             };
-            Some(((*id).to_owned(), file))
+            Some(((*id).to_owned(), file, object.failed))
         });
-        let mut found: Vec<(String, FileState)> = found.collect();
-        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let mut found: Vec<(String, FileState, Option<Class>)> = found.collect();
+        found.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
         let (mut changed, mut moved, mut removed) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, file) in found {
+        for (id, file, failed) in found {
             match file {
-                FileState::Same => {}
-                FileState::Changed => changed.push(id),
+                FileState::Same | FileState::Unknown => {}
+                FileState::Changed => {
+                    changed.push(id);
+                    if let Some(class) = failed {
+                        self.count_failed(class);
+                    }
+                }
                 FileState::Moved(_) => moved.push(id),
                 FileState::Gone => removed.push(id),
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::storage::files::{FileStamp, regular};
+use crate::storage::files::{FileStamp, is_missing, regular};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::tar::{self, Members, Place};
@@ -205,11 +205,20 @@ pub fn is_in_tar(path: &Path) -> bool {
     tar::within(path).is_some()
 }
 
-/// Whether a path leads into a tar that has no such member, or has it as something that is no file.
-pub fn is_gone_from_tar(path: &Path) -> bool {
-    let is_gone =
-        |error: io::Error| error.kind() == io::ErrorKind::NotFound || is_not_regular(&error);
-    is_in_tar(path) && MediaFile::open(path).is_err_and(is_gone)
+/// Whether there is no such file, and no tar that has such a member.
+///
+/// # Errors
+/// When that cannot be told: a folder may not be read, a disk fails, a tar is damaged.
+pub fn is_gone(path: &Path) -> io::Result<bool> {
+    let found = match is_in_tar(path) {
+        true => MediaFile::open(path).map(|_| true),
+        false => fs::metadata(path).map(|metadata| metadata.is_file()),
+    };
+    match found {
+        Ok(is_there) => Ok(!is_there),
+        Err(error) if is_missing(&error) || is_not_regular(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads a regular file whole, or a member of a tar; returns what it was when that began. (A file that is still being

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::storage::files::{FileStamp, regular};
+use crate::storage::files::{FileStamp, is_missing, regular};
 use crate::storage::media;
 use crate::storage::model_dir::scratch::{self, SCRATCH, Scratch};
 use crate::storage::model_dir::{AtPath, ModelDir, NestedFiles, PerObjectFile};
@@ -50,19 +50,23 @@ pub enum FileState {
     Moved(Source),
     /// It is another one.
     Changed,
-    /// It is not there, or cannot be looked at.
+    /// It is not there.
     Gone,
+    /// It cannot be looked at.
+    Unknown,
 }
 
 impl Source {
     /// Compares the file at a listed path with this.
     pub fn compare(&self, media_dir: &Path, entry: &str) -> FileState {
         let path = media_dir.join(entry);
-        let Ok(file) = media::stamp(&path) else {
-            return FileState::Gone;
+        let file = match media::stamp(&path) {
+            Ok(file) => file,
+            Err(error) if is_missing(&error) => return FileState::Gone,
+            Err(_) => return FileState::Unknown,
         };
         if file != self.file {
-            match media::is_gone_from_tar(&path) {
+            match media::is_in_tar(&path) && media::is_gone(&path).unwrap_or(false) {
                 true => FileState::Gone,
                 false => FileState::Changed,
             }

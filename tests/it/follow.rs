@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -402,6 +403,21 @@ fn a_picture_that_changes_and_is_broken_keeps_its_feature_and_is_reported() {
         let report = fs::read_to_string(env.path("features/nhwc/failures.jsonl")).unwrap();
         assert!(report.contains("not-a-picture"), "{report}");
     }
+    let places = [
+        "--media-dir",
+        "media",
+        "--feature-dir",
+        "features",
+        "--json",
+    ];
+    let status = env.run(["status"].iter().chain(&places)).json();
+    assert_eq!([&status["files"], &status["failed"]], [2, 1], "{status}");
+    assert_eq!(status["changed"], serde_json::json!(["a.jpg"]));
+    // Nothing that a run could mend.
+    let verified = env.run(["verify"].iter().chain(&places));
+    verified
+        .exits(0)
+        .says(&["object/a.jpg: has changed", "not-a-picture"]);
     env.picture("object/a.jpg", 3);
     assert_eq!(extract(&env).counts(), [1, 1, 0, 0]);
     assert!(!env.path("features/nhwc/failures.jsonl").exists());
@@ -616,6 +632,44 @@ fn what_looks_like_a_mistake_is_pruned_only_when_that_is_confirmed() {
     let left: Vec<String> = env.tree("features/nhwc").into_keys().collect();
     assert_eq!(left, ["SHA256SUMS", "recipe.json"]);
     env.run(["prune", "--feature-dir", "features"]).exits(2);
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_pruned_only_when_that_is_confirmed() {
+    need_runtime!();
+    let env = TestEnv::new();
+    for (seed, name) in ["a/1", "a/2", "a/3", "b/4"].iter().enumerate() {
+        env.picture(&format!("{name}.jpg"), seed);
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    let (mut header, picture) = (tar::Header::new_gnu(), crate::ppm(30, 20, 9));
+    header.set_size(picture.len() as u64);
+    tar.append_data(&mut header, "5.jpg", &picture[..]).unwrap();
+    let tar = tar.into_inner().unwrap();
+    env.write("media/c.tar", &tar);
+    env.list(&[]).exits(0);
+    extract(&env);
+    let refused = |path: &str| {
+        let before = env.tree("features");
+        prune(&env, &[])
+            .exits(1)
+            .says(&[path, "cannot be looked at", "list again", "--yes"]);
+        crate::assert_same_tree(&env.tree("features"), &before);
+    };
+    // A link to itself cannot be followed, whoever tries.
+    fs::rename(env.path("media/b"), env.path("aside")).unwrap();
+    symlink("b", env.path("media/b")).unwrap();
+    env.list(&[]).exits(0);
+    refused("media/b/4.jpg");
+    fs::remove_file(env.path("media/b")).unwrap();
+    prune(&env, &[]).exits(0).says(&["removed 1 object"]);
+    env.write("media/c.tar", &tar[..600]);
+    env.list(&[]).exits(3);
+    refused("media/c.tar/5.jpg");
+    // A whole one, without it.
+    env.write("media/c.tar", [0; 1024]);
+    env.list(&[]).exits(0);
+    prune(&env, &[]).exits(0).says(&["removed 1 object"]);
 }
 
 #[test]

@@ -325,6 +325,65 @@ fn what_prune_asks_about_is_left_and_said_once() {
 }
 
 #[test]
+fn a_folder_named_object_that_comes_later_is_one_more_folder() {
+    need_runtime!();
+    let env = TestEnv::new();
+    env.picture("x/0.jpg", 0);
+    env.picture("x/1.jpg", 1);
+    let watch = Watch::start(&env, &[]);
+    env.picture("object/2.jpg", 2);
+    watch.eventually("all three are done", || is_up_to_date(&env, 3));
+    drop(watch);
+    let only = "only media/object is walked, and there is more beside it; `.` walks the whole tree";
+    env.list(&[]).exits(0).says(&["listed 1 object", only]);
+    let whole = env.list(&["."]);
+    assert!(!whole.exits(0).stderr.contains("only"), "{whole}");
+    Watch::start(&env, &[]).says(only);
+}
+
+#[test]
+fn pictures_that_are_there_and_not_listed_any_more_are_left_to_prune() {
+    need_runtime!();
+    let env = TestEnv::new();
+    for seed in 0..8 {
+        let end = ["jpg", "png"][usize::from(seed > 5)];
+        env.picture(&format!("x/{seed}.{end}"), seed);
+    }
+    let watch = Watch::start(&env, &["--pictures"]);
+    watch.says("8 done");
+    watch.end(Signal::SIGINT).exits(0);
+    let watch = Watch::start(&env, &[]);
+    watch.says("nothing is pruned: media/x/");
+    watch.says("png is still there, and not listed in media/objects.txt");
+    watch.end(Signal::SIGINT).exits(0);
+    assert_eq!(count_ending(&env, "g.npy"), 8);
+    // Who prunes by hand has the list in hand.
+    let places = ["--media-dir", "media", "--feature-dir", "features"];
+    let pruned = env.run(["prune"].iter().chain(&places));
+    pruned.exits(0).says(&["removed 2 objects"]);
+}
+
+#[test]
+fn the_pictures_of_another_tree_do_not_hide_that_all_of_the_first_are_gone() {
+    need_runtime!();
+    let env = TestEnv::new();
+    for seed in 0..4 {
+        env.picture(&format!("x/{seed}.jpg"), seed);
+    }
+    Watch::start(&env, &[]).end(Signal::SIGINT).exits(0);
+    fs::rename(env.path("media"), env.path("aside")).unwrap();
+    for seed in 4..14 {
+        env.picture(&format!("y/{seed}.jpg"), seed);
+    }
+    let watch = Watch::start(&env, &[]);
+    watch.says("nothing is pruned: 4 of 4 features are not listed");
+    env.picture("y/14.jpg", 14);
+    watch.says("11 objects listed");
+    watch.end(Signal::SIGINT).exits(0);
+    assert_eq!(count_ending(&env, ".jpg.npy"), 15);
+}
+
+#[test]
 fn a_tar_that_comes_or_is_written_anew_is_done_and_one_that_is_torn_prunes_nothing() {
     need_runtime!();
     let env = TestEnv::new();

@@ -138,7 +138,7 @@ impl<'a> KnownFeatures<'a> {
         });
         for (row, index, file) in compared.collect::<Vec<_>>() {
             let standing = match file {
-                FileState::Same | FileState::Gone => Standing::Exists,
+                FileState::Same | FileState::Gone | FileState::Unknown => Standing::Exists,
                 FileState::Moved(_) if !is_own => Standing::Exists,
                 FileState::Changed if !is_own => {
                     self.changed_elsewhere += 1;
@@ -247,7 +247,7 @@ impl<'a> KnownFeatures<'a> {
             });
         };
         match self.compare(source, index) {
-            FileState::Same | FileState::Gone => Standing::Exists,
+            FileState::Same | FileState::Gone | FileState::Unknown => Standing::Exists,
             FileState::Changed => Standing::Stale,
             FileState::Moved(source) => {
                 look.moved.push(Made {

@@ -26,6 +26,7 @@ use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
 use crate::storage::sources::{FileState, RecordedSources, UNKNOWN_OBJECT, feature_sum};
 use crate::storage::{checksum, npy};
+use crate::support::hints::hint;
 use shards::Shard;
 
 /// What to check.
@@ -172,8 +173,21 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         };
         let source = recorded.last(id).or_else(of_row);
         if source.is_some_and(|source| source.compare(media_dir, entry) == FileState::Changed) {
-            let what = "has changed since its feature was made; `simsearch extract` makes it again";
-            report.problem(Path::new(entry), what);
+            match failures.get(*id) {
+                None => {
+                    let what = "has changed since its feature was made; `simsearch extract` makes it again";
+                    report.problem(Path::new(entry), what);
+                }
+                // As with those that never had a feature.
+                Some(failure) => {
+                    let class = failure.class;
+                    let what = format!(
+                        "has changed since its feature was made, and could not be read then ({class}); the old one stays until \
+                         it can, or until the picture is removed"
+                    );
+                    report.notes.push(Finding::new(Path::new(entry), what));
+                }
+            }
         }
     }
     // Whatever a `concat` has moved meanwhile would be missed, or be there twice.
@@ -355,7 +369,8 @@ impl Report {
         let mut dimensions = Vec::with_capacity(read.len());
         for (file, read) in nested.iter().zip(read) {
             if let Err(error) = &read {
-                let what = format!("{error:#}; `simsearch extract` makes it again");
+                let advice = hint(error.as_ref()).unwrap_or("`simsearch extract` makes it again");
+                let what = format!("{error:#}; {advice}");
                 self.problem(&directory.path().join(file.path()), what);
             }
             dimensions.push(read.ok());

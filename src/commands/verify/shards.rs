@@ -11,6 +11,7 @@ use crate::storage::object_id::IdKind;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardError, ShardFile, ShardNumber};
 use crate::storage::sources::Source;
+use crate::support::hints::hint;
 
 /// Bytes of the features that are in memory at once.
 const PIECE: usize = 1 << 20;
@@ -145,10 +146,12 @@ impl Shard {
 }
 
 fn unreadable(path: &Path, error: ShardError) -> Finding {
+    // What the system refuses may be whole.
+    let advice = hint(&error).unwrap_or(AGAIN);
     let error = anyhow::Error::new(error);
     Finding {
         file: path.to_owned(),
-        message: format!("{error:#}; {AGAIN}"),
+        message: format!("{error:#}; {advice}"),
     }
 }
 
@@ -197,4 +200,26 @@ fn read_object_ids(path: &Path) -> Result<(Vec<String>, String), ShardError> {
         source,
     })?;
     Ok((ids, checksum::of_bytes(&bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_not_called_damaged() {
+        let path = Path::new("0000.features.npy");
+        let says = |source: io::Error| {
+            let path = path.to_owned();
+            unreadable(&path.clone(), ShardError::Read { path, source }).message
+        };
+        let refused = says(io::Error::from_raw_os_error(nix::libc::EACCES));
+        assert!(
+            refused.contains("check the owner and the mode"),
+            "{refused}"
+        );
+        assert!(!refused.contains("move the files"), "{refused}");
+        let cut_off = says(io::ErrorKind::UnexpectedEof.into());
+        assert!(cut_off.ends_with(AGAIN), "{cut_off}");
+    }
 }
