@@ -35,6 +35,7 @@ mod search;
 mod serve;
 mod sources;
 mod status;
+mod summaries;
 mod tar;
 mod verify;
 mod version;
