@@ -16,9 +16,20 @@ use crate::storage::model_dir::model_stem;
 const IN_FOLDER: [&str; 3] = ["onnx/model.onnx", "onnx/vision_model.onnx", "model.onnx"];
 
 /// The graph for words, beside that for pictures.
-const TEXT: &str = "text_model.onnx";
+pub(super) const TEXT: &str = "text_model.onnx";
 /// How words become its input; beside the graph, or above its folder where that is `onnx`.
 const TOKENIZER: &str = "tokenizer.json";
+
+/// The files with which a model makes features of words.
+#[derive(Clone, Debug)]
+pub struct WordsFiles {
+    /// The graph.
+    pub graph: PathBuf,
+    /// Whether that is the pictures' graph, which may know words as well: there is none for words alone.
+    pub is_of_pictures: bool,
+    /// How words become its input.
+    pub tokenizer: PathBuf,
+}
 
 /// A model's files, read.
 #[derive(Clone, Debug)]
@@ -104,7 +115,7 @@ impl ModelFile {
     ///
     /// # Errors
     /// When one of them is not there.
-    pub fn for_words(model: &Path) -> Result<(PathBuf, PathBuf)> {
+    pub fn for_words(model: &Path) -> Result<WordsFiles> {
         let graph = match model.is_dir() {
             true => Self::in_folder(model).unwrap_or_else(|| model.join(IN_FOLDER[0])),
             false => model.to_owned(),
@@ -117,16 +128,21 @@ impl ModelFile {
         let folder = graph.parent().unwrap_or(Path::new(""));
         let above = folder.parent().filter(|_| folder.ends_with("onnx"));
         let folders = [Some(folder), above].into_iter().flatten();
-        let tokenizers: Vec<PathBuf> = folders.map(|folder| folder.join(TOKENIZER)).collect();
-        let tokenizer = tokenizers.iter().find(|path| path.is_file());
+        let tokenizer = (folders.map(|folder| folder.join(TOKENIZER))).find(|path| path.is_file());
         let tokenizer = tokenizer.with_context(|| {
+            // Exporters put it above the folder `onnx`.
+            let usual = above.unwrap_or(folder).join(TOKENIZER);
             format!(
                 "{} knows no words: there is no {}; models that do, such as CLIP and SigLIP, come with {TEXT} and {TOKENIZER}",
                 model.display(),
-                tokenizers[0].display()
+                usual.display()
             )
         })?;
-        Ok((words.unwrap_or(graph), tokenizer.clone()))
+        Ok(WordsFiles {
+            is_of_pictures: words.is_none(),
+            tokenizer,
+            graph: words.unwrap_or(graph),
+        })
     }
 
     /// The model inside the program.

@@ -14,7 +14,7 @@ use tokenizers::{PaddingStrategy, Tokenizer};
 use super::embed::{QueryError, check_model};
 use super::finish::add_features;
 use super::message::RuntimeMessage;
-use super::model_file::ModelFile;
+use super::model_file::{ModelFile, TEXT, WordsFiles};
 use super::places::LazyRuntime;
 use super::rewrite::{self, Output, TEXT_FEATURES, words_output};
 use super::runtime::SessionOptions;
@@ -94,39 +94,39 @@ impl TextModel {
         let path = model.context(
             "the model inside the program knows no words; models that do are CLIP and SigLIP, for example",
         )?;
-        let (graph, tokenizer_file) = ModelFile::for_words(path)?;
+        let files = ModelFile::for_words(path)?;
+        let graph = files.graph.display();
         let finish = recorded.map_or_else(Finish::default, |recipe| recipe.finish);
-        let opened = Self::open_files(&graph, &tokenizer_file, finish, runtime)
-            .with_context(|| format!("cannot make features of words with {}", graph.display()))?;
+        let opened = Self::open_files(&files, finish, runtime)
+            .with_context(|| format!("cannot make features of words with {graph}"))?;
         let found = opened.feature("a picture")?.len();
         ensure!(
             found == dimension,
             "{} makes {found} numbers of words, and the pictures' features in {} have {dimension}; `extract \
              --output-name image_embeds` makes those that words are compared with, where the model has them",
-            graph.display(),
+            graph,
             directory.display()
         );
         Ok(opened)
     }
 
-    fn open_files(
-        graph: &Path,
-        tokenizer_file: &Path,
-        finish: Finish,
-        runtime: &LazyRuntime,
-    ) -> Result<Self> {
+    fn open_files(files: &WordsFiles, finish: Finish, runtime: &LazyRuntime) -> Result<Self> {
+        let tokenizer_file = &files.tokenizer;
         let read = Tokenizer::from_file(tokenizer_file);
         let mut tokenizer = read
             .map_err(|error| anyhow!("{error}"))
             .with_context(|| format!("{} is no tokenizer", tokenizer_file.display()))?;
-        let model = ModelFile::read(Some(graph))?.bytes;
+        let model = ModelFile::read(Some(&files.graph))?.bytes;
         // A graph that also makes features of pictures is cut.
         let met = rewrite::meet(&model, &words_output).ok().flatten();
         let model = met.map_or(model, |met| met.model);
         let (session, _) = (runtime.get()?)
             .session(&model, &SessionOptions::default())
             .map_err(RuntimeMessage::from)?;
-        let inputs = inputs(session.inputs())?;
+        let inputs = inputs(session.inputs()).map_err(|error| match files.is_of_pictures {
+            true => error.context(format!("there is no {TEXT} beside it")),
+            false => error,
+        })?;
         let output = output(session.outputs())?;
         let fixed = session.inputs().iter().find_map(fixed_tokens);
         let limits = Limits::read(&tokenizer, tokenizer_file)?;
