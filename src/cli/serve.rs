@@ -117,7 +117,7 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let token = token.map(|path| Token::read(&path, |line| progress.warn(line)));
     let token = token.transpose()?;
     let interrupt = Interrupt::install().context("cannot catch signals")?;
-    let named = arguments.model.path();
+    let named = arguments.model.named();
     let directory = model_directory(&arguments.features.feature_dir, named)?;
     let options = server::Options {
         directory: directory.clone(),

@@ -142,7 +142,7 @@ fn default_objects(media_dir: &Path) -> PathBuf {
 /// The model that makes features.
 #[derive(Debug, Args)]
 pub struct ModelArguments {
-    /// ONNX model, or its folder as Hugging Face lays it out [default: a small one inside the program].
+    /// ONNX model, or its folder as Hugging Face lays it out [default: descriptor_v1, a small one inside the program].
     #[arg(long, env = "ONNX_MODEL_PATH", value_name = "FILE", value_parser = path_or_nothing())]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -150,14 +150,20 @@ pub struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// The path of the model; none for the one inside the program.
-    pub fn path(&self) -> Option<&Path> {
+    /// What names the model, or its directory of features.
+    pub fn named(&self) -> Option<&Path> {
         given(self.model.as_deref())
+    }
+
+    /// The path of the model; none for the one inside the program, also where that is named and no file has its name.
+    pub fn path(&self) -> Option<&Path> {
+        let is_inside = |path: &Path| path == ModelFile::INSIDE && model_file(Some(path)).is_none();
+        self.named().filter(|path| !is_inside(path))
     }
 
     /// The same, where that is named rather than a directory of features.
     pub fn file(&self) -> Option<&Path> {
-        model_file(self.path())
+        model_file(self.named())
     }
 }
 

@@ -46,6 +46,9 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
+    /// The name of the model inside the program, and of its directory of features.
+    pub const INSIDE: &str = default_model::STEM;
+
     /// Reads a model, or takes the one inside the program where none is named. `path` is the graph's file, or a folder
     /// that has it where exporters put it.
     pub fn read(path: Option<&Path>) -> Result<Self> {

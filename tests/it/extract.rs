@@ -1272,6 +1272,29 @@ fn variables_that_are_set_to_nothing_are_as_good_as_not_set() {
 }
 
 #[test]
+fn the_model_inside_the_program_has_a_name_which_a_file_may_take() {
+    need_runtime!();
+    let env = TestEnv::new();
+    pictures(&env, 2);
+    // No model is beside the program's own: what is in the current directory says nothing of its pictures.
+    env.write("preprocessor_config.json", "{}");
+    let extract = |features: &str| {
+        let command = ["extract", "--provider", "cpu", "--media-dir", "media"];
+        let mut command = env.command(command);
+        command.args(["--feature-dir", features, "--model", "descriptor_v1"]);
+        finish(command)
+    };
+    extract("features")
+        .exits(0)
+        .says(&["model: descriptor_v1, which ships with the program"]);
+    env.write("descriptor_v1", fs::read(model_file("nhwc")).unwrap());
+    fs::remove_file(env.path("preprocessor_config.json")).unwrap();
+    extract("elsewhere")
+        .exits(0)
+        .says(&["model: descriptor_v1\n"]);
+}
+
+#[test]
 fn a_list_that_cannot_be_used_is_an_error() {
     let env = TestEnv::new();
     env.extract("nhwc", &[]).exits(1).says(&[
