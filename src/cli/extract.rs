@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::panic;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -111,31 +111,17 @@ pub struct FeatureArguments {
     /// them as they are stored, as the Python recipe does.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "ignore")]
     exif_orientation: ExifOrientationArgument,
-    /// How pictures become the model's input: `auto` (the configuration beside the model: preprocessor_config.json of
-    /// transformers, or timm's config.json; without one tf-hub), a preset (tf-hub, imagenet, clip, siglip, dinov2), or
-    /// a file of one of these kinds.
-    #[arg(long, value_name = "WHAT", default_value = "auto")]
-    preprocess: String,
-    /// Whose pixels to make where --preprocess is of transformers: those of its processors with Pillow (`pil`), or with
-    /// torchvision, which it takes by default where that is installed.
+    #[command(flatten)]
+    ends: EndsArguments,
+    /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on
+    /// with features that were made with one of those.
     #[arg(
         long,
         value_enum,
-        value_name = "WHICH",
-        default_value = "pil",
-        conflicts_with = "pillow"
+        value_name = "VERSION",
+        default_value = "13",
+        conflicts_with = "backend"
     )]
-    backend: BackendArgument,
-    /// What becomes of a model's output that has a vector for each token of the picture: the first one (`cls`), or the
-    /// mean of all (`mean`). With `none` such an output is refused.
-    #[arg(long, value_enum, value_name = "HOW", default_value = "none")]
-    pool: PoolArgument,
-    /// Divide each feature by its length, so that Euclidean distances order pictures as cosine distances do.
-    #[arg(long)]
-    normalize: bool,
-    /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on
-    /// with features that were made with one of those.
-    #[arg(long, value_enum, value_name = "VERSION", default_value = "13")]
     pillow: PillowArgument,
     /// Pictures per call of the model [default: 1 on the CPU, or 4 where that is faster, 8 with OpenVINO, 64 on a GPU].
     #[arg(long, value_name = "N", value_parser = batch_size)]
@@ -148,6 +134,54 @@ pub struct FeatureArguments {
     /// more in JPEG 2000 and JPEG XL, and 600 bytes per byte of a lossless WebP file).
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
+}
+
+/// What goes into a model, and what becomes of what comes out of it.
+#[derive(Debug, Args)]
+pub struct EndsArguments {
+    /// How pictures become the model's input: `auto` (the configuration beside the model: preprocessor_config.json of
+    /// transformers, or timm's config.json; without one tf-hub), a preset (tf-hub, imagenet, clip, siglip, dinov2), or
+    /// a file of one of these kinds.
+    #[arg(long, value_name = "WHAT", default_value = "auto")]
+    preprocess: String,
+    /// Whose pixels to make where --preprocess is of transformers: those of its processors with Pillow (`pil`), or with
+    /// torchvision, which it takes by default where that is installed.
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "pil")]
+    backend: BackendArgument,
+    /// What becomes of a model's output that has a vector for each token of the picture: the first one (`cls`), or the
+    /// mean of all (`mean`). With `none` such an output is refused, and with the others any other output is.
+    #[arg(long, value_enum, value_name = "HOW", default_value = "none")]
+    pool: PoolArgument,
+    /// Divide each feature by its length, so that Euclidean distances order pictures as cosine distances do.
+    #[arg(long)]
+    normalize: bool,
+}
+
+impl EndsArguments {
+    /// How pictures become the input of a model, and where that was found; `None` is the program's own way.
+    pub fn preprocess(&self, model: Option<&Path>) -> Result<Option<(Preprocess, PathBuf)>> {
+        let found = Preprocess::find(&self.preprocess, model)?;
+        if self.backend == BackendArgument::Pil {
+            return Ok(found);
+        }
+        let (found, from) = found.context(
+            "--backend torchvision is for models of transformers: their preprocessor_config.json belongs beside the model, or \
+             --preprocess names clip, siglip or dinov2",
+        )?;
+        Ok(Some((found.with_backend(Backend::Torchvision)?, from)))
+    }
+
+    /// What becomes of the output.
+    pub fn finish(&self) -> Finish {
+        Finish {
+            pool: match self.pool {
+                PoolArgument::None => None,
+                PoolArgument::Cls => Some(Pool::Cls),
+                PoolArgument::Mean => Some(Pool::Mean),
+            },
+            normalize: self.normalize,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -241,18 +275,11 @@ impl FeatureArguments {
         } else {
             progress.note(&format!("model: {}", model.stem));
         }
-        let found = Preprocess::find(&self.preprocess, self.model.path())?;
+        let found = self.ends.preprocess(self.model.path())?;
         if let Some((_, from)) = &found {
             progress.note(&format!("preprocessing: {}", from.display()));
         }
-        let mut preprocess = found.map(|(preprocess, _)| preprocess);
-        if self.backend == BackendArgument::Torchvision {
-            let found = preprocess.context(
-                "--backend torchvision is for models of transformers: their preprocessor_config.json belongs beside the model, or \
-                 --preprocess names clip, siglip or dinov2",
-            )?;
-            preprocess = Some(found.with_backend(Backend::Torchvision)?);
-        }
+        let preprocess = found.map(|(preprocess, _)| preprocess);
         let pixels = PixelOptions {
             max_pixels: self.max_pixels,
             scaled_decode: self.scaled_decode,
@@ -292,14 +319,7 @@ impl FeatureArguments {
                 precision,
                 device: runtime.device,
                 output_name: runtime.output_name,
-                finish: Finish {
-                    pool: match self.pool {
-                        PoolArgument::None => None,
-                        PoolArgument::Cls => Some(Pool::Cls),
-                        PoolArgument::Mean => Some(Pool::Mean),
-                    },
-                    normalize: self.normalize,
-                },
+                finish: self.ends.finish(),
                 batch_size: self.batch_size,
                 exact: self.exact,
                 preprocess,

@@ -8,20 +8,23 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::inference::{
-    self, CudaOptions, Engine, Form, ModelFile, OnnxEngine, Places, Precision, Provider, Runtime,
-    Wanted,
+    self, CudaOptions, Engine, Finish, Form, ModelFile, OnnxEngine, Places, Pool, Precision,
+    Preprocess, Provider, Runtime, Wanted,
 };
 use crate::pictures::JPEG_DECODER;
-use crate::storage::recipe::Finish;
 use crate::support::processors;
 
 /// What to look at.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// Where the library may be.
     pub places: Places,
     /// The model. Default: the one inside the program.
     pub model: Option<PathBuf>,
+    /// How pictures become its input, or why that is not known. Default: the bytes over 255, in the model's size.
+    pub preprocess: Result<Option<Preprocess>>,
+    /// What is done with its output. Default: nothing.
+    pub finish: Finish,
     /// The output to use. Default: the only one, or one of a known name.
     pub output_name: Option<String>,
     /// Number of the GPU, from 0. Default: 0.
@@ -93,12 +96,14 @@ pub struct ModelFound {
     pub is_default: bool,
     /// SHA-256 of the file.
     pub sha256: String,
+    /// How the tokens of its output become one vector, where that was asked for.
+    pub pool: Option<Pool>,
     /// Inputs and outputs, when it could be loaded.
     pub form: Option<Form>,
 }
 
 /// Looks at everything that a run needs.
-pub fn examine(options: &Options) -> Findings {
+pub fn examine(options: Options) -> Findings {
     let mut findings = Findings {
         simsearch: env!("CARGO_PKG_VERSION"),
         jpeg_decoder: JPEG_DECODER,
@@ -113,19 +118,30 @@ pub fn examine(options: &Options) -> Findings {
                 .into(),
         );
     }
-    // Without its model, the rest is looked at with the one inside the program.
-    let model = ModelFile::read(options.model.as_deref()).unwrap_or_else(|error| {
-        findings.problems.push(format!("{error:#}"));
-        ModelFile::inside()
-    });
-    if findings.problems.is_empty() {
-        findings.model = Some(ModelFound {
-            stem: model.stem.clone(),
-            is_default: model.is_default,
-            sha256: model.sha256.clone(),
-            form: None,
-        });
-    }
+    let read = ModelFile::read(options.model.as_deref());
+    let (model, engine_options) = match read.and_then(|model| Ok((model, options.preprocess?))) {
+        Ok((model, preprocess)) => {
+            findings.model = Some(ModelFound {
+                stem: model.stem.clone(),
+                is_default: model.is_default,
+                sha256: model.sha256.clone(),
+                pool: options.finish.pool,
+                form: None,
+            });
+            let given = inference::Options {
+                output_name: options.output_name,
+                finish: options.finish,
+                preprocess,
+                ..as_it_is(options.device)
+            };
+            (model, given)
+        }
+        // Without its model, the rest is looked at with the one inside the program.
+        Err(error) => {
+            findings.problems.push(format!("{error:#}"));
+            (ModelFile::inside(), as_it_is(options.device))
+        }
+    };
     let loaded = options
         .places
         .find()
@@ -142,18 +158,10 @@ pub fn examine(options: &Options) -> Findings {
         path: runtime.path().to_owned(),
         version: runtime.version().to_owned(),
     });
-    let output_name = (options.output_name.clone()).filter(|_| findings.model.is_some());
     for provider in Provider::ALL {
         let engine_options = inference::Options {
             wanted: Wanted::Only(provider),
-            precision: Precision::Fp32,
-            device: options.device,
-            output_name: output_name.clone(),
-            finish: Finish::default(),
-            batch_size: None,
-            exact: false,
-            preprocess: None,
-            cuda: CudaOptions::default(),
+            ..engine_options.clone()
         };
         let tried = try_provider(&runtime, &options.places, model.clone(), &engine_options);
         let (form, calls, reason) = match tried {
@@ -186,6 +194,21 @@ pub fn examine(options: &Options) -> Findings {
             .push("there is a GPU that is not used; see the line on cuda".into());
     }
     findings
+}
+
+/// A model as it is, on a GPU or the CPU.
+fn as_it_is(device: i32) -> inference::Options {
+    inference::Options {
+        wanted: Wanted::Auto,
+        precision: Precision::Fp32,
+        device,
+        output_name: None,
+        finish: Finish::default(),
+        batch_size: None,
+        exact: false,
+        preprocess: None,
+        cuda: CudaOptions::default(),
+    }
 }
 
 /// Makes a session as `extract` does, and calls the model twice: a provider may fail at the second call alone.
@@ -299,7 +322,8 @@ impl std::fmt::Display for Findings {
                     to,
                     "input        `{input}` {layout}, {width} x {height} pixels"
                 )?;
-                writeln!(to, "output       `{output}` [n, {dimension}]")?;
+                let tokens = if model.pool.is_some() { "tokens, " } else { "" };
+                writeln!(to, "output       `{output}` [n, {tokens}{dimension}]")?;
             }
         }
         self.hints

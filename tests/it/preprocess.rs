@@ -284,7 +284,7 @@ for kind in kinds:
 
 #[test]
 fn the_configuration_beside_the_model_is_used_recorded_and_never_mixed() {
-    need_runtime!();
+    let runtime = need_runtime!();
     need_python!("onnx");
     let env = TestEnv::new();
     env.picture("first.ppm", 1);
@@ -294,9 +294,26 @@ fn the_configuration_beside_the_model_is_used_recorded_and_never_mixed() {
     extract(&env, "models/flat.onnx", &[])
         .exits(1)
         .says(&["where the height and width are open, --preprocess gives them"]);
+    let doctor = |more: &[&str]| {
+        let mut command = env.command(["doctor"]);
+        command
+            .arg("--model")
+            .arg(env.path("models/flat.onnx"))
+            .arg("--runtime")
+            .arg(&runtime)
+            .args(more);
+        finish(command)
+    };
+    doctor(&[]).exits(1);
+    doctor(&["--preprocess", "clip"]).exits(0);
     let timm = serde_json::json!({"pretrained_cfg": {"input_size": [3, 16, 16], "interpolation": "bicubic",
         "crop_pct": 0.9, "crop_mode": "center", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}});
     env.write("models/config.json", timm.to_string());
+    let found = doctor(&[]);
+    assert!(found.exits(0).stdout.contains("16 x 16"), "{found}");
+    let found = doctor(&["--preprocess", "none.json"]);
+    let problem = "PROBLEM      cannot preprocess as none.json says";
+    assert!(found.exits(1).stdout.contains(problem), "{found}");
     extract(&env, "models/flat.onnx", &["--limit", "1"])
         .exits(0)
         .says(&["preprocessing: ", "config.json"]);
