@@ -17,12 +17,14 @@ use super::rewrite::{Feed, Layout, Output, Table, feature_output};
 use super::runtime::{Placement, SessionOptions};
 use crate::pictures::preprocessing::Numbers;
 use crate::storage::recipe::Finish;
+use crate::support::progress::counted;
 
 const NEEDED_INPUT: &str = "one float32 or uint8 input of shape [n, height, width, 3] or [n, 3, height, width]; where the height \
                             and width are open, --preprocess gives them";
 const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d], or of shape [n, tokens, d] with --pool, that is the only such one, or \
                              has one of the names that are known (feature_vector, image_embeds, pooler_output), or that \
                              --output-name names";
+const NEEDED_TOKENS: &str = "with --pool a float32 output of shape [n, tokens, d]; leave out --pool for one of shape [n, d]";
 
 /// A model in ONNX Runtime.
 #[derive(Debug)]
@@ -166,13 +168,15 @@ impl OnnxModel {
             .map_err(|error| ModelError::of_run(self.provider, batch, error))?;
         add_features(self.finish, shape, data, batch, count, features).ok_or_else(|| {
             let found = format!(
-                "the output `{}` has the shape {shape:?} for {batch} pictures",
-                self.form.output
+                "the output `{}` has the shape {shape:?} for {}",
+                self.form.output,
+                counted(batch, "picture")
             );
-            ModelError::Unfit {
-                found,
-                needed: NEEDED_OUTPUT,
-            }
+            let needed = match self.finish.pool {
+                Some(_) => NEEDED_TOKENS,
+                None => NEEDED_OUTPUT,
+            };
+            ModelError::Unfit { found, needed }
         })
     }
 

@@ -53,7 +53,7 @@ fn extract(env: &TestEnv, model: &str, features: &str, more: &[&str]) -> Outcome
 
 #[test]
 fn tokens_are_pooled_and_features_normalized_as_asked_and_as_recorded() {
-    need_runtime!();
+    let runtime = need_runtime!();
     need_python!("onnx");
     let env = TestEnv::new();
     env.picture("a/one.ppm", 1);
@@ -127,5 +127,30 @@ fn tokens_are_pooled_and_features_normalized_as_asked_and_as_recorded() {
         "[1, 3, 16]",
         "--pool",
     ]);
+    // And so is the other way round: a recipe that names what was not done would keep the same features apart.
+    extract(&env, "flat", "refused", &["--pool", "mean"])
+        .exits(1)
+        .says(&["`flat`", "[1, 48]", "leave out --pool"]);
     assert!(!env.path("refused").exists());
+
+    // `doctor` finds that a model works with the options that it needs.
+    let doctor = |more: &[&str]| {
+        let mut command = env.command(["doctor"]);
+        command
+            .arg("--model")
+            .arg(env.path("models/tokens.onnx"))
+            .arg("--runtime")
+            .arg(&runtime)
+            .args(more);
+        finish(command)
+    };
+    let without = doctor(&[]);
+    assert!(without.exits(1).stdout.contains("with --pool"), "{without}");
+    let with = doctor(&["--pool", "cls"]);
+    let output = "output       `last_hidden_state` [n, tokens, 16]";
+    assert!(with.exits(0).stdout.contains(output), "{with}");
+    assert_eq!(
+        doctor(&["--pool", "cls", "--json"]).json()["model"]["pool"],
+        "cls"
+    );
 }
