@@ -17,7 +17,7 @@
 //! | [`similarity`] | which features are near to which: collections, the exact scan, the approximate index |
 //! | [`pictures`] | the bytes of a file -> RGB pixels -> the model's input size; works on memory alone |
 //! | [`storage`] | what is on disk: lists of objects, features, shards, and what is recorded beside them |
-//! | [`support`] | progress, signals, hints, mutexes, what pages share, faults for tests |
+//! | [`support`] | progress, signals, hints, wrong usage, mutexes, what pages share, faults for tests |
 //!
 //! A folder may use those to the left of it, and none of its own level (the test `layers` holds this):
 //!

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use simsearch::support::hints::hint;
+use simsearch::support::usage::WrongUsage;
 
 fn main() -> ExitCode {
     keep_the_runtime_quiet();
@@ -19,7 +20,11 @@ fn main() -> ExitCode {
                 "simsearch: {error:#}{}",
                 hint.unwrap_or_default()
             );
-            ExitCode::FAILURE
+            match error.is::<WrongUsage>() {
+                // As clap ends it.
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ use clap::Args;
 
 use simsearch::commands::export;
 use simsearch::storage::output::Output;
-use simsearch::support::progress::duration;
+use simsearch::support::progress::{counted, duration};
+use simsearch::support::usage::WrongUsage;
 
 use super::print::SOME_FAILED;
 use super::shared::{JsonArgument, ModelDirArguments, QuietArgument, at_least_one};
@@ -35,7 +36,10 @@ pub fn run(arguments: ExportArguments) -> Result<ExitCode> {
     let output = Output::from(arguments.output);
     ensure!(
         output != Output::Stdout || !arguments.json.json,
-        "standard output cannot take the table and --json; name a file, or leave out --json"
+        WrongUsage(
+            "standard output cannot take the table and --json; name a file, or leave out --json"
+                .into()
+        )
     );
     let options = export::Options {
         directory: arguments.model_dir.directory()?,
@@ -47,9 +51,9 @@ pub fn run(arguments: ExportArguments) -> Result<ExitCode> {
         progress.warn(&format!("left out: {file}"));
     }
     progress.note(&format!(
-        "exported {} features of {} numbers to {}{} ({} MB) in {}",
-        summary.rows,
-        summary.dimension,
+        "exported {} of {} to {}{} ({} MB) in {}",
+        counted(summary.rows, "feature"),
+        counted(summary.dimension, "number"),
         match summary.files {
             1 => String::new(),
             files => format!("{files} files in "),

@@ -17,6 +17,7 @@ use simsearch::pictures::DEFAULT_MAX_PIXELS;
 use simsearch::similarity::scan::Metric;
 use simsearch::storage::object_list::ObjectList;
 use simsearch::support::progress::{Progress, counted};
+use simsearch::support::usage::WrongUsage;
 
 use super::print::{SOME_FAILED, print, print_bytes, print_json};
 use super::shared::{
@@ -143,17 +144,17 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
     let media = arguments.media.media_and_objects()?;
     ensure!(
         arguments.html.is_none() || arguments.html != arguments.sheet,
-        "--html and --sheet name the same file; each needs one of its own"
+        WrongUsage("--html and --sheet name the same file; each needs one of its own".into())
     );
     let stdin = Path::new(ObjectList::STDIN);
     let lists_stdin = (media.as_ref()).is_some_and(|(_, objects)| objects == stdin);
     ensure!(
         !lists_stdin || arguments.queries.iter().all(|query| query != stdin),
-        "standard input cannot be both the list of objects and the queries; name a file for one of them"
+        WrongUsage("standard input cannot be both the list of objects and the queries; name a file for one of them".into())
     );
     ensure!(
         format != Format::Paths0 || media_dir.is_some(),
-        "paths0 prints the paths of files: --media-dir must say where they are"
+        WrongUsage("paths0 prints the paths of files: --media-dir must say where they are".into())
     );
     let mut options = search::Options {
         directory: arguments.model_dir.directory()?,

@@ -20,6 +20,7 @@ use simsearch::storage::model_dir::model_directory;
 use simsearch::storage::object_list::ObjectList;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::Progress;
+use simsearch::support::usage::WrongUsage;
 
 use super::shared::{FeatureDirArgument, MediaArguments, ModelArguments};
 
@@ -109,7 +110,7 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let (media_dir, objects) = arguments.media.media_and_objects();
     ensure!(
         objects != Path::new(ObjectList::STDIN),
-        "`serve` reads the list again and again: --objects needs a file"
+        WrongUsage("`serve` reads the list again and again: --objects needs a file".into())
     );
     let listener = listener(arguments.listen)?;
     let progress = Arc::new(Progress::new(false));

@@ -11,6 +11,7 @@ use simsearch::similarity::scan::Metric;
 use simsearch::storage::model_dir::{merged_directory, model_directory};
 use simsearch::storage::object_id::IdKind;
 use simsearch::support::progress::Progress;
+use simsearch::support::usage::WrongUsage;
 
 use super::TRY_LIBRARY;
 use super::print::print_json;
@@ -125,7 +126,9 @@ impl OptionalMediaArguments {
         match (given(self.media_dir.as_deref()), self.objects) {
             (None, None) => Ok(None),
             (None, Some(_)) => {
-                bail!("--objects lists files: --media-dir must say where they are")
+                bail!(WrongUsage(
+                    "--objects lists files: --media-dir must say where they are".into()
+                ))
             }
             (Some(media_dir), objects) => {
                 let objects = objects.unwrap_or_else(|| default_objects(media_dir));

@@ -16,6 +16,7 @@ use simsearch::storage::object_list::ObjectList;
 use simsearch::storage::output::Output;
 use simsearch::support::interrupt::Interrupt;
 use simsearch::support::progress::{Progress, counted, duration};
+use simsearch::support::usage::WrongUsage;
 
 use super::concat::RowsArgument;
 use super::extract::{FeatureArguments, leave_panics_of_decoders_to_the_report};
@@ -47,7 +48,9 @@ pub fn run(arguments: WatchArguments) -> Result<ExitCode> {
     interrupt.begin();
     let (media_dir, objects) = arguments.media.media_and_objects();
     if objects == Path::new(ObjectList::STDIN) {
-        bail!("`watch` writes the list again and again: --objects needs a file");
+        bail!(WrongUsage(
+            "`watch` writes the list again and again: --objects needs a file".into()
+        ));
     }
     let making = arguments.features.read_model(&progress)?;
     let extract = making.options(media_dir.clone(), objects.clone());

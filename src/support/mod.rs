@@ -6,6 +6,7 @@ pub mod interrupt;
 pub mod mutex;
 pub mod page;
 pub mod progress;
+pub mod usage;
 
 /// How many processors this process may use, by its affinity and the limits of its control group.
 pub fn processors() -> usize {

@@ -273,7 +273,7 @@ fn it_may_be_written_to_standard_output() {
         (&["--rows-per-file", "5"], "name a folder"),
     ] {
         let arguments = ["export", "--feature-dir", "features", "--output", "-"];
-        env.run(arguments.iter().chain(more)).exits(1).says(&[says]);
+        env.run(arguments.iter().chain(more)).exits(2).says(&[says]);
     }
 }
 

@@ -495,7 +495,7 @@ fn what_ends_the_first_pass_ends_the_command() {
     env.picture("x/0001.jpg", 1);
     let run = |more: &[&str]| crate::finish(watch_command(&env, more));
     run(&["--objects", "-"])
-        .exits(1)
+        .exits(2)
         .says(&["--objects needs a file"]);
     for seconds in ["0", "18446744073709551615"] {
         run(&["--poll", seconds]).exits(2);

@@ -17,6 +17,7 @@ use crate::storage::files::moving::{self, move_to_new, replace_by_link};
 use crate::storage::media::is_in_tar;
 use crate::support::hints::concerns_the_run;
 use crate::support::progress::Progress;
+use crate::support::usage::WrongUsage;
 
 /// What to do to all members of a group but the first.
 #[derive(Clone, Debug)]
@@ -56,9 +57,11 @@ pub fn act(
     dry_run: bool,
     progress: &Progress,
 ) -> Result<Acted> {
-    let (media_dir, _) = (options.media.as_ref()).context(
-        "what is done to pictures needs to know where they are: --media-dir must say it",
-    )?;
+    let (media_dir, _) = (options.media.as_ref()).ok_or_else(|| {
+        WrongUsage(
+            "what is done to pictures needs to know where they are: --media-dir must say it".into(),
+        )
+    })?;
     let mut plan = Plan::new(action, media_dir)?;
     progress.begin(found.groups.len() as u64);
     for group in &found.groups {

@@ -27,7 +27,7 @@ mod undo;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::Metric;
@@ -38,6 +38,7 @@ use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
 use crate::support::fault;
 use crate::support::progress::Progress;
+use crate::support::usage::WrongUsage;
 
 pub use act::{Acted, Action, act};
 use compared::Compared;
@@ -112,7 +113,7 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
     let media = open_media(options, collection.id_kind())?;
     ensure!(
         options.html.is_none() || media.is_some(),
-        "--html shows pictures: --media-dir must say where they are"
+        WrongUsage("--html shows pictures: --media-dir must say where they are".into())
     );
     let limit = limit::choose(options)?;
     let compared = Compared::choose(&collection, media.as_ref(), options)?;
@@ -157,13 +158,12 @@ fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
             (options.not_same_folder, "--not-same-folder"),
             (options.keep != Keep::Largest, "--keep"),
         ];
-        let needed = needs.iter().find(|(is_asked, _)| *is_asked);
-        ensure!(
-            needed.is_none(),
-            "{} is about files: --media-dir must say where they are",
-            needed.map_or("", |(_, option)| *option)
-        );
-        return Ok(None);
+        return match needs.iter().find(|(is_asked, _)| *is_asked) {
+            Some((_, option)) => bail!(WrongUsage(format!(
+                "{option} is about files: --media-dir must say where they are"
+            ))),
+            None => Ok(None),
+        };
     };
     Media::open(directory, objects, id_kind).map(Some)
 }

@@ -23,6 +23,7 @@ use crate::storage::files::complete;
 use crate::storage::output::Output;
 use crate::storage::recipe::Recipe;
 use crate::support::fault;
+use crate::support::usage::WrongUsage;
 use parquet::ParquetWriter;
 
 /// Rows that are in memory at a time, in one row group: 51 MB of features of 1280.
@@ -75,7 +76,9 @@ pub fn export(options: &Options) -> Result<Summary> {
             path.display()
         ),
         (Output::Stdout, Some(_)) => {
-            bail!("standard output takes one file; with --rows-per-file name a folder")
+            bail!(WrongUsage(
+                "standard output takes one file; with --rows-per-file name a folder".into()
+            ))
         }
         _ => {}
     }

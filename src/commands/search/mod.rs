@@ -33,6 +33,7 @@ use crate::storage::files::complete;
 use crate::storage::media::Media;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
+use crate::support::usage::WrongUsage;
 
 use among::Among;
 pub use answer::{Answer, COLUMNS, WithPaths};
@@ -72,9 +73,9 @@ impl Options {
     /// Why `media` cannot be left out; `None` where it can.
     pub fn needs_media(&self) -> Option<&'static str> {
         if self.html.is_some() || self.sheet.is_some() {
-            Some("a page shows pictures")
+            Some("a page shows pictures: --media-dir must say where they are")
         } else if self.within.is_some() || self.not_within.is_some() {
-            Some("a folder is one of pictures")
+            Some("a folder is one of pictures: --media-dir must say where they are")
         } else {
             None
         }
@@ -124,7 +125,9 @@ pub fn search(
     ensure!(
         !(options.approximate
             && (options.k.is_none() || options.within.is_some() || options.not_within.is_some())),
-        "an index finds some neighbours among all objects; leave out --approximate to ask for all, or for those in a folder"
+        WrongUsage(
+            "an index finds some neighbours among all objects; leave out --approximate to ask for all, or for those in a folder".into()
+        )
     );
     let index = match options.approximate {
         true => Some(open_index(options, &collection)?),
@@ -187,7 +190,7 @@ pub fn search(
 fn open_media(options: &Options, id_kind: IdKind) -> Result<Option<Media>> {
     match (&options.media, options.needs_media()) {
         (Some((directory, objects)), _) => Media::open(directory, objects, id_kind).map(Some),
-        (None, Some(why)) => bail!("{why}: --media-dir must say where they are"),
+        (None, Some(why)) => bail!(WrongUsage(why.into())),
         (None, None) => Ok(None),
     }
 }

@@ -185,9 +185,14 @@ fn what_cannot_be_answered_is_refused_with_the_way_out() {
         .exits(1)
         .says(&["give --max-distance", "--histogram"]);
     let near = ["--max-distance", "1"];
-    duplicates(&env, &[&near[..], &["--within", "a"]].concat())
-        .exits(1)
-        .says(&["--within is about files: --media-dir"]);
+    for (more, says) in [
+        (["--within", "a"], "--within is about files: --media-dir"),
+        (["--html", "page"], "--html shows pictures: --media-dir"),
+    ] {
+        duplicates(&env, &[&near[..], &more].concat())
+            .exits(2)
+            .says(&[says]);
+    }
     duplicates(
         &env,
         &[&near[..], &["--media-dir", "media", "--against", "none"]].concat(),

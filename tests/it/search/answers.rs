@@ -60,14 +60,16 @@ fn neighbours_are_cut_off_by_distance_and_folder_and_the_query_itself() {
         .exits(1)
         .says(&["no listed object is below none"]);
     search(&env, &["zero.ppm", "--within", "a"])
-        .exits(1)
+        .exits(2)
         .says(&["a folder is one of pictures: --media-dir"]);
     search(&env, &["zero.ppm", "-k", "0"])
         .exits(2)
         .says(&["must be a whole number, 1 or more, or `all`"]);
-    with_media(&env, &["zero.ppm", "--approximate", "--within", "a"])
-        .exits(1)
-        .says(&["leave out --approximate"]);
+    for more in [["--within", "a"], ["-k", "all"]] {
+        with_media(&env, &[&["zero.ppm", "--approximate"], &more[..]].concat())
+            .exits(2)
+            .says(&["leave out --approximate"]);
+    }
 }
 
 #[test]
@@ -85,10 +87,10 @@ fn a_list_that_is_named_is_read_wherever_it_is() {
         .exits(1)
         .says(&["there is no list of objects at none.txt"]);
     search(&env, &["zero.ppm", "--objects", "few.txt"])
-        .exits(1)
+        .exits(2)
         .says(&["--media-dir must say where they are"]);
     with_media(&env, &["-", "--objects", "-"])
-        .exits(1)
+        .exits(2)
         .says(&["standard input cannot be both"]);
     // An object that is not in it is told from one that nobody knows, and is not what another one is taken for.
     with_media(&env, &["two,.ppm", "--objects", "few.txt"])
@@ -160,7 +162,7 @@ fn paths_and_tables_are_printed_for_people_and_programs() {
         .says(&["no path is recorded of 3 neighbours; nothing is printed of them"]);
     assert_eq!(none.stdout, "");
     search(&env, &["zero.ppm", "--format", "paths0"])
-        .exits(1)
+        .exits(2)
         .says(&["paths0 prints the paths of files: --media-dir"]);
     search(&env, &["zero.ppm", "--format", "csv", "--json"]).exits(2);
 }

@@ -107,7 +107,7 @@ fn pages_need_the_pictures_and_a_sheet_its_room() {
         &env,
         &[&media[..], &["--html", "page", "--sheet", "page"]].concat(),
     )
-    .exits(1)
+    .exits(2)
     .says(&["--html and --sheet name the same file"]);
     for option in ["--html", "--sheet"] {
         search(&env, &[&media[..], &[option, "-"]].concat())

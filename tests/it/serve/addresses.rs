@@ -91,7 +91,7 @@ fn a_socket_is_replaced_only_where_nobody_answers() {
 fn a_list_from_standard_input_cannot_be_read_again_and_is_refused() {
     let (env, _) = environment();
     let outcome = env.run([&SERVE[..], &["--listen", "127.0.0.1:0", "--objects", "-"]].concat());
-    outcome.exits(1).says(&["--objects needs a file"]);
+    outcome.exits(2).says(&["--objects needs a file"]);
 }
 
 #[test]
