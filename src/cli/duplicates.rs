@@ -201,7 +201,7 @@ fn act(
         (None, false) => format!("{count} {done}"),
         (Some(list), false) => format!(
             "{count} {done}; `simsearch duplicates --undo {}` brings them back",
-            list.display()
+            quoted(list)
         ),
     });
     printed?;
@@ -230,6 +230,16 @@ fn undo(list: &Path, json: bool, progress: &Progress) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => SOME_FAILED.into(),
     })
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%=".contains(letter);
+    match path.chars().all(is_plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 fn say_what_is_left(left: &[Left], progress: &Progress) {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use super::duplicates;
 use crate::search::write_loose;
-use crate::{Outcome, TestEnv, feature_file, ppm, skip};
+use crate::{Outcome, PROGRAM, TestEnv, feature_file, finish, ppm, skip};
 
 use simsearch::storage::npy;
 
@@ -104,6 +105,25 @@ pub fn elsewhere() -> Option<tempfile::TempDir> {
     let here = tempfile::tempdir().unwrap();
     let device = |folder: &tempfile::TempDir| fs::metadata(folder.path()).unwrap().dev();
     (device(&memory) != device(&here)).then_some(memory)
+}
+
+#[test]
+fn the_command_that_brings_pictures_back_can_be_pasted() {
+    let env = collection();
+    let before = files(&env.path("media"));
+    fs::create_dir(env.path("it's here")).unwrap();
+    fs::rename(env.path("features"), env.path("it's here/features")).unwrap();
+    let find = ["duplicates", "--feature-dir", "it's here/features"];
+    let done = env.run([&find[..], &FIND, &["--move-to", "found"]].concat());
+    assert_ne!(files(&env.path("media")), before);
+    let printed = done.exits(0).stderr.split('`').nth(1).unwrap();
+    let pasted = printed.replacen("simsearch", PROGRAM, 1);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &pasted]).current_dir(env.path(""));
+    finish(shell)
+        .exits(0)
+        .says(&["3 pictures brought back, 0 in place"]);
+    assert_eq!(files(&env.path("media")), before);
 }
 
 /// Moves to a folder and back.
