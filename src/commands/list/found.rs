@@ -69,14 +69,20 @@ impl WalkResult {
         }
     }
 
-    /// Says that nothing was found below `root`, and what else is there.
-    pub fn describe_none(&self, options: &Options, root: &Path) -> String {
+    /// Says that nothing was found below `root`, and what else is there. Pictures with other endings need not be named
+    /// once more then.
+    pub fn describe_none(&mut self, options: &Options, root: &Path) -> String {
+        let pictures = std::mem::take(&mut self.unasked.pictures);
+        let others = match has_chosen(options) || pictures.is_empty() {
+            true => &self.others,
+            false => &pictures,
+        };
         let wanted = options.extensions.join(", .");
         let mut message = format!("no file below {} ends in .{wanted}", root.display());
-        if !self.others.is_empty() {
+        if !others.is_empty() {
             message += &format!(
                 ", but {}; --ext, --ignore-case and --pictures choose others",
-                most_frequent(&self.others, 3)
+                most_frequent(others, 3)
             );
         }
         message
@@ -105,11 +111,11 @@ impl Unasked {
         self.hidden_folders += other.hidden_folders;
     }
 
-    /// A line for each kind. Who asked for other endings than the usual one has chosen them.
+    /// A line for each kind.
     pub fn describe(&self, options: &Options) -> Vec<String> {
         let mut lines = Vec::new();
         let pictures: usize = self.pictures.values().sum();
-        if pictures > 0 && options.extensions == [DEFAULT_EXTENSION] && !options.ignore_case {
+        if pictures > 0 && !has_chosen(options) {
             let most = most_frequent(&self.pictures, 5);
             let pictures = counted(pictures, "picture");
             lines.push(format!(
@@ -134,6 +140,11 @@ impl Unasked {
         }
         lines
     }
+}
+
+/// Whether someone asked for other endings than the usual one, and so has chosen them.
+fn has_chosen(options: &Options) -> bool {
+    options.extensions != [DEFAULT_EXTENSION] || options.ignore_case
 }
 
 /// The endings that were seen most often, and how often, for people.

@@ -14,7 +14,9 @@ use walkdir::WalkDir;
 use super::found::WalkResult;
 use super::{Options, exclude, is_hidden};
 use crate::storage::files::regular;
+use crate::storage::model_dir::CLAIMS;
 use crate::storage::object_id::file_name;
+use crate::storage::output::Output;
 use crate::storage::tar::{self, Damage, Kind, Members, is_tar_name};
 use crate::support::hints::concerns_the_run;
 
@@ -140,7 +142,8 @@ impl<'a> Walk<'a> {
         let unasked = &mut found.unasked;
         let is_wanted = matches_extension(self.options, name);
         if is_hidden(name) && !self.options.hidden {
-            unasked.hidden_folders += usize::from(kind.is_dir());
+            let is_counted = kind.is_dir() && name != CLAIMS.as_bytes();
+            unasked.hidden_folders += usize::from(is_counted);
             unasked.hidden_files += usize::from(!kind.is_dir() && is_wanted);
             return true;
         }
@@ -152,6 +155,9 @@ impl<'a> Walk<'a> {
 
     /// Lists a file, where it is one that was asked for.
     fn visit(&self, path: &Path, found: &mut WalkResult) {
+        if matches!(&self.options.output, Output::File(list) if list == path) {
+            return;
+        }
         let path = path.as_os_str().as_bytes();
         let name = file_name(path);
         let is_wanted = matches_extension(self.options, name);

@@ -17,7 +17,7 @@ use crate::storage::object_id::ObjectId;
 use crate::support::fault;
 
 /// The directory below a model's directory that holds the files whose locks are the claims.
-const CLAIMS: &str = ".claims";
+pub(crate) const CLAIMS: &str = ".claims";
 
 /// How many such files there are. Linux keeps the locks of a file in one list, and goes through all of it for each new
 /// one, while every other thread has to wait: with 14,000 claims in one file a claim takes 1.2 ms. (That many are

@@ -34,6 +34,7 @@ use thiserror::Error;
 
 pub(crate) use choose::model_stem;
 pub use choose::{merged_directory, model_directory, written_directory};
+pub(crate) use claims::CLAIMS;
 pub use claims::Claims;
 pub use lease::{Lease, Leased, Say};
 pub(crate) use locks::RecordLock;
