@@ -244,7 +244,12 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
     let chunks = search::chunks(arguments.queries, io::stdin());
     let listener = Listener {
         answer: &mut answer,
-        warn: &|message| progress.warn(message),
+        failed: &|message| match in_groups {
+            true => progress.warn(message),
+            // It was all that was asked.
+            false => progress.error(message),
+        },
+        left_out: &|message| progress.warn(message),
     };
     let summary = search::search(&options, chunks, asking, listener)?;
     if without_path > 0 {

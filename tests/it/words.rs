@@ -155,7 +155,7 @@ fn words_find_the_pictures_that_they_are_nearest_to() {
         &["--text", "red", " ", "a a a a a a a", "blue", "-k", "1"],
     )
     .exits(3)
-    .says(&["there are no words", "7 tokens", "takes 6"]);
+    .says(&["\" \": there are no words", "7 tokens", "takes 6"]);
     // A page says that there is no picture of them.
     let page = [
         "--text",

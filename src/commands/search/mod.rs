@@ -95,8 +95,10 @@ pub struct Summary {
 pub struct Listener<'a> {
     /// Called with each answer.
     pub answer: &'a mut dyn FnMut(&Answer) -> Result<()>,
-    /// Called with a message for each query that failed and each file that was left out.
-    pub warn: &'a dyn Fn(&str),
+    /// Called with a message for each query that failed.
+    pub failed: &'a dyn Fn(&str),
+    /// Called with a message for each file, or kind of object, that was left out.
+    pub left_out: &'a dyn Fn(&str),
 }
 
 /// Answers queries, given in chunks.
@@ -114,7 +116,7 @@ pub fn search(
     if let (Some(media), Some((_, objects))) = (&media, &options.media) {
         let unlisted = collection.keep_listed(media);
         if unlisted > 0 {
-            (listener.warn)(&format!(
+            (listener.left_out)(&format!(
                 "left out: {unlisted} of {} objects, which are not listed in {}, or at another path than that of the file that \
                  their feature was made from",
                 collection.len() + unlisted,
@@ -149,7 +151,7 @@ pub fn search(
     let mut summary = Summary::default();
     for left_out in &collection.left_out {
         summary.failed += 1;
-        (listener.warn)(&format!("left out {left_out}"));
+        (listener.left_out)(&format!("left out {left_out}"));
     }
     let mut finder = Finder::new(&collection, asking)?;
     let mut kept = Vec::new();
@@ -161,7 +163,7 @@ pub fn search(
                 Ok(query) => found.push(query),
                 Err(message) => {
                     summary.failed += 1;
-                    (listener.warn)(&message);
+                    (listener.failed)(&message);
                 }
             }
         }

@@ -154,7 +154,7 @@ impl<'a> Finder<'a> {
         match self {
             Finder::Pictures(finder) => finder.find(queries),
             Finder::Words(model) => (queries.iter())
-                .map(|query| of_words(model, query))
+                .map(|query| of_words(model, query).map_err(|why| about(query, &why)))
                 .collect(),
         }
     }
@@ -206,14 +206,26 @@ impl<'a> PictureFinder<'a> {
             .collect();
         let (collection, model) = (self.collection, self.model.as_ref());
         let found = (queries.into_par_iter().zip(positions)).zip(similar);
-        let found = found.map(|((query, position), similar)| match position {
-            Some(position) => of_object(collection, &query, position),
-            None => of_picture(collection, model, &query).map_err(|message| match similar {
-                Some(similar) => format!("{message}; did you mean {similar}?"),
-                None => message,
-            }),
+        let found = found.map(|((query, position), similar)| {
+            let found = match position {
+                Some(position) => of_object(collection, &query, position),
+                None => of_picture(collection, model, &query),
+            };
+            found.map_err(|why| match similar {
+                Some(similar) => about(&query, &format!("{why}; did you mean {similar}?")),
+                None => about(&query, &why),
+            })
         });
         found.collect()
+    }
+}
+
+/// Why a query has no feature. What would not be seen is in quotes.
+fn about(query: &OsStr, why: &str) -> String {
+    let query = query.to_string_lossy();
+    match query.trim().is_empty() {
+        true => format!("{query:?}: {why}"),
+        false => format!("{query}: {why}"),
     }
 }
 
@@ -246,9 +258,9 @@ fn of_object(collection: &Collection, query: &OsStr, position: Position) -> Resu
             text,
             feature: Feature::Object(position),
         }),
-        false => Err(format!(
-            "{text}: its feature holds a number that is not finite; `simsearch verify` says more"
-        )),
+        false => Err(
+            "its feature holds a number that is not finite; `simsearch verify` says more".into(),
+        ),
     }
 }
 
@@ -262,41 +274,40 @@ fn of_picture(
     match read_file(Path::new(query), &mut bytes) {
         Err(error) if is_missing(&error) => {
             let is_path = collection.id_kind() == IdKind::Name && text.contains('/');
-            return Err(if !may_be_id(&text) || is_path {
-                format!("{text}: there is no such file")
+            let why = if !may_be_id(&text) || is_path {
+                "there is no such file"
             } else if collection.has_hidden(&text) {
-                format!(
-                    "{text}: is extracted, and left out: the list of objects does not have it, or has it at another path"
-                )
+                "is extracted, and left out: the list of objects does not have it, or has it at another path"
             } else {
-                format!("{text}: is neither an object that is extracted nor a file")
-            });
+                "is neither an object that is extracted nor a file"
+            };
+            return Err(why.into());
         }
-        read => read.map_err(|error| format!("{text}: {error}"))?,
+        read => read.map_err(|error| error.to_string())?,
     };
     let feature = match model {
         Some(Ok(model)) => model.feature(&bytes).map_err(Error::from),
-        Some(Err(error)) => return Err(format!("{text}: {error:#}")),
-        None => return Err(format!("{text}: no model was loaded")),
+        Some(Err(error)) => return Err(format!("{error:#}")),
+        None => return Err("no model was loaded".into()),
     };
     match feature {
         Ok(feature) => Ok(Found {
             text,
             feature: Feature::Picture(feature),
         }),
-        Err(error) => Err(format!("{text}: {error:#}")),
+        Err(error) => Err(format!("{error:#}")),
     }
 }
 
 /// The feature of words, or why they have none.
 fn of_words(model: &TextModel, query: &OsStr) -> Result<Found, String> {
     let text = query.to_string_lossy().into_owned();
-    let words = (query.to_str()).ok_or_else(|| format!("{text}: is no text in UTF-8"))?;
+    let words = query.to_str().ok_or("is no text in UTF-8")?;
     match model.feature(words) {
         Ok(feature) => Ok(Found {
             text,
             feature: Feature::Words(feature),
         }),
-        Err(error) => Err(format!("{text}: {:#}", Error::from(error))),
+        Err(error) => Err(format!("{:#}", Error::from(error))),
     }
 }

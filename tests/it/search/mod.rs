@@ -151,9 +151,10 @@ fn ids_of_other_programs_are_found_as_they_are() {
     let found = search(&env, &["2021/x.jpg", "-k", "1"]);
     assert_eq!(found.exits(0).stdout, "2021/x.jpg 0\n");
     for no_id in ["./two.jpg", "2022/x.jpg"] {
+        // It was all that was asked: no warning, but why nothing was done.
         search(&env, &[no_id])
             .exits(1)
-            .says(&[no_id, "there is no such file"]);
+            .says(&[&format!("simsearch: {no_id}: there is no such file")]);
     }
 }
 
@@ -175,7 +176,14 @@ fn of_several_queries_each_has_a_group_and_a_bad_one_stops_no_other() {
         "# two.jpg\ntwo.jpg 0\n\n# zero.jpg\nzero.jpg 0\n\n# one.jpg\none.jpg 0\n"
     );
     let outcome = search(&env, &["unknown.jpg", "also.jpg"]);
-    outcome.exits(1).says(&["unknown.jpg", "also.jpg"]);
+    outcome
+        .exits(1)
+        .says(&["warning: unknown.jpg: ", "warning: also.jpg: "]);
+    // What would not be seen is in quotes.
+    search(&env, &["one.jpg", "", "\t"]).exits(3).says(&[
+        "warning: \"\": there is no such file",
+        "warning: \"\\t\": is neither",
+    ]);
     assert_eq!(outcome.stdout, "");
     search(&env, &["one.jpg", "-k", "0"]).exits(2);
 }
