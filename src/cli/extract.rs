@@ -53,7 +53,8 @@ pub struct ExtractArguments {
     /// Take at most this many objects, including those that fail.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Stop after this many failed objects [default: never].
+    /// Stop after this many failed objects; those that were begun are finished, so that a few more may fail [default:
+    /// never].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_errors: Option<usize>,
     /// Whether the exit code is 3 when some objects failed (`any`), or 0 all the same (`none`): for schedulers, which
@@ -493,13 +494,13 @@ fn report_extract(summary: &extract::Summary, pack: bool, progress: &Progress) {
     }
     if summary.signal.is_some() {
         progress.warn(&format!(
-            "interrupted, {} objects are left; the same command goes on from here",
-            summary.left
+            "interrupted, {}; the same command goes on from here",
+            are_left(summary.left)
         ));
     } else if summary.too_many_errors {
         progress.warn(&format!(
-            "stopped after as many failures as --max-errors allows, {} objects are left",
-            summary.left
+            "as many objects failed as --max-errors allows; {}",
+            are_left(summary.left)
         ));
     } else if summary.claimed_elsewhere > 0 {
         progress.warn(&format!(
@@ -509,7 +510,15 @@ fn report_extract(summary: &extract::Summary, pack: bool, progress: &Progress) {
             counted(summary.claimed_elsewhere, "object")
         ));
     } else if summary.left > 0 {
-        progress.note(&format!("{} objects are left", summary.left));
+        progress.note(&are_left(summary.left));
+    }
+}
+
+fn are_left(count: u64) -> String {
+    match count {
+        0 => "none is left".to_owned(),
+        1 => "1 object is left".to_owned(),
+        _ => format!("{count} objects are left"),
     }
 }
 

@@ -51,15 +51,14 @@ pub fn run(arguments: IndexArguments) -> Result<ExitCode> {
         }
     };
     progress.note(&format!(
-        "added {} features in {}; the index now holds {} features from {}, and finds {:.1} % of the 10 nearest ({} objects, \
-         {} candidates)",
-        summary.added,
+        "added {} in {}; the index now holds {} from {}, and finds {:.1} % of the 10 nearest ({}, {})",
+        counted(summary.added, "feature"),
         duration(summary.seconds),
-        summary.vectors,
+        counted(summary.vectors, "feature"),
         counted(summary.shards, "shard"),
         summary.recall_at_10 * 100.0,
-        summary.queries,
-        summary.expansion
+        counted(summary.queries, "object"),
+        counted(summary.expansion, "candidate")
     ));
     if !summary.is_good() {
         progress.warn("that is low; the exact search, without --approximate, finds all of them");

@@ -350,7 +350,8 @@ impl fmt::Display for Status {
             writeln!(to, "pending    {pending}")?;
         }
         if let Some(unlisted @ 1..) = self.unlisted {
-            writeln!(to, "unlisted   {unlisted} features of other objects")?;
+            let unlisted = counted(unlisted, "feature");
+            writeln!(to, "unlisted   {unlisted} of other objects")?;
         }
         let ids = [&self.changed, &self.moved, &self.removed];
         for (name, ids) in ["changed", "moved", "removed"].iter().zip(ids) {

@@ -8,6 +8,7 @@ use super::message::{DeviceFailure, RuntimeMessage};
 use super::provider::Provider;
 use super::rewrite::Layout;
 use crate::pictures::preprocessing::Numbers;
+use crate::support::progress::counted;
 
 /// Turns batches of pixels into features. The program's is [`OnnxModel`](super::OnnxModel); tests have a fake.
 pub trait Model: Send {
@@ -100,7 +101,7 @@ pub enum ModelError {
         difference: f64,
     },
     /// A batch fails.
-    #[error("the model fails on a batch of {batch} pictures; try a smaller --batch-size")]
+    #[error("the model fails on a batch of {}; try a smaller --batch-size", counted(*batch, "picture"))]
     Run {
         /// Pictures in the batch.
         batch: usize,
@@ -141,8 +142,9 @@ fn device_failed(
         ),
     };
     format!(
-        "the {} device {happened} while it ran {batch} pictures: {said}\nfeatures that were written are kept; {hint}",
-        provider.name()
+        "the {} device {happened} while it ran {}: {said}\nfeatures that were written are kept; {hint}",
+        provider.name(),
+        counted(batch, "picture")
     )
 }
 

@@ -12,6 +12,7 @@ use crate::storage::checksum;
 use crate::storage::files::{complete, regular};
 use crate::storage::object_id::IdKind;
 use crate::storage::tar;
+use crate::support::progress::counted;
 
 /// One of `of` parts of a list: the objects whose ids, or tars, lead to `index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,9 +165,9 @@ pub enum PartsError {
     },
     /// The list is divided differently there.
     #[error(
-        "{} says that the list is divided into {there} parts there, not into {here}; use --part I/{there}, or another \
-         --feature-dir",
-        path.display()
+        "{} says that the list is divided into {} there, not into {here}; use --part I/{there}, or another --feature-dir",
+        path.display(),
+        counted(*there, "part")
     )]
     OtherNumber {
         path: PathBuf,

@@ -9,7 +9,7 @@ use crate::inference::Engine;
 use crate::inference::{Model, Precision};
 use crate::similarity::kernels::dot;
 use crate::support::mutex::lock;
-use crate::support::progress::Progress;
+use crate::support::progress::{Progress, counted};
 
 /// How many pictures are compared. On one core they take half a second in fp32.
 const PICTURES: usize = 64;
@@ -128,7 +128,8 @@ impl<'a> Comparison<'a> {
         } = agreement;
         let what = &self.what;
         let line = format!(
-            "{what} on {pictures} pictures: cosine {cosine_least:.5} at least, {cosine_mean:.5} in the mean"
+            "{what} on {}: cosine {cosine_least:.5} at least, {cosine_mean:.5} in the mean",
+            counted(*pictures, "picture")
         );
         if *cosine_least >= ENOUGH {
             self.progress.note(&line);

@@ -26,7 +26,7 @@ use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{self, ShardFiles};
 use crate::storage::shard_changes::{finish_what_a_merge_left, remove_shard};
-use crate::support::progress::Progress;
+use crate::support::progress::{Progress, counted};
 use new_shards::{NewShard, check_ids, pair, place_all, without_those_there};
 use parts::{PartToMerge, check_parts, check_recipe, find_parts, parts_inside, writer_of};
 
@@ -220,11 +220,11 @@ fn go_on(
     let begun = merging::read_begun(target, first)?;
     ensure!(
         begun == *of,
-        "another merge into {} was interrupted: of {} parts of a list of {} lines; merge these, or give that up with \
+        "another merge into {} was interrupted: of {} of a list of {}; merge these, or give that up with \
          `simsearch concat --merge --give-up`",
         path.display(),
-        begun.parts,
-        begun.list.lines
+        counted(begun.parts, "part"),
+        counted(begun.list.lines, "line")
     );
     let of_parts: HashSet<[Option<&str>; 2]> = all.iter().map(NewShard::pair).collect();
     for number in there.finished.range(first..).map(|(number, _)| *number) {
