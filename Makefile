@@ -129,6 +129,7 @@ install: build notices
 	cp runtime/ThirdPartyNotices.txt $(PREFIX)/lib/simsearch/THIRD-PARTY-ONNX-RUNTIME.txt
 	ln -sf ../lib/simsearch/simsearch $(PREFIX)/bin/simsearch
 	$(program) completions bash >$(PREFIX)/share/bash-completion/completions/simsearch
+	@# zsh finds it by itself below /usr/local; README.md says what else it takes below ~/.local.
 	$(program) completions zsh >$(PREFIX)/share/zsh/site-functions/_simsearch
 	$(program) completions fish >$(PREFIX)/share/fish/vendor_completions.d/simsearch.fish
 	$(program) man $(PREFIX)/share/man/man1

@@ -11,7 +11,7 @@
 //! | `scratch.rs` | writing a feature aside, the record of sources of a run, and the leftovers of killed processes |
 //! | `claims.rs` | which objects each process has claimed |
 //! | `locks.rs` | the locks of `concat` and of what processes record together |
-//! | `lease.rs` | what keeps processes apart that change shards, where locks prove nothing |
+//! | `lease/` | what keeps processes apart that change shards, where locks prove nothing |
 //! | `choose.rs` | which model's directory is meant |
 
 mod choose;
