@@ -166,8 +166,8 @@ impl EndsArguments {
             return Ok(found);
         }
         let (found, from) = found.context(
-            "--backend torchvision is for models of transformers: their preprocessor_config.json belongs beside the model, or \
-             --preprocess names clip, siglip or dinov2",
+            "--backend torchvision is for models of transformers: their preprocessor_config.json belongs beside the \
+             model, or --preprocess names clip, siglip or dinov2",
         )?;
         Ok(Some((found.with_backend(Backend::Torchvision)?, from)))
     }

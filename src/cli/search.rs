@@ -150,7 +150,9 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
     let lists_stdin = (media.as_ref()).is_some_and(|(_, objects)| objects == stdin);
     ensure!(
         !lists_stdin || arguments.queries.iter().all(|query| query != stdin),
-        WrongUsage("standard input cannot be both the list of objects and the queries; name a file for one of them".into())
+        WrongUsage(
+            "standard input cannot be both the list of objects and the queries; name a file for one of them".into()
+        )
     );
     ensure!(
         format != Format::Paths0 || media_dir.is_some(),

@@ -24,7 +24,8 @@ const NEEDED_INPUT: &str = "one float32 or uint8 input of shape [n, height, widt
 const NEEDED_OUTPUT: &str = "a float32 output of shape [n, d], or of shape [n, tokens, d] with --pool, that is the only such one, or \
                              has one of the names that are known (feature_vector, image_embeds, pooler_output), or that \
                              --output-name names";
-const NEEDED_TOKENS: &str = "with --pool a float32 output of shape [n, tokens, d]; leave out --pool for one of shape [n, d]";
+const NEEDED_TOKENS: &str = "with --pool a float32 output of shape [n, tokens, d]; leave out --pool for one of shape \
+                             [n, d]";
 
 /// A model in ONNX Runtime.
 #[derive(Debug)]

@@ -165,7 +165,8 @@ pub enum PartsError {
     },
     /// The list is divided differently there.
     #[error(
-        "{} says that the list is divided into {} there, not into {here}; use --part I/{there}, or another --feature-dir",
+        "{} says that the list is divided into {} there, not into {here}; use --part I/{there}, or another \
+         --feature-dir",
         path.display(),
         counted(*there, "part")
     )]

@@ -128,7 +128,9 @@ pub fn search(
         !(options.approximate
             && (options.k.is_none() || options.within.is_some() || options.not_within.is_some())),
         WrongUsage(
-            "an index finds some neighbours among all objects; leave out --approximate to ask for all, or for those in a folder".into()
+            "an index finds some neighbours among all objects; leave out --approximate to ask for all, or for those in \
+             a folder"
+                .into()
         )
     );
     let index = match options.approximate {
