@@ -7,7 +7,7 @@ use clap::Args;
 
 use simsearch::commands::doctor;
 
-use super::extract::EndsArguments;
+use super::extract::ProcessingArguments;
 use super::print::{print, print_json};
 use super::shared::{JsonArgument, ModelArguments};
 
@@ -16,18 +16,18 @@ pub struct DoctorArguments {
     #[command(flatten)]
     model: ModelArguments,
     #[command(flatten)]
-    ends: EndsArguments,
+    processing: ProcessingArguments,
     #[command(flatten)]
     json: JsonArgument,
 }
 
 pub fn run(arguments: DoctorArguments) -> Result<ExitCode> {
-    let preprocess = arguments.ends.preprocess(arguments.model.path());
+    let preprocess = arguments.processing.preprocess(arguments.model.path());
     let findings = doctor::examine(doctor::Options {
         places: arguments.model.runtime.places(),
         model: arguments.model.path().map(Into::into),
         preprocess: preprocess.map(|found| found.map(|(preprocess, _)| preprocess)),
-        finish: arguments.ends.finish(),
+        finish: arguments.processing.finish(),
         output_name: arguments.model.runtime.output_name,
         device: arguments.model.runtime.device,
     });

@@ -113,7 +113,7 @@ pub struct FeatureArguments {
     #[arg(long, value_enum, value_name = "WHAT", default_value = "ignore")]
     exif_orientation: ExifOrientationArgument,
     #[command(flatten)]
-    ends: EndsArguments,
+    processing: ProcessingArguments,
     /// Whose pixels to make: Pillow 13 shrinks tall pictures in another order than Pillow 9.5 to 12. Use 12 to go on
     /// with features that were made with one of those.
     #[arg(
@@ -139,7 +139,7 @@ pub struct FeatureArguments {
 
 /// What goes into a model, and what becomes of what comes out of it.
 #[derive(Debug, Args)]
-pub struct EndsArguments {
+pub struct ProcessingArguments {
     /// How pictures become the model's input: `auto` (the configuration beside the model: preprocessor_config.json of
     /// transformers, or timm's config.json; without one tf-hub), a preset (tf-hub, imagenet, clip, siglip, dinov2), or
     /// a file of one of these kinds.
@@ -158,7 +158,7 @@ pub struct EndsArguments {
     normalize: bool,
 }
 
-impl EndsArguments {
+impl ProcessingArguments {
     /// How pictures become the input of a model, and where that was found; `None` is the program's own way.
     pub fn preprocess(&self, model: Option<&Path>) -> Result<Option<(Preprocess, PathBuf)>> {
         let found = Preprocess::find(&self.preprocess, model)?;
@@ -276,7 +276,7 @@ impl FeatureArguments {
         } else {
             progress.note(&format!("model: {}", model.stem));
         }
-        let found = self.ends.preprocess(self.model.path())?;
+        let found = self.processing.preprocess(self.model.path())?;
         if let Some((_, from)) = &found {
             progress.note(&format!("preprocessing: {}", from.display()));
         }
@@ -320,7 +320,7 @@ impl FeatureArguments {
                 precision,
                 device: runtime.device,
                 output_name: runtime.output_name,
-                finish: self.ends.finish(),
+                finish: self.processing.finish(),
                 batch_size: self.batch_size,
                 exact: self.exact,
                 preprocess,
