@@ -101,10 +101,11 @@ pub fn export(options: &Options) -> Result<Summary> {
             .with_context(|| format!("cannot write {}", path.display()))
     };
     match (&options.output, options.rows_per_file) {
-        (Output::Stdout, _) => match write(&mut io::stdout().lock(), &files[0]) {
+        (Output::Stdout, _) => {
             // Not as with what is printed: what tells where everything is stands at the end of a Parquet file.
-            written => written.context("cannot write all of the file to standard output")?,
-        },
+            let written = write(&mut io::stdout().lock(), &files[0]);
+            written.context("cannot write all of the file to standard output")?;
+        }
         (Output::File(path), None) => write_file(path, &files[0])?,
         (Output::File(folder), Some(_)) => {
             let making = || format!("cannot make the folder {}", folder.display());
