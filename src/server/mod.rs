@@ -205,8 +205,9 @@ pub fn serve(
         "" => String::new(),
         path => format!("{path}/"),
     };
-    progress.note(&format!("listening on {}{base_path}", listener.shown()?));
+    // Whoever reads that it listens may end it.
     interrupt.begin();
+    progress.note(&format!("listening on {}{base_path}", listener.shown()?));
     let served = runtime.block_on(async {
         let _watch = tokio::task::spawn(live::watch(live, Arc::clone(progress)));
         connections::serve(&listener.socket, app, interrupt).await
