@@ -26,7 +26,7 @@ PREFIX ?= $(HOME)/.local
 
 cargo_features = $(if $(findstring pure-rust,$(FEATURES)),--no-default-features) $(if $(FEATURES),--features $(FEATURES))
 # The tests' own build can be killed at every step that changes files.
-cargo_test = SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features) --features fault-points
+cargo_test = TMPDIR=$$(setup/test_folder.sh) SIMSEARCH_PYTHON=$(CURDIR)/.python/python cargo test --locked $(cargo_features) --features fault-points
 program = target/release/simsearch
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 archive = simsearch-$(version)-$(shell uname -m)-linux

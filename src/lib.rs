@@ -38,7 +38,7 @@
 //!    its member of a tar (`storage::media`). An object that another process has claimed is put off, asked for again at
 //!    the end, and left after two minutes (`queue.rs` of [`commands::extract`]).
 //! 4. The bytes become RGB pixels of the model's input size ([`pictures::PictureReader`]).
-//! 5. The pixels of a batch become features in a session that the worker borrows ([`inference::pool`],
+//! 5. The pixels of a batch become features in a session that the worker borrows ([`inference::model_pool`],
 //!    [`inference::Model`]).
 //! 6. Each feature becomes one complete `.npy` file ([`storage::npy`], [`storage::model_dir`]), or the picture a line
 //!    in the report of failures (`storage::failures`). Which file it was made from is recorded before that

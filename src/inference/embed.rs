@@ -9,8 +9,8 @@ use thiserror::Error;
 use super::loader::{self, OnnxEngine, Wanted};
 use super::model::Form;
 use super::model_file::ModelFile;
+use super::model_pool::ModelPool;
 use super::places::LazyRuntime;
-use super::pool::Pool;
 use super::preprocess::Preprocess;
 use super::provider::{Precision, Provider};
 use super::runtime::CudaOptions;
@@ -23,7 +23,7 @@ use crate::support::processors;
 
 /// The model of a directory, for one picture at a time on each of several threads.
 pub struct QueryModel {
-    pool: Pool,
+    pool: ModelPool,
     form: Form,
     options: PixelOptions,
     /// Readers that no thread uses now. There are as many as threads have used at once.
@@ -113,7 +113,7 @@ impl QueryModel {
         };
         let (runtime, folders) = (runtime.get()?, runtime.folders());
         let engine = OnnxEngine::start_with(runtime, folders, model, &engine_options, note)?;
-        let pool = Pool::new(Box::new(engine), processors());
+        let pool = ModelPool::new(Box::new(engine), processors());
         let form = pool.engine().form().clone();
         ensure!(
             form.dimension == dimension,

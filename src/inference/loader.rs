@@ -12,7 +12,7 @@ use super::model::{Form, Model, ModelError};
 use super::model_file::ModelFile;
 use super::places::Places;
 use super::preprocess::{self, Preprocess};
-use super::probe::{batch_difference, call_time, difference};
+use super::probe::{batch_difference, call_time, difference, probe_feature};
 use super::provider::{Precision, Provider};
 use super::rewrite::{self, Feed, Output, Rewrites, Rewritten, Target};
 use super::runtime::{CudaOptions, Runtime, SessionOptions};
@@ -103,7 +103,9 @@ pub struct OnnxEngine {
     first: Mutex<Option<OnnxModel>>,
     /// How long its first call took.
     first_call: Mutex<Option<Duration>>,
-    /// The model as it is on the CPU, which told what the model takes.
+    /// The feature that the model as it is on the CPU makes of the probe picture.
+    expected: Vec<f32>,
+    /// That model itself, where the first features of a run are compared with its own.
     reference: Mutex<Option<OnnxModel>>,
 }
 
@@ -163,6 +165,7 @@ impl OnnxEngine {
             );
         }
         let mut engine = OnnxEngine {
+            expected: probe_feature(&mut reference)?,
             session: on_cpu,
             original,
             feed,
@@ -179,6 +182,7 @@ impl OnnxEngine {
             batch: 0,
             folders,
         };
+        let mut reference = Some(reference);
         let mut lines = Vec::new();
         let mut open = |engine: &mut OnnxEngine, provider| {
             engine.batch = options.batch_size.or(fixed).unwrap_or(match provider {
@@ -193,7 +197,7 @@ impl OnnxEngine {
             lines.clear();
             engine.open_first(&mut reference, options.exact, &mut lines)
         };
-        let (first, why) = match wanted {
+        let (mut first, why) = match wanted {
             Wanted::Only(provider) => (open(&mut engine, provider)?, "as asked".to_owned()),
             Wanted::Auto => match open(&mut engine, Provider::Cuda) {
                 Ok(first) => (first, "a CUDA device answers".to_owned()),
@@ -203,17 +207,15 @@ impl OnnxEngine {
                 ),
             },
         };
-        let mut first = first;
         let may_choose = options.batch_size.is_none() && fixed.is_none() && !options.exact;
-        let model = first.as_mut().unwrap_or(&mut reference);
         if may_choose && engine.session.provider == Provider::Cpu {
-            engine.batch = engine.cpu_batch(model)?;
+            engine.batch = engine.cpu_batch(&mut first)?;
         } else if engine.batch > 1
             && !engine.session.provider.is_gpu()
-            && let Err(error) = engine.check_batch(model, options.exact)
+            && let Err(error) = engine.check_batch(&mut first, options.exact)
         {
             // Where the graph leaves the batch open, one picture a call gives each its own feature.
-            ensure!(model.form().fixed_batch.is_none(), error);
+            ensure!(first.form().fixed_batch.is_none(), error);
             lines.push(format!(
                 "one picture a call instead of {}: {error}",
                 engine.batch
@@ -226,29 +228,25 @@ impl OnnxEngine {
             engine.runtime.version()
         ));
         lines.iter().for_each(|line| note(line));
-        let (first, reference) = match first {
-            Some(first) => (first, Some(reference)),
-            None => (reference, None),
-        };
         if let Some(placement) = first.placement() {
             note(&format!("the graph runs on {placement}"));
         }
         *lock(&engine.first) = Some(first);
-        if options.precision != Precision::Fp32 || engine.session.provider.is_gpu() {
+        if options.precision != Precision::Fp32 {
             *lock(&engine.reference) = reference;
         }
         Ok(engine)
     }
 
-    /// A session on the engine's provider: of a rewritten graph, where there is one that gives the features of
-    /// `reference`, or else of the model as it is; `None` where that is `reference` itself. `notes` gets lines on why
-    /// the graph was not rewritten.
+    /// A session on the engine's provider: of a rewritten graph, where there is one that gives the expected feature, or
+    /// else of the model as it is; on the CPU that is `reference`, which is taken. `notes` gets lines on why the graph
+    /// was not rewritten.
     fn open_first(
         &mut self,
-        reference: &mut OnnxModel,
+        reference: &mut Option<OnnxModel>,
         exact: bool,
         notes: &mut Vec<String>,
-    ) -> Result<Option<OnnxModel>> {
+    ) -> Result<OnnxModel> {
         let SessionOptions {
             provider,
             precision,
@@ -262,19 +260,21 @@ impl OnnxEngine {
             Provider::OpenVino => Target::OpenVino { batch },
             Provider::Cuda | Provider::TensorRt => Target::Gpu { batch, half },
         };
-        let mut as_it_is = |reference: &mut OnnxModel, why: Option<String>| {
+        let mut as_it_is = |reference: &mut Option<OnnxModel>, why: Option<String>| {
             if half {
                 let why = why.unwrap_or_else(|| "its graph is out of the ordinary".into());
                 bail!("the model cannot run in fp16: {why}");
             }
             notes.extend(why.map(|why| format!("the graph runs as it is: {why}")));
-            if provider == Provider::Cpu {
-                return Ok(None);
+            if provider == Provider::Cpu
+                && let Some(reference) = reference.take()
+            {
+                return Ok(reference);
             }
             let mut original = self.load_original(&self.session)?;
             // OpenVINO gets some graphs wrong without a word, also those that nobody has rewritten: see `findings/`.
             if precision == Precision::Fp32 && !provider.is_gpu() {
-                let difference = difference(reference, &mut original)?;
+                let difference = difference(&self.expected, &mut original)?;
                 ensure!(
                     difference <= MAX_DIFFERENCE,
                     "the {} provider does not compute what this model says: the feature of a probe picture differs by {difference:.1e} from \
@@ -282,7 +282,7 @@ impl OnnxEngine {
                     provider.name()
                 );
             }
-            Ok(Some(original))
+            Ok(original)
         };
         let Feed::Floats(table) = &self.feed else {
             bail!("a model's own graph takes floats");
@@ -292,6 +292,10 @@ impl OnnxEngine {
             Ok(None) => return as_it_is(reference, None),
             Err(error) => return as_it_is(reference, Some(error.to_string())),
         };
+        // On the CPU it has told all that it is needed for: one session less in memory while the next one is made.
+        if provider == Provider::Cpu {
+            *reference = None;
+        }
         let mut faster = match self.load(&rewritten) {
             Ok(faster) => faster,
             // What the provider lacks, it lacks for every graph.
@@ -308,7 +312,7 @@ impl OnnxEngine {
         // on a GPU is compared when it has had its first call.
         if precision == Precision::Fp32 && !provider.is_gpu() {
             let most = if exact { 0.0 } else { MAX_DIFFERENCE };
-            let difference = difference(reference, &mut faster)?;
+            let difference = difference(&self.expected, &mut faster)?;
             if difference > most || difference.is_nan() {
                 drop(faster);
                 let why = format!(
@@ -320,7 +324,7 @@ impl OnnxEngine {
         self.rewrites = Some(rewritten.report);
         // On the CPU all threads share this session.
         self.rewritten = (provider != Provider::Cpu).then_some(rewritten);
-        Ok(Some(faster))
+        Ok(faster)
     }
 
     /// How long the first call of the first session took, with all that was planned for it; `None` before it is opened.
@@ -377,24 +381,19 @@ impl OnnxEngine {
         if self.session.precision != Precision::Fp32 {
             return Ok(());
         }
-        // It stays where the comparison fails: then each session has to fail.
-        let mut reference = lock(&self.reference);
-        if let Some(cpu) = reference.as_mut() {
-            let (provider, difference) = (self.session.provider, difference(cpu, model)?);
-            let most = match provider {
-                Provider::TensorRt => MAX_DIFFERENCE_ON_TENSORRT,
-                _ => MAX_DIFFERENCE_ON_GPU,
-            };
-            if difference > most || difference.is_nan() {
-                return Err(ModelError::Differs {
-                    provider,
-                    difference,
-                }
-                .into());
+        let difference = difference(&self.expected, model)?;
+        let provider = self.session.provider;
+        let most = match provider {
+            Provider::TensorRt => MAX_DIFFERENCE_ON_TENSORRT,
+            _ => MAX_DIFFERENCE_ON_GPU,
+        };
+        if difference > most || difference.is_nan() {
+            return Err(ModelError::Differs {
+                provider,
+                difference,
             }
+            .into());
         }
-        // Its memory is of no more use.
-        *reference = None;
         Ok(())
     }
 

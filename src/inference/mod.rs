@@ -12,7 +12,7 @@
 //! | `finish` | from a model's output to features |
 //! | [`rewrite`] | graphs that run faster and give the same |
 //! | `loader`, `probe` | from what the user asked for to a session: chooses the provider, compares the rewritten graph |
-//! | [`pool`] | the sessions that threads share |
+//! | [`model_pool`] | the sessions that threads share |
 //! | [`embed`] | a query's feature, made in the way of the recipe |
 //! | [`text`] | the same for words, with models such as CLIP |
 //! | `preprocess` | what a model was trained to see, from the configuration beside it or a preset |
@@ -29,8 +29,8 @@ mod loader;
 mod message;
 mod model;
 mod model_file;
+pub mod model_pool;
 mod places;
-pub mod pool;
 mod preprocess;
 mod probe;
 mod provider;

@@ -6,20 +6,25 @@ use anyhow::Result;
 
 use crate::inference::{Model, OnnxModel};
 
-/// How far two models' features of one picture are apart, relative to the length of the first.
-pub fn difference(one: &mut OnnxModel, other: &mut OnnxModel) -> Result<f64> {
-    let pixels = probe_picture(one.form().width, one.form().height);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    one.run(&pixels, &mut ours)?;
-    other.run(&pixels, &mut theirs)?;
-    Ok(apart(&ours, &theirs))
+/// A model's feature of the probe picture.
+pub fn probe_feature(model: &mut OnnxModel) -> Result<Vec<f32>> {
+    let mut feature = Vec::new();
+    model.run(
+        &probe_picture(model.form().width, model.form().height),
+        &mut feature,
+    )?;
+    Ok(feature)
+}
+
+/// How far a model's feature of the probe picture is from the `expected` one, relative to the length of that.
+pub fn difference(expected: &[f32], model: &mut OnnxModel) -> Result<f64> {
+    Ok(apart(expected, &probe_feature(model)?))
 }
 
 /// How long a call with one picture takes, which is not the first one.
 pub fn call_time(model: &mut OnnxModel) -> Result<Duration> {
-    let pixels = probe_picture(model.form().width, model.form().height);
     let started = Instant::now();
-    model.run(&pixels, &mut Vec::new())?;
+    probe_feature(model)?;
     Ok(started.elapsed())
 }
 

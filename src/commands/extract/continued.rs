@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Options;
 use crate::inference::Form;
-use crate::inference::pool::Pool;
+use crate::inference::model_pool::ModelPool;
 use crate::pictures::{OWN_MEMORY, PictureReader, PixelOptions, Resampling};
 use crate::similarity::collection::MappedShard;
 use crate::storage::media::read_file;
@@ -32,7 +32,7 @@ pub fn check_pillow(
     list: &ObjectList,
     sample: &[u32],
     directory: &ModelDir,
-    pool: &Pool,
+    pool: &ModelPool,
     progress: &Progress,
 ) -> Result<()> {
     let ids = sample.iter().map(|&index| list.object_id(index as usize));

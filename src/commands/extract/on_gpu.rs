@@ -8,7 +8,7 @@ use super::Options;
 use super::cause::Cause;
 use super::group::Waiting;
 use super::work::{Shared, Work, Worker};
-use crate::inference::pool::Pool;
+use crate::inference::model_pool::ModelPool;
 use crate::inference::{Engine, Form};
 use crate::pictures::{Filter, Fit, GpuReader, PixelOptions, Resampling};
 
@@ -16,8 +16,8 @@ use crate::pictures::{Filter, Fit, GpuReader, PixelOptions, Resampling};
 ///
 /// # Errors
 /// When the GPU decodes nothing.
-pub fn open(options: &Options, device: i32, pool: &Pool) -> Result<GpuReader> {
-    // While a GPU meets a model for the first time, nothing else may use it: see `Pool`.
+pub fn open(options: &Options, device: i32, pool: &ModelPool) -> Result<GpuReader> {
+    // While a GPU meets a model for the first time, nothing else may use it: see `ModelPool`.
     pool.with(|_| Ok(()))?;
     let Form { width, height, .. } = *pool.engine().form();
     Ok(GpuReader::open(device, options.pixels, width, height)?)

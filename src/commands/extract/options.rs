@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::on_gpu;
-use crate::inference::pool::Pool;
+use crate::inference::model_pool::ModelPool;
 use crate::inference::{Engine, Precision, Preprocess};
 use crate::pictures::{GpuReader, PixelOptions};
 use crate::storage::object_id::IdKind;
@@ -87,24 +87,28 @@ pub struct ModelSource<'a> {
     /// Starts the runtime; called once, and only when there is something to do.
     pub start: &'a dyn Fn() -> Result<Box<dyn Engine>>,
     /// The model, once it runs; it stays for the next run with this source. Begins empty.
-    pub running: OnceCell<Pool>,
+    pub running: OnceCell<ModelPool>,
     /// What decodes on the GPU, likewise.
     pub decoder: OnceCell<GpuReader>,
 }
 
 impl ModelSource<'_> {
     /// The model, in sessions for so many threads; starts it where it does not run yet.
-    pub(super) fn run(&self, options: &Options, workers: usize) -> Result<&Pool> {
+    pub(super) fn run(&self, options: &Options, workers: usize) -> Result<&ModelPool> {
         if let Some(pool) = self.running.get() {
             return Ok(pool);
         }
         let engine = (self.start)()?;
         on_gpu::check(options, engine.as_ref())?;
-        Ok(self.running.get_or_init(|| Pool::new(engine, workers)))
+        Ok(self.running.get_or_init(|| ModelPool::new(engine, workers)))
     }
 
     /// What decodes on the GPU that runs the model, where one shall.
-    pub(super) fn decoder(&self, options: &Options, pool: &Pool) -> Result<Option<&GpuReader>> {
+    pub(super) fn decoder(
+        &self,
+        options: &Options,
+        pool: &ModelPool,
+    ) -> Result<Option<&GpuReader>> {
         if !options.pixels.decode_on_gpu {
             return Ok(None);
         }

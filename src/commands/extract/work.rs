@@ -18,7 +18,7 @@ use super::packing::{PartWriter, Row};
 use super::plan::Plan;
 use super::queue::Queue;
 use super::reads::Reads;
-use crate::inference::pool::Pool;
+use crate::inference::model_pool::ModelPool;
 use crate::inference::{Form, Model};
 use crate::pictures::{GpuReader, Memory, OWN_MEMORY, PictureError, PictureReader};
 use crate::storage::failures::{Class, Failure, FailureReport};
@@ -57,7 +57,7 @@ pub struct Work<'a> {
     pub report: &'a FailureReport,
     /// Where the features go into shards, rather than into a file for each object.
     pub packing: Option<&'a PartWriter>,
-    pub pool: &'a Pool,
+    pub pool: &'a ModelPool,
     /// Where JPEG pictures are decoded on a GPU.
     pub gpu: Option<&'a GpuReader>,
     pub form: &'a Form,

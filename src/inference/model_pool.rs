@@ -12,7 +12,7 @@ use crate::support::mutex::lock;
 /// which takes their calls side by side; elsewhere each is loaded. On a GPU there is one: a second session gains nothing
 /// there (2,323 pictures a second instead of 2,487 on one H100), and one that is made while another runs can break its
 /// run (`operation not permitted when stream is capturing`, in 3 of 11 runs with ONNX Runtime 1.31.1).
-pub struct Pool {
+pub struct ModelPool {
     engine: Box<dyn Engine>,
     most: usize,
     state: Mutex<State>,
@@ -29,14 +29,14 @@ struct State {
     why: String,
 }
 
-impl Pool {
+impl ModelPool {
     /// A pool for `threads` threads (at least one). It holds as many models, or one on a GPU.
     pub fn new(engine: Box<dyn Engine>, threads: usize) -> Self {
         let most = match engine.execution().provider.is_gpu() {
             true => 1,
             false => threads.max(1),
         };
-        Pool {
+        ModelPool {
             engine,
             most,
             state: Mutex::default(),
@@ -117,7 +117,7 @@ impl Pool {
 
 /// A model that is being loaded. Where that fails, or panics, others must know.
 struct Loading<'a> {
-    pool: &'a Pool,
+    pool: &'a ModelPool,
     /// Or why not.
     ended: Result<(), String>,
 }
@@ -136,7 +136,7 @@ impl Drop for Loading<'_> {
 
 /// A model that goes back to the pool, also when the work with it panics: else others would wait for it for ever.
 struct Lent<'a> {
-    pool: &'a Pool,
+    pool: &'a ModelPool,
     model: Option<Box<dyn Model>>,
 }
 
@@ -162,7 +162,7 @@ mod tests {
             ..FakeEngine::default()
         };
         let opened = engine.opened.clone();
-        let pool = Pool::new(Box::new(engine), 4);
+        let pool = ModelPool::new(Box::new(engine), 4);
         let start = Barrier::new(4);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -190,7 +190,7 @@ mod tests {
             provider: Provider::Cuda,
             ..FakeEngine::default()
         };
-        let pool = Pool::new(Box::new(engine), 2);
+        let pool = ModelPool::new(Box::new(engine), 2);
         let run = |model: &mut dyn Model| Ok(model.run(&[1, 2, 3], &mut Vec::new())?);
         let meanwhile = pool.with(|_| pool.try_with(run)).unwrap();
         assert_eq!(meanwhile, None);
@@ -201,7 +201,7 @@ mod tests {
     fn elsewhere_each_thread_that_waits_gets_a_session() {
         let engine = FakeEngine::default();
         let opened = engine.opened.clone();
-        let pool = Pool::new(Box::new(engine), 3);
+        let pool = ModelPool::new(Box::new(engine), 3);
         let all_have_one = Barrier::new(3);
         std::thread::scope(|scope| {
             for _ in 0..3 {
