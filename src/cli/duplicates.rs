@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::builder::ArgPredicate;
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum, ValueHint};
 
 use simsearch::commands::duplicates::{self, Action, Duplicates, Keep, Left};
 use simsearch::similarity::scan::pairs::MOST_PAIRS;
@@ -69,7 +69,7 @@ pub struct DuplicatesArguments {
     html: Option<PathBuf>,
     /// Move all but the first picture of each group below this directory, in the folders that they are in now. Nothing
     /// there is overwritten.
-    #[arg(long, value_name = "DIR", requires = "media_dir")]
+    #[arg(long, value_name = "DIR", requires = "media_dir", value_hint = ValueHint::DirPath)]
     move_to: Option<PathBuf>,
     /// Make pictures with the same bytes as the first of their group another name of its file. The others are left.
     #[arg(long, requires = "media_dir")]
@@ -81,7 +81,7 @@ pub struct DuplicatesArguments {
     #[arg(long, requires = "action")]
     dry_run: bool,
     /// Bring back what --move-to, --hard-link or --symlink did, by the undo list that it wrote.
-    #[arg(long, value_name = "FILE", conflicts_with_all = [
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = [
         "action", "histogram", "csv", "html", "max_distance", "within", "against", "not_same_folder", "linked",
     ])]
     undo: Option<PathBuf>,
@@ -189,6 +189,12 @@ fn act(
         progress.note(&format!(
             "{} left, since the bytes are others than those of the first in the group; --move-to moves those too",
             counted(acted.other_bytes, "picture")
+        ));
+    }
+    if acted.same_file > 0 {
+        progress.note(&format!(
+            "{} left: the same file as the first in the group, by another name",
+            counted(acted.same_file, "picture")
         ));
     }
     let (done, count) = match action {

@@ -24,7 +24,7 @@ use simsearch::support::progress::{Progress, counted, duration};
 use super::print::{SOME_FAILED, held_by};
 use super::shared::{
     FeatureDirArgument, IdsArgument, JsonArgument, MediaArguments, ModelArguments, QuietArgument,
-    at_least_one,
+    at_least_one, whole_number,
 };
 
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub struct ExtractArguments {
     #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one, requires = "pack")]
     rows: usize,
     /// Seed of the order in which objects are taken [default: random].
-    #[arg(long, value_name = "N", conflicts_with = "pack")]
+    #[arg(long, value_name = "N", value_parser = whole_number, conflicts_with = "pack")]
     seed: Option<u64>,
     /// Take at most this many objects, including those that fail.
     #[arg(long, value_name = "N")]

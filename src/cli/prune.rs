@@ -66,6 +66,9 @@ pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
         counted(summary.failures, "failure"),
         duration(summary.seconds)
     ));
+    if let Some(why) = &summary.refused {
+        progress.warn(&format!("without --dry-run it would be refused: {why}"));
+    }
     arguments.json.print(&summary)?;
     Ok(ExitCode::SUCCESS)
 }

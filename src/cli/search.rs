@@ -22,7 +22,7 @@ use simsearch::support::usage::WrongUsage;
 use super::print::{SOME_FAILED, print, print_bytes, print_json};
 use super::shared::{
     MetricArgument, ModelDirArguments, OptionalMediaArguments, RuntimeArguments, at_least_one,
-    distance, file_to_write,
+    distance, file_to_write, jpeg_to_write,
 };
 
 #[derive(Debug, Args)]
@@ -91,7 +91,7 @@ pub struct SearchArguments {
     #[arg(long, value_name = "FILE", requires = "media_dir", value_parser = file_to_write())]
     html: Option<PathBuf>,
     /// Write one JPEG file with the pictures.
-    #[arg(long, value_name = "FILE", requires = "media_dir", value_parser = file_to_write())]
+    #[arg(long, value_name = "FILE", requires = "media_dir", value_parser = jpeg_to_write())]
     sheet: Option<PathBuf>,
     #[command(flatten)]
     media: OptionalMediaArguments,

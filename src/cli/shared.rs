@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
 use simsearch::inference::{ModelFile, Places};
 use simsearch::similarity::scan::Metric;
@@ -20,7 +20,7 @@ use super::print::print_json;
 #[derive(Debug, Args)]
 pub struct FeatureDirArgument {
     /// Directory of the features; each model has its own directory in it.
-    #[arg(long, env = "FEATURE_DIR", value_name = "DIR")]
+    #[arg(long, env = "FEATURE_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub feature_dir: PathBuf,
 }
 
@@ -61,7 +61,7 @@ impl ModelDirArguments {
 #[derive(Debug, Args)]
 pub struct MediaDirArgument {
     /// Directory of the pictures; the paths in the list of objects are relative to it.
-    #[arg(long, env = "MEDIA_DIR", value_name = "DIR")]
+    #[arg(long, env = "MEDIA_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub media_dir: PathBuf,
 }
 
@@ -71,7 +71,7 @@ pub struct MediaArguments {
     #[command(flatten)]
     media: MediaDirArgument,
     /// List of objects [default: MEDIA_DIR/objects.txt].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     objects: Option<PathBuf>,
 }
 
@@ -94,10 +94,10 @@ impl MediaArguments {
 #[derive(Debug, Args)]
 pub struct OptionalMediaArguments {
     /// Directory of the pictures.
-    #[arg(long, env = "MEDIA_DIR", value_name = "DIR", value_parser = path_or_nothing())]
+    #[arg(long, env = "MEDIA_DIR", value_name = "DIR", value_parser = path_or_nothing(), value_hint = ValueHint::DirPath)]
     media_dir: Option<PathBuf>,
     /// List of objects [default: MEDIA_DIR/objects.txt if there is a media directory, else none].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     objects: Option<PathBuf>,
 }
 
@@ -270,6 +270,10 @@ impl QuietArgument {
     }
 }
 
+pub fn whole_number(text: &str) -> Result<u64, String> {
+    (text.parse()).map_err(|_| format!("must be a whole number, 0 to {}", u64::MAX))
+}
+
 pub fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("must be a whole number, 1 or more".into()),
@@ -295,6 +299,17 @@ pub fn file_to_write() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(|path| match path == "-" {
         true => Err("standard output is for the answers; name a file"),
         false => Ok(PathBuf::from(path)),
+    })
+}
+
+/// The same for a JPEG file, which does not have the name of another format.
+pub fn jpeg_to_write() -> impl TypedValueParser<Value = PathBuf> {
+    file_to_write().try_map(|path| {
+        let end = path.extension().map(|end| end.to_ascii_lowercase());
+        match end.as_ref().map(|end| end.to_str()) {
+            None | Some(Some("jpg" | "jpeg")) => Ok(path),
+            Some(_) => Err("what is written is a JPEG file; end its name in .jpg"),
+        }
     })
 }
 

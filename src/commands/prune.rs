@@ -63,6 +63,9 @@ pub struct Summary {
     pub failures: usize,
     /// Whether nothing was removed yet.
     pub dry_run: bool,
+    /// Why it would be refused to remove that without [`Options::yes`], where nothing was removed yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// Seconds it took.
     pub seconds: f64,
 }
@@ -152,14 +155,15 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
         summary.failures += place.failures;
         places.push(place);
     }
-    if !options.dry_run && !options.yes {
+    if !options.yes {
         let removed = Removed {
             features: summary.rows + summary.files,
             of: rows + files.len() + kept.len(),
             paths: removed_paths(id_kind, &places, &recorded, &listed)?,
         };
-        if let Some(why) = mistake(options, &list, &removed) {
-            return Ok(PruneOutcome::Refused(why));
+        match (mistake(options, &list, &removed), options.dry_run) {
+            (Some(why), false) => return Ok(PruneOutcome::Refused(why)),
+            (why, _) => summary.refused = why,
         }
     }
     if let Some(lock) = &lock {

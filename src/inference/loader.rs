@@ -198,12 +198,12 @@ impl OnnxEngine {
             engine.open_first(&mut reference, options.exact, &mut lines)
         };
         let (mut first, why) = match wanted {
-            Wanted::Only(provider) => (open(&mut engine, provider)?, "as asked".to_owned()),
+            Wanted::Only(provider) => (open(&mut engine, provider)?, String::new()),
             Wanted::Auto => match open(&mut engine, Provider::Cuda) {
-                Ok(first) => (first, "a CUDA device answers".to_owned()),
+                Ok(first) => (first, " (a CUDA device answers)".to_owned()),
                 Err(error) => (
                     open(&mut engine, Provider::Cpu)?,
-                    format!("no CUDA: {}", reason(&error)),
+                    format!(" (no CUDA: {})", reason(&error)),
                 ),
             },
         };
@@ -223,7 +223,7 @@ impl OnnxEngine {
             engine.batch = 1;
         }
         note(&format!(
-            "provider: {} ({why}), ONNX Runtime {}",
+            "provider: {}{why}, ONNX Runtime {}",
             engine.session.provider.name(),
             engine.runtime.version()
         ));

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::storage::files::folder_of;
 use crate::storage::object_id::{BadEntry, IdKind, ObjectId};
 use crate::storage::part::{self, Part};
 
@@ -75,9 +76,13 @@ impl ObjectList {
         }
         let file = File::open(path).with_context(|| match path.exists() {
             true => reading(),
-            false => format!(
+            false if folder_of(path).is_dir() => format!(
                 "there is no list of objects at {}; `simsearch list` makes it",
                 path.display()
+            ),
+            false => format!(
+                "there is no folder {}, where the list of objects is to be",
+                folder_of(path).display()
             ),
         })?;
         Self::parse(&mut BufReader::with_capacity(1 << 18, file), id_kind, part)

@@ -20,6 +20,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -46,7 +47,7 @@ pub struct Source {
 pub enum FileState {
     /// Nothing.
     Same,
-    /// It has another path now, and is otherwise as it was.
+    /// It has another path now, is otherwise as it was, and is no longer where it was.
     Moved(Source),
     /// It is another one.
     Changed,
@@ -70,12 +71,25 @@ impl Source {
                 true => FileState::Gone,
                 false => FileState::Changed,
             }
-        } else if *self.path != *entry {
+        } else if *self.path == *entry {
+            FileState::Same
+        } else if has_left(&media_dir.join(&*self.path), &path) {
             let path = entry.into();
             FileState::Moved(Source { path, file })
         } else {
-            FileState::Same
+            FileState::Changed
         }
+    }
+}
+
+/// Whether a file is no longer at its old path, or what is there is the same one: then it may be at the new path. Several
+/// pictures of one name, size and time are not rare: frames that were unpacked from an archive, members of one tar.
+fn has_left(old: &Path, new: &Path) -> bool {
+    let file = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    match media::is_gone(old) {
+        Ok(true) => true,
+        Ok(false) => matches!((file(old), file(new)), (Ok(old), Ok(new)) if old == new),
+        Err(_) => false,
     }
 }
 

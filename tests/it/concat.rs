@@ -639,9 +639,10 @@ fn the_model_is_named_by_its_file_or_its_stem_or_is_the_only_one() {
         env.path(format!("features/{stem}/0000.features.npy"))
             .exists()
     };
-    env.concat(&[])
-        .exits(1)
-        .says(&["cannot read the feature directory features"]);
+    env.concat(&[]).exits(1).says(&[
+        "there is no feature directory features",
+        "simsearch extract",
+    ]);
     fs::create_dir(env.path("features")).unwrap();
     env.concat(&[])
         .exits(1)

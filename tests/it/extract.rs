@@ -766,7 +766,7 @@ fn quiet_leaves_warnings_and_errors_only() {
     let outcome = env.extract("nhwc", &[]);
     outcome.exits(0).says(&[
         "model: nhwc",
-        "provider: cpu (as asked), ONNX Runtime ",
+        "provider: cpu, ONNX Runtime ",
         "2 done, 0 skipped, 0 failed of 2 objects",
     ]);
     assert_eq!(outcome.stdout, "");

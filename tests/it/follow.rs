@@ -182,6 +182,31 @@ fn of_two_files_of_one_name_the_one_that_is_listed_is_the_one_that_is_found() {
 }
 
 #[test]
+fn another_picture_of_the_same_name_size_and_time_has_not_moved() {
+    need_runtime!();
+    let env = TestEnv::new();
+    // As frames are that were unpacked from an archive.
+    for (folder, seed) in [("a", 1), ("b", 2)] {
+        env.picture(&format!("{folder}/frame.jpg"), seed);
+        set_time(&env, &format!("{folder}/frame.jpg"), 0);
+    }
+    env.list(&["a"]).exits(0);
+    extract(&env);
+    env.list(&["b"]).exits(0);
+    let outcome = extract(&env);
+    assert_eq!(outcome.counts(), [1, 0, 0, 0], "{outcome}");
+    assert_eq!(outcome.json()["moved"], 0, "{outcome}");
+    assert_eq!(same(&env, "media/b/frame.jpg"), ["frame.jpg"]);
+    assert_eq!(same(&env, "media/a/frame.jpg"), [""; 0]);
+    // Another name of the same file is no other picture.
+    fs::create_dir(env.path("media/c")).unwrap();
+    fs::hard_link(env.path("media/b/frame.jpg"), env.path("media/c/frame.jpg")).unwrap();
+    env.list(&["c"]).exits(0);
+    let outcome = extract(&env);
+    assert_eq!(outcome.json()["moved"], 1, "{outcome}");
+}
+
+#[test]
 fn what_is_not_listed_or_listed_elsewhere_is_left_out_of_a_search_with_a_list() {
     need_runtime!();
     for packed in [false, true] {
@@ -606,6 +631,10 @@ fn what_looks_like_a_mistake_is_pruned_only_when_that_is_confirmed() {
     prune(&env, &[])
         .exits(1)
         .says(&["3 of 4 features are not listed", "--dry-run", "--yes"]);
+    prune(&env, &["--dry-run"]).exits(0).says(&[
+        "would remove 3 objects",
+        "it would be refused: 3 of 4 features are not listed",
+    ]);
     // What was to write the list may have failed, whatever else is confirmed.
     prune(&env, &["--yes", "--objects", "/dev/null"])
         .exits(1)

@@ -470,7 +470,7 @@ fn where_files_cannot_be_linked_they_are_copied_and_compared_with_their_checksum
     need_runtime!();
     let env = TestEnv::new();
     let Some(memory) = crate::duplicates::act::elsewhere() else {
-        crate::skip!("/dev/shm is not another file system here");
+        crate::skip!("neither /dev/shm nor target is on another file system");
     };
     pictures(&env, 5);
     let expected = rows_of_a_single_run(&env);

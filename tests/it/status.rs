@@ -99,6 +99,18 @@ fn every_listed_object_is_counted_once() {
 }
 
 #[test]
+fn a_run_in_which_no_line_was_an_object_is_counted() {
+    let env = TestEnv::new();
+    env.objects(&["/elsewhere/x.jpg", "../y.jpg"]);
+    env.extract("nhwc", &[])
+        .exits(1)
+        .says(&["2 objects failed"]);
+    let outcome = status(&env, &["--media-dir", "media"]);
+    outcome.exits(0);
+    assert_eq!(number(&outcome, "failed"), 2);
+}
+
+#[test]
 fn without_a_list_it_says_what_the_directory_holds() {
     let env = TestEnv::new();
     directory(&env);

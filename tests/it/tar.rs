@@ -170,6 +170,18 @@ fn object_ids_are_names_or_paths_and_the_first_of_a_name_is_the_object() {
     assert_eq!(outcome.exits(0).counts(), [0, 3, 0, 0]);
     assert_eq!(outcome.json()["moved"], 2, "{outcome}");
 
+    // Another member of the same tar has not moved there.
+    let folders = TestEnv::new();
+    write_tar(
+        &folders,
+        "0.tar",
+        &pictures(&["one/aaa.jpg", "two/aaa.jpg"], 0),
+    );
+    folders.objects(&["0.tar/one/aaa.jpg"]);
+    assert_eq!(extract(&folders, &[]).exits(0).counts(), [1, 0, 0, 0]);
+    folders.objects(&["0.tar/two/aaa.jpg"]);
+    assert_eq!(extract(&folders, &[]).exits(0).counts(), [1, 0, 0, 0]);
+
     let by_path = TestEnv::new();
     write_tar(&by_path, "0.tar", &pictures(&["aaa.jpg", "bbb.jpg"], 0));
     write_tar(&by_path, "1.tar", &pictures(&["aaa.jpg", "ccc.jpg"], 10));

@@ -39,6 +39,8 @@ pub struct Acted {
     pub left: Vec<Left>,
     /// Members that a link cannot stand for: their bytes are not those of the first.
     pub other_bytes: usize,
+    /// Members that are other names of the first's own file, or links to it.
+    pub same_file: usize,
     /// How to undo it; none where nothing was to be done, or nothing is done yet.
     pub undo_list: Option<PathBuf>,
 }
@@ -174,6 +176,7 @@ impl<'a> Plan<'a> {
             };
             // The first itself, a link that was made before, or another way to the same file.
             if fs::metadata(&path).is_ok_and(|metadata| is_same_file(&metadata, &kept.metadata)) {
+                self.acted.same_file += usize::from(path != kept.path);
                 continue;
             }
             let planned = match look(member, &path) {

@@ -1,12 +1,13 @@
 //! The undo list: what was about to be done to each picture, written before the first is touched, and how it is undone.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::storage::checksum;
@@ -139,6 +140,7 @@ fn read_list(path: &Path) -> Result<Vec<Change>> {
 /// When the list cannot be read, and errors that concern the whole run.
 pub fn undo(list: &Path, progress: &Progress) -> Result<Undone> {
     let changes = read_list(list)?;
+    refuse_without_media_dir(&changes)?;
     let mut done = Undone::default();
     progress.begin(changes.len() as u64);
     for change in changes.into_iter().rev() {
@@ -161,7 +163,35 @@ pub fn undo(list: &Path, progress: &Progress) -> Result<Undone> {
     Ok(done)
 }
 
+/// The firsts of the groups have stayed in the media directory. Where nothing is there, its disk may not be mounted, and
+/// what is brought back would be below the empty folder.
+fn refuse_without_media_dir(changes: &[Change]) -> Result<()> {
+    let directories: BTreeSet<&Path> = changes.iter().filter_map(Change::moved_from).collect();
+    for directory in directories {
+        let is_empty = match fs::read_dir(directory) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => is_missing(&error),
+        };
+        ensure!(
+            !is_empty,
+            "there is nothing in {}, from where the pictures were moved: is its disk mounted? Nothing was changed; put any \
+             file there to bring them back all the same",
+            directory.display()
+        );
+    }
+    Ok(())
+}
+
 impl Change {
+    /// Of a move, the media directory, or a folder above it: both paths end alike below that.
+    fn moved_from(&self) -> Option<&Path> {
+        let (mut from, mut to) = (&*self.path, &*self.to);
+        while from.file_name() == to.file_name() && from.file_name().is_some() {
+            (from, to) = (from.parent()?, to.parent()?);
+        }
+        (self.action == ChangeKind::Move).then_some(from)
+    }
+
     /// What the picture was before.
     pub fn stamp(&self) -> FileStamp {
         FileStamp {

@@ -142,7 +142,8 @@ pub fn start(options: &Options) -> Result<PathBuf> {
     match &options.subdirectory {
         Some(subdirectory) => plain(subdirectory).with_context(|| {
             format!(
-                "{} is not a plain path below the media directory",
+                "{} is not a plain path below the media directory {media_dir}; name the folder as it is from there, such as \
+                 `2019/summer`",
                 subdirectory.display()
             )
         }),

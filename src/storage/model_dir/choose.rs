@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use walkdir::WalkDir;
 
+use crate::storage::failures::FailureReport;
 use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardNumber;
@@ -18,10 +19,11 @@ use crate::storage::shard::ShardNumber;
 /// When there is none, or none is named and there are several; the message lists them.
 pub fn model_directory(feature_dir: &Path, model: Option<&Path>) -> Result<PathBuf> {
     let reading = || {
-        format!(
-            "cannot read the feature directory {}",
-            feature_dir.display()
-        )
+        let shown = feature_dir.display();
+        match feature_dir.exists() {
+            true => format!("cannot read the feature directory {shown}"),
+            false => format!("there is no feature directory {shown}; `simsearch extract` makes it"),
+        }
     };
     let is_part = |name: &str| part_dir::parse(name).is_some() && feature_dir.join(name).is_dir();
     if let Some(part) = model.and_then(Path::to_str).filter(|name| is_part(name)) {
@@ -150,10 +152,11 @@ fn is_sealed(directory: &Path) -> bool {
         })
 }
 
-/// Whether a directory holds features: those of the Python recipe have no `recipe.json`.
+/// Whether a directory holds features, or says why it has none: those of the Python recipe have no `recipe.json`.
 fn holds_features(directory: &Path) -> bool {
     let nested = WalkDir::new(directory).min_depth(3).max_depth(3);
     is_sealed(directory)
+        || directory.join(FailureReport::FILE_NAME).is_file()
         || (nested.into_iter().filter_map(Result::ok))
             .any(|entry| entry.file_name().as_encoded_bytes().ends_with(b".npy"))
 }

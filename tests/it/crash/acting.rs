@@ -22,7 +22,9 @@ fn actions(other: Option<&Path>) -> Vec<Vec<String>> {
             "--move-to".to_owned(),
             other.to_str().unwrap().to_owned(),
         ]),
-        None => eprintln!("/dev/shm is not another file system: moving between two is not tried"),
+        None => eprintln!(
+            "neither /dev/shm nor target is on another file system: moving between two is not tried"
+        ),
     }
     actions
 }

@@ -101,10 +101,11 @@ pub fn undo(env: &TestEnv) -> Outcome {
 
 /// A folder on another file system than that of the tests.
 pub fn elsewhere() -> Option<tempfile::TempDir> {
-    let memory = tempfile::tempdir_in("/dev/shm").ok()?;
-    let here = tempfile::tempdir().unwrap();
     let device = |folder: &tempfile::TempDir| fs::metadata(folder.path()).unwrap().dev();
-    (device(&memory) != device(&here)).then_some(memory)
+    let here = device(&tempfile::tempdir().unwrap());
+    let folders = ["/dev/shm", env!("CARGO_TARGET_TMPDIR")].into_iter();
+    let mut folders = folders.filter_map(|folder| tempfile::tempdir_in(folder).ok());
+    folders.find(|folder| device(folder) != here)
 }
 
 #[test]
@@ -186,6 +187,49 @@ fn move_and_undo(folder: &Path) {
 }
 
 #[test]
+fn an_undo_is_refused_where_nothing_is_in_the_media_directory() {
+    let env = collection();
+    let before = files(&env.path("media"));
+    act(&env, &["--move-to", "found"]).exits(0);
+    let media = env.path("media");
+    fs::rename(&media, env.path("aside")).unwrap();
+    for mount_point in [false, true] {
+        if mount_point {
+            fs::create_dir(&media).unwrap();
+        }
+        undo(&env)
+            .exits(1)
+            .says(&["there is nothing in ", "media, ", "is its disk mounted?"]);
+        assert_eq!(media.exists(), mount_point);
+        assert_eq!(files(&env.path("found")).len(), 3);
+    }
+    fs::remove_dir(&media).unwrap();
+    fs::rename(env.path("aside"), &media).unwrap();
+    undo(&env).exits(0).says(&["3 pictures brought back"]);
+    assert!(files(&media) == before);
+}
+
+#[test]
+fn other_names_of_the_first_picture_are_left_and_counted() {
+    let env = collection();
+    let media = env.path("media");
+    fs::remove_file(media.join("a/copy.ppm")).unwrap();
+    fs::hard_link(media.join("a/one.ppm"), media.join("a/copy.ppm")).unwrap();
+    for action in [
+        &["--move-to", "found"][..],
+        &["--hard-link"],
+        &["--symlink"],
+    ] {
+        let outcome = act(&env, &[action, &["--dry-run"]].concat());
+        outcome
+            .exits(0)
+            .says(&["1 picture left: the same file as the first in the group"]);
+        let outcome = act(&env, &[action, &["--dry-run", "--json"]].concat());
+        assert_eq!(outcome.json()["same_file"], 1, "{outcome}");
+    }
+}
+
+#[test]
 fn moved_pictures_keep_their_folders_and_an_undo_brings_them_back() {
     move_and_undo(tempfile::tempdir().unwrap().path());
 }
@@ -194,7 +238,7 @@ fn moved_pictures_keep_their_folders_and_an_undo_brings_them_back() {
 fn pictures_that_move_to_another_file_system_are_the_same_there_and_come_back() {
     match elsewhere() {
         Some(folder) => move_and_undo(folder.path()),
-        None => skip!("/dev/shm is not another file system here"),
+        None => skip!("neither /dev/shm nor target is on another file system"),
     }
 }
 
@@ -397,7 +441,7 @@ fn a_picture_of_other_rights_gets_no_link_and_one_whose_place_is_taken_does_not_
 #[test]
 fn a_mode_comes_back_with_its_picture() {
     let Some(folder) = elsewhere() else {
-        skip!("/dev/shm is not another file system here");
+        skip!("neither /dev/shm nor target is on another file system");
     };
     for action in [
         &["--move-to", folder.path().to_str().unwrap()][..],

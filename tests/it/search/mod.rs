@@ -351,7 +351,7 @@ fn a_directory_without_features_says_so() {
         .says(&["features/model holds no features yet", "simsearch extract"]);
     search(&TestEnv::new(), &["00000.jpg"])
         .exits(1)
-        .says(&["cannot read the feature directory"]);
+        .says(&["there is no feature directory features"]);
 }
 
 #[test]

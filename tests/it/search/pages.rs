@@ -114,7 +114,11 @@ fn pages_need_the_pictures_and_a_sheet_its_room() {
             .exits(2)
             .says(&["name a file"]);
     }
-    assert!(!env.path("page").exists() && !env.path("-").exists());
+    search(&env, &[&media[..], &["--sheet", "page.png"]].concat())
+        .exits(2)
+        .says(&["is a JPEG file"]);
+    let made = ["page", "-", "page.png"].map(|name| env.path(name).exists());
+    assert_eq!(made, [false; 3]);
     search(&env, &["zero.jpg", "--html", "page.html"])
         .exits(2)
         .says(&["--media-dir"]);
