@@ -66,6 +66,13 @@ pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
         counted(summary.failures, "failure"),
         duration(summary.seconds)
     ));
+    match summary.still_there {
+        0 => {}
+        1 => progress.note("one of these pictures is still there, and not listed"),
+        there => progress.note(&format!(
+            "{there} of these pictures are still there, and not listed"
+        )),
+    }
     if let Some(why) = &summary.refused {
         progress.warn(&format!("without --dry-run it would be refused: {why}"));
     }

@@ -61,6 +61,8 @@ pub struct Summary {
     pub files: usize,
     /// Failures.
     pub failures: usize,
+    /// How many of the files that the features were made from are where they were, and just not listed.
+    pub still_there: usize,
     /// Whether nothing was removed yet.
     pub dry_run: bool,
     /// Why it would be refused to remove that without [`Options::yes`], where nothing was removed yet.
@@ -155,12 +157,17 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
         summary.failures += place.failures;
         places.push(place);
     }
+    let removed = Removed {
+        features: summary.rows + summary.files,
+        of: rows + files.len() + kept.len(),
+        paths: removed_paths(id_kind, &places, &recorded, &listed)?,
+    };
+    let paths = removed.paths.par_iter();
+    let is_there = paths.filter(|path| {
+        media::is_gone(&options.media_dir.join(&***path)).is_ok_and(|is_gone| !is_gone)
+    });
+    summary.still_there = is_there.count();
     if !options.yes {
-        let removed = Removed {
-            features: summary.rows + summary.files,
-            of: rows + files.len() + kept.len(),
-            paths: removed_paths(id_kind, &places, &recorded, &listed)?,
-        };
         match (mistake(options, &list, &removed), options.dry_run) {
             (Some(why), false) => return Ok(PruneOutcome::Refused(why)),
             (why, _) => summary.refused = why,

@@ -76,6 +76,9 @@ fn the_list_is_what_find_and_sort_write() {
     let expected = find_and_sort(&env, "object -type f -name '*.jpg'");
     assert_eq!(listed(&env), expected);
     assert_eq!(expected.lines().count(), NAMES.len());
+    let whole = env.path("media/object");
+    let outcome = env.list(&["--hidden", whole.to_str().unwrap(), "--output", "-"]);
+    assert_eq!(outcome.exits(0).stdout, expected);
 
     let outcome = env.list(&["--hidden", "--output", "-"]);
     assert_eq!(outcome.exits(0).stdout, expected);

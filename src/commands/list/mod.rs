@@ -140,7 +140,7 @@ pub fn start(options: &Options) -> Result<PathBuf> {
         bail!("{media_dir} is not a directory; --media-dir names the tree of pictures");
     }
     match &options.subdirectory {
-        Some(subdirectory) => plain(subdirectory).with_context(|| {
+        Some(subdirectory) => below(subdirectory, &options.media_dir).with_context(|| {
             format!(
                 "{} is not a plain path below the media directory {media_dir}; name the folder as it is from there, such as \
                  `2019/summer`",
@@ -204,6 +204,15 @@ pub fn check_glob(glob: &str) -> Result<String, String> {
     let mut builder = GitignoreBuilder::new("");
     let checked = builder.add_line(None, glob).map(|_| glob.to_owned());
     checked.map_err(|error| error.to_string())
+}
+
+/// The path of a folder below the media directory, which may also be named by its whole path.
+fn below(folder: &Path, media_dir: &Path) -> Option<PathBuf> {
+    if folder.is_relative() {
+        return plain(folder);
+    }
+    let (folder, media_dir) = (folder.canonicalize().ok()?, media_dir.canonicalize().ok()?);
+    Some(folder.strip_prefix(media_dir).ok()?.to_owned())
 }
 
 /// The path without `.` components; `None` when it leads elsewhere than down.
