@@ -33,13 +33,16 @@ archive = simsearch-$(version)-$(shell uname -m)-linux
 # What `simsearch --version` calls the revision; empty where this is not a git checkout.
 revision = $(shell git -C $(CURDIR) rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: demo test browser-test crash-test fuzz nfs-test cluster-test s3-test lancedb-test bench build setup openvino packages python axe model notices install archive clean
+.PHONY: demo test test-setup browser-test crash-test fuzz nfs-test cluster-test s3-test lancedb-test bench build setup openvino packages python axe model notices install archive clean
 
 demo: build python
 	@SIMSEARCH=$(program) demo/run.sh
 
-test: setup python openvino axe
+test: test-setup
 	$(cargo_test)
+
+# What the tests need besides their own build; `.ci/run` fetches it while its checks run.
+test-setup: setup python openvino axe
 
 # What CI does with a dozen kills, with many.
 crash-test: setup python

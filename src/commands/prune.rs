@@ -162,16 +162,20 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
         of: rows + files.len() + kept.len(),
         paths: removed_paths(id_kind, &places, &recorded, &listed)?,
     };
-    let paths = removed.paths.par_iter();
-    let is_there = paths.filter(|path| {
-        media::is_gone(&options.media_dir.join(&***path)).is_ok_and(|is_gone| !is_gone)
-    });
-    summary.still_there = is_there.count();
-    if !options.yes {
-        match (mistake(options, &list, &removed), options.dry_run) {
-            (Some(why), false) => return Ok(PruneOutcome::Refused(why)),
-            (why, _) => summary.refused = why,
+    let mut why = match options.yes {
+        true => None,
+        false => mistake(options, &list, &removed),
+    };
+    if removed.features > 0 && (why.is_none() || options.dry_run) {
+        let pictures = Pictures::look(&options.media_dir, &removed.paths);
+        summary.still_there = pictures.there.len();
+        if !options.yes {
+            why = why.or_else(|| pictures.not_gone(options));
         }
+    }
+    match (why, options.dry_run) {
+        (Some(why), false) => return Ok(PruneOutcome::Refused(why)),
+        (why, _) => summary.refused = why,
     }
     if let Some(lock) = &lock {
         let to_change = places.iter().filter(|place| place.is_to_change());
@@ -393,31 +397,54 @@ fn mistake(options: &Options, list: &ObjectList, removed: &Removed) -> Option<St
             folder.display()
         ));
     }
-    not_gone(options, paths)
+    None
 }
 
-/// Why a picture that is not listed may be there all the same.
-fn not_gone(options: &Options, paths: &[Box<str>]) -> Option<String> {
-    let looked_at = paths.par_iter().find_map_any(|path| {
-        let path = options.media_dir.join(&**path);
-        match media::is_gone(&path) {
-            Ok(true) => None,
-            Ok(false) => options.refuse_if_there.then_some((path, None)),
-            Err(error) => Some((path, Some(error))),
+/// Which pictures that are not listed are there all the same.
+struct Pictures<'a> {
+    there: BTreeSet<&'a str>,
+    /// One that cannot be looked at, and why.
+    unknown: Option<(&'a str, io::Error)>,
+}
+
+impl<'a> Pictures<'a> {
+    fn look(media_dir: &Path, paths: &'a [Box<str>]) -> Self {
+        let looked_at = paths.par_iter();
+        let looked_at: Vec<_> = looked_at
+            .map(|path| (&**path, media::is_gone(&media_dir.join(&**path))))
+            .collect();
+        let mut pictures = Pictures {
+            there: BTreeSet::new(),
+            unknown: None,
+        };
+        for (path, is_gone) in looked_at {
+            match is_gone {
+                Ok(true) => {}
+                Ok(false) => _ = pictures.there.insert(path),
+                Err(error) => pictures.unknown = Some((path, error)),
+            }
         }
-    });
-    let (path, error) = looked_at?;
-    let (path, objects) = (path.display(), options.objects.display());
-    Some(match error {
-        Some(error) => format!(
-            "{path} is not listed in {objects} and cannot be looked at ({error}), so that it may still be there: list again \
-             once it can be read. `simsearch prune --yes` removes what is not listed all the same"
-        ),
-        None => format!(
-            "{path} is still there, and not listed in {objects}: other options or another --media-dir than before? \
-             `simsearch prune` removes what is not listed all the same"
-        ),
-    })
+        pictures
+    }
+
+    /// Why it may be a mistake to remove their features.
+    fn not_gone(&self, options: &Options) -> Option<String> {
+        let shown = |path: &str| options.media_dir.join(path).display().to_string();
+        let objects = options.objects.display();
+        if let Some((path, error)) = &self.unknown {
+            return Some(format!(
+                "{} is not listed in {objects} and cannot be looked at ({error}), so that it may still be there: list again \
+                 once it can be read. `simsearch prune --yes` removes what is not listed all the same",
+                shown(path)
+            ));
+        }
+        let path = self.there.first().filter(|_| options.refuse_if_there)?;
+        Some(format!(
+            "{} is still there, and not listed in {objects}: other options or another --media-dir than before? \
+             `simsearch prune` removes what is not listed all the same",
+            shown(path)
+        ))
+    }
 }
 
 fn looks_unmounted(media_dir: &Path, list: &ObjectList) -> bool {

@@ -20,13 +20,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::storage::files::{FileStamp, is_missing, regular};
+use crate::storage::files::{FileStamp, is_missing, is_same_file, regular};
 use crate::storage::media;
 use crate::storage::model_dir::scratch::{self, SCRATCH, Scratch};
 use crate::storage::model_dir::{AtPath, ModelDir, NestedFiles, PerObjectFile};
@@ -85,10 +84,12 @@ impl Source {
 /// Whether a file is no longer at its old path, or what is there is the same one: then it may be at the new path. Several
 /// pictures of one name, size and time are not rare: frames that were unpacked from an archive, members of one tar.
 fn has_left(old: &Path, new: &Path) -> bool {
-    let file = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
     match media::is_gone(old) {
         Ok(true) => true,
-        Ok(false) => matches!((file(old), file(new)), (Ok(old), Ok(new)) if old == new),
+        Ok(false) => match (fs::metadata(old), fs::metadata(new)) {
+            (Ok(old), Ok(new)) => is_same_file(&old, &new),
+            _ => false,
+        },
         Err(_) => false,
     }
 }

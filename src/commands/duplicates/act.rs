@@ -9,11 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
-use super::undo::{Change, ChangeKind, Left, is_same_file, relative, write_list};
+use super::undo::{Change, ChangeKind, Left, relative, write_list};
 use super::{Duplicates, Group, Member, Options};
 use crate::storage::checksum;
-use crate::storage::files::FileStamp;
 use crate::storage::files::moving::{self, move_to_new, replace_by_link};
+use crate::storage::files::{FileStamp, is_same_file};
 use crate::storage::media::is_in_tar;
 use crate::support::hints::concerns_the_run;
 use crate::support::progress::Progress;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::checksum;
 use crate::storage::files::moving::{self, TemporaryCopy, move_to_new};
-use crate::storage::files::{FileStamp, complete, is_missing, regular};
+use crate::storage::files::{FileStamp, complete, is_missing, is_same_file, regular};
 use crate::support::hints::concerns_the_run;
 use crate::support::progress::Progress;
 
@@ -298,11 +297,6 @@ fn is_there(path: &Path) -> io::Result<bool> {
         Err(error) if is_missing(&error) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Whether two names lead to one file.
-pub fn is_same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// The path from the folder of one file to another one, both absolute: it holds also where the tree above both is

@@ -5,7 +5,9 @@ pub mod moving;
 pub mod regular;
 mod stamp;
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use stamp::FileStamp;
@@ -16,6 +18,11 @@ pub fn is_missing(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+/// Whether two names lead to one file.
+pub fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// The folder that a path leads through last: `.` where it is a name alone.
