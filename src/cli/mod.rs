@@ -79,8 +79,8 @@ enum Command {
     /// Remove the features, failures and records of objects that are no longer listed.
     ///
     /// Run `simsearch list` before. Rows leave their shards as in `concat`. If killed, what is listed is all there, and
-    /// the same command goes on. Refuses to remove more than half of all features, or anything where none of the listed
-    /// pictures can be found, without --yes.
+    /// the same command goes on. Without --yes it refuses what looks like a mistake: to remove more than half of all
+    /// features, or anything where pictures cannot be looked for.
     #[command(after_help = EXIT_CODES)]
     Prune(PruneArguments),
     /// List, extract, concat and prune again whenever the media tree changes.

@@ -20,7 +20,7 @@ pub struct PruneArguments {
     /// Print the object ids of what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Remove it even if it is more than half of all features, or their disk looks as if it were not mounted.
+    /// Remove it even if it looks like a mistake: it is more than half of all features, or pictures cannot be looked for.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]

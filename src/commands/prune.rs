@@ -4,7 +4,7 @@
 //! Each shard changes in one durable step (`storage::shard_changes`), and a file is gone or not: killed at any step,
 //! what is listed is all there, and the same command goes on from there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::part_dir::{self, CompletePart};
 use crate::storage::recipe::Recipe;
-use crate::storage::shard::{self, Listing, ShardFiles, ShardNumber};
+use crate::storage::shard::{self, Listing, ShardError, ShardFiles};
 use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{self, RecordedSources};
 use crate::support::progress::Progress;
@@ -107,11 +107,12 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
         directory.remove_leftovers().with_context(tidying)?;
     }
     let nested = directory.nested_files().with_context(reading)?;
-    // After them: what another process has listed and extracted meanwhile is in the list.
+    let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
+    let listings = ShardFiles::list_all(path)?;
+    // After them: what another process has listed and extracted meanwhile, also in a part, is in the list.
     let list = ObjectList::read(&options.objects, id_kind)?;
     list.refuse_nothing_from_a_pipe(&options.objects)?;
     let listed = Listed::of(&list);
-    let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
     let (files, kept): (Vec<PerObjectFile<'_>>, Vec<_>) =
         (recorded.identify(&nested).known.into_iter())
             .partition(|file| !listed.has(file.object_id()));
@@ -126,17 +127,17 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
     };
     let mut rows = 0;
     let mut places = Vec::new();
-    for Listing { directory, files } in ShardFiles::list_all(path)? {
+    for Listing { directory, files } in listings {
         let mut place = Place {
             directory,
-            unlisted: BTreeMap::new(),
+            unlisted: Unlisted::default(),
             failures: 0,
             is_unfinished: false,
         };
-        let found = place.find_unlisted(&listed, &mut summary);
+        let found = Unlisted::find(&place.directory, &files, &listed);
         if place.directory != *path {
             place.is_unfinished = match &found {
-                Ok(rows) => is_unfinished(&place.directory, &files, *rows)?,
+                Ok((_, rows)) => is_unfinished(&place.directory, &files, *rows)?,
                 Err(_) => true,
             };
         }
@@ -150,7 +151,11 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
                 place.is_unfinished = false;
             }
         }
-        rows += found?;
+        let (unlisted, rows_here) = found?;
+        rows += rows_here;
+        summary.rows += unlisted.rows;
+        summary.object_ids.extend(unlisted.ids.iter().cloned());
+        place.unlisted = unlisted;
         let failures = FailureReport::read(&place.directory).with_context(reading)?;
         let unlisted = failures.values().filter(|it| !listed.has_failed(it));
         place.failures = unlisted.count();
@@ -160,7 +165,7 @@ pub fn prune(options: &Options, progress: &Progress) -> Result<PruneOutcome> {
     let removed = Removed {
         features: summary.rows + summary.files,
         of: rows + files.len() + kept.len(),
-        paths: removed_paths(id_kind, &places, &recorded, &listed)?,
+        paths: removed_paths(id_kind, &places, &recorded, &listed),
     };
     let mut why = match options.yes {
         true => None,
@@ -247,13 +252,6 @@ impl<'a> Listed<'a> {
         self.ids.contains(id)
     }
 
-    /// The rows of a shard whose objects are not listed.
-    fn leaving(&self, ids: &[String]) -> BTreeSet<usize> {
-        let rows = ids.iter().enumerate();
-        let leaving = rows.filter(|(_, id)| !self.has(id));
-        leaving.map(|(row, _)| row).collect()
-    }
-
     fn has_failed(&self, failure: &Failure) -> bool {
         match failure.class {
             Class::BadEntry => self.bad_lines.contains(&failure.id),
@@ -265,8 +263,7 @@ impl<'a> Listed<'a> {
 /// A directory with shards: the model's, or that of a part in it.
 struct Place {
     directory: PathBuf,
-    /// The rows that are not listed, by their shards.
-    unlisted: BTreeMap<ShardNumber, BTreeSet<usize>>,
+    unlisted: Unlisted,
     /// How many failures are not listed.
     failures: usize,
     /// Whether a run was killed while it changed shards here, which nobody is doing now.
@@ -275,30 +272,11 @@ struct Place {
 
 impl Place {
     fn is_to_change(&self) -> bool {
-        !self.unlisted.is_empty() || self.failures > 0 || self.is_unfinished
+        self.unlisted.rows > 0 || self.failures > 0 || self.is_unfinished
     }
 
-    /// Finds the rows that are not listed; returns how many rows there are in all.
-    fn find_unlisted(&mut self, listed: &Listed<'_>, summary: &mut Summary) -> Result<usize> {
-        let path = &self.directory;
-        let mut all = 0;
-        // Listed anew: a part may be written to meanwhile.
-        for number in ShardFiles::list(path)?.pairs(path)? {
-            let ids = shard::object_ids(path, number)?;
-            all += ids.len();
-            let leaving = listed.leaving(&ids);
-            summary.rows += leaving.len();
-            summary
-                .object_ids
-                .extend(leaving.iter().map(|row| ids[*row].clone()));
-            if !leaving.is_empty() {
-                self.unlisted.insert(number, leaving);
-            }
-        }
-        Ok(all)
-    }
-
-    /// Removes them, and the failures; looks again at the shards, which were not locked before.
+    /// Removes them, and the failures; looks again at the shards, which were not locked before. What came meanwhile
+    /// stays: the list that was read may not know it.
     fn remove_unlisted(&self, lock: &PackingLock, listed: &Listed<'_>) -> Result<()> {
         let path = &self.directory;
         let directory =
@@ -306,7 +284,7 @@ impl Place {
         let mut sums = shard_changes::finish_what_was_killed(&directory)?;
         for number in ShardFiles::list(path)?.pairs(path)? {
             let ids = shard::object_ids(path, number)?;
-            let leaving = listed.leaving(&ids);
+            let leaving = rows_of(&ids, |id| self.unlisted.ids.contains(id));
             if !leaving.is_empty() {
                 let sources = shard::sources(path, number, ids.len())?;
                 let next = ShardFiles::list(path)?.next_number();
@@ -327,6 +305,56 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// The rows of a directory's shards that are not listed.
+#[derive(Default)]
+struct Unlisted {
+    rows: usize,
+    /// Their objects.
+    ids: BTreeSet<String>,
+    /// The files that their features were made from, as far as that is recorded.
+    paths: Vec<Box<str>>,
+}
+
+impl Unlisted {
+    /// Finds them in these shards; also returns how many rows there are in all.
+    fn find(
+        directory: &Path,
+        files: &ShardFiles,
+        listed: &Listed<'_>,
+    ) -> Result<(Self, usize), ShardError> {
+        let mut found = Unlisted::default();
+        let mut all = 0;
+        for number in files.pairs(directory)? {
+            let ids = match shard::object_ids(directory, number) {
+                // Another process has replaced it meanwhile; what of it is still not listed then, the next run finds.
+                Err(error) if shard::is_gone(&error) => continue,
+                read => read?,
+            };
+            all += ids.len();
+            let leaving = rows_of(&ids, |id| !listed.has(id));
+            if leaving.is_empty() {
+                continue;
+            }
+            let sources = shard::sources(directory, number, ids.len())?;
+            found.rows += leaving.len();
+            for row in leaving {
+                found.ids.insert(ids[row].clone());
+                found
+                    .paths
+                    .extend(sources[row].as_ref().map(|source| source.path.clone()));
+            }
+        }
+        Ok((found, all))
+    }
+}
+
+/// The rows of a shard whose objects are meant.
+fn rows_of(ids: &[String], is_meant: impl Fn(&str) -> bool) -> BTreeSet<usize> {
+    let rows = ids.iter().enumerate();
+    let meant = rows.filter(|(_, id)| is_meant(id));
+    meant.map(|(row, _)| row).collect()
 }
 
 /// Whether the shards of a part are being changed, or a run was killed at that, or before it recorded how many `rows` they
@@ -350,20 +378,11 @@ fn removed_paths(
     places: &[Place],
     recorded: &RecordedSources,
     listed: &Listed<'_>,
-) -> Result<Vec<Box<str>>> {
+) -> Vec<Box<str>> {
     let unpacked = recorded.made().iter().map(|made| &made.source.path);
     let unpacked = unpacked.filter(|path| !listed.has(id_kind.of_entry(path)));
-    let mut paths: Vec<Box<str>> = unpacked.cloned().collect();
-    for place in places {
-        let directory = &place.directory;
-        for (number, leaving) in &place.unlisted {
-            let rows = shard::object_ids(directory, *number)?.len();
-            let sources = shard::sources(directory, *number, rows)?;
-            let leaving = leaving.iter().filter_map(|row| sources[*row].as_ref());
-            paths.extend(leaving.map(|source| source.path.clone()));
-        }
-    }
-    Ok(paths)
+    let packed = places.iter().flat_map(|place| &place.unlisted.paths);
+    unpacked.chain(packed).cloned().collect()
 }
 
 /// Why it may well be a mistake to remove so much.

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use rand::rngs::StdRng;
@@ -613,6 +615,39 @@ fn what_is_no_longer_listed_is_pruned_packed_or_not() {
         assert_eq!(same(&env, "media/object/bb.jpg"), ["bb.jpg"]);
         assert!(!env.path("features/nhwc/sources.jsonl").exists());
         env.run(["verify", "--feature-dir", "features"]).exits(0);
+    }
+}
+
+#[test]
+fn what_is_extracted_while_prune_reads_the_list_stays_with_its_source() {
+    need_runtime!();
+    for more in [&[][..], &["--pack", "--part", "0/1", "--rows", "2"]] {
+        let env = TestEnv::new();
+        let mut entries = crate::extract::pictures(&env, 4);
+        env.extract("nhwc", more).exits(0);
+        let gone = entries.remove(0);
+        fs::remove_file(env.path("media").join(gone)).unwrap();
+        // A list of which each line takes its time.
+        let list = env.path("list");
+        nix::unistd::mkfifo(&list, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let arguments = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+        let mut prune = env.command(arguments);
+        prune.args(["--objects", "list"]).stderr(Stdio::piped());
+        let prune = prune.spawn().unwrap();
+        let mut lines = File::options().write(true).open(&list).unwrap();
+        entries.push("object/new.jpg".into());
+        env.objects(&entries);
+        env.picture("object/new.jpg", 9);
+        env.extract("nhwc", more).exits(0);
+        for entry in &entries[..3] {
+            writeln!(lines, "{entry}").unwrap();
+        }
+        drop(lines);
+        let pruned = crate::wait("prune".into(), prune);
+        pruned.exits(0).says(&["removed 1 object"]);
+        env.picture("object/new.jpg", 10);
+        let outcome = env.extract("nhwc", &[more, &["--json"]].concat());
+        assert_eq!(outcome.exits(0).json()["changed"], 1, "{outcome}");
     }
 }
 
