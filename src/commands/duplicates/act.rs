@@ -237,6 +237,7 @@ impl<'a> Plan<'a> {
                 action,
                 path: path.to_owned(),
                 to: to.to_owned(),
+                media_dir: (action == ChangeKind::Move).then(|| self.media_dir.clone()),
                 size,
                 mtime_ns: modified,
                 sha256,

@@ -1,6 +1,6 @@
 //! The groups as one page.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use base64::Engine;
@@ -12,7 +12,7 @@ use super::{Duplicates, Group, Member};
 use crate::pictures::thumbnail::Thumbnail;
 use crate::pictures::{PictureReader, PixelOptions};
 use crate::similarity::scan::Metric;
-use crate::storage::media::{Media, read_file};
+use crate::storage::media::{Media, MediaFile, read_file};
 use crate::support::page::{self, Distance, printable};
 
 /// The longest side of a picture on the page: sharp also on screens of two pixels to a point.
@@ -183,12 +183,30 @@ fn of_size(ours: [usize; 2], theirs: [usize; 2]) -> &'static str {
 }
 
 fn have_same_bytes(one: &Member, other: &Member, media: &Media) -> bool {
-    let [one, other] = [one, other].map(|member| {
-        let mut bytes = Vec::new();
-        read_file(&media.path(&member.object_id)?, &mut bytes).ok()?;
-        Some(bytes)
-    });
-    one.is_some() && one == other
+    let open = |member: &Member| MediaFile::open(&media.path(&member.object_id)?).ok();
+    match (open(one), open(other)) {
+        (Some(one), Some(other)) if one.size() == other.size() => {
+            are_equal(one, other).unwrap_or(false)
+        }
+        _ => false,
+    }
+}
+
+/// Compares two files piece by piece: the pictures of a group may take more than the memory.
+fn are_equal(one: impl Read, other: impl Read) -> io::Result<bool> {
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (ours, theirs) = (one.fill_buf()?, other.fill_buf()?);
+        let length = ours.len().min(theirs.len());
+        if ours[..length] != theirs[..length] {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(ours.len() == theirs.len());
+        }
+        one.consume(length);
+        other.consume(length);
+    }
 }
 
 #[cfg(test)]

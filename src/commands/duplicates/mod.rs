@@ -200,12 +200,16 @@ fn find_pairs(
         .sum();
     progress.go_on(done);
     for share in shares.skip(kept.shares) {
-        let found = search.find(share)?;
+        let found = match search.find(share) {
+            Ok(found) if pairs.len() + found.len() <= wanted.most => found,
+            too_many => {
+                // The same command would end in the same way.
+                kept.remove();
+                return Err(too_many.err().unwrap_or_else(|| search.too_many()).into());
+            }
+        };
         kept.add(&found, progress);
         pairs.extend(found);
-        if pairs.len() > wanted.most {
-            return Err(search.too_many().into());
-        }
     }
     progress.end();
     pairs::sort(&mut pairs);

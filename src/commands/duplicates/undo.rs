@@ -28,6 +28,9 @@ pub struct Change {
     pub path: PathBuf,
     /// Where it moves to, or which file of the same bytes its name leads to then.
     pub to: PathBuf,
+    /// The media directory that a picture is moved from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_dir: Option<PathBuf>,
     /// Its length in bytes.
     pub size: u64,
     /// The time of its last change, in nanoseconds since 1970.
@@ -165,8 +168,10 @@ pub fn undo(list: &Path, progress: &Progress) -> Result<Undone> {
 /// The firsts of the groups have stayed in the media directory. Where nothing is there, its disk may not be mounted, and
 /// what is brought back would be below the empty folder.
 fn refuse_without_media_dir(changes: &[Change]) -> Result<()> {
-    let directories: BTreeSet<&Path> = changes.iter().filter_map(Change::moved_from).collect();
-    for directory in directories {
+    let directories = changes
+        .iter()
+        .filter_map(|change| change.media_dir.as_deref());
+    for directory in directories.collect::<BTreeSet<&Path>>() {
         let is_empty = match fs::read_dir(directory) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => is_missing(&error),
@@ -182,15 +187,6 @@ fn refuse_without_media_dir(changes: &[Change]) -> Result<()> {
 }
 
 impl Change {
-    /// Of a move, the media directory, or a folder above it: both paths end alike below that.
-    fn moved_from(&self) -> Option<&Path> {
-        let (mut from, mut to) = (&*self.path, &*self.to);
-        while from.file_name() == to.file_name() && from.file_name().is_some() {
-            (from, to) = (from.parent()?, to.parent()?);
-        }
-        (self.action == ChangeKind::Move).then_some(from)
-    }
-
     /// What the picture was before.
     pub fn stamp(&self) -> FileStamp {
         FileStamp {

@@ -188,25 +188,28 @@ fn move_and_undo(folder: &Path) {
 
 #[test]
 fn an_undo_is_refused_where_nothing_is_in_the_media_directory() {
-    let env = collection();
-    let before = files(&env.path("media"));
-    act(&env, &["--move-to", "found"]).exits(0);
-    let media = env.path("media");
-    fs::rename(&media, env.path("aside")).unwrap();
-    for mount_point in [false, true] {
-        if mount_point {
-            fs::create_dir(&media).unwrap();
+    // Also where both folders have one name, and something is beside the media directory.
+    for found in ["found", "other/media"] {
+        let env = collection();
+        let before = files(&env.path("media"));
+        act(&env, &["--move-to", found]).exits(0);
+        let media = env.path("media");
+        fs::rename(&media, env.path("aside")).unwrap();
+        for mount_point in [false, true] {
+            if mount_point {
+                fs::create_dir(&media).unwrap();
+            }
+            undo(&env)
+                .exits(1)
+                .says(&["there is nothing in ", "media, ", "is its disk mounted?"]);
+            assert_eq!(media.exists(), mount_point);
+            assert_eq!(files(&env.path(found)).len(), 3);
         }
-        undo(&env)
-            .exits(1)
-            .says(&["there is nothing in ", "media, ", "is its disk mounted?"]);
-        assert_eq!(media.exists(), mount_point);
-        assert_eq!(files(&env.path("found")).len(), 3);
+        fs::remove_dir(&media).unwrap();
+        fs::rename(env.path("aside"), &media).unwrap();
+        undo(&env).exits(0).says(&["3 pictures brought back"]);
+        assert!(files(&media) == before);
     }
-    fs::remove_dir(&media).unwrap();
-    fs::rename(env.path("aside"), &media).unwrap();
-    undo(&env).exits(0).says(&["3 pictures brought back"]);
-    assert!(files(&media) == before);
 }
 
 #[test]
