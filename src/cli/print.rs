@@ -37,7 +37,9 @@ pub fn print(text: std::fmt::Arguments<'_>) -> Result<()> {
 
 /// The same for bytes that need not be text.
 pub fn print_bytes(bytes: &[u8]) -> Result<()> {
-    survives_a_closed_pipe(io::stdout().write_all(bytes))
+    let mut out = io::stdout().lock();
+    // What comes after the last line break waits else, and nobody is told where it cannot be written.
+    survives_a_closed_pipe(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
 fn survives_a_closed_pipe(written: io::Result<()>) -> Result<()> {

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum, ValueHint};
 
 use simsearch::inference::{ModelFile, Places};
 use simsearch::similarity::scan::Metric;
 use simsearch::storage::model_dir::{merged_directory, model_directory};
 use simsearch::storage::object_id::IdKind;
+use simsearch::storage::output::is_standard_output;
 use simsearch::support::progress::Progress;
 use simsearch::support::usage::WrongUsage;
 
@@ -296,9 +297,9 @@ fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
 
 /// A file to write, where standard output is for something else.
 pub fn file_to_write() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().try_map(|path| match path == "-" {
+    PathBufValueParser::new().try_map(|path| match is_standard_output(&path) {
         true => Err("standard output is for the answers; name a file"),
-        false => Ok(PathBuf::from(path)),
+        false => Ok(path),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Where a command's result goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a command's result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,11 +12,16 @@ pub enum Output {
 }
 
 impl From<PathBuf> for Output {
-    /// `-` is standard output, and so is its name: a file there would be replaced, and not added to.
     fn from(path: PathBuf) -> Self {
-        match path.to_str() {
-            Some("-" | "/dev/stdout") => Output::Stdout,
-            _ => Output::File(path),
+        match is_standard_output(&path) {
+            true => Output::Stdout,
+            false => Output::File(path),
         }
     }
+}
+
+/// Whether a path is `-`, or a name of standard output: a file that this leads to would be replaced, and not added to.
+pub fn is_standard_output(path: &Path) -> bool {
+    let names = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+    names.iter().any(|name| path == Path::new(name))
 }

@@ -247,7 +247,7 @@ fn it_may_be_written_to_standard_output() {
     assert_eq!(written.stdout, fs::read(env.path("out.parquet")).unwrap());
     assert!(!env.path("-").exists());
     // Also where that is a file: nothing that is in it is replaced.
-    for name in ["-", "/dev/stdout"] {
+    for name in ["-", "/dev/stdout", "/dev/fd/1"] {
         env.write("all.parquet", "what was there");
         let file = fs::OpenOptions::new()
             .append(true)

@@ -704,10 +704,20 @@ fn an_output_that_takes_nothing_does_not_change_the_exit_code() {
     );
     assert_eq!(rows_of(&env), 2);
     // What was asked for and cannot be had is an error, unless its reader went away.
+    let mut paths = env.command([
+        "search",
+        "--feature-dir",
+        "features",
+        "--media-dir",
+        "media",
+    ]);
+    paths.args(["--format", "paths0", "0000.jpg"]);
     for command in [
         &extract,
         &concat,
         &env.command(["list", "--media-dir", "media", "--output", "-"]),
+        // Without a line break in it.
+        &paths,
     ] {
         run(">/dev/full", command)
             .exits(1)

@@ -103,7 +103,8 @@ pub fn export(options: &Options) -> Result<Summary> {
     match (&options.output, options.rows_per_file) {
         (Output::Stdout, _) => {
             // Not as with what is printed: what tells where everything is stands at the end of a Parquet file.
-            let written = write(&mut io::stdout().lock(), &files[0]);
+            let mut out = io::stdout().lock();
+            let written = write(&mut out, &files[0]).and_then(|()| Ok(out.flush()?));
             written.context("cannot write all of the file to standard output")?;
         }
         (Output::File(path), None) => write_file(path, &files[0])?,
