@@ -284,12 +284,9 @@ pub fn new_sources(
     let features = FeatureRows::open(directory, number)?;
     let mut is_new = false;
     for (row, id) in rows {
-        let Some(index) = recorded.find(id, feature_sum(&features.read(row)?)) else {
-            continue;
-        };
-        let source = Some(recorded.made()[index].source.clone());
-        if sources[row] != source {
-            sources[row] = source;
+        let source = recorded.find(id, feature_sum(&features.read(row)?));
+        if source.is_some() && sources[row].as_ref() != source {
+            sources[row] = source.cloned();
             is_new = true;
         }
     }

@@ -332,8 +332,14 @@ impl RecordedSources {
         }
     }
 
+    /// The file that an object's feature with this checksum was made from, where that is recorded.
+    pub fn find(&self, id: &str, feature_sum: u32) -> Option<&Source> {
+        let index = self.find_index(id, feature_sum)?;
+        Some(&self.made[index].source)
+    }
+
     /// The index of what is recorded of an object's feature that has this checksum; of several, the last.
-    pub fn find(&self, id: &str, feature_sum: u32) -> Option<usize> {
+    pub fn find_index(&self, id: &str, feature_sum: u32) -> Option<usize> {
         let first = self.made.partition_point(|made| self.id(made) < id);
         let of_object = self.made[first..].iter();
         let of_object = of_object.take_while(|made| self.id(made) == id);
@@ -436,8 +442,7 @@ mod tests {
 
     /// The size of the file that a feature was made from.
     fn size_of(recorded: &RecordedSources, id: &str, feature_sum: u32) -> Option<u64> {
-        let index = recorded.find(id, feature_sum)?;
-        Some(recorded.made()[index].source.file.size)
+        Some(recorded.find(id, feature_sum)?.file.size)
     }
 
     #[test]

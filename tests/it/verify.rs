@@ -1,6 +1,7 @@
 //! `simsearch verify`, and the checksums that `concat` records for it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use simsearch::storage::model_dir::{ModelDir, Packing};
 use simsearch::storage::npy;
 
 use crate::concat::{feature, nested, numbered, write_features};
-use crate::{TestEnv, Tree, assert_same_tree, feature_file, skip};
+use crate::{TestEnv, Tree, assert_same_tree, feature_file, need_runtime, skip};
 
 /// A recipe of features of five numbers.
 const RECIPE: &str = r#"{"format": 1, "model_sha256": "00", "output": "o", "preprocessing": "p", "feature_length": 5,
@@ -496,6 +497,39 @@ fn that_a_directory_was_packed_meanwhile_can_be_told() {
     assert_eq!(directory.last_packed().unwrap(), Some(long_ago));
     env.concat(&[]).exits(0);
     assert_ne!(directory.last_packed().unwrap(), Some(long_ago));
+}
+
+/// As `extract` leaves it that is killed between the record of a source and its feature.
+#[test]
+fn a_picture_has_changed_though_a_killed_run_has_recorded_it_as_it_is_now() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let entries = crate::extract::pictures(&env, 2);
+    env.extract("nhwc", &[]).exits(0);
+    env.picture(&entries[0], 7);
+    let file = fs::metadata(env.path("media").join(&entries[0])).unwrap();
+    let modified = file.mtime() * 1_000_000_000 + file.mtime_nsec();
+    let line = serde_json::json!({
+        "path": entries[0], "size": file.len(), "mtime_ns": modified, "feature_crc32": 1,
+    });
+    env.write(
+        "features/nhwc/sources.0123456789abcdef.jsonl",
+        format!("{line}\n"),
+    );
+    let sourced = env.run(["status", "--feature-dir", "features", "--json"]);
+    assert_eq!(sourced.json()["sourced"], 2, "{sourced}");
+    for packed in [false, true] {
+        if packed {
+            env.concat(&[]).exits(0);
+        }
+        let said = verify(&env, &["--media-dir", "media"]);
+        let problems = said.exits(1).json()["problems"].clone();
+        let message = problems[0]["message"].as_str().unwrap();
+        assert!(
+            message.contains(&entries[0]) && message.contains("has changed"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

@@ -223,7 +223,7 @@ impl<'f> Unpacked<'_, 'f, '_> {
                         file,
                         data,
                         sum,
-                        source: recorded.find(id, sum),
+                        source: recorded.find_index(id, sum),
                     })
                 })
                 .collect();

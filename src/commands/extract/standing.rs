@@ -125,8 +125,8 @@ impl<'a> KnownFeatures<'a> {
         let sum = |row: usize| Ok(feature_sum(&features.read(row)?));
         for &(row, index) in &rows {
             if recorded.names(&ids[row]) {
-                if let Some(at) = recorded.find(&ids[row], sum(row)?) {
-                    sources[row] = Some(recorded.made()[at].source.clone());
+                if let Some(source) = recorded.find(&ids[row], sum(row)?) {
+                    sources[row] = Some(source.clone());
                 }
                 self.may_be_newer.insert(index, Standing::Exists);
             }
@@ -237,8 +237,7 @@ impl<'a> KnownFeatures<'a> {
         }
         let source = self.recorded.as_ref().and_then(|recorded| {
             let sum = feature_sum(npy::feature_data(look.buffer).ok()?);
-            let index = recorded.find(id.as_str(), sum)?;
-            Some((&recorded.made()[index].source, sum))
+            Some((recorded.find(id.as_str(), sum)?, sum))
         });
         let Some((source, feature_sum)) = source else {
             return of_row.unwrap_or(match self.is_nobodys(id.as_str()) {

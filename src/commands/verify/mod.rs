@@ -24,7 +24,7 @@ use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
-use crate::storage::sources::{FileState, RecordedSources, UNKNOWN_OBJECT, feature_sum};
+use crate::storage::sources::{FileState, RecordedSources, Source, UNKNOWN_OBJECT, feature_sum};
 use crate::storage::{checksum, npy};
 use crate::support::hints::hint;
 use shards::Shard;
@@ -70,6 +70,13 @@ pub struct Finding {
     pub file: PathBuf,
     /// For people: the file, what is wrong with it, and a hint.
     pub message: String,
+}
+
+/// A feature in a file of its own.
+struct Feature {
+    dimension: usize,
+    /// See [`feature_sum`].
+    sum: u32,
 }
 
 /// How a check ended.
@@ -137,19 +144,22 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         report.problem(&path.join(file), UNKNOWN_OBJECT);
     }
     let nested = found.known;
-    let dimensions = report.check_files(&directory, &nested);
+    let features = report.check_files(&directory, &nested);
     for shard in &mut shards {
         report.shards += 1;
         report.rows += shard.ids.len();
         report.problems.append(&mut shard.problems);
     }
     let wanted = recipe.map(|recipe| recipe.dimension);
-    report.check_dimensions(wanted, &shards, &nested, &dimensions);
-    let is_newer = |file: PerObjectFile<'_>| {
-        let bytes = directory.read(file).unwrap_or_default();
-        let data = npy::feature_data(&bytes);
-        data.is_ok_and(|data| recorded.find(file.object_id(), feature_sum(data)).is_some())
-    };
+    report.check_dimensions(wanted, &shards, &nested, &features);
+    // Those whose feature is the one that was recorded.
+    let recorded_files: HashMap<&str, &Source> = (nested.iter().zip(&features))
+        .filter_map(|(file, feature)| {
+            let id = file.object_id();
+            Some((id, recorded.find(id, feature.as_ref()?.sum)?))
+        })
+        .collect();
+    let is_newer = |file: PerObjectFile<'_>| recorded_files.contains_key(file.object_id());
     let places = report.check_ids(&shards, &nested, &is_newer);
     for (line, entry) in list
         .iter()
@@ -168,10 +178,16 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
             continue;
         };
         let of_row = || match places.get(id) {
+            // Its picture has another path than when it was packed.
+            Some(Place::Row(shard, row)) if recorded.names(id) => {
+                let feature = shard.feature(*row).ok()?;
+                let found = recorded.find(id, feature_sum(&feature));
+                found.or(shard.sources.get(*row)?.as_ref())
+            }
             Some(Place::Row(shard, row)) => shard.sources.get(*row)?.as_ref(),
             _ => None,
         };
-        let source = recorded.last(id).or_else(of_row);
+        let source = recorded_files.get(id).copied().or_else(of_row);
         if source.is_some_and(|source| source.compare(media_dir, entry) == FileState::Changed) {
             match failures.get(*id) {
                 None => {
@@ -356,26 +372,33 @@ impl Report {
         Ok(())
     }
 
-    /// Reads every per-object file; returns the dimensions of the features, `None` for files that are not features.
+    /// Reads every per-object file; returns what the features are, `None` for files that are not features.
     fn check_files(
         &mut self,
         directory: &ModelDir,
         nested: &[PerObjectFile<'_>],
-    ) -> Vec<Option<usize>> {
+    ) -> Vec<Option<Feature>> {
         self.files = nested.len();
-        let read: Vec<Result<usize>> = (nested.par_iter())
-            .map(|file| Ok(npy::feature_data(&directory.read(*file)?)?.len() / 4))
+        let read: Vec<Result<Feature>> = (nested.par_iter())
+            .map(|file| {
+                let bytes = directory.read(*file)?;
+                let data = npy::feature_data(&bytes)?;
+                Ok(Feature {
+                    dimension: data.len() / 4,
+                    sum: feature_sum(data),
+                })
+            })
             .collect();
-        let mut dimensions = Vec::with_capacity(read.len());
+        let mut features = Vec::with_capacity(read.len());
         for (file, read) in nested.iter().zip(read) {
             if let Err(error) = &read {
                 let advice = hint(error.as_ref()).unwrap_or("`simsearch extract` makes it again");
                 let what = format!("{error:#}; {advice}");
                 self.problem(&directory.path().join(file.path()), what);
             }
-            dimensions.push(read.ok());
+            features.push(read.ok());
         }
-        dimensions
+        features
     }
 
     /// Names the features that have a different dimension than the recipe says, or than most have.
@@ -384,14 +407,14 @@ impl Report {
         wanted: Option<usize>,
         shards: &[Shard],
         nested: &[PerObjectFile<'_>],
-        dimensions: &[Option<usize>],
+        features: &[Option<Feature>],
     ) {
         let of_shards = shards.iter().filter_map(|shard| {
             let (rows, dimension) = shard.shape?;
             Some((shard, dimension, rows))
         });
-        let files = nested.iter().zip(dimensions);
-        let of_files = files.filter_map(|(file, dimension)| Some((file, (*dimension)?)));
+        let files = nested.iter().zip(features);
+        let of_files = files.filter_map(|(file, read)| Some((file, read.as_ref()?.dimension)));
         let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
         for (_, dimension, rows) in of_shards.clone() {
             *counts.entry(dimension).or_default() += rows;

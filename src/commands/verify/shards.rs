@@ -9,7 +9,7 @@ use crate::storage::files::regular;
 use crate::storage::npy;
 use crate::storage::object_id::IdKind;
 use crate::storage::sha256sums::Sha256Sums;
-use crate::storage::shard::{self, ShardError, ShardFile, ShardNumber};
+use crate::storage::shard::{self, FeatureRows, ShardError, ShardFile, ShardNumber};
 use crate::storage::sources::Source;
 use crate::support::hints::hint;
 
@@ -97,6 +97,11 @@ impl Shard {
         }
         shard.check_sources(directory, sums, id_kind);
         shard
+    }
+
+    /// The numbers of a row as they are in the file.
+    pub fn feature(&self, row: usize) -> Result<Vec<u8>, ShardError> {
+        FeatureRows::open(&self.directory, self.number)?.read(row)
     }
 
     /// The path of one of its files.

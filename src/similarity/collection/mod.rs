@@ -530,8 +530,7 @@ impl PerObject {
         recorded: &RecordedSources,
     ) -> (HashSet<Position>, HashMap<Position, Source>) {
         let source = |id: &str, feature: &[f32]| {
-            let index = recorded.find(id, feature_sum(bytemuck::cast_slice(feature)))?;
-            Some(recorded.made()[index].source.clone())
+            (recorded.find(id, feature_sum(bytemuck::cast_slice(feature)))).cloned()
         };
         let rows = self
             .ids
