@@ -85,6 +85,7 @@ pub fn run(arguments: WatchArguments) -> Result<ExitCode> {
             refuse_if_there: true,
             new: 0,
         },
+        may_pack: true,
         has_pruned: false,
         count: 0,
         progress: &progress,
@@ -130,6 +131,8 @@ struct Passes<'a> {
     /// It stays loaded from the first picture on.
     model: extract::ModelSource<'a>,
     concat: concat::Options,
+    /// Whether there may be features that were not looked at for a full shard: all of them are read for that.
+    may_pack: bool,
     prune: prune::Options,
     /// Whether that was done once. Until then it may be another tree than before, and its pictures are new.
     has_pruned: bool,
@@ -214,9 +217,15 @@ impl Passes<'_> {
         if is_cut_short() {
             return Ok(Pass::CutShort);
         }
-        match concat::concat(&self.concat, progress)? {
-            ConcatOutcome::Packed(packed) => did.packed = packed.rows,
-            ConcatOutcome::HeldBy(_) => pass = Pass::Again,
+        self.may_pack |= extracted.done > 0 || extracted.moved > 0;
+        if self.may_pack {
+            match concat::concat(&self.concat, progress)? {
+                ConcatOutcome::Packed(packed) => {
+                    did.packed = packed.rows;
+                    self.may_pack = false;
+                }
+                ConcatOutcome::HeldBy(_) => pass = Pass::Again,
+            }
         }
         if is_cut_short() {
             return Ok(Pass::CutShort);
