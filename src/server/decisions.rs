@@ -35,7 +35,7 @@ impl DecisionFile {
         DecisionFile(directory.with_file_name(name))
     }
 
-    /// All decisions. A line that a killed server left without an end counts for nothing.
+    /// All decisions. One that a killed server did not write to its end counts for nothing.
     ///
     /// # Errors
     /// When the file cannot be read, or a line is no decision.
@@ -82,10 +82,14 @@ impl DecisionFile {
         file.lock()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let end = whole(&bytes) as u64;
-        file.set_len(end)?;
-        file.seek(SeekFrom::Start(end))?;
-        let mut line = serde_json::to_vec(decision)?;
+        let end = whole(&bytes);
+        file.set_len(end as u64)?;
+        file.seek(SeekFrom::Start(end as u64))?;
+        let mut line = Vec::new();
+        if !bytes[..end].ends_with(b"\n") && end > 0 {
+            line.push(b'\n');
+        }
+        serde_json::to_writer(&mut line, decision)?;
         line.push(b'\n');
         file.write_all(&line)?;
         file.sync_data()?;
@@ -96,10 +100,14 @@ impl DecisionFile {
     }
 }
 
-/// How many bytes are lines with their ends.
+/// How many bytes are whole lines. An editor or a script may have left the end of the last one away.
 fn whole(bytes: &[u8]) -> usize {
     let end = bytes.iter().rposition(|byte| *byte == b'\n');
-    end.map_or(0, |end| end + 1)
+    let end = end.map_or(0, |end| end + 1);
+    match serde_json::from_slice::<Decision>(&bytes[end..]) {
+        Ok(_) => bytes.len(),
+        Err(_) => end,
+    }
 }
 
 /// What is decided, to be looked up.
@@ -196,6 +204,14 @@ mod tests {
         assert_eq!(
             after,
             format!("{before}{{\"object_ids\":[\"g\",\"h\"],\"keep\":null}}\n")
+        );
+        // A script may leave the last end of a line away.
+        fs::write(&path, after.trim_end()).unwrap();
+        assert!(file.read().unwrap().rules_out("g", "h"));
+        file.add(&decision(&["i", "j"], None)).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{after}{{\"object_ids\":[\"i\",\"j\"],\"keep\":null}}\n")
         );
         // What is not ours is neither read nor written over.
         fs::write(&path, "something else\n").unwrap();

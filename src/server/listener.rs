@@ -122,7 +122,7 @@ pub(super) struct SocketFile {
     path: PathBuf,
     identity: String,
     /// Removed after the socket.
-    _lock: SocketLock,
+    lock: SocketLock,
 }
 
 impl SocketFile {
@@ -140,13 +140,13 @@ impl SocketFile {
             }
             bound => bound?,
         };
-        let identity = identity(path)?;
-        fs::write(&lock.path, &identity)?;
+        // Where the lock cannot be written, the socket goes again: no server would replace it.
         let file = SocketFile {
             path: path.to_owned(),
-            identity,
-            _lock: lock,
+            identity: identity(path)?,
+            lock,
         };
+        fs::write(&file.lock.path, &file.identity)?;
         Ok((listener, file))
     }
 }
