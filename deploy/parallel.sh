@@ -20,7 +20,7 @@ MEDIA_DIR=$(realpath "$2") FEATURE_DIR=$(realpath -m "$3")
 export MEDIA_DIR FEATURE_DIR
 shift 3
 
-# Exit code 3 says that pictures have failed, which failures.jsonl names; anything else is tried again.
+# Pictures that fail are named in failures.jsonl and are no reason to try a part again; all else is.
 parts_left=0
 seq 0 $((parts - 1)) |
     parallel --retries 3 --line-buffer --quote \

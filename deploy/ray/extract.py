@@ -6,6 +6,7 @@
 Every node needs simsearch on its PATH, and the pictures at MEDIA_DIR; the parts share nothing else. A part whose process, worker or
 node ends is done again from its beginning. Without RAY_ADDRESS a cluster of this machine alone is started.
 """
+import json
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,9 @@ def extract(batch):
     with tempfile.TemporaryDirectory() as folder:
         features = ["--quiet", "--feature-dir", folder]
         options = ["--media-dir", media, "--part", part, "--workers", "1", "--fail-on", "none", *arguments]
-        subprocess.run(["simsearch", "extract", *features, *options], check=True)
-        # There is none where no object of the list belongs to the part.
-        if any(Path(folder).glob("*/recipe.json")):
+        extracted = subprocess.run(["simsearch", "extract", "--json", *features, *options], check=True, stdout=subprocess.PIPE)
+        # There may be none: no object of the list belongs to the part, or all of its pictures have failed.
+        if json.loads(extracted.stdout)["done"] > 0:
             subprocess.run(["simsearch", "export", *features, "--output", f"{folder}/part.parquet"], check=True)
             yield pyarrow.parquet.read_table(f"{folder}/part.parquet")
 
