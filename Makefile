@@ -127,7 +127,8 @@ notices: packages
 install: build notices
 	mkdir -p $(PREFIX)/lib/simsearch $(PREFIX)/bin $(PREFIX)/share/bash-completion/completions \
 	    $(PREFIX)/share/zsh/site-functions $(PREFIX)/share/fish/vendor_completions.d
-	cp -P $(program) runtime/lib* runtime/SHA256SUMS LICENSE-MIT LICENSE-APACHE target/THIRD-PARTY.txt $(PREFIX)/lib/simsearch/
+	@# A new file in the place of each: a program that runs goes on with the old ones.
+	cp -P --remove-destination $(program) runtime/lib* runtime/SHA256SUMS LICENSE-MIT LICENSE-APACHE target/THIRD-PARTY.txt $(PREFIX)/lib/simsearch/
 	cp runtime/LICENSE $(PREFIX)/lib/simsearch/LICENSE-ONNX-RUNTIME
 	cp runtime/ThirdPartyNotices.txt $(PREFIX)/lib/simsearch/THIRD-PARTY-ONNX-RUNTIME.txt
 	ln -sf ../lib/simsearch/simsearch $(PREFIX)/bin/simsearch

@@ -73,9 +73,12 @@ else
 fi
 if [ "$as_root" != none ] && command -v apt-get >/dev/null 2>&1; then
     echo "setup: installing $missing"
+    # What is known of the packages may do where it cannot be brought up to date.
+    $as_root apt-get update -qq || true
     # shellcheck disable=SC2086  # the list is meant to be split
-    $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
-    exit 0
+    if $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null; then
+        exit 0
+    fi
 fi
 echo "setup: missing: $missing" >&2
 echo "setup: install them (Debian: apt-get install $missing)" >&2

@@ -1,5 +1,6 @@
 //! Which folder of `src` may use which, as the map in `src/lib.rs` says.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,15 @@ const LEVELS: [&[&str]; 4] = [
     &["storage", "pictures"],
     &["inference", "similarity"],
     &["commands", "server"],
+];
+
+/// Where in `src` a library is used, and nowhere else.
+const HOMES: [(&str, &str); 5] = [
+    ("clap", "cli"),
+    ("ort", "inference"),
+    ("axum", "server"),
+    ("tokio", "server"),
+    ("notify", "commands/watch"),
 ];
 
 fn level(folder_name: &str) -> usize {
@@ -58,4 +68,28 @@ fn folders_use_only_those_below_them_and_commands_never_each_other() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_library_is_used_in_its_home_alone() {
+    let sources = Path::new(ROOT).join("src");
+    let mut wrong = Vec::new();
+    let mut at_home = BTreeSet::new();
+    for file in source_files(&sources) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (library, home) in HOMES {
+            let used = format!("{library}::");
+            let is_name = |end: char| end.is_alphanumeric() || end == '_';
+            let mut before = text.match_indices(&used).map(|(at, _)| &text[..at]);
+            if before.all(|before| before.ends_with(is_name)) {
+                continue;
+            }
+            match file.starts_with(sources.join(home)) {
+                true => _ = at_home.insert(library),
+                false => wrong.push(format!("{}: {library}", file.display())),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(at_home.len(), HOMES.len(), "{at_home:?}");
 }

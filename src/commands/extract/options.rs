@@ -45,8 +45,8 @@ pub struct Options {
     /// Whether a feature is taken to be that of its file without a look at the file. Default: no, its size and the time
     /// of its last change are compared with what is recorded.
     pub assume_unchanged: bool,
-    /// How long to wait, without progress, for objects that other processes have claimed. After a sixth of it the run
-    /// says so. Default: [`PATIENCE`](super::PATIENCE).
+    /// How long to wait, without progress, for objects that other processes have claimed. Default:
+    /// [`PATIENCE`](super::PATIENCE).
     pub patience: Duration,
     /// Whether the graph runs as it is, for features equal to those of the Python recipe to the last bit. Default:
     /// no, it may be rewritten to run faster.
