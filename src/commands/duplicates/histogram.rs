@@ -9,7 +9,7 @@ use super::{Compared, Options, chart, find_pairs, open_media};
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::Metric;
 use crate::similarity::scan::pairs;
-use crate::storage::files::complete;
+use crate::storage::output::{self, Kind};
 use crate::support::progress::Progress;
 
 /// Objects whose distances from each other tell how far a histogram goes.
@@ -70,7 +70,7 @@ pub fn histogram(options: &Options, progress: &Progress) -> Result<Histogram> {
         steps: steps.collect(),
     };
     if let Some(path) = &options.html {
-        complete::write_where_it_leads(path, |file| chart::write(file, &histogram))
+        output::write(path, Kind::Page, |file| chart::write(file, &histogram))
             .with_context(|| format!("cannot write the page {}", path.display()))?;
     }
     kept.remove();

@@ -19,8 +19,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::similarity::collection::{Collection, Position};
-use crate::storage::files::complete;
-use crate::storage::output::Output;
+use crate::storage::output::{self, Kind, Output};
 use crate::storage::recipe::Recipe;
 use crate::support::fault;
 use crate::support::usage::WrongUsage;
@@ -97,14 +96,14 @@ pub fn export(options: &Options) -> Result<Summary> {
         Ok(())
     };
     let mut write_file = |path: &Path, groups: &[Group]| {
-        complete::write_where_it_leads(path, |file| write(file, groups))
+        output::write(path, Kind::Parquet, |file| write(file, groups))
             .with_context(|| format!("cannot write {}", path.display()))
     };
     match (&options.output, options.rows_per_file) {
         (Output::Stdout, _) => {
             // Not as with what is printed: what tells where everything is stands at the end of a Parquet file.
             let mut out = io::stdout().lock();
-            let written = write(&mut out, &files[0]).and_then(|()| Ok(out.flush()?));
+            let written = write(&mut out, &files[0]).and_then(|()| out.flush());
             written.context("cannot write all of the file to standard output")?;
         }
         (Output::File(path), None) => write_file(path, &files[0])?,

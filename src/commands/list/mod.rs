@@ -19,9 +19,8 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::storage::files::complete;
 use crate::storage::object_id::{IdKind, file_name};
-use crate::storage::output::Output;
+use crate::storage::output::{self, Kind, Output};
 use crate::storage::tar::is_tar_name;
 use crate::support::progress::Progress;
 use paths::Paths;
@@ -255,7 +254,7 @@ fn write(objects: &Paths, output: &Output) -> Result<()> {
         },
         // So that `serve`, which reads a list again that changes, need not.
         Output::File(path) if holds(path, objects) => Ok(()),
-        Output::File(path) => complete::write_where_it_leads(path, lines).with_context(|| {
+        Output::File(path) => output::write(path, Kind::List, lines).with_context(|| {
             format!(
                 "cannot write {}; `list --output` or `watch --objects` puts the list elsewhere",
                 path.display()

@@ -29,10 +29,10 @@ use crate::similarity::collection::Collection;
 use crate::similarity::hnsw::{ApproximateIndex, Opened};
 use crate::similarity::neighbours::{Method, Query, neighbours};
 use crate::similarity::scan::{Metric, Neighbour};
-use crate::storage::files::complete;
 use crate::storage::media::Media;
 use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
+use crate::storage::output::{self, Kind};
 use crate::support::usage::WrongUsage;
 
 use among::Among;
@@ -295,12 +295,14 @@ fn write_pages(
 ) -> Result<()> {
     let pictures = Pictures::new(media, collection);
     if let Some(path) = &options.html {
-        complete::write_where_it_leads(path, |file| html::write(file, answers, options, &pictures))
-            .with_context(|| format!("cannot write the page {}", path.display()))?;
+        output::write(path, Kind::Page, |file| {
+            html::write(file, answers, options, &pictures)
+        })
+        .with_context(|| format!("cannot write the page {}", path.display()))?;
     }
     if let Some(path) = &options.sheet {
         let sheet = sheet::draw(answers, &pictures)?;
-        complete::write_where_it_leads(path, |file| file.write_all(&sheet))
+        output::write(path, Kind::Sheet, |file| file.write_all(&sheet))
             .with_context(|| format!("cannot write the sheet {}", path.display()))?;
     }
     Ok(())

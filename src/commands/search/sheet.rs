@@ -7,6 +7,7 @@ use super::Answer;
 use super::pictures::{Pictures, Shown};
 use crate::pictures::Size;
 use crate::pictures::thumbnail::jpeg;
+use crate::storage::output::SHEET_COMMENT;
 use crate::support::page::Distance;
 
 /// The longest side of a picture on the sheet.
@@ -69,7 +70,19 @@ pub fn draw(answers: &[Answer], pictures: &Pictures<'_>) -> Result<Vec<u8>> {
         }
         top += cells(answer).div_ceil(columns) * CELL.height;
     }
-    Ok(jpeg(&sheet.pixels, size))
+    Ok(marked(jpeg(&sheet.pixels, size)))
+}
+
+/// A JPEG file with a comment after its first segment, which says what version of the format it is.
+fn marked(mut file: Vec<u8>) -> Vec<u8> {
+    let at = match file[2..6] {
+        [0xff, 0xe0, high, low] => 4 + usize::from(u16::from_be_bytes([high, low])),
+        _ => 2,
+    };
+    let mut comment = vec![0xff, 0xfe, 0, SHEET_COMMENT.len() as u8 + 2];
+    comment.extend_from_slice(SHEET_COMMENT);
+    file.splice(at..at, comment);
+    file
 }
 
 struct Sheet {

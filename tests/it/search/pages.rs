@@ -7,7 +7,7 @@ use simsearch::pictures::thumbnail::Thumbnail;
 use simsearch::pictures::{PictureReader, PixelOptions, Size};
 
 use super::{on_a_line, search, write_shard};
-use crate::{TestEnv, need_python, ppm, succeed};
+use crate::{TestEnv, need_python, ppm, stored_picture, succeed};
 
 const HOSTILE: &str = "<script>alert('x')</script>\"onload=&.jpg";
 
@@ -96,6 +96,42 @@ fn a_sheet_is_one_picture_of_all_answers() {
         for (one, other) in pixel(8 + x, 8 + y).iter().zip(pixel(176 + x, 8 + y)) {
             assert!(one.abs_diff(*other) < 12, "{x} {y}: {one} {other}");
         }
+    }
+}
+
+#[test]
+fn what_is_written_replaces_only_what_is_like_it() {
+    let env = directory();
+    let photograph = stored_picture("jpeg_224x50.jpg");
+    for command in [
+        "search --feature-dir features --media-dir media zero.jpg --html OUT",
+        "search --feature-dir features --media-dir media zero.jpg --sheet OUT",
+        "duplicates --feature-dir features --media-dir media --max-distance 0.5 --html OUT",
+        "duplicates --feature-dir features --histogram --html OUT",
+        "export --feature-dir features --output OUT",
+        "list --media-dir media . --output OUT",
+    ] {
+        let run = |out| env.run(command.split(' ').map(|word| word.replace("OUT", out)));
+        let shard = "features/model/0000.features.npy";
+        env.write("photograph.jpg", &photograph);
+        for out in ["photograph.jpg", shard] {
+            if command.contains("--sheet") && out == shard {
+                continue;
+            }
+            let before = fs::read(env.path(out)).unwrap();
+            run(out).exits(1).says(&[out, "is not replaced"]);
+            assert_eq!(fs::read(env.path(out)).unwrap(), before, "{command}");
+        }
+        // What `mktemp` makes, and what the run before has written.
+        env.write("out.jpg", "");
+        for _ in 0..2 {
+            run("out.jpg").exits(0);
+            assert!(
+                fs::metadata(env.path("out.jpg")).unwrap().len() > 0,
+                "{command}"
+            );
+        }
+        fs::remove_file(env.path("out.jpg")).unwrap();
     }
 }
 
