@@ -102,21 +102,30 @@ impl Part {
     /// # Errors
     /// When the directory has another number, or the record cannot be read.
     pub fn is_recorded(self, directory: &Path) -> Result<bool, PartsError> {
-        let path = directory.join(FILE_NAME);
-        let bytes = match regular::read_own(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(source) => return Err(PartsError::Io { path, source }),
-        };
-        match serde_json::from_slice::<Parts>(&bytes) {
-            Ok(Parts { parts }) if parts == self.of => Ok(true),
-            Ok(Parts { parts }) => Err(PartsError::OtherNumber {
-                path,
-                there: parts,
+        match recorded(directory)? {
+            Some(there) if there != self.of => Err(PartsError::OtherNumber {
+                path: directory.join(FILE_NAME),
+                there,
                 here: self.of,
             }),
-            Err(source) => Err(PartsError::Damaged { path, source }),
+            there => Ok(there.is_some()),
         }
+    }
+}
+
+/// Into how many parts the list is divided in a model's directory, where that is recorded.
+///
+/// # Errors
+/// When the record cannot be read.
+pub fn recorded(directory: &Path) -> Result<Option<u32>, PartsError> {
+    let path = directory.join(FILE_NAME);
+    match regular::read_own(&path) {
+        Ok(bytes) => match serde_json::from_slice::<Parts>(&bytes) {
+            Ok(Parts { parts }) => Ok(Some(parts)),
+            Err(source) => Err(PartsError::Damaged { path, source }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PartsError::Io { path, source }),
     }
 }
 

@@ -283,6 +283,8 @@ pub struct RecordedSources {
     made: Vec<Made>,
     /// The finished records that were read.
     finished: Vec<PathBuf>,
+    /// Whole lines of them that say nothing.
+    unreadable: usize,
 }
 
 impl RecordedSources {
@@ -302,22 +304,26 @@ impl RecordedSources {
     ) -> io::Result<Self> {
         let wanted = |bytes: &[u8], made: &mut Vec<Made>| {
             let recorded = lines(bytes).map(|(_, made)| made);
+            let mut readable = 0;
+            let recorded = recorded.inspect(|_| readable += 1);
             made.extend(recorded.filter(|made| is_wanted(made)));
+            bytes.iter().filter(|byte| **byte == b'\n').count() - readable
         };
-        let (mut made, unfinished, finished) = loop {
-            let (mut made, mut unfinished) = (Vec::new(), Vec::new());
+        let (mut made, unfinished, finished, unreadable) = loop {
+            let (mut made, mut unfinished, mut unreadable) = (Vec::new(), Vec::new(), 0);
             // In this order: a record that gets its final name meanwhile is read then.
-            let mut take = |bytes: &[u8]| wanted(bytes, &mut unfinished);
+            let mut take = |bytes: &[u8]| _ = wanted(bytes, &mut unfinished);
             let is_read = read_records(directory, Stage::Unfinished, &mut take)?.is_some();
-            let mut take = |bytes: &[u8]| wanted(bytes, &mut made);
+            let mut take = |bytes: &[u8]| unreadable += wanted(bytes, &mut made);
             let finished = read_records(directory, Stage::Finished, &mut take)?;
             if let (true, Some(finished)) = (is_read, finished) {
-                break (made, unfinished, finished);
+                break (made, unfinished, finished, unreadable);
             }
         };
         made.extend(unfinished);
         Ok(RecordedSources {
             finished,
+            unreadable,
             ..Self::of(made, id_kind)
         })
     }
@@ -329,6 +335,7 @@ impl RecordedSources {
             id_kind,
             made,
             finished: Vec::new(),
+            unreadable: 0,
         }
     }
 
@@ -349,6 +356,16 @@ impl RecordedSources {
         Some(first + index)
     }
 
+    /// Whether other features of an object are recorded, and not the one with this checksum, also by now: another
+    /// process may have made it since this was read.
+    pub(crate) fn rules_out(&self, directory: &ModelDir, id: &str, sum: u32) -> io::Result<bool> {
+        if !self.names(id) || self.find(id, sum).is_some() {
+            return Ok(false);
+        }
+        let now = Self::read_some(directory.path(), self.id_kind, |made| self.id(made) == id)?;
+        Ok(now.find(id, sum).is_none())
+    }
+
     /// What was recorded of an object last, whatever its feature is.
     pub fn last(&self, id: &str) -> Option<&Source> {
         let end = self.made.partition_point(|made| self.id(made) <= id);
@@ -360,6 +377,11 @@ impl RecordedSources {
     pub fn names(&self, id: &str) -> bool {
         let found = self.made.binary_search_by(|made| self.id(made).cmp(id));
         found.is_ok()
+    }
+
+    /// How many lines of the finished records say nothing.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
     }
 
     /// What the object ids are.
@@ -415,6 +437,9 @@ pub(crate) struct ObjectFiles<'a> {
 
 /// What to say of [`ObjectFiles::unknown`].
 pub(crate) const UNKNOWN_OBJECT: &str = "it is not recorded which object it is of; remove it, and `simsearch extract` makes it again if it is needed";
+
+/// What to say of a feature where others of its object are recorded, and it is not.
+pub(crate) const NOT_RECORDED: &str = "it is not the feature that was recorded: it is damaged, or another program made it; `simsearch extract` makes it again";
 
 /// The object that a feature is of.
 fn object_id(id_kind: IdKind, made: &Made) -> &str {

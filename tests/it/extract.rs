@@ -239,6 +239,15 @@ for line in (media / 'objects.txt').open():
     );
 }
 
+/// As where another program has made the features.
+fn forget_sources(env: &TestEnv) {
+    for name in env.tree("features/nhwc").keys() {
+        if name.starts_with("sources") {
+            fs::remove_file(env.path("features/nhwc").join(name)).unwrap();
+        }
+    }
+}
+
 #[test]
 fn what_exists_is_skipped_and_what_is_torn_is_made_again() {
     need_runtime!();
@@ -247,7 +256,8 @@ fn what_exists_is_skipped_and_what_is_torn_is_made_again() {
     env.extract("nhwc", &[]).exits(0);
     let whole = features(&env, "nhwc");
     assert_eq!(whole.len(), 5);
-    // A feature that nothing but a skip leaves as it is.
+    // A feature of another program, that nothing but a skip leaves as it is: it is not recorded what it was made from.
+    forget_sources(&env);
     let kept = env.path("features/nhwc/00/00/0000.jpg.npy");
     fs::write(&kept, feature_file(&[7.0; 8])).unwrap();
     let torn = [
@@ -1167,6 +1177,7 @@ fn features_of_which_nothing_says_the_pillow_are_continued_as_asked_and_that_is_
 
     let goes_on = |says: &[&str]| {
         fs::remove_file(env.path(RECIPE)).unwrap();
+        forget_sources(&env);
         tall_pictures(&env, 3);
         let _ = fs::remove_file(env.path("features/nhwc/ta/ll/tall2.ppm.npy"));
         env.extract("nhwc", &["--exact"]).exits(0).says(says);

@@ -533,6 +533,78 @@ fn a_picture_has_changed_though_a_killed_run_has_recorded_it_as_it_is_now() {
 }
 
 #[test]
+fn damaged_records_of_parts_are_problems_and_those_of_sources_are_noted() {
+    need_runtime!();
+    let env = TestEnv::new();
+    crate::extract::pictures(&env, 3);
+    env.extract("nhwc", &["--pack", "--part", "0/1"]).exits(0);
+    let verified = || verify(&env, &[]);
+    verified().exits(0);
+    for file in ["parts.json", "part-00000-of-00001/part.json"] {
+        let path = Path::new("features/nhwc").join(file);
+        let whole = fs::read(env.path(&path)).unwrap();
+        env.write(&path, "x");
+        let said = verified();
+        let problems = said.exits(1).json()["problems"].clone();
+        assert_eq!(problems.as_array().unwrap().len(), 1, "{said}");
+        assert!(
+            problems[0]["message"]
+                .as_str()
+                .unwrap()
+                .contains("remove it"),
+            "{said}"
+        );
+        env.write(&path, whole);
+    }
+    env.write("features/nhwc/sources.jsonl", "x\ny\nz");
+    let said = verified();
+    let note = said.exits(0).json()["notes"][0]["message"].clone();
+    assert!(
+        note.as_str()
+            .unwrap()
+            .contains("2 lines in the records of sources"),
+        "{said}"
+    );
+}
+
+/// As on a disk that loses bits.
+#[test]
+fn a_feature_that_is_not_the_recorded_one_is_named_left_unpacked_and_made_again() {
+    need_runtime!();
+    let env = TestEnv::new();
+    crate::extract::pictures(&env, 3);
+    env.extract("nhwc", &[]).exits(0);
+    let whole = env.tree("features/nhwc");
+    let damaged = Path::new("features/nhwc").join(nested("0001.jpg"));
+    let mut bytes = fs::read(env.path(&damaged)).unwrap();
+    bytes[npy::HEADER_LENGTH] ^= 1;
+    env.write(&damaged, &bytes);
+    let others = "it is not the feature that was recorded";
+    let said = verify(&env, &[]);
+    let problems = said.exits(1).json()["problems"].clone();
+    assert_eq!(problems.as_array().unwrap().len(), 1, "{said}");
+    let message = problems[0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("0001.jpg.npy") && message.contains(others),
+        "{said}"
+    );
+    // Again and again, until it is made again.
+    for packed in [2, 0] {
+        let packing = env.concat(&["--json"]);
+        packing
+            .exits(3)
+            .says(&["left unpacked: ", "0001.jpg.npy", others]);
+        assert_eq!(packing.json()["rows"], packed, "{packing}");
+    }
+    let extracted = env.extract("nhwc", &["--json"]);
+    assert_eq!(extracted.exits(0).counts(), [1, 2, 0, 0], "{extracted}");
+    let made_again = fs::read(env.path(&damaged)).unwrap();
+    assert!(whole.values().any(|file| *file == made_again));
+    env.concat(&[]).exits(0);
+    verify(&env, &["--media-dir", "media"]).exits(0);
+}
+
+#[test]
 fn a_blank_line_among_the_checksums_is_no_damage() {
     let env = TestEnv::new();
     let whole = three_shards(&env);

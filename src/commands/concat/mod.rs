@@ -35,7 +35,7 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 
 use crate::storage::model_dir::{Claims, FeatureState, ModelDir, Packing};
 use crate::storage::npy;
-use crate::storage::object_id::{IdKind, ObjectId};
+use crate::storage::object_id::ObjectId;
 use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::shard::ShardFiles;
@@ -195,7 +195,7 @@ fn tidy_sources(directory: &ModelDir, recorded: &RecordedSources, packed: &[bool
         let mut buffer = Vec::new();
         let unpacked = recorded.made().iter().zip(packed).filter(|it| !it.1);
         for (made, _) in unpacked {
-            if is_of_use(directory, recorded.id_kind(), &claims, made, &mut buffer)? {
+            if is_of_use(directory, recorded, &claims, made, &mut buffer)? {
                 kept.insert(made);
             }
         }
@@ -207,12 +207,12 @@ fn tidy_sources(directory: &ModelDir, recorded: &RecordedSources, packed: &[bool
 /// Whether a feature that is in the record is there, as far as that can be seen, or a process is about to write it.
 fn is_of_use(
     directory: &ModelDir,
-    id_kind: IdKind,
+    recorded: &RecordedSources,
     claims: &Claims,
     made: &Made,
     buffer: &mut Vec<u8>,
 ) -> io::Result<bool> {
-    let Ok(id) = ObjectId::from_entry(id_kind, &made.source.path) else {
+    let Ok(id) = ObjectId::from_entry(recorded.id_kind(), &made.source.path) else {
         return Ok(false);
     };
     if !claims.claim(&id)? {
@@ -221,9 +221,11 @@ fn is_of_use(
     let state = directory.newest_feature_state(&id, buffer);
     claims.release(&id);
     Ok(match state {
-        Ok(FeatureState::Complete(_)) => {
-            npy::feature_data(buffer).is_ok_and(|data| feature_sum(data) == made.feature_sum)
-        }
+        Ok(FeatureState::Complete(_)) => npy::feature_data(buffer).is_ok_and(|data| {
+            let sum = feature_sum(data);
+            // One of which others are recorded alone is damaged, which is to be seen again.
+            sum == made.feature_sum || recorded.find(id.as_str(), sum).is_none()
+        }),
         Ok(FeatureState::Absent | FeatureState::Torn) => false,
         // It is refused, and named.
         Err(_) => true,

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 
 use super::reading::{check_dimension, read_feature};
@@ -12,7 +12,7 @@ use crate::storage::model_dir::{ModelDir, PackingLock, PerObjectFile, ReadFile};
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{ShardFile, ShardNumber, ShardWriter};
 use crate::storage::shard_changes::{self, remove_temporary};
-use crate::storage::sources::{RecordedSources, feature_sum};
+use crate::storage::sources::{NOT_RECORDED, RecordedSources, feature_sum};
 use crate::support::hints::concerns_the_run;
 use crate::support::mutex::lock;
 
@@ -219,6 +219,7 @@ impl<'f> Unpacked<'_, 'f, '_> {
                     let id = file.object_id();
                     let (file, data) = read_feature(directory, *file, dimension, buffer)?;
                     let sum = feature_sum(data);
+                    ensure!(!recorded.rules_out(directory, id, sum)?, "{NOT_RECORDED}");
                     Ok(Feature {
                         file,
                         data,

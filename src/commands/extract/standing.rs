@@ -240,9 +240,9 @@ impl<'a> KnownFeatures<'a> {
             Some((recorded.find(id.as_str(), sum)?, sum))
         });
         let Some((source, feature_sum)) = source else {
-            return of_row.unwrap_or(match self.is_nobodys(id.as_str()) {
-                true => Standing::Stale,
-                false => Standing::Exists,
+            return of_row.unwrap_or(match self.is_made_elsewhere(id.as_str()) {
+                true => Standing::Exists,
+                false => Standing::Stale,
             });
         };
         match self.compare(source, index) {
@@ -258,11 +258,14 @@ impl<'a> KnownFeatures<'a> {
         }
     }
 
-    /// Whether a per-object file of this id could not be told from those of others: the record has lost it in a power
-    /// loss.
-    fn is_nobodys(&self, id: &str) -> bool {
-        let recorded = self.recorded.as_ref();
-        self.list.id_kind() == IdKind::Path && recorded.is_some_and(|record| !record.names(id))
+    /// Whether a feature that is not recorded is as good as one that is: an earlier version or another program made it.
+    /// Not where others of its object are recorded, since it is damaged then; nor where it could not be told whose it
+    /// is, since the record has lost it in a power loss.
+    fn is_made_elsewhere(&self, id: &str) -> bool {
+        match &self.recorded {
+            Some(recorded) => self.list.id_kind() == IdKind::Name && !recorded.names(id),
+            None => true,
+        }
     }
 
     /// Compares a listed object's file with the one that its feature was made from. One that is gone, or cannot be

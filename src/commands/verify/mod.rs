@@ -20,13 +20,17 @@ use crate::storage::merging;
 use crate::storage::model_dir::{ModelDir, PerObjectFile};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
+use crate::storage::part;
 use crate::storage::part_dir;
 use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
-use crate::storage::sources::{FileState, RecordedSources, Source, UNKNOWN_OBJECT, feature_sum};
+use crate::storage::sources::{
+    FileState, NOT_RECORDED, RecordedSources, Source, UNKNOWN_OBJECT, feature_sum,
+};
 use crate::storage::{checksum, npy};
 use crate::support::hints::hint;
+use crate::support::progress::counted;
 use shards::Shard;
 
 /// What to check.
@@ -124,8 +128,11 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     let read_list = |objects| ObjectList::read(objects, id_kind);
     let list = options.objects.as_deref().map(read_list).transpose()?;
     report.listed = list.as_ref().map(ObjectList::len);
+    report.usable(path.join(part::FILE_NAME), part::recorded(path));
     let mut shards = Vec::new();
     for listing in &listed {
+        let record = listing.directory.join(part_dir::FILE_NAME);
+        report.usable(record, part_dir::read(&listing.directory));
         shards.extend(report.check_shards(listing, recipe.as_ref(), id_kind)?);
     }
     report.check_index()?;
@@ -139,6 +146,14 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         report.problem(&path.join(file), what);
     }
     let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
+    if recorded.unreadable() > 0 {
+        let what = format!(
+            "{} in the records of sources cannot be read; it is not known what these features were made from, and so not \
+             noticed when those pictures change",
+            counted(recorded.unreadable(), "line")
+        );
+        report.notes.push(Finding::new(path, what));
+    }
     let found = recorded.identify(&nested);
     for file in found.unknown {
         report.problem(&path.join(file), UNKNOWN_OBJECT);
@@ -152,6 +167,14 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     }
     let wanted = recipe.map(|recipe| recipe.dimension);
     report.check_dimensions(wanted, &shards, &nested, &features);
+    for (file, feature) in nested.iter().zip(&features) {
+        if let Some(feature) = feature
+            && (recorded.rules_out(&directory, file.object_id(), feature.sum))
+                .with_context(reading)?
+        {
+            report.problem(&path.join(file.path()), NOT_RECORDED);
+        }
+    }
     // Those whose feature is the one that was recorded.
     let recorded_files: HashMap<&str, &Source> = (nested.iter().zip(&features))
         .filter_map(|(file, feature)| {
