@@ -128,7 +128,7 @@ pub struct FeatureArguments {
     #[arg(long, value_name = "N", value_parser = batch_size)]
     batch_size: Option<usize>,
     /// Threads that read, run and write [default: one for each processor that the process may use].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = workers)]
     workers: Option<usize>,
     /// Refuse pictures with more pixels. For decoding, all workers together use at most 576 MiB per worker, besides the
     /// files themselves; a picture that needs more than all of that is decoded alone (up to 40 bytes per pixel, 50 or
@@ -250,6 +250,14 @@ pub struct Making {
     pixels: PixelOptions,
     places: Places,
     engine: inference::Options,
+}
+
+/// More threads than any machine has processors would only keep it from all else.
+fn workers(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        workers @ ..=4096 => Ok(workers),
+        _ => Err("must be 4096 or less".into()),
+    }
 }
 
 /// More pictures a call than any device gains by would only take memory.
@@ -439,7 +447,7 @@ pub fn run(arguments: ExtractArguments) -> Result<ExitCode> {
 fn exit_code(summary: &extract::Summary, fail_on: FailOnArgument) -> u8 {
     match summary.signal {
         Some(signal) => u8::try_from(128 + signal).unwrap_or(1),
-        None if summary.claimed_elsewhere > 0 => SOME_FAILED,
+        None if summary.claimed_elsewhere + summary.left_to_parts > 0 => SOME_FAILED,
         None if summary.failed == 0 => 0,
         None if summary.too_many_errors => SOME_FAILED,
         None if fail_on == FailOnArgument::None => 0,
@@ -540,8 +548,13 @@ mod tests {
             too_many_errors: true,
             ..summary
         };
+        let left_to_parts = |summary| extract::Summary {
+            left_to_parts: 1,
+            ..summary
+        };
         for (summary, code) in [
             (summary(2, 0, 0, None), 0),
+            (left_to_parts(summary(2, 0, 0, None)), 3),
             (summary(0, 2, 0, None), 1),
             (summary(2, 2, 0, None), 3),
             (summary(2, 0, 1, None), 3),

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 use simsearch::storage::model_dir::ModelDir;
 use simsearch::storage::npy;
 
+use crate::crash::need_fault_points;
 use crate::extract::{failures, features, pictures};
 use crate::{
-    Outcome, TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, ppm, tree,
+    Outcome, TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, ppm, tree, until,
 };
 
 /// The bytes of rows, by the object ids.
@@ -326,6 +328,50 @@ fn status_says_which_parts_are_left() {
     assert_eq!(json["parts"], expected);
     pack(&env, "2/3").exits(0);
     assert!(status(&[]).contains("parts      3 of 3 complete\n"));
+}
+
+#[test]
+fn of_two_numbers_of_parts_that_are_begun_at_once_one_is_refused_and_leaves_nothing_in_the_way() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    pictures(&env, 6);
+    let part = |part| {
+        let options = ["--pack", "--part", part, "--workers", "1"];
+        env.extract_command("nhwc", &options)
+    };
+    let [steps, release] = ["steps", "release"].map(|name| env.path(name));
+    let steps_of = || fs::read_to_string(&steps).unwrap_or_default();
+    let mut undisturbed = part("0/3");
+    undisturbed.env("SIMSEARCH_STEPS", &steps);
+    finish(undisturbed).exits(0);
+    // Up to the lock for the recipe, for which the other would wait.
+    let taken = steps_of();
+    let locks = taken
+        .lines()
+        .zip(1..)
+        .filter(|(step, _)| *step == "create the lock file");
+    let (_, last) = locks.collect::<Vec<_>>()[1];
+    for number in 1..=last {
+        fs::remove_dir_all(env.path("features")).unwrap();
+        let _ = (fs::remove_file(&steps), fs::remove_file(&release));
+        let mut waiting = part("0/3");
+        waiting.env("SIMSEARCH_FAULT", format!("wait {number}"));
+        waiting.env("SIMSEARCH_STEPS", &steps);
+        waiting.env("SIMSEARCH_RELEASE", &release);
+        waiting.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let waiting = waiting.spawn().unwrap();
+        until(|| steps_of().lines().any(|line| line.starts_with("wait ")));
+        finish(part("0/2")).exits(0);
+        env.write("release", "");
+        let outcome = crate::wait("a part of three".into(), waiting);
+        outcome
+            .exits(1)
+            .says(&["divided into 2 parts there, not into 3"]);
+        finish(part("1/2")).exits(0);
+        merge(&env, &[]).exits(0);
+        assert_eq!(rows(&env, "nhwc").len(), 6, "{}", steps_of());
+    }
 }
 
 #[test]

@@ -119,6 +119,8 @@ pub fn extract(
     }
     let agree = |recipe: &Recipe| -> Result<()> {
         recipe.agree(path)?;
+        // Before anything is in the directory of a part: that of a run which is refused here holds nothing.
+        record_parts(options)?;
         if packing.is_some() {
             recipe.agree(own_directory.path())?;
         }
@@ -127,10 +129,10 @@ pub fn extract(
     let counts = Counts::new(plan.existing, plan.failed);
     let mut summary = Summary::default();
     if plan.pending.is_empty() {
-        if let Some(recorded) = &recorded {
-            agree(&recipe_as_recorded(source, recorded, options))?;
+        match &recorded {
+            Some(recorded) => agree(&recipe_as_recorded(source, recorded, options))?,
+            None => record_parts(options)?,
         }
-        record_parts(options)?;
         directory
             .remove_leftovers()
             .with_context(|| format!("cannot tidy {}", path.display()))?;
@@ -143,7 +145,6 @@ pub fn extract(
         }
         let gpu = source.decoder(options, pool)?;
         agree(&recipe(source, &form, options, list.id_kind()))?;
-        record_parts(options)?;
         let comparison = Comparison::new(pool.engine(), gpu.is_some(), progress)?;
         let work = Work {
             options,
@@ -198,6 +199,7 @@ pub fn extract(
         seconds,
         images_per_second: done as f64 / seconds,
         failures: report.path().exists().then(|| report.path().to_owned()),
+        left_to_parts: plan.left_to_parts,
         ..summary
     })
 }

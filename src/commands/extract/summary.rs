@@ -43,6 +43,9 @@ pub struct Summary {
     /// Those of the objects left that another process had claimed and made no progress with.
     #[serde(skip)]
     pub claimed_elsewhere: usize,
+    /// Those of the objects left that belong to parts which other processes write.
+    #[serde(skip)]
+    pub left_to_parts: usize,
     /// The directory of a part that another process writes, and what that says about itself: then nothing was done.
     #[serde(skip)]
     pub held_by: Option<(PathBuf, String)>,
