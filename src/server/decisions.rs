@@ -19,7 +19,8 @@ use crate::support::fault;
 pub struct Decision {
     /// Two objects or more.
     pub object_ids: Vec<String>,
-    /// The one of them to keep, or none: they are no duplicates of each other.
+    /// The one of them to keep, or none: they are no duplicates of each other. It is always said.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub keep: Option<String>,
 }
 
@@ -48,6 +49,10 @@ impl DecisionFile {
         for (number, line) in
             (1..).zip(bytes[..whole(&bytes)].split_inclusive(|byte| *byte == b'\n'))
         {
+            // Someone has taken a decision back in an editor.
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
             let decision = serde_json::from_slice(line).map_err(|error| {
                 // The line that it names is the only one that it has seen.
                 let why = error.to_string();
@@ -205,13 +210,13 @@ mod tests {
             after,
             format!("{before}{{\"object_ids\":[\"g\",\"h\"],\"keep\":null}}\n")
         );
-        // A script may leave the last end of a line away.
-        fs::write(&path, after.trim_end()).unwrap();
+        // An editor may leave an empty line, and a script no end of the last one.
+        fs::write(&path, format!("\n{}", after.trim_end())).unwrap();
         assert!(file.read().unwrap().rules_out("g", "h"));
         file.add(&decision(&["i", "j"], None)).unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
-            format!("{after}{{\"object_ids\":[\"i\",\"j\"],\"keep\":null}}\n")
+            format!("\n{after}{{\"object_ids\":[\"i\",\"j\"],\"keep\":null}}\n")
         );
         // What is not ours is neither read nor written over.
         fs::write(&path, "something else\n").unwrap();

@@ -99,6 +99,8 @@ pub struct Decided {
     /// Two objects or more.
     object_ids: Vec<String>,
     /// The one of them to keep; null where they are no duplicates of each other.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required)]
     keep: Option<String>,
 }
 

@@ -62,7 +62,9 @@ fn entity_tag(FileStamp { size, modified }: FileStamp) -> String {
 fn has_picture(headers: &HeaderMap, tag: &str) -> bool {
     let known = headers.get(header::IF_NONE_MATCH);
     let known = known.and_then(|tags| tags.to_str().ok());
-    known.is_some_and(|tags| tags.split(',').any(|known| known.trim() == tag))
+    // A proxy that compresses makes a tag weak, which is as good here.
+    let is_same = |known: &str| known.strip_prefix("W/").unwrap_or(known) == tag;
+    known.is_some_and(|tags| tags == "*" || tags.split(',').any(|known| is_same(known.trim())))
 }
 
 /// What a browser is told that has the picture.

@@ -127,6 +127,8 @@ fn decisions_are_taken_where_that_is_allowed_and_about_objects_that_are_there() 
         (r#"{"objectIds":["a0.jpg","a1.jpg"],"keep":"b0.jpg"}"#, 400),
         (r#"{"objectIds":["a0.jpg","none.jpg"],"keep":null}"#, 404),
         (r#"{"objectIds":["a0.jpg","a1.jpg"],"kept":null}"#, 422),
+        // One that was left away is not taken for null, which says the opposite.
+        (r#"{"objectIds":["a0.jpg","a1.jpg"]}"#, 422),
         ("", 400),
     ] {
         let reply = decide(&server, body);

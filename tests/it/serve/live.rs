@@ -126,6 +126,10 @@ fn a_picture_that_is_replaced_is_not_shown_as_the_one_that_its_feature_is_of() {
                 })
             };
             assert_eq!(ask_again(), [(304, true); 2]);
+            for tag in ["*", &format!("\"x\", W/{}", tags[0])] {
+                let reply = server.ask("GET", addresses[0], &[("If-None-Match", tag)], b"");
+                assert_eq!(reply.status, 304, "{tag}");
+            }
             let new = ["jpeg_230x340.jpg", "jpeg_420.jpg"][usize::from(packed)];
             env.write("media/a.jpg", stored_picture(new));
             assert_eq!(statuses(), [404, 404]);
