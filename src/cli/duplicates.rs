@@ -45,7 +45,8 @@ pub struct DuplicatesArguments {
     /// Compare only pictures below this folder of the media directory.
     #[arg(long, value_name = "FOLDER")]
     within: Option<PathBuf>,
-    /// Find what is already below this folder: compare with pictures there alone, which are kept.
+    /// Find what is already below this folder: compare with pictures there alone, which are kept, also where they are
+    /// the smaller ones.
     #[arg(long, value_name = "FOLDER")]
     against: Option<PathBuf>,
     /// Leave out pairs of pictures in one folder.
@@ -56,7 +57,12 @@ pub struct DuplicatesArguments {
     linked: bool,
     /// Which picture of a group comes first; where that leaves several, the one with the most pixels, then bytes, then
     /// the oldest.
-    #[arg(long, value_enum, default_value = "largest")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "largest",
+        conflicts_with = "against"
+    )]
     keep: KeepArgument,
     /// Print one JSON object.
     #[arg(long, conflicts_with = "csv")]

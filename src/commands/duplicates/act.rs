@@ -64,7 +64,7 @@ pub fn act(
             "what is done to pictures needs to know where they are: --media-dir must say it".into(),
         )
     })?;
-    let mut plan = Plan::new(action, media_dir)?;
+    let mut plan = Plan::new(action, media_dir, &options.directory)?;
     progress.begin(found.groups.len() as u64);
     for group in &found.groups {
         plan.add(group);
@@ -129,7 +129,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(action: &'a Action, media_dir: &Path) -> Result<Self> {
+    fn new(action: &'a Action, media_dir: &Path, features: &Path) -> Result<Self> {
         let media_dir = fs::canonicalize(media_dir)
             .with_context(|| format!("cannot find the pictures in {}", media_dir.display()))?;
         let mut move_to = PathBuf::new();
@@ -149,6 +149,13 @@ impl<'a> Plan<'a> {
                 "{} is inside the media directory, where `simsearch list` would find the pictures again; name a directory outside of {}",
                 directory.display(),
                 media_dir.display()
+            );
+            let features = without_links(features)?;
+            ensure!(
+                !move_to.starts_with(&features),
+                "{} is inside the directory of features, which people remove to begin anew; name a directory outside of {}",
+                directory.display(),
+                features.display()
             );
         }
         Ok(Plan {

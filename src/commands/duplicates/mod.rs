@@ -33,9 +33,9 @@ use crate::similarity::collection::Collection;
 use crate::similarity::scan::Metric;
 use crate::similarity::scan::pairs::{self, Pair, PairSearch, Wanted};
 use crate::storage::beneath::MediaDir;
-use crate::storage::files::complete;
 use crate::storage::media::Media;
 use crate::storage::object_id::IdKind;
+use crate::storage::output::{self, Kind};
 use crate::support::fault;
 use crate::support::progress::Progress;
 use crate::support::usage::WrongUsage;
@@ -142,7 +142,7 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
         left_out: collection.left_out,
     };
     if let (Some(path), Some(media)) = (&options.html, &media) {
-        complete::write_where_it_leads(path, |file| html::write(file, &found, media))
+        output::write(path, Kind::Page, |file| html::write(file, &found, media))
             .with_context(|| format!("cannot write the page {}", path.display()))?;
     }
     kept.remove();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::{Duplicates, Member};
+use crate::similarity::scan::Printed;
 
 /// A paragraph for each group and a line for each member, the one to keep first: its path (or object id), its distance
 /// from the first, and, where there is a media directory, its size in pixels and in bytes; `-` where the file is gone.
@@ -26,8 +27,7 @@ struct Line<'a>(&'a Member);
 impl fmt::Display for Line<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Line(member) = self;
-        // As few digits as tell 32-bit numbers apart, which is what features are.
-        write!(to, "{} {}", member.name(), member.distance as f32)?;
+        write!(to, "{} {}", member.name(), Printed(member.distance))?;
         if member.path.is_some() {
             match (member.file.width, member.file.height) {
                 (Some(width), Some(height)) => write!(to, " {width}x{height}")?,

@@ -5,7 +5,7 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::similarity::scan::Neighbour;
+use crate::similarity::scan::{Neighbour, Printed};
 
 /// A query and the objects nearest to it.
 #[derive(Clone, Debug, Serialize)]
@@ -56,8 +56,7 @@ pub const COLUMNS: [&str; 4] = ["query", "object_id", "path", "distance"];
 impl fmt::Display for Answer {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         for neighbour in &self.neighbours {
-            // As few digits as tell 32-bit numbers apart, which is what features are.
-            let distance = neighbour.distance as f32;
+            let distance = Printed(neighbour.distance);
             writeln!(to, "{} {distance}", neighbour.object_id)?;
         }
         Ok(())
@@ -72,7 +71,7 @@ pub struct WithPaths<'a>(pub &'a Answer);
 impl fmt::Display for WithPaths<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         for neighbour in &self.0.neighbours {
-            let distance = neighbour.distance as f32;
+            let distance = Printed(neighbour.distance);
             let path = neighbour.path.as_ref().unwrap_or(&neighbour.object_id);
             writeln!(to, "{path} {distance}")?;
         }

@@ -1,5 +1,7 @@
 //! Distances between features: in 32 bits with a bound on their error, and in 64 bits.
 
+use std::fmt;
+
 use crate::similarity::kernels::{dot, sum, sum_error, sum_f64};
 
 /// How the distance between two features is measured.
@@ -14,6 +16,23 @@ pub enum Metric {
     /// 1 minus the cosine of the angle between them, from 0 to 2. A feature of zeros has no direction: it is at 1 from
     /// everything but another one, and at 0 from that.
     Cosine,
+}
+
+/// A distance as it is printed in lines: with as few digits as tell 32-bit numbers apart, which is what features are,
+/// and never less than it is, so that `--max-distance` with this number includes it.
+pub struct Printed(pub f64);
+
+impl fmt::Display for Printed {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut near = self.0 as f32;
+        loop {
+            let text = near.to_string();
+            if !text.parse().is_ok_and(|told: f64| told < self.0) {
+                return to.write_str(&text);
+            }
+            near = near.next_up();
+        }
+    }
 }
 
 /// Squares of small numbers lose digits in 32 bits, or all of them: a sum of squares below this says nothing, and one
@@ -229,6 +248,26 @@ mod tests {
     use rand::{RngExt, SeedableRng};
 
     use crate::similarity::scan::threshold::Thresholds;
+
+    #[test]
+    fn a_printed_distance_is_not_less_than_the_distance_and_as_near_as_32_bits_tell() {
+        let mut rng = StdRng::seed_from_u64(5);
+        let any = (0..1000).map(|_| rng.random_range(0.0..2.0f64));
+        for distance in any.chain([0.0, 1e-300, 0.5, 1.0 / 3.0, f64::MAX]) {
+            let text = Printed(distance).to_string();
+            let told: f64 = text.parse().unwrap();
+            assert!(told >= distance, "{distance} {text}");
+            let near = distance as f32;
+            let above = near.next_up().next_up();
+            assert!(
+                told <= f64::from(above) && text.len() < 50,
+                "{distance} {text}"
+            );
+        }
+        assert_eq!(Printed(0.25).to_string(), "0.25");
+        assert_eq!(Printed(0.0).to_string(), "0");
+        assert_eq!(Printed(f64::NAN).to_string(), "NaN");
+    }
 
     #[test]
     fn the_bounds_hold_at_any_magnitude_and_are_close_at_usual_ones() {

@@ -26,8 +26,8 @@ use rayon::prelude::*;
 
 use super::kernels::{self, Products};
 use crate::similarity::collection::{Collection, Position};
-pub use metric::Metric;
 use metric::{Measured, Norms, Range};
+pub use metric::{Metric, Printed};
 use threshold::Thresholds;
 use top::Top;
 

@@ -9,9 +9,9 @@ use crate::extract::pictures;
 use crate::packed_parts::rows;
 use crate::{Outcome, TestEnv, Tree, assert_same_tree, finish, need_runtime, until, wait};
 
-/// Every so many steps meet a fault: all take a minute each, and CI takes some.
+/// Every so many steps meet a fault: all take minutes, and CI takes some.
 fn stride() -> usize {
-    if kills() < 100 { 3 } else { 1 }
+    if kills() < 100 { 5 } else { 1 }
 }
 
 /// Packs the pictures into small shards, in the order of the list.
