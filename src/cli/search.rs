@@ -43,7 +43,8 @@ use super::shared::{
     mut_arg("device", |argument| argument.help("Number of the GPU, for features in tf32 and fp16")),
 )]
 pub struct SearchArguments {
-    /// Picture file, or object id whose feature is extracted; `-` reads queries from standard input, one per line.
+    /// Picture file, object id whose feature is extracted, or .npy file with a feature; `-` reads queries from standard
+    /// input, one per line.
     ///
     /// An object id is looked up first, and no model is loaded for it; `./x.jpg` always means a file. With --text a
     /// query is words.
@@ -83,6 +84,9 @@ pub struct SearchArguments {
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// With JSON: also give the feature of each query, as an array of numbers.
+    #[arg(long)]
+    feature: bool,
     /// Print the path of each neighbour below the media directory in the place of its object id, as far as it is
     /// recorded or listed. (The other formats have both.)
     #[arg(long)]
@@ -155,6 +159,10 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
         )
     );
     ensure!(
+        format == Format::Json || !arguments.feature,
+        WrongUsage("--feature is for JSON: add --json".into())
+    );
+    ensure!(
         format != Format::Paths0 || media_dir.is_some(),
         WrongUsage("paths0 prints the paths of files: --media-dir must say where they are".into())
     );
@@ -165,6 +173,7 @@ pub fn run(arguments: SearchArguments) -> Result<ExitCode> {
             Neighbours::All => None,
         },
         max_distance: arguments.max_distance,
+        with_feature: arguments.feature,
         exclude_query: arguments.exclude_query,
         within: arguments.within,
         not_within: arguments.not_within,

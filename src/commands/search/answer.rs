@@ -12,11 +12,14 @@ use crate::similarity::scan::{Neighbour, Printed};
 pub struct Answer {
     /// What was asked.
     pub query: String,
-    /// Its object id; `None` for a picture file and for words.
+    /// Its object id; `None` for anything but an object.
     pub object_id: Option<String>,
-    /// Whether it was words.
+    /// What it was, where there is no picture of it.
     #[serde(skip)]
-    pub is_words: bool,
+    pub without_picture: Option<&'static str>,
+    /// Its feature, `[dimension]`, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature: Option<Vec<f32>>,
     /// Nearest first; those of one distance by object id, the query itself first.
     pub neighbours: Vec<Neighbour>,
     /// Seconds that the pass over the data took, for all queries that were answered with this one.

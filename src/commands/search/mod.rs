@@ -50,6 +50,8 @@ pub struct Options {
     pub k: Option<usize>,
     /// The largest distance of a neighbour, itself included. Default: any.
     pub max_distance: Option<f64>,
+    /// Whether an answer has the feature of its query. Default: no.
+    pub with_feature: bool,
     /// Leave out an object that is its own query. Default: no.
     pub exclude_query: bool,
     /// Look only at objects below this folder. Default: at all.
@@ -270,7 +272,9 @@ impl Asked<'_> {
                     .map(|found| self.with_path(found))
                     .collect(),
                 object_id: query.object_id(self.collection),
-                is_words: query.is_words(),
+                feature: (self.options.with_feature)
+                    .then(|| query.feature(self.collection).to_vec()),
+                without_picture: query.without_picture(),
                 query: query.text,
                 seconds,
             }

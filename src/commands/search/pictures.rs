@@ -51,7 +51,7 @@ impl<'a> Pictures<'a> {
                     distance,
                     thumbnail: match position {
                         Some(at) => self.of_object(at, side, reader),
-                        None if answer.is_words => Err("these are words".into()),
+                        None if let Some(what) = answer.without_picture => Err(what.into()),
                         None => of_file(Path::new(name), None, side, reader),
                     },
                 },

@@ -1,4 +1,4 @@
-//! What a query is: an object that is extracted, a picture file, or words.
+//! What a query is: an object that is extracted, a picture file, a feature in a `.npy` file, or words.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, ensure};
 use rayon::prelude::*;
 
 use super::spelling;
@@ -15,6 +15,7 @@ use crate::inference::text::TextModel;
 use crate::similarity::collection::{Collection, Position};
 use crate::storage::files::is_missing;
 use crate::storage::media::{is_in_tar, read_file};
+use crate::storage::npy;
 use crate::storage::object_id::IdKind;
 
 /// Queries for one pass over the data: more would make the pass no shorter for each, and the first answers later.
@@ -85,6 +86,8 @@ pub struct Found {
 enum Feature {
     Object(Position),
     Picture(Vec<f32>),
+    /// Of a `.npy` file.
+    Itself(Vec<f32>),
     Words(Vec<f32>),
 }
 
@@ -93,7 +96,9 @@ impl Found {
     pub fn feature<'a>(&'a self, collection: &'a Collection) -> &'a [f32] {
         match &self.feature {
             Feature::Object(position) => collection.feature(*position),
-            Feature::Picture(feature) | Feature::Words(feature) => feature,
+            Feature::Picture(feature) | Feature::Itself(feature) | Feature::Words(feature) => {
+                feature
+            }
         }
     }
 
@@ -101,13 +106,17 @@ impl Found {
     pub fn position(&self) -> Option<Position> {
         match self.feature {
             Feature::Object(position) => Some(position),
-            Feature::Picture(_) | Feature::Words(_) => None,
+            Feature::Picture(_) | Feature::Itself(_) | Feature::Words(_) => None,
         }
     }
 
-    /// Whether it is words.
-    pub fn is_words(&self) -> bool {
-        matches!(self.feature, Feature::Words(_))
+    /// What it is, where there is no picture of it.
+    pub fn without_picture(&self) -> Option<&'static str> {
+        match self.feature {
+            Feature::Words(_) => Some("these are words"),
+            Feature::Itself(_) => Some("this is a feature"),
+            Feature::Object(_) | Feature::Picture(_) => None,
+        }
     }
 
     /// The object's id; none for a picture and for words.
@@ -196,7 +205,7 @@ impl<'a> PictureFinder<'a> {
         let positions: Vec<Option<Position>> = positions.collect();
         let is_file = |(query, position): (&OsString, &Option<Position>)| {
             let path = Path::new(query);
-            position.is_none() && (path.is_file() || is_in_tar(path))
+            position.is_none() && !is_feature_file(path) && (path.is_file() || is_in_tar(path))
         };
         if self.model.is_none() && queries.iter().zip(&positions).any(is_file) {
             self.model = Some((self.open_model)(self.collection.dimension()));
@@ -227,6 +236,11 @@ fn about(query: &OsStr, why: &str) -> String {
         true => format!("{query:?}: {why}"),
         false => format!("{query}: {why}"),
     }
+}
+
+/// Whether a query that is no object id is a file with a feature.
+fn is_feature_file(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "npy")
 }
 
 /// Whether a query is looked up as an object id: all are but what begins like a path outside or like `./x.jpg`.
@@ -285,6 +299,13 @@ fn of_picture(
         }
         read => read.map_err(|error| error.to_string())?,
     };
+    if is_feature_file(Path::new(query)) {
+        let feature = feature_of_file(&bytes, collection.dimension());
+        return Ok(Found {
+            text,
+            feature: Feature::Itself(feature.map_err(|error| format!("{error:#}"))?),
+        });
+    }
     let feature = match model {
         Some(Ok(model)) => model.feature(&bytes).map_err(Error::from),
         Some(Err(error)) => return Err(format!("{error:#}")),
@@ -297,6 +318,17 @@ fn of_picture(
         }),
         Err(error) => Err(format!("{error:#}")),
     }
+}
+
+/// The feature in a `.npy` file.
+fn feature_of_file(bytes: &[u8], dimension: usize) -> Result<Vec<f32>> {
+    let data = npy::feature_data(bytes)?;
+    ensure!(
+        data.len() == dimension * 4,
+        "it has {} numbers, and the features here have {dimension}",
+        data.len() / 4
+    );
+    Ok(npy::floats(data).collect())
 }
 
 /// The feature of words, or why they have none.

@@ -466,7 +466,7 @@ fn a_second_writer_of_a_part_is_refused_also_where_locks_prove_nothing() {
         // Nor does a run that writes files make its objects.
         let plain = env.extract_command("nhwc", &["--json"]);
         let outcome = with_fault(plain);
-        assert_eq!(outcome.exits(0).counts(), [0, 0, 0, 4], "{outcome}");
+        assert_eq!(outcome.exits(3).counts(), [0, 0, 0, 4], "{outcome}");
         outcome.says(&["4 listed objects are left to processes that write parts"]);
         // Nor is the part merged, or checked.
         with_fault(merge(&env))

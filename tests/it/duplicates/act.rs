@@ -572,6 +572,13 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
             .exits(1)
             .says(&["is inside the media directory", "name a directory outside"]);
     }
+    for inside in ["features/model", "features/model/found"] {
+        act(&env, &["--move-to", inside])
+            .exits(1)
+            .says(&["is inside the directory of features"]);
+    }
+    let keep = ["--against", "a", "--keep", "newest", "--move-to", "found"];
+    act(&env, &keep).exits(2);
     env.write("file", "no folder");
     for file in ["file", "file/found"] {
         act(&env, &["--move-to", file])

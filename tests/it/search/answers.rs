@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
 use super::{on_a_line, search, search_with_input, write_loose, write_shard};
-use crate::{Outcome, TestEnv, ppm};
+use crate::{Outcome, TestEnv, feature_file, ppm};
 
 /// Objects at 0, 1, 2, ..., in two folders; the last is not listed, and left out where there is a list.
 fn in_folders() -> TestEnv {
@@ -196,4 +199,42 @@ fn an_unknown_id_is_named_with_the_nearest_spelling() {
     search(&env, &["something else.ppm"])
         .exits(1)
         .does_not_say("did you mean");
+}
+
+/// What is printed of a query's feature is all of it, and may be asked for.
+#[test]
+fn a_feature_is_printed_to_the_last_bit_and_is_a_query() {
+    let env = TestEnv::new();
+    let mut rng = StdRng::seed_from_u64(3);
+    let rows = (0..5).map(|row| {
+        let feature = (0..7).map(|_| rng.random_range(-1.0..1.0f32)).collect();
+        (format!("{row}.jpg"), feature)
+    });
+    let rows: Vec<(String, Vec<f32>)> = rows.collect();
+    write_shard(&env, 0, &rows);
+    let outcome = search(&env, &["--json", "--feature", "3.jpg"]);
+    let printed: Vec<f32> = (outcome.exits(0).json()["feature"]
+        .as_array()
+        .unwrap()
+        .iter())
+    .map(|number| number.as_f64().unwrap() as f32)
+    .collect();
+    assert_eq!(printed, rows[3].1);
+    assert_eq!(
+        search(&env, &["--json", "3.jpg"]).json().get("feature"),
+        None
+    );
+    // No model is there to be loaded.
+    env.write("query.npy", feature_file(&printed));
+    let by_file = search(&env, &["query.npy"]);
+    by_file.exits(0);
+    assert_eq!(by_file.stdout, search(&env, &["3.jpg"]).stdout);
+    env.write("short.npy", feature_file(&printed[1..]));
+    (search(&env, &["short.npy"]).exits(1))
+        .says(&["short.npy: it has 6 numbers, and the features here have 7"]);
+    env.write("text.npy", "text");
+    (search(&env, &["text.npy"]).exits(1)).says(&["text.npy: "]);
+    search(&env, &["--feature", "3.jpg"])
+        .exits(2)
+        .says(&["add --json"]);
 }
