@@ -21,6 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -285,6 +286,8 @@ pub struct RecordedSources {
     finished: Vec<PathBuf>,
     /// Whole lines of them that say nothing.
     unreadable: usize,
+    /// The same, read once more where that was needed: not for each of a thousand features.
+    again: OnceLock<Box<RecordedSources>>,
 }
 
 impl RecordedSources {
@@ -336,6 +339,7 @@ impl RecordedSources {
             made,
             finished: Vec::new(),
             unreadable: 0,
+            again: OnceLock::new(),
         }
     }
 
@@ -362,8 +366,14 @@ impl RecordedSources {
         if !self.names(id) || self.find(id, sum).is_some() {
             return Ok(false);
         }
-        let now = Self::read_some(directory.path(), self.id_kind, |made| self.id(made) == id)?;
-        Ok(now.find(id, sum).is_none())
+        let again = match self.again.get() {
+            Some(again) => again,
+            None => {
+                let again = Box::new(Self::read(directory.path(), self.id_kind)?);
+                self.again.get_or_init(|| again)
+            }
+        };
+        Ok(again.find(id, sum).is_none())
     }
 
     /// What was recorded of an object last, whatever its feature is.
