@@ -125,10 +125,10 @@ pub struct FeatureArguments {
     )]
     pillow: PillowArgument,
     /// Pictures per call of the model [default: 1 on the CPU, or 4 where that is faster, 8 with OpenVINO, 64 on a GPU].
-    #[arg(long, value_name = "N", value_parser = batch_size)]
+    #[arg(long, value_name = "N", value_parser = up_to_4096)]
     batch_size: Option<usize>,
     /// Threads that read, run and write [default: one for each processor that the process may use].
-    #[arg(long, value_name = "N", value_parser = workers)]
+    #[arg(long, value_name = "N", value_parser = up_to_4096)]
     workers: Option<usize>,
     /// Refuse pictures with more pixels. For decoding, all workers together use at most 576 MiB per worker, besides the
     /// files themselves; a picture that needs more than all of that is decoded alone (up to 40 bytes per pixel, 50 or
@@ -252,18 +252,11 @@ pub struct Making {
     engine: inference::Options,
 }
 
-/// More threads than any machine has processors would only keep it from all else.
-fn workers(text: &str) -> Result<usize, String> {
+/// Pictures a call, or threads: more than any device gains by would take memory, and more threads than any machine has
+/// processors would keep it from all else.
+fn up_to_4096(text: &str) -> Result<usize, String> {
     match at_least_one(text)? {
-        workers @ ..=4096 => Ok(workers),
-        _ => Err("must be 4096 or less".into()),
-    }
-}
-
-/// More pictures a call than any device gains by would only take memory.
-fn batch_size(text: &str) -> Result<usize, String> {
-    match at_least_one(text)? {
-        size @ ..=4096 => Ok(size),
+        number @ ..=4096 => Ok(number),
         _ => Err("must be 4096 or less".into()),
     }
 }
