@@ -243,6 +243,17 @@ fn read_records(
     Ok(Some(paths))
 }
 
+/// How many whole lines of the finished records say nothing.
+pub fn unreadable_lines(directory: &Path) -> io::Result<usize> {
+    let mut unreadable = 0;
+    let mut take = |bytes: &[u8]| {
+        let whole = bytes.iter().filter(|byte| **byte == b'\n').count();
+        unreadable += whole - lines(bytes).count();
+    };
+    read_records(directory, Stage::Finished, &mut take)?;
+    Ok(unreadable)
+}
+
 fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match regular::read_own(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -284,8 +295,6 @@ pub struct RecordedSources {
     made: Vec<Made>,
     /// The finished records that were read.
     finished: Vec<PathBuf>,
-    /// Whole lines of them that say nothing.
-    unreadable: usize,
     /// The same, read once more where that was needed: not for each of a thousand features.
     again: OnceLock<Box<RecordedSources>>,
 }
@@ -307,26 +316,22 @@ impl RecordedSources {
     ) -> io::Result<Self> {
         let wanted = |bytes: &[u8], made: &mut Vec<Made>| {
             let recorded = lines(bytes).map(|(_, made)| made);
-            let mut readable = 0;
-            let recorded = recorded.inspect(|_| readable += 1);
             made.extend(recorded.filter(|made| is_wanted(made)));
-            bytes.iter().filter(|byte| **byte == b'\n').count() - readable
         };
-        let (mut made, unfinished, finished, unreadable) = loop {
-            let (mut made, mut unfinished, mut unreadable) = (Vec::new(), Vec::new(), 0);
+        let (mut made, unfinished, finished) = loop {
+            let (mut made, mut unfinished) = (Vec::new(), Vec::new());
             // In this order: a record that gets its final name meanwhile is read then.
-            let mut take = |bytes: &[u8]| _ = wanted(bytes, &mut unfinished);
+            let mut take = |bytes: &[u8]| wanted(bytes, &mut unfinished);
             let is_read = read_records(directory, Stage::Unfinished, &mut take)?.is_some();
-            let mut take = |bytes: &[u8]| unreadable += wanted(bytes, &mut made);
+            let mut take = |bytes: &[u8]| wanted(bytes, &mut made);
             let finished = read_records(directory, Stage::Finished, &mut take)?;
             if let (true, Some(finished)) = (is_read, finished) {
-                break (made, unfinished, finished, unreadable);
+                break (made, unfinished, finished);
             }
         };
         made.extend(unfinished);
         Ok(RecordedSources {
             finished,
-            unreadable,
             ..Self::of(made, id_kind)
         })
     }
@@ -338,7 +343,6 @@ impl RecordedSources {
             id_kind,
             made,
             finished: Vec::new(),
-            unreadable: 0,
             again: OnceLock::new(),
         }
     }
@@ -387,11 +391,6 @@ impl RecordedSources {
     pub fn names(&self, id: &str) -> bool {
         let found = self.made.binary_search_by(|made| self.id(made).cmp(id));
         found.is_ok()
-    }
-
-    /// How many lines of the finished records say nothing.
-    pub fn unreadable(&self) -> usize {
-        self.unreadable
     }
 
     /// What the object ids are.

@@ -219,12 +219,16 @@ impl<'f> Unpacked<'_, 'f, '_> {
                     let id = file.object_id();
                     let (file, data) = read_feature(directory, *file, dimension, buffer)?;
                     let sum = feature_sum(data);
-                    ensure!(!recorded.rules_out(directory, id, sum)?, "{NOT_RECORDED}");
+                    let source = recorded.find_index(id, sum);
+                    ensure!(
+                        source.is_some() || !recorded.rules_out(directory, id, sum)?,
+                        "{NOT_RECORDED}"
+                    );
                     Ok(Feature {
                         file,
                         data,
                         sum,
-                        source: recorded.find_index(id, sum),
+                        source,
                     })
                 })
                 .collect();

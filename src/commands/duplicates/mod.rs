@@ -202,10 +202,10 @@ fn find_pairs(
     for share in shares.skip(kept.shares) {
         let found = match search.find(share) {
             Ok(found) if pairs.len() + found.len() <= wanted.most => found,
-            too_many => {
+            _ => {
                 // The same command would end in the same way.
                 kept.remove();
-                return Err(too_many.err().unwrap_or_else(|| search.too_many()).into());
+                return Err(search.too_many().into());
             }
         };
         kept.add(&found, progress);

@@ -119,7 +119,7 @@ impl Found {
         }
     }
 
-    /// The object's id; none for a picture and for words.
+    /// The object's id; none for anything else.
     pub fn object_id(&self, collection: &Collection) -> Option<String> {
         self.position().map(|position| collection.id(position))
     }
@@ -128,7 +128,7 @@ impl Found {
 /// What queries are, and how the model is loaded that makes their features, for features of a dimension.
 #[derive(Clone, Copy)]
 pub enum Asking<'a> {
-    /// Objects and picture files. The model is loaded when the first query is a picture.
+    /// Objects and files. The model is loaded when the first query is a picture.
     Pictures(&'a dyn Fn(usize) -> Result<QueryModel>),
     /// Words.
     Words(&'a dyn Fn(usize) -> Result<TextModel>),
@@ -218,7 +218,7 @@ impl<'a> PictureFinder<'a> {
         let found = found.map(|((query, position), similar)| {
             let found = match position {
                 Some(position) => of_object(collection, &query, position),
-                None => of_picture(collection, model, &query),
+                None => of_file(collection, model, &query),
             };
             found.map_err(|why| match similar {
                 Some(similar) => about(&query, &format!("{why}; did you mean {similar}?")),
@@ -278,7 +278,7 @@ fn of_object(collection: &Collection, query: &OsStr, position: Position) -> Resu
     }
 }
 
-fn of_picture(
+fn of_file(
     collection: &Collection,
     model: Option<&Result<QueryModel>>,
     query: &OsStr,

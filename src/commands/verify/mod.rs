@@ -26,7 +26,7 @@ use crate::storage::recipe::Recipe;
 use crate::storage::sha256sums::Sha256Sums;
 use crate::storage::shard::{Listing, ShardError, ShardFile, ShardFiles, ShardNumber};
 use crate::storage::sources::{
-    FileState, NOT_RECORDED, RecordedSources, Source, UNKNOWN_OBJECT, feature_sum,
+    self, FileState, NOT_RECORDED, RecordedSources, Source, UNKNOWN_OBJECT, feature_sum,
 };
 use crate::storage::{checksum, npy};
 use crate::support::hints::hint;
@@ -146,11 +146,12 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
         report.problem(&path.join(file), what);
     }
     let recorded = RecordedSources::read(path, id_kind).with_context(reading)?;
-    if recorded.unreadable() > 0 {
+    let unreadable = sources::unreadable_lines(path).with_context(reading)?;
+    if unreadable > 0 {
         let what = format!(
             "{} in the records of sources cannot be read; it is not known what these features were made from, and so not \
              noticed when those pictures change",
-            counted(recorded.unreadable(), "line")
+            counted(unreadable, "line")
         );
         report.notes.push(Finding::new(path, what));
     }
@@ -167,21 +168,21 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
     }
     let wanted = recipe.map(|recipe| recipe.dimension);
     report.check_dimensions(wanted, &shards, &nested, &features);
+    // Those whose feature is the one that was recorded.
+    let mut recorded_files: HashMap<&str, &Source> = HashMap::new();
     for (file, feature) in nested.iter().zip(&features) {
-        if let Some(feature) = feature
-            && (recorded.rules_out(&directory, file.object_id(), feature.sum))
-                .with_context(reading)?
+        let (id, Some(Feature { sum, .. })) = (file.object_id(), feature) else {
+            continue;
+        };
+        if let Some(source) = recorded.find(id, *sum) {
+            recorded_files.insert(id, source);
+        } else if recorded
+            .rules_out(&directory, id, *sum)
+            .with_context(reading)?
         {
             report.problem(&path.join(file.path()), NOT_RECORDED);
         }
     }
-    // Those whose feature is the one that was recorded.
-    let recorded_files: HashMap<&str, &Source> = (nested.iter().zip(&features))
-        .filter_map(|(file, feature)| {
-            let id = file.object_id();
-            Some((id, recorded.find(id, feature.as_ref()?.sum)?))
-        })
-        .collect();
     let is_newer = |file: PerObjectFile<'_>| recorded_files.contains_key(file.object_id());
     let places = report.check_ids(&shards, &nested, &is_newer);
     for (line, entry) in list
@@ -201,13 +202,14 @@ pub fn verify(options: &Options) -> Result<VerifyOutcome> {
             continue;
         };
         let of_row = || match places.get(id) {
-            // Its picture has another path than when it was packed.
-            Some(Place::Row(shard, row)) if recorded.names(id) => {
-                let feature = shard.feature(*row).ok()?;
-                let found = recorded.find(id, feature_sum(&feature));
-                found.or(shard.sources.get(*row)?.as_ref())
+            Some(Place::Row(shard, row)) => {
+                // Its picture may have another path than when it was packed.
+                let moved = match recorded.names(id) {
+                    true => recorded.find(id, feature_sum(&shard.feature(*row).ok()?)),
+                    false => None,
+                };
+                moved.or(shard.sources.get(*row)?.as_ref())
             }
-            Some(Place::Row(shard, row)) => shard.sources.get(*row)?.as_ref(),
             _ => None,
         };
         let source = recorded_files.get(id).copied().or_else(of_row);

@@ -153,7 +153,6 @@ pub(super) fn check_ids(target: &ModelDir, there: &ShardFiles, new: &[NewShard<'
         return Ok(());
     }
     let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
-    let in_files: HashSet<&str> = files.iter().map(|file| file.object_id()).collect();
     for file in &files {
         seen.insert(file.object_id().to_owned(), path.join(file.path()));
     }
@@ -164,15 +163,15 @@ pub(super) fn check_ids(target: &ModelDir, there: &ShardFiles, new: &[NewShard<'
                 continue;
             }
             if let Some(first) = seen.insert(id.clone(), at.clone()) {
-                let removes_equal = match in_files.contains(&*id) {
+                let advice = match files.iter().any(|file| file.object_id() == id) {
                     true => {
                         "`simsearch concat` removes the file if both features are equal. Otherwise merge"
                     }
                     false => "Merge",
                 };
                 bail!(
-                    "{id} is there twice, in {} and in {}; nothing has changed. {removes_equal} into another --feature-dir, or \
-                     remove what is not wanted there",
+                    "{id} is there twice, in {} and in {}; nothing has changed. {advice} into another --feature-dir, or remove \
+                     what is not wanted there",
                     first.display(),
                     at.display()
                 );

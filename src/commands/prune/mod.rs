@@ -4,19 +4,17 @@
 //! Each shard changes in one durable step (`storage::shard_changes`), and a file is gone or not: killed at any step,
 //! what is listed is all there, and the same command goes on from there.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs;
+mod mistake;
+
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use rayon::prelude::*;
 
 use crate::storage::failures::{Class, Failure, FailureReport, id_of_bad_line};
-use crate::storage::media;
 use crate::storage::model_dir::{ModelDir, Packing, PackingLock, PerObjectFile};
-use crate::storage::object_id::IdKind;
 use crate::storage::object_list::{Line, ObjectList};
 use crate::storage::part_dir::{self, CompletePart};
 use crate::storage::recipe::Recipe;
@@ -24,10 +22,7 @@ use crate::storage::shard::{self, Listing, ShardError, ShardFiles};
 use crate::storage::shard_changes::{self, Change};
 use crate::storage::sources::{self, RecordedSources};
 use crate::support::progress::Progress;
-
-/// How many listed pictures, evenly over the list, are looked for before the media directory is taken for one whose
-/// disk is not mounted; and how many must have been below a folder before it is, where that is empty.
-const SAMPLE: usize = 64;
+use mistake::{Pictures, Removed, mistake, removed_paths};
 
 /// What to remove, and from where.
 #[derive(Clone, Debug)]
@@ -362,125 +357,4 @@ fn rows_of(ids: &[String], is_meant: impl Fn(&str) -> bool) -> BTreeSet<usize> {
 fn is_unfinished(part: &Path, files: &ShardFiles, rows: usize) -> Result<bool> {
     let is_whole = files.temporary.is_empty() && files.replacements.is_empty();
     Ok(!is_whole || part_dir::read(part)?.is_some_and(|complete| complete.rows != rows))
-}
-
-/// What is about to be removed.
-struct Removed {
-    features: usize,
-    /// How many features there are.
-    of: usize,
-    /// The files that they were made from, as far as that is recorded.
-    paths: Vec<Box<str>>,
-}
-
-fn removed_paths(
-    id_kind: IdKind,
-    places: &[Place],
-    recorded: &RecordedSources,
-    listed: &Listed<'_>,
-) -> Vec<Box<str>> {
-    let unpacked = recorded.made().iter().map(|made| &made.source.path);
-    let unpacked = unpacked.filter(|path| !listed.has(id_kind.of_entry(path)));
-    let packed = places.iter().flat_map(|place| &place.unlisted.paths);
-    unpacked.chain(packed).cloned().collect()
-}
-
-/// Why it may well be a mistake to remove so much.
-fn mistake(options: &Options, list: &ObjectList, removed: &Removed) -> Option<String> {
-    let Removed {
-        features,
-        of,
-        paths,
-    } = removed;
-    if *features == 0 {
-        return None;
-    }
-    let (media_dir, objects) = (options.media_dir.display(), options.objects.display());
-    let of = of.saturating_sub(options.new);
-    if features * 2 > of {
-        return Some(format!(
-            "{features} of {of} features are not listed in {objects}: is that the right list? `simsearch prune --dry-run` \
-             prints their object ids, and `simsearch prune --yes` removes them"
-        ));
-    }
-    if looks_unmounted(&options.media_dir, list) {
-        return Some(format!(
-            "the pictures listed in {objects} cannot be found below {media_dir}: is its disk mounted? `simsearch prune --yes` \
-             removes what is not listed all the same"
-        ));
-    }
-    if let Some(folder) = emptied_folder(&options.media_dir, paths) {
-        return Some(format!(
-            "{} is empty, and {SAMPLE} pictures or more were below it: is its disk mounted? `simsearch prune --yes` removes \
-             what is not listed all the same",
-            folder.display()
-        ));
-    }
-    None
-}
-
-/// Which pictures that are not listed are there all the same.
-struct Pictures<'a> {
-    there: BTreeSet<&'a str>,
-    /// One that cannot be looked at, and why.
-    unknown: Option<(&'a str, io::Error)>,
-}
-
-impl<'a> Pictures<'a> {
-    fn look(media_dir: &Path, paths: &'a [Box<str>]) -> Self {
-        let looked_at = paths.par_iter();
-        let looked_at: Vec<_> = looked_at
-            .map(|path| (&**path, media::is_gone(&media_dir.join(&**path))))
-            .collect();
-        let mut pictures = Pictures {
-            there: BTreeSet::new(),
-            unknown: None,
-        };
-        for (path, is_gone) in looked_at {
-            match is_gone {
-                Ok(true) => {}
-                Ok(false) => _ = pictures.there.insert(path),
-                Err(error) => pictures.unknown = Some((path, error)),
-            }
-        }
-        pictures
-    }
-
-    /// Why it may be a mistake to remove their features.
-    fn not_gone(&self, options: &Options) -> Option<String> {
-        let shown = |path: &str| options.media_dir.join(path).display().to_string();
-        let objects = options.objects.display();
-        if let Some((path, error)) = &self.unknown {
-            return Some(format!(
-                "{} is not listed in {objects} and cannot be looked at ({error}), so that it may still be there: list again \
-                 once it can be read. `simsearch prune --yes` removes what is not listed all the same",
-                shown(path)
-            ));
-        }
-        let path = self.there.first().filter(|_| options.refuse_if_there)?;
-        Some(format!(
-            "{} is still there, and not listed in {objects}: other options or another --media-dir than before? \
-             `simsearch prune` removes what is not listed all the same",
-            shown(path)
-        ))
-    }
-}
-
-fn looks_unmounted(media_dir: &Path, list: &ObjectList) -> bool {
-    let step = list.len().div_ceil(SAMPLE).max(1);
-    let mut sample = list.entries().step_by(step);
-    !sample.any(|entry| media::stamp(&media_dir.join(entry)).is_ok())
-}
-
-/// A folder that is empty, and below which many of these files were: a disk may have been mounted there.
-fn emptied_folder(media_dir: &Path, paths: &[Box<str>]) -> Option<PathBuf> {
-    let mut below: HashMap<&str, usize> = HashMap::new();
-    for path in paths {
-        for (end, _) in path.match_indices('/') {
-            *below.entry(&path[..end]).or_default() += 1;
-        }
-    }
-    let many = below.into_iter().filter(|(_, files)| *files >= SAMPLE);
-    many.map(|(folder, _)| media_dir.join(folder))
-        .find(|folder| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()))
 }
