@@ -46,7 +46,7 @@ test-setup: setup python openvino axe
 
 # What CI does with a dozen kills, with many.
 crash-test: setup python
-	SIMSEARCH_KILLS=200 $(cargo_test) --test it crash:: -- --nocapture
+	SIMSEARCH_KILLS=200 $(cargo_test) --test it -- --nocapture crash:: is_killed
 
 # MUTANTS broken pictures through the decoders and the program, then each target of `cargo fuzz` for FUZZ_SECONDS.
 fuzz: setup target/tools/bin/cargo-fuzz

@@ -527,7 +527,7 @@ for chroma in [420, 444]:
     image.save(f"{sys.argv[1]}/{chroma}.heic", chroma=chroma, **options)
     deep.save(f"{sys.argv[1]}/deep_{chroma}.heic", chroma=chroma, **options)
 image.save(f"{sys.argv[1]}/grid.heic", tile_size=512, **options)
-image.save(f"{sys.argv[1]}/small_blocks.heic", enc_params={"preset": "slow"}, quality=95)
+image.save(f"{sys.argv[1]}/small_blocks.heic", enc_params={"preset": "fast"}, quality=95)
 "#;
     need_runtime!();
     let mut python = crate::need_python!("PIL", "numpy", "pillow_heif");

@@ -552,23 +552,30 @@ macro_rules! need_shared {
 }
 pub(crate) use need_shared;
 
-/// A Python that can import these modules: the one named by `SIMSEARCH_PYTHON`, or `python3`.
+/// A Python that has these modules: the one named by `SIMSEARCH_PYTHON`, or `python3`.
 pub fn python(modules: &[&str]) -> Option<Command> {
+    /// To import them takes seconds.
+    const LOOK: &str = "
+import importlib.util, sys
+sys.exit(not all(importlib.util.find_spec(name) for name in sys.argv[1:]))
+";
     let python = std::env::var_os("SIMSEARCH_PYTHON").unwrap_or_else(|| "python3".into());
-    let imports = format!("import {}", modules.join(", "));
-    let tried = Command::new(&python).args(["-c", &imports]).output();
+    let tried = Command::new(&python)
+        .args(["-c", LOOK])
+        .args(modules)
+        .output();
     tried
         .is_ok_and(|output| output.status.success())
         .then(|| Command::new(python))
 }
 
-/// A Python that can import these modules, or the end of the test.
+/// A Python that has these modules, or the end of the test.
 macro_rules! need_python {
     ($($module:literal),+) => {
         match crate::python(&[$($module),+]) {
             Some(python) => python,
             None => crate::skip!(
-                "the Python that SIMSEARCH_PYTHON names (default python3) cannot import {}",
+                "the Python that SIMSEARCH_PYTHON names (default python3) lacks one of {}",
                 [$($module),+].join(", ")
             ),
         }

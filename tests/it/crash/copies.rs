@@ -14,8 +14,8 @@ use simsearch::storage::model_dir::{ModelDir, Packing};
 use simsearch::storage::object_id::{IdKind, ObjectId};
 
 use super::{
-    PACK, kill, need_fault_points, numbered, pictures_and_broken_ones, restore, start, state,
-    write_features,
+    PACK, every, kill, need_fault_points, numbered, pictures_and_broken_ones, restore, start,
+    state, write_features,
 };
 use crate::{TestEnv, Tree, assert_same_tree, files_ending, finish, need_runtime, until, wait};
 
@@ -231,7 +231,7 @@ fn no_source_is_lost_whatever_another_does_before_any_step_where_locks_prove_not
     type Waiting<'w> = (&'w dyn Fn() -> Command, u64);
     let roles: [Waiting<'_>; 2] = [(&|| extract("waiting"), 3), (&concat, 2)];
     for (waiting, features) in roles {
-        for number in 1.. {
+        for number in (1..).step_by(every(2)) {
             restore(&env, "nhwc", &before);
             let [steps, release] = ["steps", "release"].map(|name| env.path(name));
             let _ = (fs::remove_file(&steps), fs::remove_file(&release));

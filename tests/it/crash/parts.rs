@@ -4,15 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use super::steps::run_with_fault;
-use super::{assert_readable, kills, need_fault_points, restore, state};
+use super::{assert_readable, every, need_fault_points, restore, state};
 use crate::extract::pictures;
 use crate::packed_parts::rows;
 use crate::{Outcome, TestEnv, Tree, assert_same_tree, finish, need_runtime, until, wait};
-
-/// Every so many steps meet a fault: all take minutes, and CI takes some.
-fn stride() -> usize {
-    if kills() < 100 { 5 } else { 1 }
-}
 
 /// Packs the pictures into small shards, in the order of the list.
 fn pack(env: &TestEnv) -> Command {
@@ -81,7 +76,7 @@ fn a_part_that_packs_loses_the_shard_in_hand_at_most_wherever_it_is_killed() {
         restore(&env, "nhwc", before);
         finish(pack(&env)).exits(0);
         let expected = rows(&env, "nhwc");
-        for number in (1..).step_by(stride()) {
+        for number in (1..).step_by(every(5)) {
             restore(&env, "nhwc", before);
             let run = run_with_fault(&env, pack(&env), "kill", number);
             if !run.was_killed(0) {
@@ -117,7 +112,7 @@ fn a_part_that_packs_loses_the_shard_in_hand_at_most_wherever_it_is_killed() {
             .exits(0);
         }
     }
-    assert!(killed * stride() > 60, "{killed}");
+    assert!(killed * every(5) > 60, "{killed}");
 }
 
 #[test]
@@ -129,7 +124,7 @@ fn an_error_at_any_step_of_a_part_that_packs_is_told_and_the_next_run_goes_on() 
     restore(&env, "nhwc", &before);
     finish(pack(&env)).exits(0);
     let expected = rows(&env, "nhwc");
-    for number in (1..).step_by(stride()) {
+    for number in (1..).step_by(every(5)) {
         restore(&env, "nhwc", &before);
         let run = run_with_fault(&env, pack(&env), "ENOSPC", number);
         let Some(at) = &run.at else {
@@ -196,7 +191,7 @@ fn whoever_reads_finds_each_object_once_wherever_a_merge_is_killed() {
     let env = TestEnv::new();
     let (before, after) = three_parts(&env);
     let mut killed = 0;
-    for number in 1.. {
+    for number in (1..).step_by(every(3)) {
         restore(&env, "nhwc", &before);
         let run = run_with_fault(&env, merge(&env), "kill", number);
         if !run.was_killed(0) {
@@ -228,7 +223,7 @@ fn whoever_reads_finds_each_object_once_wherever_a_merge_is_killed() {
         assert_same_tree(&tidy_state(&env), &after);
         assert_each_once(&env, "merged");
     }
-    assert!(killed > 40, "{killed}");
+    assert!(killed * every(3) > 40, "{killed}");
 }
 
 #[test]
@@ -237,8 +232,11 @@ fn an_error_at_any_step_of_a_merge_is_told_and_loses_nothing() {
     need_fault_points!();
     let env = TestEnv::new();
     let (before, after) = three_parts(&env);
-    for (fault, message) in [("EIO", "Input/output error"), ("ENOSPC", "No space left")] {
-        for number in 1.. {
+    for (first, fault, message) in [
+        (1, "EIO", "Input/output error"),
+        (2, "ENOSPC", "No space left"),
+    ] {
+        for number in (first..).step_by(every(3)) {
             restore(&env, "nhwc", &before);
             let run = run_with_fault(&env, merge(&env), fault, number);
             let Some(at) = &run.at else {

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use super::{
-    PACK, assert_readable, kills, need_fault_points, numbered, record_of, restore, state,
+    PACK, assert_readable, every, need_fault_points, numbered, record_of, restore, state,
     states_to_pack, write_feature, write_features,
 };
 use crate::extract::pictures;
@@ -98,8 +98,8 @@ fn concat_killed_again_while_it_makes_good_is_finished_to_the_same_bytes() {
     need_fault_points!();
     let env = TestEnv::new();
     let (before, after) = states_to_pack(&env).remove(0);
-    // Every pair of steps takes a minute: CI takes some, and each second step with some first one.
-    let stride = if kills() < 100 { 29 } else { 1 };
+    // Each second step with some first one.
+    let stride = every(29);
     let mut pairs = 0;
     for first in 1.. {
         restore(&env, "model", &before);
@@ -219,7 +219,7 @@ fn a_shard_that_changes_does_so_in_one_step_wherever_concat_is_killed() {
         let expected = all_neighbours(&env);
         restore(&env, "model", &before);
         assert_eq!(all_neighbours(&env), expected);
-        for number in 1.. {
+        for number in (1..).step_by(every(2)) {
             restore(&env, "model", &before);
             let run = run_with_fault(&env, env.command(PACK), "kill", number);
             if !run.was_killed(0) {
@@ -232,7 +232,7 @@ fn a_shard_that_changes_does_so_in_one_step_wherever_concat_is_killed() {
             let verify = env.run(["verify", "--feature-dir", "features"]);
             assert_eq!(verify.exits(0).stdout, "");
             // Killed once more, while it makes that good: at every so many steps, others each time.
-            let stride = if kills() < 100 { 30 } else { 10 };
+            let stride = 10 * every(3);
             for second in (1 + number % stride..).step_by(stride) {
                 restore(&env, "model", &between);
                 let run = run_with_fault(&env, env.command(PACK), "kill", second);
@@ -604,7 +604,7 @@ fn a_bug_in_a_worker_ends_the_run_and_what_is_done_is_kept() {
     let options = ["--workers", "2", "--batch-size", "1", "--json"];
     let extract = || env.extract_command("nhwc", &options);
     let mut met = 0;
-    for number in 1.. {
+    for number in (1..).step_by(every(3)) {
         let _ = fs::remove_dir_all(env.path("features"));
         let run = run_with_fault(&env, extract(), "bug", number);
         let Some(at) = run.at else { break };
@@ -616,5 +616,5 @@ fn a_bug_in_a_worker_ends_the_run_and_what_is_done_is_kept() {
             assert_eq!(outcome.exits(0).counts()[2], 0, "{outcome}");
         }
     }
-    assert!(met > 6 * 3, "{met}");
+    assert!(met * every(3) > 6 * 3, "{met}");
 }
