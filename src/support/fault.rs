@@ -116,6 +116,16 @@ mod faults {
         name: &str,
         call: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
+        fault_in_place_of(name)?;
+        let taken = call();
+        if taken.is_ok() {
+            record(name);
+        }
+        taken
+    }
+
+    /// What is asked for in place of this step: an error, a panic, a wait or the end.
+    fn fault_in_place_of(name: &str) -> nix::Result<()> {
         static STEPS: AtomicUsize = AtomicUsize::new(0);
         let number = STEPS.fetch_add(1, Ordering::SeqCst) + 1;
         for fault in faults() {
@@ -126,20 +136,16 @@ mod faults {
                 record(&format!("{kind} in place of: {name}"));
                 match kind {
                     "kill" => nix::sys::signal::raise(nix::sys::signal::SIGKILL)?,
-                    "EIO" => return Err(Errno::EIO.into()),
-                    "ENOSPC" => return Err(Errno::ENOSPC.into()),
-                    "EINVAL" => return Err(Errno::EINVAL.into()),
+                    "EIO" => return Err(Errno::EIO),
+                    "ENOSPC" => return Err(Errno::ENOSPC),
+                    "EINVAL" => return Err(Errno::EINVAL),
                     "bug" => panic!("the bug that was asked for"),
                     "wait" => wait_for_release(),
                     _ => panic!("SIMSEARCH_FAULT={fault}: no such fault"),
                 }
             }
         }
-        let taken = call();
-        if taken.is_ok() {
-            record(name);
-        }
-        taken
+        Ok(())
     }
 
     pub fn decoder<T>(decode: impl FnOnce() -> T) -> T {
