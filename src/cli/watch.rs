@@ -211,7 +211,7 @@ impl Passes<'_> {
         (did.moved, did.failed) = (extracted.moved, extracted.failed);
         did.failures = extracted.failures;
         let mut pass = Pass::Done;
-        if extracted.claimed_elsewhere > 0 {
+        if extracted.claimed_elsewhere + extracted.left_to_parts > 0 {
             pass = Pass::Again;
         }
         if is_cut_short() {

@@ -1,7 +1,8 @@
 //! Command: says what the program finds on this machine, what works, and what to do about what does not.
 
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,7 +13,7 @@ use crate::inference::{
     Preprocess, Provider, Runtime, Wanted,
 };
 use crate::pictures::JPEG_DECODER;
-use crate::support::processors;
+use crate::support::{child, fault, processors};
 
 /// What to look at.
 #[derive(Debug)]
@@ -108,9 +109,12 @@ pub fn examine(options: Options) -> Findings {
         simsearch: env!("CARGO_PKG_VERSION"),
         jpeg_decoder: JPEG_DECODER,
         processors: processors(),
-        gpus: gpus(),
         ..Findings::default()
     };
+    match gpus() {
+        Ok(gpus) => findings.gpus = gpus,
+        Err(why) => findings.hints.push(why),
+    }
     if !cfg!(feature = "turbojpeg") {
         findings.hints.push(
             "built without libjpeg-turbo: JPEG pictures are not exactly those of Pillow, and slower; install cmake and \
@@ -236,18 +240,40 @@ fn try_provider(
     Ok((form, calls))
 }
 
-fn gpus() -> Vec<String> {
+/// What `nvidia-smi` says, which is nothing where it is not there, or why it says nothing.
+fn gpus() -> Result<Vec<String>, String> {
+    /// It takes a second or two, and does not end where a device is lost.
+    const PATIENCE: Duration = Duration::from_secs(20);
     let query = [
         "--query-gpu=name,driver_version,memory.total",
         "--format=csv,noheader",
     ];
-    match Command::new("nvidia-smi").args(query).output() {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .map(str::to_owned)
-            .collect(),
-        _ => Vec::new(),
+    let started = Command::new("nvidia-smi")
+        .args(query)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut query) = started else {
+        return Ok(Vec::new());
+    };
+    let mut said = String::new();
+    match child::wait_within(&mut query, fault::patience(PATIENCE)) {
+        Ok(Some(status)) if status.success() => {
+            let said_it = query.stdout.take();
+            let read = said_it.map(|mut stdout| stdout.read_to_string(&mut said));
+            read.transpose().map_err(|error| error.to_string())?;
+        }
+        Ok(None) => {
+            return Err(format!(
+                "nvidia-smi does not answer within {} s: a GPU or its driver is stuck, and `dmesg` may tell more; a restart \
+                 of the machine mends that",
+                PATIENCE.as_secs()
+            ));
+        }
+        _ => {}
     }
+    Ok(said.lines().map(str::to_owned).collect())
 }
 
 impl std::fmt::Display for Findings {

@@ -1,6 +1,6 @@
 //! The groups of duplicates, without what people have decided already.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -67,7 +67,8 @@ pub struct Groups {
 
 /// The last search.
 pub struct Last {
-    features: Arc<Features>,
+    /// Not kept in memory where others have taken their place.
+    features: Weak<Features>,
     asked: Option<f64>,
     found: Result<Arc<Found>, NoGroups>,
 }
@@ -93,14 +94,14 @@ impl Groups {
         let features = live.features();
         if let Some(last) = last
             && last.asked == asked
-            && Arc::ptr_eq(&last.features, &features)
+            && last.features.ptr_eq(&Arc::downgrade(&features))
             && !matches!(last.found, Err(NoGroups::Failed(_)))
         {
             return last.found.clone();
         }
         let found = (self.find)(asked, media).map(Arc::new);
         *last = Some(Last {
-            features,
+            features: Arc::downgrade(&features),
             asked,
             found: found.clone(),
         });

@@ -15,6 +15,7 @@ use crate::similarity::hnsw::{ApproximateIndex, Opened};
 use crate::similarity::scan::Metric;
 use crate::storage::files::FileStamp;
 use crate::storage::media::Media;
+use crate::storage::model_dir::ModelDir;
 use crate::storage::object_id::IdKind;
 use crate::storage::shard::{Listing, ShardFiles, ShardNumber};
 use crate::storage::sources::{self, Source};
@@ -42,8 +43,8 @@ pub struct Live {
 pub struct Features {
     pub collection: Collection,
     pub lookup: IdLookup,
-    /// The index of these features, once it has been asked for.
-    index: Mutex<Option<Arc<ApproximateIndex>>>,
+    /// The index of these features, once it has been asked for, and what its file was then.
+    index: Mutex<Option<(Option<FileStamp>, Arc<ApproximateIndex>)>>,
 }
 
 impl Features {
@@ -113,9 +114,11 @@ impl Live {
         metric: Metric,
     ) -> Result<Arc<ApproximateIndex>, String> {
         let mut known = mutex::lock(&features.index);
+        // One that is made anew meanwhile is another file.
+        let now = stamp(&self.directory.join(ModelDir::INDEX));
         let index = match &*known {
-            Some(index) => Arc::clone(index),
-            None => {
+            Some((then, index)) if *then == now => Arc::clone(index),
+            _ => {
                 let opened = ApproximateIndex::open(&self.directory, &features.collection);
                 // Where it is, is not for the client to know.
                 let unreadable =
@@ -131,7 +134,7 @@ impl Live {
                         return Err(format!("{why}; `simsearch index` makes a new index"));
                     }
                 };
-                Arc::clone(known.insert(index))
+                Arc::clone(&known.insert((now, index)).1)
             }
         };
         match index.description().metric == metric {

@@ -145,8 +145,12 @@ pub fn serve(
         progress.warn(&format!("no picture can be shown: {why}"));
     }
     let live = Arc::new(Live::open(options, progress)?);
-    let collection = &live.features().collection;
-    let (model, text) = match collection.dimension() {
+    // What is served now may be replaced, and is not to be kept then.
+    let (objects, dimension) = {
+        let features = live.features();
+        (features.collection.len(), features.collection.dimension())
+    };
+    let (model, text) = match dimension {
         0 => {
             let why = "there are no features yet; start the server again when there are";
             (Err(why.to_owned()), Ok(None))
@@ -190,7 +194,7 @@ pub fn serve(
         .build()?;
     progress.note(&format!(
         "serving {} objects of {}",
-        collection.len(),
+        objects,
         options.directory.display()
     ));
     let names = app.guard.names().join(", ");

@@ -182,6 +182,17 @@ impl Recipe {
         Ok(ids.unwrap_or_default().ids)
     }
 
+    /// The dimension of the features of a model's directory, and 0 where nothing is recorded.
+    pub fn dimension(directory: &Path) -> Result<usize, RecipeError> {
+        #[derive(Default, Deserialize)]
+        struct Features {
+            #[serde(default)]
+            dimension: usize,
+        }
+        let features: Option<Features> = read(directory)?;
+        Ok(features.unwrap_or_default().dimension)
+    }
+
     /// Checks that the directory was made with this recipe; records it where none is recorded.
     pub fn agree(&self, directory: &Path) -> Result<(), RecipeError> {
         let path = directory.join(Self::FILE_NAME);

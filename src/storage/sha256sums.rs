@@ -64,7 +64,7 @@ impl Sha256Sums {
         // An editor may have left a blank one.
         for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
             match parse(line) {
-                Some((name, sum)) => sums.insert(name.to_owned(), sum.to_owned()),
+                Some((name, sum)) => sums.insert(name.to_owned(), sum.to_ascii_lowercase()),
                 None => {
                     let line = index + 1;
                     return Err(Sha256SumsError::Damaged { path, line });

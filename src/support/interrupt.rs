@@ -1,12 +1,16 @@
 //! Ctrl-C and similar signals: the first asks a run to finish what it has begun, the second ends the process. The first
-//! does so too where nothing is begun.
+//! does so too where nothing is begun. What whoever started the process has it ignore stays ignored: `nohup` does that
+//! with SIGHUP, and a shell's script with the Ctrl-C of what runs in its background.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::libc;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -16,7 +20,22 @@ use signal_hook::low_level::exit;
 /// killed.
 pub fn survive_the_limit_of_file_size() -> io::Result<()> {
     // A signal that is caught interrupts nothing here; what it sets, nobody reads.
-    flag::register(nix::libc::SIGXFSZ, Arc::default()).map(drop)
+    flag::register(libc::SIGXFSZ, Arc::default()).map(drop)
+}
+
+/// The signals that ask a run to stop.
+fn heeded() -> impl Iterator<Item = libc::c_int> {
+    let is_ignored = |signal: &libc::c_int| {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: with no new action it only fills in the present one, which is read where it says that it did.
+        #[allow(unsafe_code, reason = "C function")]
+        unsafe {
+            libc::sigaction(*signal, ptr::null(), action.as_mut_ptr()) == 0
+                && action.assume_init_ref().sa_sigaction == libc::SIG_IGN
+        }
+    };
+    let signals = [SIGINT, SIGTERM, SIGHUP].into_iter();
+    signals.filter(move |signal| !is_ignored(signal))
 }
 
 /// Tells whether a signal asked the run to stop.
@@ -29,12 +48,12 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Catches SIGINT, SIGTERM and SIGHUP from now on. Until [`begin`](Self::begin) each ends the process: what a run
+    /// Catches SIGINT, SIGTERM and SIGHUP from now on, where they are not ignored. Until [`begin`](Self::begin) each ends the process: what a run
     /// waits for before, such as a list that comes from a pipe, knows of no signals.
     pub fn install() -> io::Result<Self> {
         let interrupt = Interrupt::default();
         interrupt.ends.store(true, Ordering::Relaxed);
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in heeded() {
             // The order matters: the shutdown looks at the flag before the first signal sets it.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupt.ends))?;
             flag::register(signal, Arc::clone(&interrupt.ends))?;
@@ -57,7 +76,7 @@ impl Interrupt {
         grace: Duration,
         say: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let mut signals = Signals::new(heeded())?;
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
                 thread::sleep(grace);

@@ -1,5 +1,6 @@
 //! What every folder may need, and none of them owns.
 
+pub mod child;
 pub mod fault;
 pub mod hints;
 pub mod interrupt;

@@ -1,10 +1,13 @@
 //! `simsearch doctor`.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use simsearch::storage::checksum;
 
-use crate::{Outcome, TestEnv, model_file, need_runtime};
+use crate::crash::need_fault_points;
+use crate::{Outcome, TestEnv, finish, model_file, need_runtime};
 
 fn doctor(env: &TestEnv, runtime: &Path, more: &[&str]) -> Outcome {
     let runtime = runtime.to_str().unwrap();
@@ -43,6 +46,23 @@ fn people_read_what_is_here_and_what_works() {
     );
     let input = "input        `inputs:0` [n, 3, height, width], 12 x 10 pixels";
     assert!(outcome.exits(0).stdout.contains(input), "{outcome}");
+}
+
+#[test]
+fn a_tool_of_the_driver_that_hangs_is_named_and_not_waited_for() {
+    let runtime = need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let script = env.path("nvidia-smi");
+    env.write("nvidia-smi", "#!/bin/sh\nexec sleep 3600\n");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = env.command(["doctor", "--runtime", runtime.to_str().unwrap()]);
+    // Waiting for what hangs takes milliseconds.
+    command.env("SIMSEARCH_FAULT", "hang 999");
+    command.env("PATH", format!("{}:/usr/bin:/bin", env.argument("")));
+    let outcome = finish(command);
+    let stdout = &outcome.exits(0).stdout;
+    assert!(stdout.contains("nvidia-smi does not answer"), "{outcome}");
 }
 
 #[test]

@@ -1523,6 +1523,23 @@ fn an_interrupted_run_leaves_nothing_half_done_and_goes_on_from_there() {
 }
 
 #[test]
+fn a_hang_up_under_nohup_is_not_heeded() {
+    need_runtime!();
+    let env = TestEnv::new();
+    let all = long_run(&env);
+    let slowly = ["--json", "--workers", "1", "--batch-size", "2"];
+    let plain = env.extract_command("nhwc", &slowly);
+    let mut command = Command::new("nohup");
+    command.arg(plain.get_program()).args(plain.get_args());
+    command.current_dir(env.path("")).stdin(Stdio::null());
+    let child = start(command);
+    assert!(until(|| !features(&env, "nhwc").is_empty()));
+    send(&child, Signal::SIGHUP);
+    let outcome = wait("extract under nohup".into(), child);
+    assert_eq!(outcome.exits(0).counts(), [all as u64, 0, 0, 0]);
+}
+
+#[test]
 fn a_killed_run_is_made_good_by_the_next() {
     need_runtime!();
     let env = TestEnv::new();

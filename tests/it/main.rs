@@ -49,8 +49,10 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{self, SigHandler, Signal};
 use simsearch::storage::npy;
 use tempfile::TempDir;
 
@@ -126,6 +128,7 @@ impl TestEnv {
 
     /// The program with these arguments, in a clean environment.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        heed_signals();
         let mut command = Command::new(PROGRAM);
         command
             .args(arguments)
@@ -551,6 +554,22 @@ macro_rules! need_shared {
     };
 }
 pub(crate) use need_shared;
+
+/// Has the programs that the tests start heed the signals that ask them to stop: whoever started the tests may have them
+/// ignored, as a shell does for what runs in the background of a script.
+fn heed_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // SAFETY: no handler is installed.
+            #[allow(
+                unsafe_code,
+                reason = "what a signal does is a matter of the whole process"
+            )]
+            unsafe { signal::signal(signal, SigHandler::SigDfl) }.unwrap();
+        }
+    });
+}
 
 /// A Python that has these modules: the one named by `SIMSEARCH_PYTHON`, or `python3`.
 pub fn python(modules: &[&str]) -> Option<Command> {

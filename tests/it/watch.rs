@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::crash::{need_fault_points, waiting_in_a_part};
 use crate::extract::long_run;
 use crate::follow::{Media, rows, sources_of};
 use crate::serve::client::Server;
@@ -217,6 +218,25 @@ fn a_server_beside_it_shows_what_comes_changes_and_goes() {
 }
 
 #[test]
+fn what_is_left_to_a_part_is_made_when_nobody_writes_that_any_more() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    env.picture("0001.jpg", 1);
+    env.list(&[]).exits(0);
+    let mut part = waiting_in_a_part(&env, "");
+    let mut command = watch_command(&env, &[]);
+    // What is waited for takes milliseconds.
+    command.env("SIMSEARCH_FAULT", "hang 999");
+    let watch = Watch::spawn(command);
+    watch.says("1 listed object left to processes that write parts");
+    part.kill().unwrap();
+    part.wait().unwrap();
+    watch.says("1 done in");
+    watch.end(Signal::SIGTERM).exits(0);
+}
+
+#[test]
 fn with_poll_it_looks_again_and_goes_on_when_a_tree_that_was_gone_is_back() {
     need_runtime!();
     let env = TestEnv::new();
@@ -224,7 +244,7 @@ fn with_poll_it_looks_again_and_goes_on_when_a_tree_that_was_gone_is_back() {
     let watch = Watch::start(&env, &["--poll", "1", "--objects", "list.txt"]);
     watch.says("looking at media every 1 s");
     env.picture("x/0002.jpg", 2);
-    watch.says("1 done in");
+    watch.says("2 objects listed");
     fs::rename(env.path("media"), env.path("aside")).unwrap();
     watch.says("cannot read the media directory media");
     fs::rename(env.path("aside"), env.path("media")).unwrap();

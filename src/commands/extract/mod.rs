@@ -54,7 +54,7 @@ use crate::storage::shard::ShardFiles;
 use crate::storage::sources;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors;
-use crate::support::progress::{Counts, Progress, Total};
+use crate::support::progress::{Counts, Progress, Total, counted};
 
 pub use comparison::Agreement;
 use comparison::Comparison;
@@ -108,8 +108,8 @@ pub fn extract(
     record_moved(&plan, &list, &directory, packing.as_deref())?;
     if plan.left_to_parts > 0 {
         progress.note(&format!(
-            "{} listed objects are left to processes that write parts in {}",
-            plan.left_to_parts,
+            "{} left to processes that write parts in {}",
+            counted(plan.left_to_parts as u64, "listed object"),
             path.display()
         ));
     }

@@ -91,13 +91,11 @@ impl Plan {
         let mut features = KnownFeatures::mark(options, list, directory, &mut standings)?;
         let dimension = recipe.map(|recipe| recipe.dimension);
         let mut left_to_parts = 0;
-        if options.pack.is_none() {
-            left_to_parts = leave_to_parts(list, directory, &mut standings)?;
-        }
         let mut changed_elsewhere = features.changed_elsewhere();
         let mut moved = features.take_moved();
         if options.pack.is_none() {
             moved.extend(features.look(&mut standings, directory, dimension));
+            left_to_parts = leave_to_parts(list, directory, &mut standings)?;
         } else if directory
             .has_nested()
             .with_context(|| cannot_read(directory))?

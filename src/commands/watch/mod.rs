@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::inference::ModelError;
+use crate::support::fault;
 use crate::support::hints::hint;
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::Progress;
@@ -107,7 +108,7 @@ pub fn watch(
         match &made {
             Ok(Pass::Done) => {}
             Ok(Pass::CutShort) => return Ok(Ended::InPass),
-            Ok(Pass::Again) => due.at_latest(Some(Instant::now() + AGAIN)),
+            Ok(Pass::Again) => due.at_latest(Some(Instant::now() + fault::patience(AGAIN))),
             Err(error) if is_first || error.is::<ModelError>() => {
                 return made.map(|_| Ended::Behind);
             }

@@ -3,6 +3,7 @@
 mod elf;
 mod trial;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
@@ -117,7 +118,8 @@ pub fn library_folders(library_path: Option<&OsStr>) -> Vec<PathBuf> {
     let own = own.filter(|folder| folder.is_absolute());
     let mut folders: Vec<PathBuf> = own.collect();
     let mut configured = Vec::new();
-    read_loader_configuration(Path::new("/etc/ld.so.conf"), &mut configured);
+    let mut read = HashSet::new();
+    read_loader_configuration(Path::new("/etc/ld.so.conf"), &mut read, &mut configured);
     let usual = [
         "/usr/local/lib",
         "/lib/x86_64-linux-gnu",
@@ -137,8 +139,12 @@ pub fn library_folders(library_path: Option<&OsStr>) -> Vec<PathBuf> {
     folders
 }
 
-/// Reads `ld.so.conf(5)`: a folder a line, and `include` lines whose pattern ends in `/*.conf`.
-fn read_loader_configuration(path: &Path, folders: &mut Vec<PathBuf>) {
+/// Reads a file such as `/etc/ld.so.conf` once: a folder a line, and `include` lines whose pattern ends in `/*.conf`. One
+/// that is not absolute, as on Fedora and SUSE, is beside the file.
+fn read_loader_configuration(path: &Path, read: &mut HashSet<PathBuf>, folders: &mut Vec<PathBuf>) {
+    if !read.insert(path.to_owned()) {
+        return;
+    }
     let Ok(text) = fs::read_to_string(path) else {
         return;
     };
@@ -147,10 +153,8 @@ fn read_loader_configuration(path: &Path, folders: &mut Vec<PathBuf>) {
         .map(|line| line.split('#').next().unwrap_or_default().trim())
     {
         if let Some(pattern) = line.strip_prefix("include").map(str::trim) {
-            let Some(folder) = Path::new(pattern).parent() else {
-                continue;
-            };
-            let Ok(entries) = fs::read_dir(folder) else {
+            let pattern = path.with_file_name("").join(pattern);
+            let Some(Ok(entries)) = pattern.parent().map(fs::read_dir) else {
                 continue;
             };
             let mut files: Vec<_> = entries
@@ -161,9 +165,7 @@ fn read_loader_configuration(path: &Path, folders: &mut Vec<PathBuf>) {
                 .iter()
                 .filter(|file| file.extension() == Some(OsStr::new("conf")))
             {
-                if file != path {
-                    read_loader_configuration(file, folders);
-                }
+                read_loader_configuration(file, read, folders);
             }
         } else if line.starts_with('/') {
             folders.push(PathBuf::from(line));
@@ -240,6 +242,32 @@ mod tests {
             .find(|line| line.contains("libc.so"))
             .expect("the test is linked with libc");
         PathBuf::from(line.split_whitespace().last().unwrap())
+    }
+
+    #[test]
+    fn files_that_the_configuration_of_the_loader_includes_are_read_from_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        fs::create_dir(path("ld.so.conf.d")).unwrap();
+        fs::write(
+            path("ld.so.conf"),
+            "include ld.so.conf.d/*.conf\n/opt/last # the last\n",
+        )
+        .unwrap();
+        // Includes itself too.
+        let all = format!(
+            "/opt/cuda\ninclude {}\n",
+            path("ld.so.conf.d/*.conf").display()
+        );
+        fs::write(path("ld.so.conf.d/cuda.conf"), all).unwrap();
+        fs::write(path("ld.so.conf.d/more.conf"), "/opt/more\n").unwrap();
+        fs::write(path("ld.so.conf.d/other"), "/opt/other\n").unwrap();
+        let mut folders = Vec::new();
+        read_loader_configuration(&path("ld.so.conf"), &mut HashSet::new(), &mut folders);
+        assert_eq!(
+            folders,
+            ["/opt/cuda", "/opt/more", "/opt/last"].map(PathBuf::from)
+        );
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::libc::{SIGHUP, SIGINT, SIGTERM};
 
 use super::LibraryError;
+use crate::support::child;
 
 /// How long a library may take to be tried; what takes longer hangs.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(60);
@@ -28,27 +29,17 @@ pub fn try_apart(program: &Path, argument: &str, library: &Path) -> Result<(), L
     let Ok(mut child) = command.spawn() else {
         return Ok(());
     };
-    let started = Instant::now();
-    loop {
-        match child.try_wait() {
-            // An error that it ends with by itself comes up again, with its words.
-            Ok(Some(status)) => {
-                return match status.signal() {
-                    // Not the library's doing.
-                    Some(SIGHUP | SIGINT | SIGTERM) => Ok(()),
-                    Some(signal) => Err(broken(format!(
-                        "it crashes when it is used (signal {signal})"
-                    ))),
-                    None => Ok(()),
-                };
-            }
-            Ok(None) if started.elapsed() > TRIAL_PATIENCE => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(broken("it hangs when it is used".into()));
-            }
-            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-            Err(_) => return Ok(()),
-        }
+    match child::wait_within(&mut child, TRIAL_PATIENCE) {
+        // An error that it ends with by itself comes up again, with its words.
+        Ok(Some(status)) => match status.signal() {
+            // Not the library's doing.
+            Some(SIGHUP | SIGINT | SIGTERM) => Ok(()),
+            Some(signal) => Err(broken(format!(
+                "it crashes when it is used (signal {signal})"
+            ))),
+            None => Ok(()),
+        },
+        Ok(None) => Err(broken("it hangs when it is used".into())),
+        Err(_) => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ use crate::server::App;
 use crate::server::answer::{ErrorBody, Problem};
 use crate::server::parameters::{self, ObjectId, Parameters};
 use crate::storage::files::FileStamp;
-use crate::storage::media::{MAX_FILE_BYTES, MediaFile};
+use crate::storage::media::MediaFile;
 
 /// What is read of a picture at a time: less takes more trips to the thread that reads, and more is held for each client
 /// that is slow.
@@ -158,7 +158,7 @@ pub async fn thumbnail(
             return Ok(not_modified(tag));
         }
         let mut bytes = Vec::new();
-        (file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
+        (file.read_whole(&mut bytes))
             .map_err(|_| Problem::internal("the file of this object cannot be read"))?;
         let options = PixelOptions {
             scaled_decode: true,

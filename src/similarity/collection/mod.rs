@@ -155,7 +155,10 @@ impl Collection {
         let recorded = RecordedSources::read(directory, id_kind).with_context(reading)?;
         let files = recorded.identify(&nested);
         let mut shards = BTreeMap::new();
-        let dimension = self.map_new_shards(directory, &mut shards)?;
+        let dimension = match self.map_new_shards(directory, &mut shards)? {
+            0 => Recipe::dimension(directory)?,
+            dimension => dimension,
+        };
         let (mut per_object, mut left_out) = self.read_per_object(&open, &files.known, dimension);
         // Those that are gone were packed since they were listed, and so was the record.
         let unknown = files.unknown.iter().map(|file| directory.join(file));

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -241,6 +241,9 @@ pub(crate) struct RecordLock {
 
 impl RecordLock {
     /// Waits until no other process holds the lock, and holds it until the answer is dropped.
+    ///
+    /// # Errors
+    /// Those of the system, and when another process has held it for two minutes.
     pub fn hold(&self) -> io::Result<impl Drop> {
         struct Held<'a>(&'a RecordLock);
         impl Drop for Held<'_> {
@@ -249,13 +252,23 @@ impl RecordLock {
                 let _ = lock_byte(file, *offset, libc::F_UNLCK);
             }
         }
-        // The lock is held for a few system calls, so that waiting is short.
+        // It is held for a few system calls, so that waiting is short, unless the other process is stopped or stuck.
+        let begun = Instant::now();
         while !lock_byte(&self.file, self.offset, libc::F_WRLCK)? {
+            if begun.elapsed() > fault::patience(RECORD_PATIENCE) {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another process holds its lock, and is stopped or stuck; end that one, or let it go on",
+                ));
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(Held(self))
     }
 }
+
+/// How long another process may add to a file that is shared: as long as it may hold what it has claimed.
+const RECORD_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Offsets of locks.
 const PACKING_OFFSET: i64 = 1 << 62;

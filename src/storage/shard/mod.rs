@@ -92,8 +92,9 @@ impl ShardNumber {
     pub fn parse(file_name: &str) -> Option<(Self, ShardFile)> {
         ShardFile::ALL.into_iter().find_map(|file| {
             let digits = file_name.strip_suffix(file.suffix())?;
-            // More than 32 bits is not a number that `concat` has counted up to.
-            let number = Self(digits.parse::<u32>().ok()?.into());
+            // With more than 32 bits it is not a number that `concat` has counted up to, which counts on from each.
+            let number = digits.parse::<u32>().ok().filter(|it| *it < u32::MAX)?;
+            let number = Self(number.into());
             (number.file_name(file) == file_name).then_some((number, file))
         })
     }

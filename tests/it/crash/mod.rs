@@ -29,6 +29,7 @@ macro_rules! need_fault_points {
 }
 
 pub(crate) use need_fault_points;
+pub(crate) use parts::waiting_in_a_part;
 
 /// How many kills at random moments: a few in CI, `SIMSEARCH_KILLS` in `make crash-test`.
 fn kills() -> usize {

@@ -1,7 +1,7 @@
 //! Kills and errors at every step of `extract --pack` and `concat --merge`.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::steps::run_with_fault;
 use super::{assert_readable, every, need_fault_points, restore, state};
@@ -430,6 +430,41 @@ fn a_merge_that_was_interrupted_is_given_up_and_another_one_is_not_mixed_with_it
 }
 
 #[test]
+fn what_has_features_is_not_left_to_a_part_that_is_being_written() {
+    need_runtime!();
+    need_fault_points!();
+    let env = TestEnv::new();
+    let entries = pictures(&env, 5);
+    env.objects(&entries[..4]);
+    env.extract("nhwc", &[]).exits(0);
+    env.objects(&entries);
+    let first = waiting_in_a_part(&env, "");
+    let outcome = env.extract("nhwc", &["--json"]);
+    assert_eq!(outcome.exits(3).counts(), [0, 4, 0, 1], "{outcome}");
+    env.write("release", "");
+    wait("the first".into(), first).exits(0);
+}
+
+/// A run that packs a part, and waits with the first of its pictures until there is the file `release`. `locks` is
+/// nothing, or a fault that goes with it.
+pub(crate) fn waiting_in_a_part(env: &TestEnv, locks: &str) -> Child {
+    for name in ["release", "steps"] {
+        let _ = fs::remove_file(env.path(name));
+    }
+    let mut packing = pack(env);
+    packing
+        .env("SIMSEARCH_FAULT", format!("{locks}hang 1"))
+        .env("SIMSEARCH_RELEASE", env.path("release"))
+        .env("SIMSEARCH_STEPS", env.path("steps"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let packing = packing.spawn().unwrap();
+    let steps = || fs::read_to_string(env.path("steps")).unwrap_or_default();
+    assert!(until(|| steps().contains("hang")), "{}", steps());
+    packing
+}
+
+#[test]
 fn a_second_writer_of_a_part_is_refused_also_where_locks_prove_nothing() {
     need_runtime!();
     need_fault_points!();
@@ -437,19 +472,7 @@ fn a_second_writer_of_a_part_is_refused_also_where_locks_prove_nothing() {
     pictures(&env, 4);
     for locks in ["", "locks of one mount; "] {
         restore(&env, "nhwc", &Tree::new());
-        for name in ["release", "steps"] {
-            let _ = fs::remove_file(env.path(name));
-        }
-        let mut first = pack(&env);
-        first
-            .env("SIMSEARCH_FAULT", format!("{locks}hang 1"))
-            .env("SIMSEARCH_RELEASE", env.path("release"))
-            .env("SIMSEARCH_STEPS", env.path("steps"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let first = first.spawn().unwrap();
-        let steps = || fs::read_to_string(env.path("steps")).unwrap_or_default();
-        assert!(until(|| steps().contains("hang")), "{}", steps());
+        let first = waiting_in_a_part(&env, locks);
         let with_fault = |mut command: Command| {
             // Who waits for another one does so for milliseconds.
             command.env("SIMSEARCH_FAULT", format!("{locks}hang 1000"));
@@ -465,7 +488,7 @@ fn a_second_writer_of_a_part_is_refused_also_where_locks_prove_nothing() {
         let plain = env.extract_command("nhwc", &["--json"]);
         let outcome = with_fault(plain);
         assert_eq!(outcome.exits(3).counts(), [0, 0, 0, 4], "{outcome}");
-        outcome.says(&["4 listed objects are left to processes that write parts"]);
+        outcome.says(&["4 listed objects left to processes that write parts"]);
         // Nor is the part merged, or checked.
         with_fault(merge(&env))
             .exits(11)

@@ -424,6 +424,12 @@ fn torn_per_object_files_are_left_out_and_named() {
         "zzz.jpg.npy: has 3 numbers",
     ]);
     assert_eq!(outcome.stdout, "one.jpg 0\nzero.jpg 1\n");
+    // The first that is read says how long they are where no recipe does.
+    env.write("features/model/recipe.json", r#"{"dimension": 2}"#);
+    write_loose(&env, &[("0000.jpg".to_owned(), vec![1.0; 4])]);
+    let outcome = search(&env, &["one.jpg"]);
+    outcome.exits(3).says(&["0000.jpg.npy: has 4 numbers"]);
+    assert_eq!(outcome.stdout, "one.jpg 0\nzero.jpg 1\n");
 }
 
 #[test]

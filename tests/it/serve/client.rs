@@ -81,6 +81,11 @@ impl Server {
         Self::of(command)
     }
 
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// The server that a command starts.
     pub fn of(command: Command) -> Self {
         let (child, said, place, later) = begin_and_hear(command);

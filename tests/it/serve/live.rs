@@ -1,11 +1,12 @@
 //! `simsearch serve` beside the commands that change what it serves.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use super::client::{Server, eventually};
 use crate::concat::{numbered, write_features};
-use crate::search::{on_a_line, write_loose};
+use crate::search::{on_a_line, write_loose, write_shard};
 use crate::{TestEnv, finish, need_runtime, stored_picture};
 
 fn objects(server: &Server) -> u64 {
@@ -242,15 +243,15 @@ fn no_object_is_missed_or_there_twice_while_concat_runs() {
             let arguments = ["concat", "--feature-dir", "features", "--rows", "3"];
             finish(env.command(arguments))
         });
-        let mut check = || {
+        let check = || {
             let found = server.similar("00450.jpg", 1000);
             let distinct: BTreeSet<String> = found.iter().map(|(id, _)| id.clone()).collect();
             assert_eq!(found.len(), distinct.len(), "some are there twice");
             assert_eq!(distinct, all);
-            answers += 1;
         };
         while !concat.is_finished() {
             check();
+            answers += 1;
         }
         concat.join().unwrap().exits(0);
         eventually("all is in shards", || {
@@ -259,4 +260,27 @@ fn no_object_is_missed_or_there_twice_while_concat_runs() {
         });
     });
     assert!(answers > 3, "only {answers} answers while it ran");
+}
+
+#[test]
+fn shards_that_were_replaced_are_let_go() {
+    let env = TestEnv::new();
+    let mut rows = on_a_line(&["0000a.jpg", "0000b.jpg", "0000c.jpg"]);
+    write_shard(&env, 0, &rows);
+    env.objects(&["0000a.jpg", "0000b.jpg", "0000c.jpg"]);
+    let server = Server::start(&env, &[]);
+    let gone = || {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", server.process())).unwrap();
+        let gone = maps.lines().filter(|line| line.ends_with(".npy (deleted)"));
+        gone.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let last = || server.similar("0000a.jpg", 3).pop().unwrap();
+    assert_eq!(last(), ("0000c.jpg".to_owned(), 2.0));
+    rows[2].1[0] = 7.0;
+    write_shard(&env, 1, &rows);
+    for part in ["features", "object_ids"] {
+        fs::remove_file(env.path(format!("features/model/0000.{part}.npy"))).unwrap();
+    }
+    eventually("the new shard is read", || last().1 == 7.0);
+    eventually("the old one is let go", || gone().is_empty());
 }

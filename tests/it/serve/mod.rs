@@ -182,6 +182,14 @@ fn neighbours_in_a_folder_and_through_an_index_are_those_of_search() {
     // More than there are, so that the graph may miss none.
     let found = approximate("euclidean").similar();
     assert_eq!(found, server.similar("00002.jpg", 5));
+    // What is said to be the way out is one, without another start.
+    for metric in ["cosine", "euclidean"] {
+        env.run(["index", "--feature-dir", "features", "--metric", metric])
+            .exits(0);
+        let found = approximate(metric).similar();
+        let exact = server.get(&format!("/similar/00002.jpg?limit=5&metric={metric}"));
+        assert_eq!(found, exact.similar());
+    }
 
     let searched = |more: &[&str]| -> Vec<(String, f64)> {
         let media = ["--media-dir", "media", "--json", "-k", "11"];

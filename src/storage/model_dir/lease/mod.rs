@@ -309,15 +309,23 @@ impl Drop for Lease {
 }
 
 /// Whether a file that belonged to another process is left over: nobody has its lock, which this process has taken, and
-/// it has given no sign of life for long, or has certainly ended. `own` is a file that was just written.
+/// it has given no sign of life for long, or has certainly ended. One that says nothing yet is watched for a moment: its
+/// process may just have made it, where locks prove nothing. `own` is a file that was just written.
 pub(super) fn is_left_over(directory: &OwnedFd, name: &str, own: &str) -> io::Result<bool> {
     let this = Owner::this(directory)?;
-    let (Some(seen), Some(own)) = (Seen::read(directory, name)?, Seen::read(directory, own)?)
-    else {
+    let begun = Instant::now();
+    let seen = loop {
+        match Seen::read(directory, name)? {
+            None => return Ok(false),
+            Some(seen) if seen.owner.is_some() => break seen,
+            Some(_) if begun.elapsed() > TIMES.naming => return Ok(true),
+            Some(_) => thread::sleep(POLL),
+        }
+    };
+    let Some(own) = Seen::read(directory, own)? else {
         return Ok(false);
     };
-    Ok(seen.owner.is_none()
-        || seen.has_ended(&this, !fault::locks_prove_nothing())
+    Ok(seen.has_ended(&this, !fault::locks_prove_nothing())
         || seen.age(own.stamp.modified) >= TIMES.silent)
 }
 
@@ -504,6 +512,21 @@ mod tests {
             lease.join().unwrap().unwrap()
         });
         assert!(held(leased).unwrap().contains("elsewhere"));
+    }
+
+    #[test]
+    fn what_is_named_in_a_moment_is_not_left_over() {
+        let place = Place::new();
+        let path = place.leave(&place.elsewhere(), Duration::ZERO);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        fs::write(place.directory.path().join("own"), "").unwrap();
+        File::create(&path).unwrap();
+        let is_left_over = thread::scope(|scope| {
+            let asked = scope.spawn(|| is_left_over(&place.directory.root, name, "own"));
+            place.leave(&place.elsewhere(), Duration::ZERO);
+            asked.join().unwrap().unwrap()
+        });
+        assert!(!is_left_over);
     }
 
     #[test]
