@@ -99,7 +99,7 @@ fn main() -> Result<()> {
         value("scratch=").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
 
     let mut reader = PictureReader::new(PixelOptions::default());
-    // As many pictures go from stage to stage together as in the program (`commands/extract/work.rs`).
+    // As many pictures go from stage to stage together as in the program (`commands/extract/work/`).
     let size = width * height * 3;
     let together = batch * (32 / batch).max(1);
     let mut pixels = vec![0; together * size];

@@ -7,7 +7,7 @@ use clap::Args;
 
 use simsearch::commands::doctor;
 
-use super::extract::ProcessingArguments;
+use super::features::ProcessingArguments;
 use super::print::{print, print_json};
 use super::shared::{JsonArgument, ModelArguments};
 

@@ -55,6 +55,11 @@ pub struct DuplicatesArguments {
     /// Let a group be all that a chain of pairs links, however far its ends are apart.
     #[arg(long, conflicts_with_all = ["against", "action"])]
     linked: bool,
+    /// Take the groups from what was decided in the page of `serve`, and nothing else: the picture to keep comes first.
+    #[arg(long, conflicts_with_all = [
+        "max_distance", "histogram", "within", "against", "not_same_folder", "linked", "keep",
+    ])]
+    decided: bool,
     /// Which picture of a group comes first; where that leaves several, the one with the most pixels, then bytes, then
     /// the oldest.
     #[arg(
@@ -88,7 +93,7 @@ pub struct DuplicatesArguments {
     dry_run: bool,
     /// Bring back what --move-to, --hard-link or --symlink did, by the undo list that it wrote.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = [
-        "action", "histogram", "csv", "html", "max_distance", "within", "against", "not_same_folder", "linked",
+        "action", "histogram", "csv", "html", "max_distance", "within", "against", "not_same_folder", "linked", "decided",
     ])]
     undo: Option<PathBuf>,
     #[command(flatten)]
@@ -124,6 +129,7 @@ pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
         against: arguments.against,
         not_same_folder: arguments.not_same_folder,
         linked: arguments.linked,
+        decided: arguments.decided,
         keep: match arguments.keep {
             KeepArgument::Largest => Keep::Largest,
             KeepArgument::Oldest => Keep::Oldest,
@@ -184,6 +190,14 @@ fn act(
     progress: &Progress,
 ) -> Result<ExitCode> {
     say_how_many(found, progress);
+    if !options.decided
+        && let Some(file) = duplicates::decisions(&options.directory)
+    {
+        progress.note(&format!(
+            "what was decided in the page, {}, is not followed; --decided follows that alone",
+            file.display()
+        ));
+    }
     let acted = duplicates::act(found, options, action, dry_run, progress)?;
     // What was done is told, and how to undo it, also where this cannot be printed.
     let printed = match json {
@@ -210,6 +224,7 @@ fn act(
     let count = counted(count, "picture");
     progress.note(&match (&acted.undo_list, dry_run) {
         (_, true) => format!("{count} would be {done}"),
+        _ if acted.changes.is_empty() => format!("{count} {done}"),
         (None, false) => format!("{count} {done}"),
         (Some(list), false) => format!(
             "{count} {done}; `simsearch duplicates --undo {}` brings them back",

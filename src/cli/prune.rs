@@ -20,7 +20,8 @@ pub struct PruneArguments {
     /// Print the object ids of what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Remove it even if it looks like a mistake: it is more than half of all features, or pictures cannot be looked for.
+    /// Remove it even if it looks like a mistake: it is more than half of all features, or pictures are still there or
+    /// cannot be looked for.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -33,7 +34,6 @@ pub fn run(arguments: PruneArguments) -> Result<ExitCode> {
     let progress = arguments.quiet.progress();
     let (media_dir, objects) = arguments.media.media_and_objects();
     let options = prune::Options {
-        refuse_if_there: false,
         new: 0,
         directory: arguments.model_dir.directory()?,
         media_dir,

@@ -182,6 +182,7 @@ pub fn run(arguments: ServeArguments) -> Result<ExitCode> {
             against: None,
             not_same_folder: false,
             linked: false,
+            decided: false,
             keep: Keep::default(),
             html: None,
         })

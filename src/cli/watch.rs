@@ -19,7 +19,7 @@ use simsearch::support::progress::{Progress, counted, duration};
 use simsearch::support::usage::WrongUsage;
 
 use super::concat::RowsArgument;
-use super::extract::{FeatureArguments, leave_panics_of_decoders_to_the_report};
+use super::features::{FeatureArguments, leave_panics_of_decoders_to_the_report};
 use super::list::WalkArguments;
 use super::shared::{MediaArguments, QuietArgument};
 
@@ -82,7 +82,6 @@ pub fn run(arguments: WatchArguments) -> Result<ExitCode> {
             objects,
             dry_run: false,
             yes: false,
-            refuse_if_there: true,
             new: 0,
         },
         may_pack: true,

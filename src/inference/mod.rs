@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`library`] | finds the file of ONNX Runtime, and checks that it can be loaded without harm |
 //! | `runtime` | the loaded library, and how it is told to run a graph |
-//! | `engine` | what opens models; tests have a fake
-//! | `places` | where the runtime may be, and how it is loaded once
+//! | `engine` | what opens models; tests have a fake |
+//! | `places` | where the runtime may be, and how it is loaded once |
 //! | `session` | a loaded graph, and a call of it |
 //! | `model`, `provider` | what a model is, what it runs on, and why it may not run |
 //! | `message` | what the runtime says of an error, made readable |

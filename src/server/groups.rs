@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::decisions::{DecisionFile, Decisions};
 use super::live::{Features, Live};
 use crate::similarity::scan::Metric;
 use crate::similarity::scan::pairs::TooManyPairs;
 use crate::storage::beneath::MediaDir;
+use crate::storage::decisions::{DecisionFile, Decisions};
 
 /// Pairs that are looked for, at most: they take 160 MB, and more while groups are made of them. A client chooses the
 /// distance.

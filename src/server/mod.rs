@@ -17,7 +17,7 @@
 //! | `token.rs` | the secret that clients have to know, where there is one |
 //! | `base_path.rs` | the path below which the server stands |
 //! | `answer.rs` | errors as JSON |
-//! | `groups.rs`, `decisions.rs` | the groups of duplicates, and what people have decided about them |
+//! | `groups.rs` | the groups of duplicates about which nothing is decided |
 //! | `live.rs` | the collection and the list, read again when they change |
 //! | `scans.rs` | one pass over the data for all who wait |
 //! | `work.rs` | how many pictures may be in memory, and decoded, at once |
@@ -27,7 +27,6 @@
 mod answer;
 mod base_path;
 mod connections;
-mod decisions;
 mod groups;
 mod guard;
 mod listener;
@@ -52,10 +51,10 @@ use nix::unistd::gethostname;
 use crate::inference::embed::QueryModel;
 use crate::inference::text::TextModel;
 use crate::storage::beneath::MediaDir;
+use crate::storage::decisions::DecisionFile;
 use crate::support::interrupt::Interrupt;
 use crate::support::progress::Progress;
 pub use base_path::BasePath;
-use decisions::DecisionFile;
 use groups::Groups;
 pub use groups::{Find, Found, MAX_PAIRS, Member, NoGroups};
 use guard::Guard;

@@ -16,6 +16,7 @@
 //! | `merging` | how far a merge of parts has come |
 //! | `sources` | which file each feature was made from |
 //! | `recipe` | what made the features of a directory |
+//! | `decisions` | what people have decided about duplicates |
 //! | `failures` | the report of the objects that failed, which processes share |
 //! | `files` | files that are complete or absent, and regular ones |
 //! | [`output`] | where a command's result goes |
@@ -23,6 +24,7 @@
 
 pub(crate) mod beneath;
 pub mod checksum;
+pub(crate) mod decisions;
 pub(crate) mod failures;
 pub(crate) mod files;
 pub(crate) mod folder;

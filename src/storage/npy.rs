@@ -3,6 +3,7 @@
 //! Everything here works on memory. A reader never trusts a header further than the bytes that are there: sizes are
 //! compared with the length of the file before anything is allocated.
 
+use half::f16;
 use ndarray_npy::npy::header::Header;
 use thiserror::Error;
 
@@ -179,6 +180,41 @@ pub fn feature_data(bytes: &[u8]) -> Result<&[u8], NpyError> {
     }
 }
 
+/// The feature in the bytes of a whole `.npy` file as Python programs write them: `(d,)` or `(1, d)` numbers of 16, 32 or
+/// 64 bits, every one finite as `f32`, to which those of 64 bits are rounded.
+pub fn any_feature(bytes: &[u8]) -> Result<Vec<f32>, NpyError> {
+    let header = parse_header(bytes)?;
+    let data = bytes.get(header.data_offset..).unwrap_or_default();
+    let is_one = matches!(header.shape[..], [(1..)] | [1, (1..)]);
+    let (width, feature): (u64, Vec<f32>) = match &header.descriptor[..] {
+        "<f2" if is_one => {
+            let halves = data.as_chunks().0.iter();
+            (
+                2,
+                halves
+                    .map(|half| f16::from_le_bytes(*half).into())
+                    .collect(),
+            )
+        }
+        "<f4" if is_one => (4, floats(data).collect()),
+        "<f8" if is_one => {
+            let doubles = data.as_chunks().0.iter();
+            let rounded = doubles.map(|double| f64::from_le_bytes(*double) as f32);
+            (8, rounded.collect())
+        }
+        _ => {
+            return Err(
+                header.unexpected("one feature, (d,) or (1, d), as float16, float32 or float64")
+            );
+        }
+    };
+    header.check_length(width, bytes.len() as u64)?;
+    match feature.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(NpyError::NotFinite { index }),
+        None => Ok(feature),
+    }
+}
+
 /// The data of a file whose header is, byte for byte, the one for its length. (To read the Python in a header takes ten
 /// times as long as to compare it, and there are hundreds of thousands.)
 fn usual_feature_data(bytes: &[u8]) -> Option<&[u8]> {
@@ -352,6 +388,43 @@ mod tests {
         bytes.push(b'\n');
         bytes.extend(data);
         bytes
+    }
+
+    #[test]
+    fn one_feature_of_any_width_is_read_and_nothing_else() {
+        let numbers = [1.5f32, -0.25, 3.0];
+        let halves = numbers.map(|number| f16::from_f32(number).to_le_bytes());
+        let floats = numbers.map(f32::to_le_bytes);
+        let doubles = numbers.map(|number| f64::from(number).to_le_bytes());
+        let file = |descriptor: &str, shape: &[usize], data: &[u8]| {
+            let mut file = header(&format!("'{descriptor}'"), shape);
+            file.extend(data);
+            file
+        };
+        for shape in [&[3][..], &[1, 3]] {
+            for (descriptor, data) in [
+                ("<f2", halves.as_flattened()),
+                ("<f4", floats.as_flattened()),
+                ("<f8", doubles.as_flattened()),
+            ] {
+                let whole = file(descriptor, shape, data);
+                assert_eq!(any_feature(&whole).unwrap(), numbers, "{descriptor}");
+                let cut = &whole[..whole.len() - 1];
+                assert!(matches!(any_feature(cut), Err(NpyError::Length { .. })));
+            }
+        }
+        for (descriptor, shape) in [("<f4", &[3, 1][..]), ("<f4", &[]), ("<i4", &[3])] {
+            let other = match shape {
+                [] => file(descriptor, &[0], &[]),
+                shape => file(descriptor, shape, floats.as_flattened()),
+            };
+            assert!(matches!(any_feature(&other), Err(NpyError::Kind { .. })));
+        }
+        let huge = file("<f8", &[1], &1e300f64.to_le_bytes());
+        assert!(matches!(
+            any_feature(&huge),
+            Err(NpyError::NotFinite { index: 0 })
+        ));
     }
 
     #[test]

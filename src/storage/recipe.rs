@@ -124,9 +124,9 @@ pub enum RecipeError {
     },
     /// The object ids of the directory are others.
     #[error(
-        "the object ids of {} are those of --ids {}, and --ids {} was asked for: leave that out, or give this run another \
-         --feature-dir",
-        path.display(), there.name(), here.name()
+        "the object ids of {} are those of --ids {}, and --ids {} was asked for: leave that out, give this run another \
+         --feature-dir, or remove {} and begin anew",
+        path.display(), there.name(), here.name(), path.display()
     )]
     OtherIds {
         path: PathBuf,

@@ -377,9 +377,8 @@ fn pictures_that_are_there_and_not_listed_any_more_are_left_to_prune() {
     watch.says("png is still there, and not listed in media/objects.txt");
     watch.end(Signal::SIGINT).exits(0);
     assert_eq!(count_ending(&env, "g.npy"), 8);
-    // Who prunes by hand has the list in hand.
     let places = ["--media-dir", "media", "--feature-dir", "features"];
-    let pruned = env.run(["prune"].iter().chain(&places));
+    let pruned = env.run(["prune", "--yes"].iter().chain(&places));
     pruned.exits(0).says(&["removed 2 objects"]);
 }
 

@@ -9,7 +9,7 @@ use crate::similarity::collection::{Collection, IdLookup, Position};
 use crate::storage::checksum::Checksum;
 use crate::storage::folder::{Folder, folder_of};
 use crate::storage::media::Media;
-use crate::support::progress::Progress;
+use crate::support::progress::{Progress, counted};
 
 /// The objects that are compared; a *place* is an index into them.
 pub struct Compared<'a> {
@@ -23,6 +23,8 @@ pub struct Compared<'a> {
     not_same_folder: bool,
     /// Objects that are not in the list.
     unlisted: usize,
+    /// Listed objects that have no feature.
+    without_feature: usize,
 }
 
 impl<'a> Compared<'a> {
@@ -43,6 +45,7 @@ impl<'a> Compared<'a> {
             in_against: against.as_ref().map(|_| Vec::new()),
             not_same_folder: options.not_same_folder,
             unlisted: 0,
+            without_feature: media.map_or(0, |media| media.entries().count()),
         };
         let lookup = IdLookup::of(collection);
         for position in collection.positions() {
@@ -57,6 +60,7 @@ impl<'a> Compared<'a> {
                 compared.unlisted += 1;
                 continue;
             };
+            compared.without_feature = compared.without_feature.saturating_sub(1);
             let is_in_against = against.as_ref().is_some_and(|folder| folder.holds(entry));
             if is_in_against || within.as_ref().is_none_or(|folder| folder.holds(entry)) {
                 compared.objects.push(position);
@@ -73,8 +77,14 @@ impl<'a> Compared<'a> {
         Ok(compared)
     }
 
-    /// Says how many features belong to no listed object.
+    /// Says how many features belong to no listed object, and how many listed objects have none.
     pub fn say_what_is_left_out(&self, progress: &Progress) {
+        if self.without_feature > 0 {
+            progress.warn(&format!(
+                "not compared: {} without a feature; `simsearch status` says more",
+                counted(self.without_feature, "listed object")
+            ));
+        }
         if self.unlisted > 0 {
             let unlisted = self.unlisted;
             progress.note(&format!(

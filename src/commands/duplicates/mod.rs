@@ -7,6 +7,7 @@
 //! | `compared.rs` | which objects are compared: all, those of a folder, those of two folders |
 //! | `member.rs` | what is known of a member's file, and which member is best |
 //! | `groups.rs` | from pairs to groups; works on numbers alone |
+//! | `decided.rs` | the groups as people have decided in the page of `serve` |
 //! | `kept.rs` | what a long run has found so far, for the next run if it is killed |
 //! | `histogram.rs`, `chart.rs` | how many pairs there are below each distance, and that as a page |
 //! | `report.rs`, `html.rs` | the groups as text and CSV, and as a page |
@@ -16,6 +17,7 @@
 mod act;
 mod chart;
 mod compared;
+mod decided;
 mod groups;
 mod histogram;
 mod html;
@@ -42,6 +44,7 @@ use crate::support::usage::WrongUsage;
 
 pub use act::{Acted, Action, act};
 use compared::Compared;
+pub use decided::decisions;
 pub use histogram::{Histogram, histogram};
 use kept::Kept;
 pub use limit::UnknownLimit;
@@ -73,6 +76,8 @@ pub struct Options {
     /// Whether a group is all that is linked by a chain of pairs. Default: no, and no two members are farther apart
     /// than the limit.
     pub linked: bool,
+    /// Whether the groups are those of the decisions that people have made, and no pairs are looked for. Default: no.
+    pub decided: bool,
     /// Which member is the best. Default: [`Keep::Largest`].
     pub keep: Keep,
     /// Where to write the groups, or the histogram, as a page. Default: nowhere.
@@ -115,29 +120,28 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
         options.html.is_none() || media.is_some(),
         WrongUsage("--html shows pictures: --media-dir must say where they are".into())
     );
-    let limit = limit::choose(options)?;
     let compared = Compared::choose(&collection, media.as_ref(), options)?;
     compared.say_what_is_left_out(progress);
-    let (pairs, kept) = find_pairs(&collection, &compared, options, limit, progress)?;
-    let members = member::ranked(&collection, &compared, &pairs, options, progress);
-    let distance = |one: u32, other: u32| {
-        let [one, other] = [one, other].map(|place| compared.feature(&collection, place));
-        options.metric.between(one, other)
+    let (objects, mut kept) = (compared.objects.len(), Kept::none());
+    let (mut groups, pairs, limit) = match options.decided {
+        true => {
+            let (groups, pairs) = decided::groups(&collection, &compared, options, progress)?;
+            let farthest = pairs.iter().map(|pair| pair.distance).fold(0.0, f64::max);
+            (groups, pairs.len(), farthest)
+        }
+        false => {
+            let limit = limit::choose(options)?;
+            let (groups, pairs) =
+                find_groups(&collection, &compared, options, limit, &mut kept, progress)?;
+            (groups, pairs, limit)
+        }
     };
-    let numbered = groups::groups(&members, &pairs, &compared, options, &distance);
-    let mut groups: Vec<Group> = (numbered.into_iter())
-        .map(|group| Group {
-            members: (group.into_iter())
-                .map(|(rank, distance)| members.member(rank, distance))
-                .collect(),
-        })
-        .collect();
     groups.sort_by(|one, other| one.members[0].name().cmp(other.members[0].name()));
     let found = Duplicates {
         metric: options.metric,
         max_distance: limit,
-        objects: compared.objects.len(),
-        pairs: pairs.len(),
+        objects,
+        pairs,
         groups,
         left_out: collection.left_out,
     };
@@ -147,6 +151,34 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
     }
     kept.remove();
     Ok(found)
+}
+
+/// The groups that all pairs within a limit make, and how many pairs there are. What is kept of them for the case of a
+/// kill is for the caller to remove.
+fn find_groups(
+    collection: &Collection,
+    compared: &Compared<'_>,
+    options: &Options,
+    limit: f64,
+    kept: &mut Kept,
+    progress: &Progress,
+) -> Result<(Vec<Group>, usize)> {
+    let pairs;
+    (pairs, *kept) = find_pairs(collection, compared, options, limit, progress)?;
+    let members = member::ranked(collection, compared, &pairs, options, progress);
+    let distance = |one: u32, other: u32| {
+        let [one, other] = [one, other].map(|place| compared.feature(collection, place));
+        options.metric.between(one, other)
+    };
+    let numbered = groups::groups(&members, &pairs, compared, options, &distance);
+    let groups = (numbered.into_iter())
+        .map(|group| Group {
+            members: (group.into_iter())
+                .map(|(rank, distance)| members.member(rank, distance))
+                .collect(),
+        })
+        .collect();
+    Ok((groups, pairs.len()))
 }
 
 /// The list of objects, where there is one; without it nothing can be asked about files and folders.

@@ -6,26 +6,28 @@
 //! | `options.rs`, `summary.rs` | what a run is asked for, and what it did |
 //! | `plan.rs` | which objects are done, failed or pending |
 //! | `standing.rs` | which have a feature, and whether it is of the file as it is now |
-//! | `work.rs` | the workers: read, decode, run, write |
+//! | `work/` | the workers: read, decode, run, write |
 //! | `group.rs` | the pictures that a worker carries from stage to stage together |
 //! | `on_gpu.rs` | the same for pictures that a GPU decodes |
 //! | `packing.rs` | the shards that a part writes itself |
 //! | `queue.rs`, `waiting.rs` | claims, and objects that other processes have claimed |
 //! | `reads.rs` | names reads that hang |
-//! | `packed.rs` | what other processes pack meanwhile |
+//! | `packed_meanwhile.rs` | what other processes pack meanwhile |
 //! | `cause.rs` | why an object failed |
+//! | `pillow.rs` | which Pillow made the features of before, where a script did |
 //! | `mounted.rs` | pictures that are missing because their disk is not mounted |
 //! | `comparison.rs` | how far features of fewer bits are from those of fp32 |
 
 mod cause;
 mod comparison;
-mod continued;
+
 mod group;
 mod mounted;
 mod on_gpu;
 mod options;
-mod packed;
+mod packed_meanwhile;
 mod packing;
+mod pillow;
 mod plan;
 mod queue;
 mod reads;
@@ -34,6 +36,7 @@ mod summary;
 mod waiting;
 mod work;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -141,7 +144,7 @@ pub fn extract(
         let execution = pool.engine().execution();
         let form = pool.engine().form().clone();
         if recorded.is_none() && options.exact {
-            continued::check_pillow(options, &list, &plan.sample, &directory, pool, progress)?;
+            pillow::check(options, &list, &plan.sample, &directory, pool, progress)?;
         }
         let gpu = source.decoder(options, pool)?;
         agree(&recipe(source, &form, options, list.id_kind()))?;
@@ -176,6 +179,10 @@ pub fn extract(
             plan.is_resolved(&directory, failure) || packing.as_deref().is_some_and(is_packed)
         })
         .with_context(|| format!("cannot write {}", report.path().display()))?;
+    let mut reported = BTreeMap::new();
+    for failure in report.failures()?.values() {
+        *reported.entry(failure.class.to_string()).or_default() += 1;
+    }
     let Total {
         done,
         skipped,
@@ -199,6 +206,7 @@ pub fn extract(
         seconds,
         images_per_second: done as f64 / seconds,
         failures: report.path().exists().then(|| report.path().to_owned()),
+        reported,
         left_to_parts: plan.left_to_parts,
         ..summary
     })

@@ -1,5 +1,6 @@
 //! What a run did.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Agreement;
@@ -51,6 +52,9 @@ pub struct Summary {
     pub held_by: Option<(PathBuf, String)>,
     /// Where the failures are reported.
     pub failures: Option<PathBuf>,
+    /// How many are reported of each class.
+    #[serde(skip)]
+    pub reported: BTreeMap<String, usize>,
     /// The execution provider; this and what follows is none where there was nothing to do.
     pub provider: Option<Provider>,
     /// What the graph computed with.

@@ -111,11 +111,17 @@ impl<'a> Pictures<'a> {
                 shown(path)
             ));
         }
-        let path = self.there.first().filter(|_| options.refuse_if_there)?;
+        let first = self.there.first()?;
+        let are_there = match self.there.len() {
+            1 => format!("{} is still there", shown(first)),
+            count => format!(
+                "{count} pictures, such as {}, are still there",
+                shown(first)
+            ),
+        };
         Some(format!(
-            "{} is still there, and not listed in {objects}: other options or another --media-dir than before? \
-             `simsearch prune` removes what is not listed all the same",
-            shown(path)
+            "{are_there}, and not listed in {objects}: is that list whole, and made with the same options as before? \
+             `simsearch prune --yes` removes what is not listed all the same"
         ))
     }
 }

@@ -35,11 +35,9 @@ pub struct Options {
     pub objects: PathBuf,
     /// Whether to say what would be removed, and to remove nothing. Default: no.
     pub dry_run: bool,
-    /// Whether to remove more than half of all features, or without a look whether the disk of the pictures is mounted.
-    /// Default: no.
+    /// Whether to remove more than half of all features, those of pictures that are still there, or without a look
+    /// whether the disk of the pictures is mounted. Default: no.
     pub yes: bool,
-    /// Whether to refuse where a picture that is not listed is still there: nobody has looked at the list. Default: no.
-    pub refuse_if_there: bool,
     /// How many features are so new that they do not count when it is more than half that would be removed. Default:
     /// none.
     pub new: usize,

@@ -322,13 +322,13 @@ fn of_file(
 
 /// The feature in a `.npy` file.
 fn feature_of_file(bytes: &[u8], dimension: usize) -> Result<Vec<f32>> {
-    let data = npy::feature_data(bytes)?;
+    let feature = npy::any_feature(bytes)?;
     ensure!(
-        data.len() == dimension * 4,
+        feature.len() == dimension,
         "it has {} numbers, and the features here have {dimension}",
-        data.len() / 4
+        feature.len()
     );
-    Ok(npy::floats(data).collect())
+    Ok(feature)
 }
 
 /// The feature of words, or why they have none.

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Finding, compare};
+use super::report::{Finding, compare};
 use crate::storage::checksum::{self, Checksum};
 use crate::storage::files::regular;
 use crate::storage::npy;

@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use super::Answer;
 use crate::server::App;
 use crate::server::answer::{ErrorBody, Problem};
-use crate::server::decisions::Decision;
 use crate::server::groups::{self, Member, NoGroups};
 use crate::server::parameters::{self, Parameters};
 use crate::similarity::scan::pairs::TooManyPairs;
+use crate::storage::decisions::Decision;
 
 /// Groups of pictures that are copies of each other.
 #[derive(Serialize, ToSchema)]

@@ -35,7 +35,7 @@ pub enum Class {
     BadEntry,
     /// There is no such file.
     Missing,
-    /// The file may not be read, or not be written.
+    /// The file may not be read.
     Denied,
     /// It is not a regular file.
     NotAFile,

@@ -16,7 +16,7 @@ use super::lease::{Lease, Leased, Purpose, Say};
 use crate::support::fault;
 
 /// The file below a model's directory whose locks tell processes who packs, makes the index, or adds to the report of
-/// failures. (What is claimed, the files in `.claims` tell.)
+/// failures. (The files in `.claims` tell what is claimed.)
 const LOCK: &str = ".lock";
 
 impl ModelDir {

@@ -127,6 +127,52 @@ fn the_command_that_brings_pictures_back_can_be_pasted() {
     assert_eq!(files(&env.path("media")), before);
 }
 
+#[test]
+fn what_people_have_decided_is_moved_and_nothing_else() {
+    let env = collection();
+    let before = files(&env.path("media"));
+    let decided = |more: &[&str]| {
+        let decided = ["--media-dir", "media", "--decided"];
+        duplicates(&env, &[&decided, more].concat())
+    };
+    decided(&[]).exits(1).says(&[
+        "nothing is decided yet",
+        "features/model.decisions.jsonl",
+        "simsearch serve --allow-changes",
+    ]);
+    let decisions = [
+        r#"{"object_ids":["one.ppm","near.ppm"],"keep":"near.ppm"}"#,
+        r#"{"object_ids":["top.ppm","deep.ppm"],"keep":null}"#,
+        r#"{"object_ids":["alone.ppm","away.ppm"],"keep":"away.ppm"}"#,
+    ];
+    env.write("features/model.decisions.jsonl", decisions.join("\n"));
+    let found = decided(&[]);
+    found.exits(4).says(&[
+        "1 object that decisions are about left out",
+        "1 group of 2 objects",
+    ]);
+    let bytes = |width| ppm(width, 10, width).len();
+    let expected = format!(
+        "b/c/near.ppm 0 20x10 {}\na/one.ppm 1 40x10 {}\n",
+        bytes(20),
+        bytes(40)
+    );
+    assert_eq!(found.stdout, expected);
+    // Without it the groups are others, and that is said.
+    act(&env, &["--move-to", "found", "--dry-run"])
+        .exits(0)
+        .says(&["3 pictures would be moved", "is not followed; --decided"]);
+    decided(&["--keep", "oldest"]).exits(2);
+    let moved = decided(&["--move-to", "found"]);
+    moved.exits(0).says(&["1 picture moved", "--undo"]);
+    assert!(!moved.stderr.contains("is not followed"), "{moved}");
+    let mut left = before.clone();
+    left.remove("a/one.ppm").unwrap();
+    assert!(files(&env.path("media")) == left);
+    undo(&env).exits(0).says(&["1 picture brought back"]);
+    assert!(files(&env.path("media")) == before);
+}
+
 /// Moves to a folder and back.
 fn move_and_undo(folder: &Path) {
     let env = collection();

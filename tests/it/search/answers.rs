@@ -232,6 +232,19 @@ fn a_feature_is_printed_to_the_last_bit_and_is_a_query() {
     env.write("short.npy", feature_file(&printed[1..]));
     (search(&env, &["short.npy"]).exits(1))
         .says(&["short.npy: it has 6 numbers, and the features here have 7"]);
+    // As numpy has it where nobody says otherwise: 64 bits, a row.
+    let header = format!(
+        "{:117}\n",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 7), }"
+    );
+    let doubles = printed
+        .iter()
+        .flat_map(|number| f64::from(*number).to_le_bytes());
+    let file = b"\x93NUMPY\x01\x00\x76\x00".iter().copied();
+    let file: Vec<u8> = file.chain(header.into_bytes()).chain(doubles).collect();
+    env.write("doubles.npy", file);
+    let by_doubles = search(&env, &["doubles.npy"]);
+    assert_eq!(by_doubles.exits(0).stdout, by_file.stdout);
     env.write("text.npy", "text");
     (search(&env, &["text.npy"]).exits(1)).says(&["text.npy: "]);
     search(&env, &["--feature", "3.jpg"])

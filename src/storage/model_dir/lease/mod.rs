@@ -108,7 +108,7 @@ impl ModelDir {
         self.lease_within(purpose, TIMES, !fault::locks_prove_nothing(), say)
     }
 
-    /// The same where it is given how long what takes, and whether the lock proves anything.
+    /// The same with the intervals given, and whether the lock proves anything.
     fn lease_within(
         &self,
         purpose: Purpose,

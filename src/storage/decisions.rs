@@ -42,6 +42,18 @@ impl DecisionFile {
     /// When the file cannot be read, or a line is no decision.
     pub fn read(&self) -> Result<Decisions> {
         let mut decisions = Decisions::default();
+        for decision in self.all()? {
+            decisions.add(decision);
+        }
+        Ok(decisions)
+    }
+
+    /// The same one after the other, as they were made.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn all(&self) -> Result<Vec<Decision>> {
+        let mut decisions = Vec::new();
         let bytes = match regular::read_own(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(decisions),
             read => read.with_context(|| format!("cannot read {}", self.0.display()))?,
@@ -60,9 +72,14 @@ impl DecisionFile {
                 anyhow!("line {number} is no decision: {why}")
                     .context(format!("cannot read {}", self.0.display()))
             })?;
-            decisions.add(decision);
+            decisions.push(decision);
         }
         Ok(decisions)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Adds one. Once this returns it is on the disk.

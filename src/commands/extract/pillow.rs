@@ -27,7 +27,7 @@ const PILLOWS: [Resampling; 2] = [Resampling::Pillow12, Resampling::Pillow13];
 ///
 /// # Errors
 /// When the features are of the other version than the one that is asked for.
-pub fn check_pillow(
+pub fn check(
     options: &Options,
     list: &ObjectList,
     sample: &[u32],
