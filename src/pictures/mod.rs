@@ -42,7 +42,7 @@ mod size;
 pub mod thumbnail;
 
 pub use error::PictureError;
-pub use extensions::{EXTENSIONS, is_picture_name};
+pub use extensions::{EXTENSIONS, is_name_of_unread, is_picture_name};
 pub use fit::{Fit, Resize, Rounding};
 pub use formats::{Format, JPEG_DECODER, heic_decoder};
 pub use gpu::{GpuError, GpuReader};

@@ -16,6 +16,7 @@ use super::routes;
         routes::similar::similar_to_object,
         routes::similar::similar_to_words,
         routes::similar::similar_to_upload,
+        routes::similar::feature,
         routes::pictures::object,
         routes::pictures::thumbnail,
         routes::similar::random,

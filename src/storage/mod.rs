@@ -9,6 +9,7 @@
 //! | `media` | which file an object id stands for, and how a picture file, or a member of a tar, is read |
 //! | `beneath` | files of the media directory, and none outside |
 //! | `tar` | the members of tar files |
+//! | `mounted` | what is looked at before pictures that cannot be found are taken for gone |
 //! | [`model_dir`] | `FEATURE_DIR/<model>`: per-object files, claims and other locks, temporary files |
 //! | [`npy`] | the format of features; tells a torn file from a whole one |
 //! | [`shard`], [`sha256sums`], [`checksum`] | packed features, and their checksums |
@@ -31,6 +32,7 @@ pub(crate) mod folder;
 pub(crate) mod media;
 pub(crate) mod merging;
 pub mod model_dir;
+pub(crate) mod mounted;
 pub(crate) mod name_filter;
 pub mod npy;
 pub mod object_id;

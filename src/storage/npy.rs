@@ -118,6 +118,11 @@ pub struct ArrayHeader {
     pub data_offset: usize,
 }
 
+/// Whether this is the beginning of a `.npy` file.
+pub fn is_array(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x93NUMPY")
+}
+
 /// Reads the header at the beginning of `bytes`, which need not hold the data.
 pub fn parse_header(bytes: &[u8]) -> Result<ArrayHeader, NpyError> {
     let data_offset = match bytes {

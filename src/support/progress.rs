@@ -11,8 +11,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::support::mutex::lock;
 
-/// Time between two plain lines where stderr is not a terminal.
-const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two plain lines where stderr is not a terminal. After ten minutes it is a 60th of the time that the run
+/// has taken, so that the log of a day has some hundreds of lines.
+fn plain_interval(elapsed: Duration) -> Duration {
+    Duration::from_secs(10).max(elapsed / 60)
+}
 
 /// How far a run of `extract` is.
 #[derive(Debug, Default)]
@@ -171,7 +174,7 @@ impl Progress {
     /// Whether the last line is long enough ago; then there is to be one now.
     fn is_time_for_a_line(&self) -> bool {
         let mut last = lock(&self.last_line);
-        let is_time = last.elapsed() >= PLAIN_INTERVAL;
+        let is_time = last.elapsed() >= plain_interval(self.bar.elapsed());
         if is_time {
             *last = Instant::now();
         }

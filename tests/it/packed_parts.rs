@@ -783,7 +783,14 @@ fn what_is_not_listed_leaves_its_part_also_while_another_one_is_written() {
         .filter(|entry| !entry.ends_with(&gone))
         .collect();
     env.objects(&kept);
-    let prune = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+    let prune = [
+        "prune",
+        "--yes",
+        "--media-dir",
+        "media",
+        "--feature-dir",
+        "features",
+    ];
     let hold = |part: usize| {
         let path = env.path(format!("features/nhwc/part-{part:05}-of-00002"));
         let part = ModelDir::open(&path).unwrap();

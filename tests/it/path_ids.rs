@@ -484,7 +484,13 @@ fn wherever_concat_or_prune_is_killed_each_feature_keeps_its_path() {
     let all = env.tree("features");
     // For `prune`, one row and one file are of pictures that are gone.
     let listed = [ENTRIES[0], ENTRIES[3]];
-    let prune = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+    let prune = [
+        "prune",
+        "--yes",
+        "--media-dir=media",
+        "--feature-dir",
+        "features",
+    ];
     let concat = ["concat", "--feature-dir", "features", "--rows", "2"];
     let neighbours = |more: &[&str]| {
         let outcome = run(&env, "search", &[&["a.jpg", "--paths"], more].concat());

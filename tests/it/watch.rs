@@ -373,8 +373,8 @@ fn pictures_that_are_there_and_not_listed_any_more_are_left_to_prune() {
     watch.says("8 done");
     watch.end(Signal::SIGINT).exits(0);
     let watch = Watch::start(&env, &[]);
-    watch.says("nothing is pruned: media/x/");
-    watch.says("png is still there, and not listed in media/objects.txt");
+    watch.says("nothing is pruned: 2 pictures, such as media/x/");
+    watch.says("are still there, and not listed in media/objects.txt");
     watch.end(Signal::SIGINT).exits(0);
     assert_eq!(count_ending(&env, "g.npy"), 8);
     let places = ["--media-dir", "media", "--feature-dir", "features"];

@@ -9,11 +9,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::storage::failures::Class;
 use crate::storage::media;
+use crate::storage::mounted::{MANY, count_below, sample};
 use crate::storage::object_list::ObjectList;
-
-/// How many listed objects, evenly over the list, are looked for before a run believes that the media is gone; and how
-/// many must be listed below an empty directory before it is taken for one that nothing is mounted on.
-const MANY: usize = 64;
 
 /// The media directory, and what the list says should be in it.
 pub struct Mounted<'a> {
@@ -41,9 +38,8 @@ impl<'a> Mounted<'a> {
         };
         let listed = self.list.len();
         if listed >= MANY
-            && (0..MANY).all(|part| is_missing(part * listed / MANY))
-            && (pending.iter().step_by(pending.len().div_ceil(MANY).max(1)))
-                .all(|&index| is_missing(index as usize))
+            && sample(listed).all(is_missing)
+            && sample(pending.len()).all(|at| is_missing(pending[at] as usize))
         {
             bail!(
                 "none of {MANY} listed objects can be found below {}; is its disk mounted, and does {} belong to it?",
@@ -88,15 +84,7 @@ impl<'a> Mounted<'a> {
     }
 
     fn listed_below(&self, directory: &str) -> usize {
-        let listed_below = self.listed_below.get_or_init(|| {
-            let mut listed_below = HashMap::new();
-            for entry in self.list.entries() {
-                for (end, _) in entry.match_indices('/') {
-                    *listed_below.entry(&entry[..end]).or_default() += 1;
-                }
-            }
-            listed_below
-        });
+        let listed_below = (self.listed_below).get_or_init(|| count_below(self.list.entries()));
         listed_below.get(directory).copied().unwrap_or_default()
     }
 }

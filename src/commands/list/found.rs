@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::paths::Paths;
 use super::{DEFAULT_EXTENSION, Options};
-use crate::pictures::is_picture_name;
+use crate::pictures::{EXTENSIONS, is_name_of_unread, is_picture_name};
 use crate::support::progress::counted;
 
 /// What the walk of a tree finds.
@@ -62,6 +62,10 @@ impl WalkResult {
             let pictures = &mut self.unasked.pictures;
             *pictures.entry(extension.to_owned()).or_default() += 1;
         }
+        if let (true, Some(extension)) = (is_name_of_unread(name), extension) {
+            let unread = &mut self.unasked.unread;
+            *unread.entry(extension.to_ascii_lowercase()).or_default() += 1;
+        }
         if let (0, Some(extension)) = (self.objects.len(), extension)
             && (self.others.len() < MOST_OTHERS || self.others.contains_key(extension))
         {
@@ -94,6 +98,8 @@ impl WalkResult {
 pub struct Unasked {
     /// Pictures with other endings, by these.
     pub pictures: BTreeMap<String, usize>,
+    /// Pictures and films that this build does not read, by their endings.
+    pub unread: BTreeMap<String, usize>,
     /// Links to directories, and links with the name of a picture that was asked for.
     pub links: usize,
     /// Hidden files with such a name.
@@ -105,6 +111,9 @@ impl Unasked {
     pub fn append(&mut self, other: Unasked) {
         for (extension, count) in other.pictures {
             *self.pictures.entry(extension).or_default() += count;
+        }
+        for (extension, count) in other.unread {
+            *self.unread.entry(extension).or_default() += count;
         }
         self.links += other.links;
         self.hidden_files += other.hidden_files;
@@ -120,6 +129,21 @@ impl Unasked {
             let pictures = counted(pictures, "picture");
             lines.push(format!(
                 "{pictures} left out ({most}); --pictures lists them"
+            ));
+        }
+        let unread: usize = self.unread.values().sum();
+        // Who names endings knows of the others.
+        let are_all_asked_for = options.extensions == EXTENSIONS || !has_chosen(options);
+        if unread > 0 && are_all_asked_for {
+            let of_heic = ["heic", "heif", "hif"];
+            let hint = match of_heic.iter().any(|it| self.unread.contains_key(*it)) {
+                true => "; `make build FEATURES=heic` makes one that reads HEIC",
+                false => "",
+            };
+            lines.push(format!(
+                "{} left out, which this program does not read ({}){hint}",
+                counted(unread, "file"),
+                most_frequent(&self.unread, 5)
             ));
         }
         if self.links > 0 {

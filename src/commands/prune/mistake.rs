@@ -1,6 +1,6 @@
 //! What may well be a mistake: another list, or a disk that is not mounted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,10 @@ use rayon::prelude::*;
 
 use super::{Listed, Options, Place};
 use crate::storage::media;
+use crate::storage::mounted::{MANY, count_below, sample};
 use crate::storage::object_id::IdKind;
 use crate::storage::object_list::ObjectList;
 use crate::storage::sources::RecordedSources;
-
-/// How many listed pictures, evenly over the list, are looked for before the media directory is taken for one whose
-/// disk is not mounted; and how many must have been below a folder before it is, where that is empty.
-const SAMPLE: usize = 64;
 
 /// What is about to be removed.
 pub struct Removed<'a> {
@@ -65,7 +62,7 @@ pub fn mistake(options: &Options, list: &ObjectList, removed: &Removed<'_>) -> O
     }
     if let Some(folder) = emptied_folder(&options.media_dir, paths) {
         return Some(format!(
-            "{} is empty, and {SAMPLE} pictures or more were below it: is its disk mounted? `simsearch prune --yes` removes \
+            "{} is empty, and {MANY} pictures or more were below it: is its disk mounted? `simsearch prune --yes` removes \
              what is not listed all the same",
             folder.display()
         ));
@@ -127,20 +124,14 @@ impl<'a> Pictures<'a> {
 }
 
 fn looks_unmounted(media_dir: &Path, list: &ObjectList) -> bool {
-    let step = list.len().div_ceil(SAMPLE).max(1);
-    let mut sample = list.entries().step_by(step);
-    !sample.any(|entry| media::stamp(&media_dir.join(entry)).is_ok())
+    let is_there = |index| media::stamp(&media_dir.join(list.entry(index))).is_ok();
+    !sample(list.len()).any(is_there)
 }
 
 /// A folder that is empty, and below which many of these files were: a disk may have been mounted there.
 fn emptied_folder(media_dir: &Path, paths: &[&str]) -> Option<PathBuf> {
-    let mut below: HashMap<&str, usize> = HashMap::new();
-    for path in paths {
-        for (end, _) in path.match_indices('/') {
-            *below.entry(&path[..end]).or_default() += 1;
-        }
-    }
-    let many = below.into_iter().filter(|(_, files)| *files >= SAMPLE);
+    let below = count_below(paths.iter().copied());
+    let many = below.into_iter().filter(|(_, files)| *files >= MANY);
     many.map(|(folder, _)| media_dir.join(folder))
         .find(|folder| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()))
 }

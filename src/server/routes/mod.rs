@@ -24,7 +24,7 @@ use super::work::MAX_UPLOAD_BYTES;
 use super::{App, BasePath, guard, openapi, page, token};
 use duplicates::{decide, duplicates};
 use pictures::{object, thumbnail};
-use similar::{random, similar_to_object, similar_to_upload, similar_to_words};
+use similar::{feature, random, similar_to_object, similar_to_upload, similar_to_words};
 
 type Answer = Result<Response, Problem>;
 
@@ -34,6 +34,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/page/{name}", get(page_file))
         .route("/similar", get(similar_to_words).post(similar_to_upload))
         .route("/similar/{*object_id}", get(similar_to_object))
+        .route("/feature/{*object_id}", get(feature))
         .route("/random", get(random))
         .route("/duplicates", get(duplicates).post(decide))
         .route("/object/{*object_id}", get(object))
@@ -120,10 +121,11 @@ impl App {
 }
 
 fn endpoint(path: &str) -> &'static str {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 11] = [
         "",
         "page",
         "similar",
+        "feature",
         "random",
         "duplicates",
         "object",

@@ -23,6 +23,7 @@ use crate::server::scans::{Method, Question};
 use crate::server::work::MAX_UPLOAD_BYTES;
 use crate::similarity::scan::Metric;
 use crate::storage::folder::Folder;
+use crate::storage::npy;
 
 /// What was found.
 #[derive(Serialize, ToSchema)]
@@ -64,17 +65,50 @@ pub async fn similar_to_object(
     let started = Instant::now();
     let Path(id) = id?;
     let wanted = parameters.wanted(Metric::Euclidean)?;
-    let feature = (app.live.features().find(&id)).map(|(_, feature)| feature.to_vec());
-    let Some(feature) = feature else {
-        return Err(Problem::not_found("there is no feature of this object"));
-    };
+    let feature = feature_of(&app, &id)?;
+    similar(app, started, Some(id), feature, wanted).await
+}
+
+fn feature_of(app: &App, id: &str) -> Result<Vec<f32>, Problem> {
+    let feature = (app.live.features().find(id)).map(|(_, feature)| feature.to_vec());
+    let feature =
+        feature.ok_or_else(|| Problem::not_found("there is no feature of this object"))?;
     if !feature.iter().all(|number| number.is_finite()) {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the feature of this object holds a number that is not finite; `simsearch verify` says more",
         ));
     }
-    similar(app, started, Some(id), feature, wanted).await
+    Ok(feature)
+}
+
+/// The feature of an object.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct FeatureOfObject {
+    object_id: String,
+    /// Its numbers; as `float32` they are the same to the last bit.
+    feature: Vec<f32>,
+}
+
+/// What the feature of an object is.
+#[utoipa::path(
+    get,
+    path = "/feature/{object_id}",
+    params(ObjectId),
+    responses(
+        (status = 200, description = "The feature", body = FeatureOfObject),
+        (status = "default", description = "What is wrong", body = ErrorBody),
+    )
+)]
+pub async fn feature(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+    _: Parameters<parameters::Nothing>,
+) -> Answer {
+    let Path(object_id) = id?;
+    let feature = feature_of(&app, &object_id)?;
+    Ok(Json(FeatureOfObject { object_id, feature }).into_response())
 }
 
 /// Which pictures fit words best, for models that know some.
@@ -117,7 +151,8 @@ fn of_query(error: QueryError) -> Problem {
     }
 }
 
-/// What the neighbours of a picture are: the body is the picture, or a form with one file.
+/// What the neighbours of a picture are: the body is the picture, or a form with one file. In its place there may be a
+/// feature, as a `.npy` file.
 #[utoipa::path(
     post,
     path = "/similar",
@@ -138,16 +173,39 @@ pub async fn similar_to_upload(
 ) -> Answer {
     let started = Instant::now();
     let wanted = parameters.wanted(Metric::Euclidean)?;
-    let model = app.model.as_ref().map(Arc::clone).ok_or_else(|| {
-        let message = "pictures cannot be uploaded here; the server said why when it began";
-        Problem::new(StatusCode::NOT_IMPLEMENTED, message)
-    })?;
-    let made = {
+    let feature = {
         let _place = app.work.upload()?;
         let bytes = uploaded(request).await?;
-        app.work.run(move || model.feature(&bytes)).await?
+        match npy::is_array(&bytes) {
+            true => feature_in(&bytes, app.live.features().collection.dimension())?,
+            false => {
+                let model = app.model.as_ref().map(Arc::clone).ok_or_else(|| {
+                    let message =
+                        "pictures cannot be uploaded here; the server said why when it began";
+                    Problem::new(StatusCode::NOT_IMPLEMENTED, message)
+                })?;
+                let made = app.work.run(move || model.feature(&bytes)).await?;
+                made.map_err(of_query)?
+            }
+        }
     };
-    similar(app, started, None, made.map_err(of_query)?, wanted).await
+    similar(app, started, None, feature, wanted).await
+}
+
+/// The feature in a `.npy` file.
+fn feature_in(bytes: &[u8], dimension: usize) -> Result<Vec<f32>, Problem> {
+    let why = match npy::any_feature(bytes) {
+        Ok(feature) if feature.len() == dimension => return Ok(feature),
+        Ok(feature) => format!(
+            "it has {} numbers, and the features here have {dimension}",
+            feature.len()
+        ),
+        Err(error) => error.to_string(),
+    };
+    Err(Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        format!("this .npy file is no feature: {why}"),
+    ))
 }
 
 /// A form with a picture.

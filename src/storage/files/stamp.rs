@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
 /// Tells whether a file has changed.
@@ -17,13 +18,18 @@ pub struct FileStamp {
 impl FileStamp {
     /// The stamp of the file that `metadata` describes.
     pub fn of(metadata: &fs::Metadata) -> Self {
-        let modified = metadata
-            .mtime()
+        Self::new(metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+    }
+
+    /// The same of what `stat(2)` says.
+    pub(crate) fn of_stat(stat: &FileStat) -> Self {
+        Self::new(stat.st_size as u64, stat.st_mtime, stat.st_mtime_nsec)
+    }
+
+    fn new(size: u64, seconds: i64, nanoseconds: i64) -> Self {
+        let modified = seconds
             .saturating_mul(1_000_000_000)
-            .saturating_add(metadata.mtime_nsec());
-        FileStamp {
-            size: metadata.len(),
-            modified,
-        }
+            .saturating_add(nanoseconds);
+        FileStamp { size, modified }
     }
 }

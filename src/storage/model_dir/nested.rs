@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat};
-use nix::sys::stat::{Mode, fstatat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rayon::prelude::*;
 
 use super::scratch::SCRATCH;
 use super::{AtPath, DIRECTORY, ModelDir, read_whole};
+use crate::storage::files::FileStamp;
 use crate::storage::object_id::IdKind;
 use crate::storage::part_dir;
 use crate::storage::sources::Made;
@@ -75,8 +76,8 @@ impl<'a> PerObjectFile<'a> {
 pub(crate) struct ReadFile<'a> {
     /// Its name.
     pub file: PerObjectFile<'a>,
-    /// Tells it from others of that name.
-    pub inode: u64,
+    /// Tells it from others of that name: its inode, which a later one may be given again, size and time.
+    pub stamp: (u64, FileStamp),
 }
 
 /// What a model's directory holds below its nested directories.
@@ -213,8 +214,9 @@ impl ModelDir {
     ) -> io::Result<ReadFile<'a>> {
         match self.open_feature(file.path()) {
             Ok(mut open) => {
-                let inode = read_whole(&mut open, buffer)?.ino();
-                Ok(ReadFile { file, inode })
+                let read = read_whole(&mut open, buffer)?;
+                let stamp = (read.ino(), FileStamp::of(&read));
+                Ok(ReadFile { file, stamp })
             }
             Err(Errno::ELOOP) => Err(io::Error::other(NotRegular)),
             Err(error) => Err(error.into()),
@@ -230,13 +232,13 @@ impl ModelDir {
 
     /// The same for files that were read: those in whose place there is another file by now stay.
     pub(crate) fn remove_read(&self, files: &[ReadFile<'_>]) -> Result<(), AtPath> {
-        let files = files.iter().map(|read| (read.file, Some(read.inode)));
+        let files = files.iter().map(|read| (read.file, Some(read.stamp)));
         self.remove_in_groups(files.collect())
     }
 
     fn remove_in_groups(
         &self,
-        mut files: Vec<(PerObjectFile<'_>, Option<u64>)>,
+        mut files: Vec<(PerObjectFile<'_>, Option<(u64, FileStamp)>)>,
     ) -> Result<(), AtPath> {
         // Features of paths come in the order of these, which is another one.
         files.sort_by_key(|(file, _)| file.path);
@@ -249,11 +251,11 @@ impl ModelDir {
             .try_for_each(|files| self.remove_features_below(files[0].0.components().0, files))
     }
 
-    /// Removes per-object files of one outer directory, where they are the ones with these inodes.
+    /// Removes per-object files of one outer directory, where they are the ones with these stamps.
     fn remove_features_below(
         &self,
         first: &str,
-        files: &[(PerObjectFile<'_>, Option<u64>)],
+        files: &[(PerObjectFile<'_>, Option<(u64, FileStamp)>)],
     ) -> Result<(), AtPath> {
         let at = |path: &str| {
             let path = self.path.join(path);
@@ -275,12 +277,13 @@ impl ModelDir {
             else {
                 continue;
             };
-            for (file, inode) in files {
+            for (file, stamp) in files {
                 let (_, _, name) = file.components();
-                if let Some(inode) = inode {
+                if let Some(stamp) = stamp {
                     let there = fstatat(&inner, name, AtFlags::AT_SYMLINK_NOFOLLOW);
                     let there = if_there(there).map_err(at(file.path))?;
-                    if there.is_none_or(|there| there.st_ino != *inode) {
+                    let stamp_there = |there: FileStat| (there.st_ino, FileStamp::of_stat(&there));
+                    if there.map(stamp_there) != Some(*stamp) {
                         continue;
                     }
                 }

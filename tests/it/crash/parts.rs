@@ -266,19 +266,20 @@ fn a_prune_killed_in_a_part_is_finished_by_the_next_and_the_parts_still_merge() 
     }
     let all = rows(&env, "nhwc");
     env.objects(&entries[2..]);
-    let prune = ["prune", "--media-dir", "media", "--feature-dir", "features"];
+    let places = ["--media-dir", "media", "--feature-dir", "features"];
+    let prune: Vec<&str> = ["prune", "--yes"].into_iter().chain(places).collect();
     let before = state(&env, "nhwc");
-    env.run(prune).exits(0).says(&["removed 2 objects"]);
+    env.run(&prune).exits(0).says(&["removed 2 objects"]);
     let after = tidy_state(&env);
     for number in 1.. {
         restore(&env, "nhwc", &before);
-        let run = run_with_fault(&env, env.command(prune), "kill", number);
+        let run = run_with_fault(&env, env.command(&prune), "kill", number);
         if !run.was_killed(0) {
             assert!(number > 15, "{number}");
             break;
         }
         eprintln!("killed at step {number}: {:?}", run.at);
-        env.run(prune).exits(0);
+        env.run(&prune).exits(0);
         assert_same_tree(&tidy_state(&env), &after);
     }
     finish(merge(&env)).exits(0);

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 
 use crate::concat::{feature, numbered, write_features};
 use crate::search::{on_a_line, search, write_shard};
-use crate::{ROOT, TestEnv, need_runtime, ppm, stored_picture, succeed};
+use crate::{ROOT, TestEnv, feature_file, need_runtime, ppm, stored_picture, succeed};
 use client::Server;
 
 /// Objects 00000.jpg and so on with the features of `concat`'s tests, in two shards and three files; of two the picture
@@ -232,7 +232,7 @@ fn the_interface_is_described_for_programs() {
     let url = format!("http://{}", server.address);
     let script = Path::new(ROOT).join("tests/openapi/check.py");
     let checked = succeed(python.arg(script).arg(url).arg("00000.jpg"));
-    assert_eq!(checked, "16 answers are as described\n");
+    assert_eq!(checked, "18 answers are as described\n");
     let document = server.get("/openapi.json").json();
     assert!(document["paths"]["/similar"]["post"].is_object());
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
@@ -332,6 +332,32 @@ fn the_picture_of_an_object_comes_as_it_is_and_small() {
         assert_eq!(size.width, side);
         assert!(size.height.abs_diff(side / 3) <= 1, "{size:?}");
     }
+}
+
+#[test]
+fn the_feature_of_an_object_is_given_and_is_a_query() {
+    let (env, ids) = environment();
+    // No model is there to be loaded.
+    let server = Server::start(&env, &[]);
+    let given = server.get(&format!("/feature/{}", ids[3])).json();
+    assert_eq!(given["objectId"], ids[3]);
+    let feature: Vec<f32> = serde_json::from_value(given["feature"].clone()).unwrap();
+    let printed = search(&env, &[&ids[3], "--json", "--feature"]);
+    let printed: Vec<f32> = serde_json::from_value(printed.json()["feature"].clone()).unwrap();
+    assert_eq!(feature, printed);
+    let ask = |body: &[u8]| server.ask("POST", "/similar?limit=5", &[], body);
+    let found = ask(&feature_file(&feature)).similar();
+    assert_eq!(found, server.similar(&ids[3], 5));
+    for (body, why) in [
+        (feature_file(&feature[1..]), "the features here have 5"),
+        (feature_file(&feature)[..140].to_vec(), "bytes long"),
+    ] {
+        let refused = ask(&body);
+        assert_eq!(refused.status, 422, "{refused:?}");
+        assert!(refused.error().contains(why), "{refused:?}");
+    }
+    assert_eq!(server.get("/feature/nobody.jpg").status, 404);
+    assert_eq!(server.get(&format!("/feature/{}?k=1", ids[3])).status, 400);
 }
 
 #[test]
