@@ -605,13 +605,11 @@ fn a_bug_in_a_worker_ends_the_run_and_what_is_done_is_kept() {
     let extract = || env.extract_command("nhwc", &options);
     let is_of_worker = |step: &str| step.ends_with("a feature") || step == "record the sources";
     let undisturbed = run_with_fault(&env, extract(), "bug", usize::MAX);
-    let steps = (1..).zip(&undisturbed.steps);
-    let numbers = steps.filter(|(_, step)| is_of_worker(step));
+    let first = (undisturbed.steps.iter()).position(|step| is_of_worker(step));
     let mut met = 0;
-    for (number, _) in numbers {
+    for number in (first.unwrap()..undisturbed.steps.len()).step_by(every(2)) {
         let _ = fs::remove_dir_all(env.path("features"));
-        let run = run_with_fault(&env, extract(), "bug", number);
-        // The workers take turns as it comes.
+        let run = run_with_fault(&env, extract(), "bug", number + 1);
         if run.at.is_some_and(|at| is_of_worker(&at)) {
             met += 1;
             (run.outcome.exits(1))
@@ -620,5 +618,6 @@ fn a_bug_in_a_worker_ends_the_run_and_what_is_done_is_kept() {
             assert_eq!(outcome.exits(0).counts()[2], 0, "{outcome}");
         }
     }
-    assert!(met > 6 * 2, "{met}");
+    eprintln!("{met} bugs in workers");
+    assert!(met * every(2) > 6 * 2, "{met}");
 }
