@@ -161,7 +161,7 @@ pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
     } else {
         print(format_args!("{found}"))?;
     }
-    say_how_many(&found, &progress);
+    say_how_many(&found, &options, &progress);
     Ok(match (found.left_out.is_empty(), found.groups.is_empty()) {
         (false, _) => SOME_FAILED.into(),
         (true, false) => FOUND_DUPLICATES.into(),
@@ -169,15 +169,20 @@ pub fn run(arguments: DuplicatesArguments) -> Result<ExitCode> {
     })
 }
 
-fn say_how_many(found: &Duplicates, progress: &Progress) {
+fn say_how_many(found: &Duplicates, options: &duplicates::Options, progress: &Progress) {
     let members: usize = found.groups.iter().map(|group| group.members.len()).sum();
-    progress.note(&format!(
-        "{} of {}, among {}, within {}",
+    let [groups, members] = [
         counted(found.groups.len(), "group"),
         counted(members, "object"),
-        counted(found.objects, "object"),
-        found.max_distance
-    ));
+    ];
+    progress.note(&match options.decided {
+        true => format!("{groups} of {members}, as decided"),
+        false => format!(
+            "{groups} of {members}, among {}, within {}",
+            counted(found.objects, "object"),
+            found.max_distance
+        ),
+    });
 }
 
 /// Acts on what was found. A line for each change; with `--dry-run` for each that would be.
@@ -189,7 +194,7 @@ fn act(
     json: bool,
     progress: &Progress,
 ) -> Result<ExitCode> {
-    say_how_many(found, progress);
+    say_how_many(found, options, progress);
     if !options.decided
         && let Some(file) = duplicates::decisions(&options.directory)
     {

@@ -81,7 +81,7 @@ enum Command {
     ///
     /// Run `simsearch list` before. Rows leave their shards as in `concat`. If killed, what is listed is all there, and
     /// the same command goes on. Without --yes it refuses what looks like a mistake: to remove more than half of all
-    /// features, or anything where pictures cannot be looked for.
+    /// features, or those of pictures that are still there or cannot be looked for.
     #[command(after_help = EXIT_CODES)]
     Prune(PruneArguments),
     /// List, extract, concat and prune again whenever the media tree changes.

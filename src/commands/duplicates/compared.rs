@@ -77,18 +77,22 @@ impl<'a> Compared<'a> {
         Ok(compared)
     }
 
-    /// Says how many features belong to no listed object, and how many listed objects have none.
+    /// Says how many features belong to no listed object.
     pub fn say_what_is_left_out(&self, progress: &Progress) {
-        if self.without_feature > 0 {
-            progress.warn(&format!(
-                "not compared: {} without a feature; `simsearch status` says more",
-                counted(self.without_feature, "listed object")
-            ));
-        }
         if self.unlisted > 0 {
             let unlisted = self.unlisted;
             progress.note(&format!(
                 "features of objects that are not in the list are left out: {unlisted}"
+            ));
+        }
+    }
+
+    /// Says how many listed objects have no feature.
+    pub fn say_what_is_not_compared(&self, progress: &Progress) {
+        if self.without_feature > 0 {
+            progress.note(&format!(
+                "not compared: {} without a feature; `simsearch status` says more",
+                counted(self.without_feature, "listed object")
             ));
         }
     }

@@ -130,6 +130,7 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
             (groups, pairs.len(), farthest)
         }
         false => {
+            compared.say_what_is_not_compared(progress);
             let limit = limit::choose(options)?;
             let (groups, pairs) =
                 find_groups(&collection, &compared, options, limit, &mut kept, progress)?;

@@ -149,7 +149,7 @@ fn what_people_have_decided_is_moved_and_nothing_else() {
     let found = decided(&[]);
     found.exits(4).says(&[
         "1 object that decisions are about left out",
-        "1 group of 2 objects",
+        "1 group of 2 objects, as decided",
     ]);
     let bytes = |width| ppm(width, 10, width).len();
     let expected = format!(
