@@ -180,7 +180,9 @@ pub fn extract(
         })
         .with_context(|| format!("cannot write {}", report.path().display()))?;
     let mut reported = BTreeMap::new();
-    for failure in report.failures()?.values() {
+    let failures =
+        (report.failures()).with_context(|| format!("cannot read {}", report.path().display()))?;
+    for failure in failures.values() {
         *reported.entry(failure.class.to_string()).or_default() += 1;
     }
     let Total {

@@ -245,6 +245,10 @@ impl RecordLock {
     /// # Errors
     /// Those of the system, and when another process has held it for two minutes.
     pub fn hold(&self) -> io::Result<impl Drop> {
+        self.hold_within(RECORD_PATIENCE)
+    }
+
+    fn hold_within(&self, patience: Duration) -> io::Result<impl Drop> {
         struct Held<'a>(&'a RecordLock);
         impl Drop for Held<'_> {
             fn drop(&mut self) {
@@ -255,7 +259,7 @@ impl RecordLock {
         // It is held for a few system calls, so that waiting is short, unless the other process is stopped or stuck.
         let begun = Instant::now();
         while !lock_byte(&self.file, self.offset, libc::F_WRLCK)? {
-            if begun.elapsed() > fault::patience(RECORD_PATIENCE) {
+            if begun.elapsed() > patience {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "another process holds its lock, and is stopped or stuck; end that one, or let it go on",
@@ -270,7 +274,7 @@ impl RecordLock {
 /// How long another process may add to a file that is shared: as long as it may hold what it has claimed.
 const RECORD_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Offsets of locks.
+/// Offsets of locks. (The one after that of the report was taken once, for the record of sources.)
 const PACKING_OFFSET: i64 = 1 << 62;
 const REPORT_OFFSET: i64 = PACKING_OFFSET + 1;
 const PROBE_OFFSET: i64 = PACKING_OFFSET + 3;
@@ -330,6 +334,18 @@ fn file_system<'m>(mounts: &'m str, device: &str) -> Option<&'m str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_another_process_keeps_is_an_error_and_else_it_is_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = ModelDir::create(root.path()).unwrap();
+        let [one, other] = [(); 2].map(|()| directory.report_lock().unwrap());
+        let held = one.hold().unwrap();
+        let refused = other.hold_within(Duration::ZERO).map(drop);
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(held);
+        drop(other.hold().unwrap());
+    }
 
     #[test]
     fn the_type_of_a_mount_is_found_by_its_device() {
