@@ -135,8 +135,8 @@ pub enum RecipeError {
     },
     /// The features of the directory were made in another way.
     #[error(
-        "{} was made with {there}, this run would use {here}; mixed features cannot be compared, so give this run \
-         another --feature-dir",
+        "{} was made with {there}, this run would use {here}; mixed features cannot be compared, so give this run the \
+         options of before, or another --feature-dir",
         path.display()
     )]
     Differs {
