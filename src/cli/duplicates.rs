@@ -227,14 +227,13 @@ fn act(
         Action::HardLink | Action::Symlink => ("linked", acted.changes.len()),
     };
     let count = counted(count, "picture");
-    progress.note(&match (&acted.undo_list, dry_run) {
-        (_, true) => format!("{count} would be {done}"),
-        _ if acted.changes.is_empty() => format!("{count} {done}"),
-        (None, false) => format!("{count} {done}"),
-        (Some(list), false) => format!(
+    progress.note(&match &acted.undo_list {
+        _ if dry_run => format!("{count} would be {done}"),
+        Some(list) if !acted.changes.is_empty() => format!(
             "{count} {done}; `simsearch duplicates --undo {}` brings them back",
             quoted(list)
         ),
+        _ => format!("{count} {done}"),
     });
     printed?;
     Ok(match acted.left.is_empty() && found.left_out.is_empty() {

@@ -254,15 +254,15 @@ fn gpus() -> Result<Vec<String>, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
-    let Ok(mut query) = started else {
+    let Ok(mut tool) = started else {
         return Ok(Vec::new());
     };
     let mut said = String::new();
-    match child::wait_within(&mut query, fault::patience(PATIENCE)) {
+    match child::wait_within(&mut tool, fault::patience(PATIENCE)) {
         Ok(Some(status)) if status.success() => {
-            let said_it = query.stdout.take();
-            let read = said_it.map(|mut stdout| stdout.read_to_string(&mut said));
-            read.transpose().map_err(|error| error.to_string())?;
+            if let Some(stdout) = &mut tool.stdout {
+                (stdout.read_to_string(&mut said)).map_err(|error| error.to_string())?;
+            }
         }
         Ok(None) => {
             return Err(format!(

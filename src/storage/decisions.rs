@@ -165,9 +165,7 @@ impl Decisions {
         let (Some(of_one), Some(of_other)) = (self.apart.get(one), self.apart.get(other)) else {
             return false;
         };
-        of_one
-            .iter()
-            .any(|number| of_other.binary_search(number).is_ok())
+        in_common(of_one, of_other).next().is_some()
     }
 
     /// Whether it is decided which of these objects to keep.
@@ -176,6 +174,12 @@ impl Decisions {
         sets.flatten()
             .any(|all| object_ids.iter().all(|id| all.contains(*id)))
     }
+}
+
+/// The numbers that are in both, which are in rising order.
+pub fn in_common(one: &[usize], other: &[usize]) -> impl Iterator<Item = usize> {
+    let numbers = one.iter().copied();
+    numbers.filter(|number| other.binary_search(number).is_ok())
 }
 
 #[cfg(test)]

@@ -43,6 +43,14 @@ pub enum NpyError {
         /// Length that follows from the header, in bytes.
         expected: u64,
     },
+    /// The feature has another dimension than those it is to be compared with.
+    #[error("it has {found} numbers, and the features here have {dimension}")]
+    Dimension {
+        /// How many numbers it has.
+        found: usize,
+        /// How many it should have.
+        dimension: usize,
+    },
     /// A number is NaN or infinite.
     #[error("holds a number that is not finite (at index {index})")]
     NotFinite {
@@ -186,8 +194,9 @@ pub fn feature_data(bytes: &[u8]) -> Result<&[u8], NpyError> {
 }
 
 /// The feature in the bytes of a whole `.npy` file as Python programs write them: `(d,)` or `(1, d)` numbers of 16, 32 or
-/// 64 bits, every one finite as `f32`, to which those of 64 bits are rounded.
-pub fn any_feature(bytes: &[u8]) -> Result<Vec<f32>, NpyError> {
+/// 64 bits, every one finite as `f32`, to which those of 64 bits are rounded; and as many as the features that it is to be
+/// compared with have.
+pub fn any_feature(bytes: &[u8], dimension: usize) -> Result<Vec<f32>, NpyError> {
     let header = parse_header(bytes)?;
     let data = bytes.get(header.data_offset..).unwrap_or_default();
     let is_one = matches!(header.shape[..], [(1..)] | [1, (1..)]);
@@ -214,9 +223,12 @@ pub fn any_feature(bytes: &[u8]) -> Result<Vec<f32>, NpyError> {
         }
     };
     header.check_length(width, bytes.len() as u64)?;
-    match feature.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(NpyError::NotFinite { index }),
-        None => Ok(feature),
+    if let Some(index) = feature.iter().position(|value| !value.is_finite()) {
+        return Err(NpyError::NotFinite { index });
+    }
+    match feature.len() {
+        found if found == dimension => Ok(feature),
+        found => Err(NpyError::Dimension { found, dimension }),
     }
 }
 
@@ -413,9 +425,9 @@ mod tests {
                 ("<f8", doubles.as_flattened()),
             ] {
                 let whole = file(descriptor, shape, data);
-                assert_eq!(any_feature(&whole).unwrap(), numbers, "{descriptor}");
+                assert_eq!(any_feature(&whole, 3).unwrap(), numbers, "{descriptor}");
                 let cut = &whole[..whole.len() - 1];
-                assert!(matches!(any_feature(cut), Err(NpyError::Length { .. })));
+                assert!(matches!(any_feature(cut, 3), Err(NpyError::Length { .. })));
             }
         }
         for (descriptor, shape) in [("<f4", &[3, 1][..]), ("<f4", &[]), ("<i4", &[3])] {
@@ -423,11 +435,11 @@ mod tests {
                 [] => file(descriptor, &[0], &[]),
                 shape => file(descriptor, shape, floats.as_flattened()),
             };
-            assert!(matches!(any_feature(&other), Err(NpyError::Kind { .. })));
+            assert!(matches!(any_feature(&other, 3), Err(NpyError::Kind { .. })));
         }
         let huge = file("<f8", &[1], &1e300f64.to_le_bytes());
         assert!(matches!(
-            any_feature(&huge),
+            any_feature(&huge, 1),
             Err(NpyError::NotFinite { index: 0 })
         ));
     }

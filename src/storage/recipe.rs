@@ -148,6 +148,21 @@ pub enum RecipeError {
     },
 }
 
+/// What a recipe says that readers need, also one of another version.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Known {
+    ids: IdKind,
+    dimension: usize,
+}
+
+impl Known {
+    fn of(directory: &Path) -> Result<Self, RecipeError> {
+        let known: Option<Self> = read(directory)?;
+        Ok(known.unwrap_or_default())
+    }
+}
+
 impl Recipe {
     /// The same with the version of the format: 1, or 2 where it has something that version 0.1 of this program would
     /// overlook and go on in another way.
@@ -173,24 +188,12 @@ impl Recipe {
     /// What the object ids of a model's directory are: names where nothing is recorded, as earlier versions and other
     /// programs leave it.
     pub fn id_kind(directory: &Path) -> Result<IdKind, RecipeError> {
-        #[derive(Default, Deserialize)]
-        struct Ids {
-            #[serde(default)]
-            ids: IdKind,
-        }
-        let ids: Option<Ids> = read(directory)?;
-        Ok(ids.unwrap_or_default().ids)
+        Ok(Known::of(directory)?.ids)
     }
 
     /// The dimension of the features of a model's directory, and 0 where nothing is recorded.
     pub fn dimension(directory: &Path) -> Result<usize, RecipeError> {
-        #[derive(Default, Deserialize)]
-        struct Features {
-            #[serde(default)]
-            dimension: usize,
-        }
-        let features: Option<Features> = read(directory)?;
-        Ok(features.unwrap_or_default().dimension)
+        Ok(Known::of(directory)?.dimension)
     }
 
     /// Checks that the directory was made with this recipe; records it where none is recorded.

@@ -9,7 +9,7 @@ use super::member::Ranked;
 use super::{Compared, Group, Options, member};
 use crate::similarity::collection::Collection;
 use crate::similarity::scan::pairs::Pair;
-use crate::storage::decisions::{Decision, DecisionFile};
+use crate::storage::decisions::{Decision, DecisionFile, in_common};
 use crate::support::progress::{Progress, counted};
 
 /// Where decisions about the features of a model's directory are, if there are any.
@@ -102,11 +102,8 @@ fn kept_and_others(decisions: &[Decision]) -> BTreeMap<&str, Vec<&str>> {
         }
     }
     let is_taken_back = |id: &str, keep: &str, number: usize| {
-        let [of_id, of_keep] = [id, keep].map(|id| apart.get(id).into_iter().flatten());
-        let of_keep: Vec<_> = of_keep.collect();
-        of_id
-            .into_iter()
-            .any(|later| *later > number && of_keep.contains(&later))
+        let [of_id, of_keep] = [id, keep].map(|id| apart.get(id).map_or(&[][..], Vec::as_slice));
+        in_common(of_id, of_keep).any(|later| later > number)
     };
     last.retain(|id, (number, keep)| id != keep && !is_taken_back(id, keep, *number));
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

@@ -122,19 +122,19 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
     );
     let compared = Compared::choose(&collection, media.as_ref(), options)?;
     compared.say_what_is_left_out(progress);
-    let (objects, mut kept) = (compared.objects.len(), Kept::none());
-    let (mut groups, pairs, limit) = match options.decided {
+    let objects = compared.objects.len();
+    let (mut groups, pairs, limit, kept) = match options.decided {
         true => {
             let (groups, pairs) = decided::groups(&collection, &compared, options, progress)?;
             let farthest = pairs.iter().map(|pair| pair.distance).fold(0.0, f64::max);
-            (groups, pairs.len(), farthest)
+            (groups, pairs.len(), farthest, Kept::none())
         }
         false => {
             compared.say_what_is_not_compared(progress);
             let limit = limit::choose(options)?;
-            let (groups, pairs) =
-                find_groups(&collection, &compared, options, limit, &mut kept, progress)?;
-            (groups, pairs, limit)
+            let (groups, pairs, kept) =
+                find_groups(&collection, &compared, options, limit, progress)?;
+            (groups, pairs, limit, kept)
         }
     };
     groups.sort_by(|one, other| one.members[0].name().cmp(other.members[0].name()));
@@ -154,18 +154,16 @@ pub fn duplicates(options: &Options, progress: &Progress) -> Result<Duplicates> 
     Ok(found)
 }
 
-/// The groups that all pairs within a limit make, and how many pairs there are. What is kept of them for the case of a
-/// kill is for the caller to remove.
+/// The groups that all pairs within a limit make, how many pairs there are, and what of them is kept for the case of a
+/// kill.
 fn find_groups(
     collection: &Collection,
     compared: &Compared<'_>,
     options: &Options,
     limit: f64,
-    kept: &mut Kept,
     progress: &Progress,
-) -> Result<(Vec<Group>, usize)> {
-    let pairs;
-    (pairs, *kept) = find_pairs(collection, compared, options, limit, progress)?;
+) -> Result<(Vec<Group>, usize, Kept)> {
+    let (pairs, kept) = find_pairs(collection, compared, options, limit, progress)?;
     let members = member::ranked(collection, compared, &pairs, options, progress);
     let distance = |one: u32, other: u32| {
         let [one, other] = [one, other].map(|place| compared.feature(collection, place));
@@ -179,7 +177,7 @@ fn find_groups(
                 .collect(),
         })
         .collect();
-    Ok((groups, pairs.len()))
+    Ok((groups, pairs.len(), kept))
 }
 
 /// The list of objects, where there is one; without it nothing can be asked about files and folders.

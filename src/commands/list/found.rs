@@ -43,9 +43,7 @@ impl WalkResult {
         self.tars.extend(other.tars);
         self.walked_tars += other.walked_tars;
         self.unasked.append(other.unasked);
-        for (extension, count) in other.others {
-            *self.others.entry(extension).or_default() += count;
-        }
+        add_up(&mut self.others, other.others);
     }
 
     /// Says why something that was asked for is not listed.
@@ -109,12 +107,8 @@ pub struct Unasked {
 
 impl Unasked {
     pub fn append(&mut self, other: Unasked) {
-        for (extension, count) in other.pictures {
-            *self.pictures.entry(extension).or_default() += count;
-        }
-        for (extension, count) in other.unread {
-            *self.unread.entry(extension).or_default() += count;
-        }
+        add_up(&mut self.pictures, other.pictures);
+        add_up(&mut self.unread, other.unread);
         self.links += other.links;
         self.hidden_files += other.hidden_files;
         self.hidden_folders += other.hidden_folders;
@@ -163,6 +157,12 @@ impl Unasked {
             ));
         }
         lines
+    }
+}
+
+fn add_up(endings: &mut BTreeMap<String, usize>, more: BTreeMap<String, usize>) {
+    for (extension, count) in more {
+        *endings.entry(extension).or_default() += count;
     }
 }
 

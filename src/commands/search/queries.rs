@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use anyhow::{Error, Result, ensure};
+use anyhow::{Error, Result};
 use rayon::prelude::*;
 
 use super::spelling;
@@ -300,7 +300,7 @@ fn of_file(
         read => read.map_err(|error| error.to_string())?,
     };
     if is_feature_file(Path::new(query)) {
-        let feature = feature_of_file(&bytes, collection.dimension());
+        let feature = npy::any_feature(&bytes, collection.dimension()).map_err(Error::from);
         return Ok(Found {
             text,
             feature: Feature::Itself(feature.map_err(|error| format!("{error:#}"))?),
@@ -318,17 +318,6 @@ fn of_file(
         }),
         Err(error) => Err(format!("{error:#}")),
     }
-}
-
-/// The feature in a `.npy` file.
-fn feature_of_file(bytes: &[u8], dimension: usize) -> Result<Vec<f32>> {
-    let feature = npy::any_feature(bytes)?;
-    ensure!(
-        feature.len() == dimension,
-        "it has {} numbers, and the features here have {dimension}",
-        feature.len()
-    );
-    Ok(feature)
 }
 
 /// The feature of words, or why they have none.

@@ -177,7 +177,13 @@ pub async fn similar_to_upload(
         let _place = app.work.upload()?;
         let bytes = uploaded(request).await?;
         match npy::is_array(&bytes) {
-            true => feature_in(&bytes, app.live.features().collection.dimension())?,
+            true => {
+                let dimension = app.live.features().collection.dimension();
+                npy::any_feature(&bytes, dimension).map_err(|why| {
+                    let message = format!("this .npy file is no feature: {why}");
+                    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, message)
+                })?
+            }
             false => {
                 let model = app.model.as_ref().map(Arc::clone).ok_or_else(|| {
                     let message =
@@ -190,22 +196,6 @@ pub async fn similar_to_upload(
         }
     };
     similar(app, started, None, feature, wanted).await
-}
-
-/// The feature in a `.npy` file.
-fn feature_in(bytes: &[u8], dimension: usize) -> Result<Vec<f32>, Problem> {
-    let why = match npy::any_feature(bytes) {
-        Ok(feature) if feature.len() == dimension => return Ok(feature),
-        Ok(feature) => format!(
-            "it has {} numbers, and the features here have {dimension}",
-            feature.len()
-        ),
-        Err(error) => error.to_string(),
-    };
-    Err(Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        format!("this .npy file is no feature: {why}"),
-    ))
 }
 
 /// A form with a picture.
